@@ -1,0 +1,48 @@
+"""Every hard limit of the wire, each with its reason.
+
+Limits are checked before anything is allocated, so that no peer can make us take memory by a number alone.
+"""
+
+MAX_VOCAB_SIZE = 262_144
+"Token ids fit in 18 bits; the largest vocabulary in common use (Gemma 3) has just this many."
+
+MIN_VOCAB_SIZE = 2
+"With a single id there is nothing to draft."
+
+MAX_PLAIN_K = 4096
+"Entries of a plain row. Acceptance has stopped growing long before; more is what dense rows are for."
+
+MAX_GAMMA = 32
+"Drafted tokens in one block, rows in one message. The best block is under 16 for any acceptance below 0.95."
+
+MAX_TOKENS = 262_144
+"Tokens in one message (3 bytes each, so a full Open is 0.8 MB): beyond the context of the models we run."
+
+MAX_UINT32 = 2**32 - 1
+"Positions, epochs, tries, plan and incarnation numbers have 32 bits: years of tokens."
+
+MAX_UINT64 = 2**64 - 1
+"Seeds and stamps."
+
+MAX_STOPS = 16
+"Stop strings of a request."
+
+MAX_TEXT_BYTES = 1024
+"UTF-8 bytes of one stop string or one sentence of detail."
+
+MAX_FRAME_BYTES = 2**20
+"""One frame, envelope included: 1 MiB.
+
+Room for every plain block (at most 0.75 MB: 32 rows of 4096 entries, 45 bits each), for the full-vocabulary
+baseline at gamma 8 over 49152 ids (0.79 MB) and for an Open of MAX_TOKENS. Too little for dense blocks that
+nobody can mean on a slow link: 32 rows over 262144 ids would be 16.8 MB, more than two minutes at 1 Mbit/s.
+"""
+
+MAX_CONTROL_BYTES = 2**16
+"One control body: 64 KiB. A report is under 1 kB; telemetry that needs more is a mistake."
+
+MAX_CONTROL_DEPTH = 8
+"Nesting of JSON in a telemetry event."
+
+MAX_NAME_LENGTH = 128
+"Characters of a node's, device's or role's name."

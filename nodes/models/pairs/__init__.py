@@ -1,0 +1,1 @@
+"""The model pairs that ship with draftwire: weights, tokenizers, model cards."""

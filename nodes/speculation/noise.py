@@ -1,0 +1,92 @@
+"""Where randomness comes from: counter-based, so that any draw can be repeated from its key alone.
+
+The session code asks a `Noise` for outcomes and never for random numbers, so that a test may hand it a
+source that enumerates every outcome (tests/harness/enumerate.py) through the very same code.
+
+Keys. The device's draws and the acceptance tests are keyed (seed, draft_epoch, position, purpose): a new
+epoch never meets the noise of an old one. What the BS draws is keyed (seed, position): at most one draw of a
+position ever enters a log.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from draftwire.codecs.quantize import WEIGHT_SUM
+
+NOISE_VERSION = 1
+"""Agreed in Hello: both ends must turn a key into the same numbers."""
+
+
+class Purpose(IntEnum):
+    """What a random number is for; purposes never share numbers."""
+
+    DRAFT = 1
+    "the device draws from its row"
+    ACCEPT = 2
+    "the BS tests a drafted token"
+    TARGET = 3
+    "the BS draws from p or from the residual"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Names one random variable."""
+
+    seed: int
+    draft_epoch: int
+    "0 for TARGET"
+    position: int
+    purpose: Purpose
+
+
+class Noise(Protocol):
+    """A source of outcomes."""
+
+    def draw_weights(self, key: Key, weights: NDArray[np.int64]) -> int:
+        """Index i with probability weights[i] / 2**24 exactly; weights sum to 2**24."""
+        ...
+
+    def accepts(self, key: Key, p: float, weight: int) -> bool:
+        """True with probability min(1, p / q), q = weight / 2**24 > 0: u q < p."""
+        ...
+
+    def draw_masses(self, key: Key, masses: NDArray[np.float64]) -> int:
+        """Index i with probability masses[i] / sum(masses); masses >= 0, not all 0."""
+        ...
+
+
+class PhiloxNoise:
+    """Philox 4x64 (Salmon et al. 2011): key words (seed, purpose and epoch), counter words (draw, position)."""
+
+    def draw_weights(self, key: Key, weights: NDArray[np.int64]) -> int:
+        """24 random bits against the cumulative weights: no rounding anywhere."""
+        ticket = int(_raw(key, 1)[0]) >> 40
+        return int(np.searchsorted(np.cumsum(weights), ticket, side="right"))
+
+    def accepts(self, key: Key, p: float, weight: int) -> bool:
+        """u has 53 bits; the products are compared, so nothing is divided."""
+        u = float(_raw(key, 1)[0] >> np.uint64(11)) * 2.0**-53
+        return u * weight < p * WEIGHT_SUM
+
+    def draw_masses(self, key: Key, masses: NDArray[np.float64]) -> int:
+        """An exponential race: the least e_i / masses[i], e_i = -log u_i; a Gumbel-max draw, one log less.
+
+        u_i belongs to index i, so the same key favours the same id whatever the masses.
+        """
+        uniforms = ((_raw(key, len(masses)) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        with np.errstate(divide="ignore"):
+            return int(np.argmin(-np.log(uniforms) / masses))
+
+
+def _raw(key: Key, count: int) -> NDArray[np.uint64]:
+    """`count` words of 64 random bits that belong to `key`."""
+    words = np.array([key.seed, key.purpose << 32 | key.draft_epoch], dtype=np.uint64)
+    counter = np.array([0, key.position, 0, 0], dtype=np.uint64)
+    return np.random.Philox(key=words, counter=counter).random_raw(count)
+
+
+__all__ = ["NOISE_VERSION", "Key", "Noise", "PhiloxNoise", "Purpose"]

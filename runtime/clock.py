@@ -1,0 +1,150 @@
+"""Time for nodes: one clock over the running loop, and a loop whose time jumps to the next timer.
+
+A node asks its clock and nothing else for the time, so the same code runs in real time on asyncio's own
+loop and in virtual time on a VirtualLoop: there, whenever every task waits, time jumps to the next timer.
+Hours of simulated traffic take seconds, and the same seeds give the same run, event by event.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack
+
+from draftwire.runtime.errors import DeadlockError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Clock(Protocol):
+    """What a node may know about time."""
+
+    def now_s(self) -> float:
+        """Monotonic seconds; only differences have a meaning."""
+        ...
+
+    async def sleep_until(self, deadline_s: float) -> None:
+        """Return at the deadline or, for one that has passed, after other tasks had their turn.
+
+        Never returns early. Cancelling it leaves nothing behind.
+        """
+        ...
+
+
+class LoopClock:
+    """The running loop's time: real on asyncio's loops, virtual on a VirtualLoop."""
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep_until(self, deadline_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() >= deadline_s:
+            await asyncio.sleep(0)
+        while loop.time() < deadline_s:  # asyncio lets a timer go up to its clock's resolution early
+            woken = loop.create_future()
+            timer = loop.call_at(deadline_s, _wake, woken)
+            try:
+                await woken
+            finally:
+                timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time, from 0 s; deterministic as long as its tasks are.
+
+    Raises DeadlockError out of run_until_complete when every task waits and no timer is left. Files,
+    sockets and threads live in real time, so waiting for them here is refused with a RuntimeError.
+    """
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        super().__init__(_JumpingSelector(self._jump))
+        self._tasks_made = 0
+        self.set_task_factory(self._make_task)
+
+    def time(self) -> float:
+        return self._now_s
+
+    def _jump(self) -> None:
+        # asyncio has already dropped cancelled timers off the head of its heap. The heap's own deadline is
+        # taken, not now + timeout: that sum may be one rounding away from the time a task asked for.
+        timers: list[asyncio.TimerHandle] = getattr(self, "_scheduled")  # noqa: B009  (private to asyncio)
+        if not timers:
+            raise DeadlockError(self._now_s, _waiting(self))
+        self._now_s = max(self._now_s, timers[0].when())
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **keywords: Any) -> asyncio.Task[Any]:
+        self._tasks_made += 1
+        return _CountedTask(self._tasks_made, coro, loop=loop, **keywords)
+
+    def add_reader(self, fd: Any, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> NoReturn:
+        raise RuntimeError("a file or socket can't be waited for in virtual time: use MemoryTransport")
+
+    def add_writer(self, fd: Any, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> NoReturn:
+        raise RuntimeError("a file or socket can't be waited for in virtual time: use MemoryTransport")
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> NoReturn:
+        raise RuntimeError("a thread can't be waited for in virtual time: hand the node modelled compute")
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Run `main` on a new VirtualLoop and return its result; what it leaves running is cancelled.
+
+    Raises DeadlockError where `main` waits for something that can't happen.
+    """
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+class _CountedTask(asyncio.Task[T]):
+    """A task with a repeatable hash: asyncio keeps tasks in sets (a task group cancels in a set's order)."""
+
+    def __init__(self, count: int, coro: Coroutine[Any, Any, T], **keywords: Any) -> None:
+        self._count: Final = count
+        super().__init__(coro, **keywords)
+
+    def __hash__(self) -> int:
+        return self._count
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Never waits: where asyncio's selector would, time jumps."""
+
+    def __init__(self, jump: Callable[[], None]) -> None:
+        super().__init__()
+        self._jump = jump
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return []  # tasks are ready to run
+        woken = super().select(0)  # a signal, Ctrl-C above all, must still get through
+        if not woken:
+            self._jump()
+        return woken
+
+
+def _waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
+    return sorted(f"{task.get_name()} at {_place(task)}" for task in asyncio.all_tasks(loop))
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    """The innermost coroutine that the task is suspended in, as `function (file:line)`."""
+    awaited: Any = task.get_coro()
+    while getattr(awaited, "cr_await", None) is not None and hasattr(awaited.cr_await, "cr_frame"):
+        awaited = awaited.cr_await
+    frame = getattr(awaited, "cr_frame", None)
+    if frame is None:
+        return "an unknown place"
+    return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno})"
+
+
+__all__ = ["Clock", "LoopClock", "VirtualLoop", "run_virtual"]

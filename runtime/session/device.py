@@ -1,0 +1,381 @@
+"""The device's end of one request, sans-IO.
+
+Drive it so: hand messages to `receive`, times to `on_timer`; draw what `work` asks for and hand it to
+`drawn`; send what `to_send` returns, in order; read what has become final with `take`.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from draftwire.codecs.messages import (
+    Cancel,
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Hello,
+    Incarnation,
+    Message,
+    Open,
+    Opened,
+    PendingBlock,
+    Ping,
+    Plan,
+    Pong,
+    Reason,
+    Refused,
+    SparseLogits,
+    SparseLogitsRequest,
+    Welcome,
+)
+from draftwire.runtime.session.log import TokenLog
+from draftwire.runtime.session.request import Block, DraftWork, Request, Taken, Timing
+from draftwire.runtime.session.states import DEVICE, Device, DeviceEvent, Ignored
+
+_RECOVERABLE = {Reason.UNKNOWN_REQUEST, Reason.NO_HELLO}
+
+
+class DeviceSession:
+    """One request as the device sees it."""
+
+    def __init__(
+        self,
+        request: Request,
+        hello: Hello,
+        *,
+        now_s: float,
+        timing: Timing | None = None,
+        output: Sequence[int] = (),
+        device_try: int = 0,
+        draft_epoch: int = 0,
+    ) -> None:
+        """A new request; or, with a record of `output`, `device_try` and `draft_epoch`, one that goes on.
+
+        `draft_epoch` must be at least the highest ever sent: an epoch never repeats.
+        """
+        self.request = request
+        self.timing = timing or Timing()
+        self.log = TokenLog(request.prompt, output)
+        self.state = Device.OPENING
+        self.device_try = device_try
+        self.draft_epoch = draft_epoch
+        self.plan: Plan | None = None
+        self.last_commit: Commit | None = None
+        self.finish = Finish.RUNNING
+        self.refusal: tuple[Reason, str] | None = None
+        self.ignored: Counter[Ignored] = Counter()
+        self._hello = hello
+        self._incarnation: Incarnation | None = None
+        self._block: Block | None = None
+        self._pending: PendingBlock | None = None
+        self._out: deque[Message] = deque()
+        self._taken = len(self.log)
+        self._acknowledged = len(self.log)
+        self._heard_s = self._sent_s = now_s
+        self._turnaround_s = 0.0
+        self._repeats = 0
+        self._timer_s = now_s
+        self._open(now_s)
+
+    # -- what the caller does ------------------------------------------------------------------------------
+
+    def work(self) -> DraftWork | None:
+        """The block that is wanted now, if one is. Its length is settled here, before its first draw."""
+        if self.state is Device.REDRAWING:
+            wanted = self._pending
+            assert wanted is not None
+            if len(self.log) < wanted.start:
+                return None  # the Commit that leads up to it is still to come
+            return DraftWork(
+                tokens=self.log.tokens[: wanted.start],
+                draft_epoch=wanted.draft_epoch,
+                length=wanted.length,
+                plan=wanted.plan,
+            )
+        if self.state is not Device.DRAFTING:
+            return None
+        assert self.plan is not None
+        length = min(self.plan.gamma, self.request.max_new_tokens - self.log.produced)
+        if length <= 0:
+            return None
+        return DraftWork(
+            tokens=list(self.log.tokens), draft_epoch=self.draft_epoch + 1, length=length, plan=self.plan
+        )
+
+    def drawn(self, block: Block, now_s: float) -> None:
+        """The block that `work` asked for. One that is no longer wanted is dropped, its epoch with it."""
+        asked = self.work()
+        self.draft_epoch = max(self.draft_epoch, block.draft_epoch)
+        if asked is None or (asked.draft_epoch, len(asked.tokens)) != (block.draft_epoch, block.start):
+            return
+        if self.state is Device.REDRAWING:
+            assert self._pending is not None
+            if block.digest != self._pending.rows_hash:
+                self._fail(Reason.DRAFT_STATE_LOST, "the block that the BS holds could not be drawn again")
+                return
+        self._block = block
+        self._advance(DeviceEvent.DRAWN)
+        self._send_draft()
+        self._send_rows()
+        self._arm(now_s)
+
+    def take(self) -> list[Taken]:
+        """Tokens that have become final since the last call, in order, each once."""
+        new = [
+            Taken(position=i, token=self.log.tokens[i], origin=self.log.origins[i])
+            for i in range(self._taken, len(self.log))
+        ]
+        self._taken = len(self.log)
+        return new
+
+    def cancel(self) -> None:
+        """Ask the BS to end the request where it stands."""
+        if self._incarnation is not None and self.state not in (Device.FINISHED, Device.FAILED):
+            self._out.append(Cancel(incarnation=self._incarnation, known=len(self.log)))
+
+    def to_send(self) -> list[Message]:
+        """Messages to send now, in this order."""
+        out = list(self._out)
+        self._out.clear()
+        return out
+
+    def next_deadline_s(self) -> float | None:
+        """When `on_timer` wants to be called, if ever."""
+        return None if self.state in (Device.FINISHED, Device.FAILED) else self._timer_s
+
+    def on_timer(self, now_s: float) -> None:
+        """Repeat what has not been answered; take a silent BS for restarted; give up an absent one."""
+        if self.state in (Device.FINISHED, Device.FAILED) or now_s < self._timer_s:
+            return
+        if now_s - self._heard_s >= self.timing.absent_s:
+            self._fail(Reason.ABSENT, f"no word from the base station for {self.timing.absent_s:g} s")
+            return
+        self._repeats += 1
+        if self.state is Device.OPENING:
+            self._send_open()
+        elif self._repeats > self.timing.reopen_after and now_s - self._heard_s > self.timing.ping_s:
+            self._lose(now_s)
+        else:
+            if self.state is Device.WAITING:
+                self._send_draft()
+            self._send_ping()
+        self._arm(now_s, fresh=False)
+
+    # -- what the BS says ----------------------------------------------------------------------------------
+
+    def receive(self, message: Message, now_s: float) -> None:
+        """Take a message of the BS; whatever does not fit is counted in `ignored`."""
+        if self.state in (Device.FINISHED, Device.FAILED):
+            if isinstance(message, Commit) and message.incarnation == self._incarnation:
+                self._close()
+            return
+        match message:
+            case Opened():
+                self._on_opened(message, now_s)
+            case Refused():
+                self._on_refused(message, now_s)
+            case Welcome():
+                self._heard_s = now_s
+            case Commit() | SparseLogitsRequest() | Pong() if message.incarnation != self._incarnation:
+                self.ignored[Ignored.INCARNATION] += 1
+            case Commit() | SparseLogitsRequest() | Pong() if self.state is Device.OPENING:
+                self.ignored[Ignored.NOT_OPENED] += 1
+            case Commit():
+                self._heard_s = now_s
+                self._on_commit(message, now_s)
+            case SparseLogitsRequest():
+                self._heard_s = now_s
+                self._on_rows_wanted(message)
+            case Pong():
+                self._heard_s = now_s
+            case _:
+                self.ignored[Ignored.UNEXPECTED] += 1
+
+    def _on_opened(self, opened: Opened, now_s: float) -> None:
+        if self.state is not Device.OPENING or opened.device_try != self.device_try:
+            self.ignored[Ignored.OLD_TRY] += 1
+            return
+        if opened.known != len(self.log) or opened.log_hash != self.log.hash_at(len(self.log)):
+            self.ignored[Ignored.HISTORY] += 1
+            return
+        self._heard_s = now_s
+        self._incarnation = opened.incarnation
+        self.plan = opened.plan
+        self._pending = opened.pending
+        if self._block is not None and not self._block_lives():
+            self._block = None
+        if self._block is not None and (
+            opened.pending is None or opened.pending.draft_epoch <= self._block.draft_epoch
+        ):
+            self._advance(DeviceEvent.OPENED_OUTSTANDING)
+            self._send_draft()
+            self._send_rows()
+        elif opened.pending is not None:
+            self._block = None
+            self._advance(DeviceEvent.OPENED_PENDING)
+        elif opened.plan.gamma == 0:
+            self._advance(DeviceEvent.OPENED_TARGET_ONLY)
+        else:
+            self._advance(DeviceEvent.OPENED)
+        self._arm(now_s)
+
+    def _on_refused(self, refused: Refused, now_s: float) -> None:
+        if refused.reason is Reason.SUPERSEDED and refused.device_try != self.device_try:
+            self.ignored[Ignored.OLD_TRY] += 1
+        elif refused.reason not in _RECOVERABLE:
+            self._fail(refused.reason, refused.detail)
+        elif self.state is not Device.OPENING:
+            self._heard_s = now_s
+            self._lose(now_s)
+
+    def _on_commit(self, commit: Commit, now_s: float) -> None:
+        end = commit.position + len(commit.ids)
+        if commit.position > len(self.log):
+            self.ignored[Ignored.GAP] += 1
+            return
+        if self.log.hash_with(commit.position, commit.ids) != commit.log_hash or not self.log.continues(
+            commit.position, commit.ids
+        ):
+            self.ignored[Ignored.HISTORY] += 1
+            return
+        news = max(0, end - len(self.log))
+        self.log.append(commit.ids[len(commit.ids) - news :], commit.origins[len(commit.ids) - news :])
+        if self.plan is None or commit.plan.number >= self.plan.number:
+            self.plan = commit.plan
+        if commit.finish is not Finish.RUNNING and end == len(self.log):
+            self.last_commit, self.finish = commit, commit.finish
+            self._advance(DeviceEvent.ENDED)
+            self._close()
+            return
+        settled = self._block is not None and commit.tested_epoch >= self._block.draft_epoch
+        if news == 0 and not settled:
+            self.ignored[Ignored.REPEATED] += 1
+            return
+        self.last_commit = commit
+        self._after_commit(settled)
+        if self.state is Device.LISTENING and len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
+            self._send_ping()
+        self._turnaround_s = max(now_s - self._sent_s, 0.9 * self._turnaround_s)
+        self._arm(now_s)
+
+    def _after_commit(self, settled: bool) -> None:
+        """Own path right and untested: wait on. Else the next block, behind the log."""
+        if self._block is not None and not settled and self._block_lives():
+            self._advance(DeviceEvent.KEPT)
+            return
+        if self.state is Device.REDRAWING and self._pending is not None:
+            done = self.last_commit is not None and self.last_commit.tested_epoch >= self._pending.draft_epoch
+            if not done and len(self.log) < self._pending.start + self._pending.length:
+                self._advance(DeviceEvent.KEPT)
+                return
+        self._block = self._pending = None
+        assert self.plan is not None
+        self._advance(DeviceEvent.MOVED if self.plan.gamma else DeviceEvent.MOVED_TARGET_ONLY)
+
+    def _on_rows_wanted(self, wanted: SparseLogitsRequest) -> None:
+        if self._block is None or wanted.draft_epoch != self._block.draft_epoch or not self._block.rows:
+            self.ignored[Ignored.UNWANTED] += 1
+            return
+        for position in wanted.positions:
+            if 0 <= position - self._block.start < len(self._block.rows):
+                self._send_rows(only=position)
+
+    # -- sending and waiting -------------------------------------------------------------------------------
+
+    def _open(self, now_s: float) -> None:
+        self.device_try += 1
+        self._incarnation = None
+        self._repeats = 0
+        self._send_open()
+        self._arm(now_s)
+
+    def _send_open(self) -> None:
+        """Hello rides along: the BS may have met this device before its own restart."""
+        request = self.request
+        self._out.append(self._hello)
+        self._out.append(
+            Open(
+                device_try=self.device_try,
+                seed=request.seed,
+                sampling=request.sampling,
+                max_new_tokens=request.max_new_tokens,
+                stop=request.stop,
+                prompt_length=len(request.prompt),
+                tokens=tuple(self.log.tokens),
+                draft_epoch=self.draft_epoch,
+            )
+        )
+
+    def _send_draft(self) -> None:
+        block, incarnation = self._block, self._incarnation
+        assert block is not None and incarnation is not None
+        self._acknowledged = len(self.log)
+        self._out.append(
+            Draft(
+                incarnation=incarnation,
+                draft_epoch=block.draft_epoch,
+                known=len(self.log),
+                start=block.start,
+                path_hash=self.log.hash_at(block.start),
+                plan=block.plan,
+                ids=block.ids,
+                weights=block.weights,
+                rows_hash=block.digest,
+            )
+        )
+
+    def _send_rows(self, *, only: int | None = None) -> None:
+        block, incarnation = self._block, self._incarnation
+        assert block is not None and incarnation is not None
+        if not block.rows:
+            return
+        start = block.start if only is None else only
+        rows = block.rows if only is None else (block.rows[only - block.start],)
+        self._out.append(
+            SparseLogits(incarnation=incarnation, draft_epoch=block.draft_epoch, start=start, rows=rows)
+        )
+
+    def _send_ping(self) -> None:
+        assert self._incarnation is not None
+        self._acknowledged = len(self.log)
+        self._out.append(Ping(incarnation=self._incarnation, known=len(self.log), stamp=self._repeats))
+
+    def _close(self) -> None:
+        assert self._incarnation is not None
+        self._out.append(Close(incarnation=self._incarnation, known=len(self.log)))
+
+    def _arm(self, now_s: float, *, fresh: bool = True) -> None:
+        """Set the timer: after news, the first wait; after silence, twice the last."""
+        if fresh:
+            self._repeats = 0
+            self._sent_s = now_s
+        first = max(self.timing.resend_s, 3 * self._turnaround_s)
+        if self.state is Device.LISTENING:
+            first = self.timing.ping_s
+        self._timer_s = now_s + min(self.timing.resend_most_s, first * 2**self._repeats)
+
+    def _lose(self, now_s: float) -> None:
+        self._advance(DeviceEvent.LOST)
+        self._open(now_s)
+
+    def _fail(self, reason: Reason, detail: str) -> None:
+        self.cancel()
+        self.refusal = (reason, detail)
+        self._advance(DeviceEvent.REFUSED)
+
+    def _block_lives(self) -> bool:
+        """Whether part of the block still lies ahead of a log that agrees with it."""
+        block = self._block
+        assert block is not None
+        beyond = len(self.log) - block.start
+        return 0 <= beyond < len(block.ids) and self.log.continues(block.start, block.ids)
+
+    def _advance(self, event: DeviceEvent) -> None:
+        self.state = DEVICE[self.state, event]
+
+
+ACKNOWLEDGE_EVERY = 16
+"""Tokens taken without a word before a listening device pings: a quarter of the BS's run-ahead."""
+
+
+__all__ = ["DeviceSession"]

@@ -1,0 +1,87 @@
+"""What a request asks for, the block of drafts, and the times that both ends wait."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from draftwire.codecs.hashes import ids_hash, rows_hash
+from draftwire.codecs.messages import Origin, Plan, Sampling
+from draftwire.codecs.rows import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prompt to be answered."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+    "64 bits: all randomness of the request is keyed by it"
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What the draft model drew behind a log: gamma tokens, and the row that each was drawn from."""
+
+    draft_epoch: int
+    start: int
+    plan: Plan
+    ids: tuple[int, ...]
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    "empty at temperature 0, where ids are all it takes"
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """q(ids[i]) * 2**24."""
+        return tuple(row.weight_of(x) for row, x in zip(self.rows, self.ids, strict=False))
+
+    @property
+    def digest(self) -> bytes:
+        """8 bytes that prove a redrawn block equal to this one."""
+        return rows_hash(self.rows) if self.rows else ids_hash(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftWork:
+    """A block is wanted: draw `length` tokens behind `tokens`, with these keys and no others."""
+
+    tokens: Sequence[int]
+    draft_epoch: int
+    length: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A token that has become final at the device."""
+
+    position: int
+    token: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long each end waits, in seconds. Exactness does not hang on any of them."""
+
+    resend_s: float = 1.0
+    "the device's first repeat of an unanswered message; doubles, stretched by the turnaround it has seen"
+    resend_most_s: float = 8.0
+    reopen_after: int = 4
+    "unanswered repeats until the device takes the BS for restarted and opens again"
+    absent_s: float = 30.0
+    "no word from the BS for so long ends the request"
+    ping_s: float = 2.0
+    "the device's sign of life while it only listens"
+    patience_s: float = 5.0
+    "the BS's wait for a block, then it decodes one token by itself"
+    row_s: float = 1.0
+    "the BS's first wait for a row in flight, then it asks; doubles up to resend_most_s"
+    repeat_s: float = 1.0
+    "the last Commit's first repeat until Close; doubles up to resend_most_s"
+    parked_s: float = 20.0
+    "no word from the device for so long parks its session"
+
+
+__all__ = ["Block", "DraftWork", "Request", "Taken", "Timing"]

@@ -1,0 +1,449 @@
+"""The BS's end of one request, sans-IO.
+
+Drive it so: hand messages to `receive`, times to `on_timer`; when the target model is free, ask `step` for
+work; report a test with `tested`, a correction with `corrected`, a token decoded alone with `decoded`; send
+what `to_send` returns, in order.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from draftwire.codecs.messages import (
+    Cancel,
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Incarnation,
+    Message,
+    Open,
+    Opened,
+    Origin,
+    PendingBlock,
+    Ping,
+    Plan,
+    Pong,
+    Reason,
+    Refused,
+    SparseLogits,
+    SparseLogitsRequest,
+    StepTimes,
+)
+from draftwire.codecs.rows import Row
+from draftwire.runtime.session.log import TokenLog
+from draftwire.runtime.session.request import Request, Timing
+from draftwire.runtime.session.states import TARGET, Ignored, Target, TargetEvent
+
+NO_TIMES = StepTimes(hold_s=0.0, step_s=0.0, wait_s=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A pass of the target: rows of p are wanted behind `tokens + ids`, at its last len(ids) + 1 positions."""
+
+    tokens: Sequence[int]
+    "the log"
+    ids: tuple[int, ...]
+    "drafted tokens behind it; none: the target decodes one token alone"
+    weights: tuple[int, ...]
+    "q(ids[i]) * 2**24; empty at temperature 0"
+    draft_epoch: int
+
+
+class TargetSession:
+    """One request as the BS sees it.
+
+    `finish_of(tokens, prompt_length)` looks at the last token of a log and says whether it ends there;
+    `ahead` bounds the tokens decoded beyond what the device is known to hold.
+    """
+
+    def __init__(
+        self,
+        opened: Open,
+        incarnation: Incarnation,
+        *,
+        plan: Plan,
+        vocab_size: int,
+        finish_of: Callable[[Sequence[int], int], Finish],
+        now_s: float,
+        ahead: int = 64,
+        timing: Timing | None = None,
+    ) -> None:
+        """Serve what `opened` asks for, with the log it carries."""
+        prompt = opened.tokens[: opened.prompt_length]
+        self.request = Request(
+            prompt=prompt,
+            sampling=opened.sampling,
+            seed=opened.seed,
+            max_new_tokens=opened.max_new_tokens,
+            stop=opened.stop,
+        )
+        self.timing = timing or Timing()
+        self.log = TokenLog(prompt, opened.tokens[opened.prompt_length :])
+        self.state = Target.WAITING
+        self.finish = Finish.RUNNING
+        self.plan = plan
+        self.known = len(self.log)
+        self.heard_s = now_s
+        self.ignored: Counter[Ignored] = Counter()
+        self.incarnation = incarnation
+        self._vocab_size = vocab_size
+        self._finish_of = finish_of
+        self._ahead = ahead
+        self._device_try = opened.device_try
+        self._newest_epoch = opened.draft_epoch - 1
+        self._tested_epoch = 0
+        self._draft: Draft | None = None
+        self._draft_at_s = now_s
+        self._rows: dict[tuple[int, int], Row] = {}
+        self._step: Step | None = None
+        self._accepted = 0
+        self._seen = 0
+        self._times = NO_TIMES
+        self._out: deque[Message] = deque()
+        self._commit_due = False
+        self._waits_since_s = now_s
+        self._repeats = 0
+        self._timer_s: float | None = None
+        self._end_if_complete(now_s)
+        self._answer_open()
+
+    # -- what the caller does ------------------------------------------------------------------------------
+
+    def step(self, now_s: float) -> Step | None:
+        """The pass to run now, if there is one; from here on its outcome stands."""
+        if self.state is not Target.WAITING or len(self.log) - self.known >= self._ahead:
+            return None
+        draft = self._draft
+        if draft is None and not self._alone_now(now_s):
+            return None
+        skip = 0 if draft is None else len(self.log) - draft.start
+        self._step = Step(
+            tokens=list(self.log.tokens),
+            ids=() if draft is None else draft.ids[skip:],
+            weights=() if draft is None else draft.weights[skip:],
+            draft_epoch=0 if draft is None else draft.draft_epoch,
+        )
+        self._advance(TargetEvent.STEP)
+        return self._step
+
+    def decoded(self, step: Step, token: int, now_s: float, *, times: StepTimes = NO_TIMES) -> None:
+        """The token that a step without drafts came to."""
+        if step is self._step:
+            self._append([token], [Origin.ALONE], now_s, accepted=0, seen=0, times=times)
+
+    def tested(
+        self, step: Step, accepted: int, token: int | None, now_s: float, *, times: StepTimes = NO_TIMES
+    ) -> None:
+        """The test's outcome: so many drafts stand, and behind them `token`.
+
+        None: a correction that needs the row of the rejected draft; see `row` and `corrected`. The outcome of a step
+        that a Cancel, a Close or a re-opened log has overtaken is dropped.
+        """
+        if step is not self._step:
+            return
+        self._tested_epoch = step.draft_epoch
+        if token is not None:
+            last = Origin.BONUS if accepted == len(step.ids) else Origin.CORRECTED
+            self._append(
+                [*step.ids[:accepted], token],
+                [Origin.ACCEPTED] * accepted + [last],
+                now_s,
+                accepted=accepted,
+                seen=min(accepted + 1, len(step.ids)),
+                times=times,
+            )
+            return
+        self._accepted, self._times = accepted, times
+        self._advance(TargetEvent.REJECTED)
+        self._repeats = 0
+        self._timer_s = now_s + self.timing.row_s
+
+    def row(self) -> Row | None:
+        """The row that the rejected draft was drawn from, once it has come and if it says what Draft said."""
+        if self.state is not Target.ROW_WAIT or self._step is None:
+            return None
+        key = (self._step.draft_epoch, len(self.log) + self._accepted)
+        row = self._rows.get(key)
+        if row is not None and row.weight_of(self._step.ids[self._accepted]) != self._step.weights[self._accepted]:
+            self.ignored[Ignored.ROW_MISMATCH] += 1
+            del self._rows[key]
+            return None
+        return row
+
+    def corrected(self, step: Step, token: int, now_s: float, *, times: StepTimes | None = None) -> None:
+        """The token in place of the rejected draft."""
+        if step is not self._step:
+            return
+        kept = step.ids[: self._accepted]
+        origins = [Origin.ACCEPTED] * len(kept) + [Origin.CORRECTED]
+        self._append(
+            [*kept, token],
+            origins,
+            now_s,
+            accepted=len(kept),
+            seen=len(kept) + 1,
+            times=times or self._times,
+        )
+
+    def to_send(self) -> list[Message]:
+        """Messages to send now, in this order."""
+        out = list(self._out)
+        self._out.clear()
+        if self._commit_due:
+            self._commit_due = False
+            out.append(self._commit())
+        return out
+
+    def next_deadline_s(self) -> float | None:
+        """When `on_timer` (or `step`, for a block that does not come) wants to be called, if ever."""
+        if self.state is Target.WAITING:
+            waits = self.plan.gamma and self._draft is None and len(self.log) - self.known < self._ahead
+            return self._waits_since_s + self.timing.patience_s if waits else None
+        return self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
+
+    def on_timer(self, now_s: float) -> None:
+        """Ask for a missing row; repeat the last Commit. A parked session does neither."""
+        if self._timer_s is None or now_s < self._timer_s or self.parked(now_s):
+            return
+        if self.state is Target.ROW_WAIT and self._step is not None:
+            self._out.append(
+                SparseLogitsRequest(
+                    incarnation=self.incarnation,
+                    draft_epoch=self._step.draft_epoch,
+                    positions=(len(self.log) + self._accepted,),
+                )
+            )
+        elif self.state is Target.FINISHED:
+            self._commit_due = True
+        self._repeats += 1
+        self._timer_s = now_s + min(self.timing.resend_most_s, self.timing.row_s * 2**self._repeats)
+
+    def parked(self, now_s: float) -> bool:
+        """Whether the device has been silent for so long that nothing more is sent to it."""
+        return now_s - self.heard_s >= self.timing.parked_s
+
+    def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
+        """The controller's word; it rides on the next Commit. The BS numbers plans."""
+        if (k, gamma, min_draft) != (self.plan.k, self.plan.gamma, self.plan.min_draft):
+            self.plan = Plan(number=self.plan.number + 1, k=k, gamma=gamma, min_draft=min_draft)
+
+    # -- what the device says ------------------------------------------------------------------------------
+
+    def receive(self, message: Message, now_s: float) -> None:
+        """Take a message of the device; whatever does not fit is counted in `ignored`."""
+        if self.state is Target.CLOSED:
+            self.ignored[Ignored.UNWANTED] += 1
+            return
+        if isinstance(message, Open):
+            self._on_open(message, now_s)
+            return
+        if not isinstance(message, Draft | SparseLogits | Ping | Cancel | Close):
+            self.ignored[Ignored.UNEXPECTED] += 1
+            return
+        if message.incarnation != self.incarnation:
+            self.ignored[Ignored.INCARNATION] += 1
+            return
+        self.heard_s = now_s
+        match message:
+            case Draft():
+                self._on_draft(message, now_s)
+            case SparseLogits():
+                self._on_rows(message)
+            case Ping():
+                self._acknowledge(message.known)
+                self._out.append(Pong(incarnation=self.incarnation, stamp=message.stamp))
+                self._commit_due |= self.known < len(self.log) or self.finish is not Finish.RUNNING
+            case Cancel():
+                self._acknowledge(message.known)
+                if self.state is not Target.FINISHED:
+                    self._end(Finish.CANCELLED, now_s)
+            case Close():
+                self._acknowledge(message.known)
+                self._advance(TargetEvent.CLOSE)
+
+    def _on_open(self, opened: Open, now_s: float) -> None:
+        """A new try starts a new incarnation. The log stays, as far as the device's own agrees with it."""
+        if opened.device_try < self._device_try:
+            self.ignored[Ignored.OLD_TRY] += 1
+            self._out.append(
+                Refused(
+                    reason=Reason.SUPERSEDED,
+                    detail=f"try {self._device_try} of this request is being served",
+                    device_try=opened.device_try,
+                )
+            )
+            return
+        self.heard_s = now_s
+        if opened.device_try > self._device_try:
+            self._device_try = opened.device_try
+            self.incarnation = Incarnation(boot=self.incarnation.boot, counter=self.incarnation.counter + 1)
+            self.known = len(opened.tokens)
+            if self.log.tokens[: self.known] != list(opened.tokens):
+                self._adopt(opened, now_s)
+            if self.request.sampling.temperature == 0:
+                self._draft = None  # nothing hangs on it: the device may draw another
+                self._newest_epoch = 0
+            self._newest_epoch = max(self._newest_epoch, opened.draft_epoch - 1)
+        self._answer_open()
+
+    def _adopt(self, opened: Open, now_s: float) -> None:
+        """What the device has taken is final, whatever this BS held."""
+        prompt = opened.tokens[: opened.prompt_length]
+        self.log = TokenLog(prompt, opened.tokens[opened.prompt_length :])
+        self.finish = Finish.RUNNING
+        self.state = Target.WAITING
+        self._draft = self._step = None
+        self._waits_since_s = now_s
+        self._end_if_complete(now_s)
+
+    def _answer_open(self) -> None:
+        draft = self._draft
+        pending = draft and PendingBlock(
+            draft_epoch=draft.draft_epoch,
+            start=draft.start,
+            length=len(draft.ids),
+            plan=draft.plan,
+            rows_hash=draft.rows_hash,
+        )
+        self._out.append(
+            Opened(
+                device_try=self._device_try,
+                incarnation=self.incarnation,
+                known=self.known,
+                log_hash=self.log.hash_at(self.known),
+                pending=pending,
+                plan=self.plan,
+            )
+        )
+        self._commit_due |= self.known < len(self.log) or self.finish is not Finish.RUNNING
+
+    def _on_draft(self, draft: Draft, now_s: float) -> None:
+        self._acknowledge(draft.known)
+        if draft.draft_epoch <= max(self._newest_epoch, self._tested_epoch):
+            same = self._draft is not None and self._draft.draft_epoch == draft.draft_epoch
+            self.ignored[Ignored.REPEATED if same else Ignored.OLD_EPOCH] += 1
+            self._commit_due |= self.known < len(self.log) or draft.draft_epoch <= self._tested_epoch
+            return
+        tests_another = self._step is not None and self._step.ids
+        if tests_another or self.state is Target.FINISHED:
+            self.ignored[Ignored.UNWANTED] += 1
+            self._commit_due |= self.state is Target.FINISHED
+            return
+        if not self._well_formed(draft):
+            self.ignored[Ignored.BAD_BLOCK] += 1
+            return
+        if draft.start > len(self.log):
+            self.ignored[Ignored.GAP] += 1
+            return
+        self._newest_epoch = draft.draft_epoch
+        self._draft = draft if self._usable(draft) else None
+        if self._draft is None:
+            self.ignored[Ignored.HISTORY] += 1
+            self._commit_due = True
+        self._draft_at_s = now_s
+        self._rows = {key: row for key, row in self._rows.items() if key[0] >= draft.draft_epoch}
+
+    def _well_formed(self, draft: Draft) -> bool:
+        counts = len(draft.weights) == (len(draft.ids) if self.request.sampling.temperature > 0 else 0)
+        return bool(draft.ids) and counts and max(draft.ids) < self._vocab_size
+
+    def _usable(self, draft: Draft) -> bool:
+        """It was drawn on this log, and some of it still lies ahead."""
+        beyond = len(self.log) - draft.start
+        return (
+            0 <= beyond < len(draft.ids)
+            and draft.path_hash == self.log.hash_at(draft.start)
+            and self.log.continues(draft.start, draft.ids)
+        )
+
+    def _on_rows(self, message: SparseLogits) -> None:
+        """Rows may overtake their Draft, so those of the newest epochs are kept; never more than a block."""
+        if message.draft_epoch < max(self._newest_epoch, self._tested_epoch):
+            self.ignored[Ignored.OLD_EPOCH] += 1
+            return
+        if any(key[0] > message.draft_epoch for key in self._rows):
+            self.ignored[Ignored.UNWANTED] += 1
+            return
+        if any(row.vocab_size != self._vocab_size for row in message.rows):
+            self.ignored[Ignored.ROW_MISMATCH] += 1
+            return
+        self._rows = {key: row for key, row in self._rows.items() if key[0] == message.draft_epoch}
+        for position, row in enumerate(message.rows, start=message.start):
+            if len(self._rows) < MAX_ROWS_HELD:
+                self._rows[message.draft_epoch, position] = row
+
+    def _acknowledge(self, known: int) -> None:
+        self.known = max(self.known, min(known, len(self.log)))
+
+    # -- the log -------------------------------------------------------------------------------------------
+
+    def _append(
+        self,
+        tokens: Sequence[int],
+        origins: Sequence[Origin],
+        now_s: float,
+        *,
+        accepted: int,
+        seen: int,
+        times: StepTimes,
+    ) -> None:
+        """The log goes on, token by token, up to the first that ends it."""
+        self._accepted, self._seen, self._times = accepted, seen, times
+        self._step = None
+        for token, origin in zip(tokens, origins, strict=True):
+            self.log.append([token], [origin])
+            if self._end_if_complete(now_s):
+                return
+        self._advance(TargetEvent.APPENDED)
+        self._commit_due = True
+        self._waits_since_s = now_s
+        draft = self._draft
+        if draft is not None and (draft.draft_epoch <= self._tested_epoch or not self._usable(draft)):
+            self._draft = None
+
+    def _end_if_complete(self, now_s: float) -> bool:
+        """Whether the log's last token ends it; a log that is all prompt goes on."""
+        if self.log.produced == 0:
+            return False
+        finish = self._finish_of(self.log.tokens, self.log.prompt_length)
+        if finish is not Finish.RUNNING:
+            self._end(finish, now_s)
+        return finish is not Finish.RUNNING
+
+    def _end(self, finish: Finish, now_s: float) -> None:
+        self.finish = finish
+        self._draft = self._step = None
+        self._advance(TargetEvent.ENDED)
+        self._commit_due = True
+        self._repeats = 0
+        self._timer_s = now_s + self.timing.repeat_s
+
+    def _alone_now(self, now_s: float) -> bool:
+        return self.plan.gamma == 0 or now_s - self._waits_since_s >= self.timing.patience_s
+
+    def _commit(self) -> Commit:
+        return Commit(
+            incarnation=self.incarnation,
+            position=self.known,
+            log_hash=self.log.hash_at(len(self.log)),
+            ids=tuple(self.log.tokens[self.known :]),
+            origins=tuple(self.log.origins[self.known :]),
+            tested_epoch=self._tested_epoch,
+            accepted=self._accepted,
+            seen=self._seen,
+            plan=self.plan,
+            times=self._times,
+            finish=self.finish,
+        )
+
+    def _advance(self, event: TargetEvent) -> None:
+        self.state = TARGET[self.state, event]
+
+
+MAX_ROWS_HELD = 32
+"""Rows of one block: the largest gamma."""
+
+
+__all__ = ["NO_TIMES", "Step", "TargetSession"]

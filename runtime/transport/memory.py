@@ -1,0 +1,152 @@
+"""Endpoints inside one process: bounded queues, no sockets; they live in virtual time as well."""
+
+import asyncio
+from collections import Counter, deque
+from typing import Final, Self
+
+from draftwire.codecs.limits import MAX_FRAME_BYTES
+from draftwire.runtime.errors import AddressInUseError
+from draftwire.runtime.transport.base import (
+    PEER_QUEUE_MESSAGES,
+    Counts,
+    DropReason,
+    Endpoint,
+    EndpointStatistics,
+    Received,
+    check_address,
+    check_identity,
+)
+from draftwire.runtime.transport.mailbox import Mailbox
+
+
+class MemoryNetwork:
+    """What the nodes of one process share instead of a network: who is bound where, who connected to it.
+
+    An address is a name here, so what was bound as tcp://*:5701 is not found as tcp://127.0.0.1:5701.
+    """
+
+    def __init__(self) -> None:
+        self._ports = 0
+        self.bound: dict[str, _MemoryEndpoint] = {}
+        self.connected: dict[str, dict[bytes, _MemoryEndpoint]] = {}
+
+    def free(self, address: str) -> str:
+        """The address, a `*` or port 0 at its end replaced by a number that was not used before."""
+        head, separator, port = address.rpartition(":")
+        if port in ("*", "0", "//*"):
+            self._ports += 1
+            return f"{head}{separator}{port.removesuffix('*').removesuffix('0')}{self._ports}"
+        return address
+
+
+class MemoryTransport:
+    """Endpoints inside one process, with the semantics and bounds of ZmqTransport; deterministic.
+
+    A message is at the other end the moment it is sent. Delay is the business of a channel node.
+    """
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+        self._endpoints: list[_MemoryEndpoint] = []
+
+    async def bind(self, address: str) -> Endpoint:
+        check_address(address, "memory", "tcp", "ipc")
+        address = self._network.free(address)
+        if address in self._network.bound:
+            raise AddressInUseError(address)
+        endpoint = self._network.bound[address] = _MemoryEndpoint(self._network, address, identity=b"")
+        self._endpoints.append(endpoint)
+        for peer in self._network.connected.get(address, {}).values():
+            peer.flush()
+        return endpoint
+
+    async def connect(self, address: str, *, identity: bytes) -> Endpoint:
+        check_address(address, "memory", "tcp", "ipc")
+        check_identity(identity)
+        endpoint = _MemoryEndpoint(self._network, address, identity=identity)
+        self._network.connected.setdefault(address, {})[identity] = endpoint
+        self._endpoints.append(endpoint)
+        return endpoint
+
+    async def close(self) -> None:
+        for endpoint in self._endpoints:
+            await endpoint.close()
+        self._endpoints.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class _MemoryEndpoint:
+    """One end: `identity` is empty where it binds. A sender has PEER_QUEUE_MESSAGES places at a receiver."""
+
+    def __init__(self, network: MemoryNetwork, address: str, *, identity: bytes) -> None:
+        self.address: Final = address
+        self._network = network
+        self._identity = identity
+        self._loop = asyncio.get_running_loop()
+        self._inbox: Mailbox[Received] = Mailbox(address)
+        self._waiting: Counter[bytes] = Counter()  # of the inbox, by sender
+        self._unsent: deque[bytes] = deque()  # of an end that connects, while nobody is bound
+        self._counts = Counts()
+        self._closed = False
+
+    async def receive(self) -> Received:
+        received = await self._inbox.get()
+        self._waiting[received.peer] -= 1
+        return received
+
+    def send(self, peer: bytes, data: bytes) -> bool:
+        if self._closed:
+            return self._counts.drop(DropReason.CLOSED)
+        if len(data) > MAX_FRAME_BYTES:
+            return self._counts.drop(DropReason.OVERSIZE)
+        connected = self._network.connected.get(self.address, {})
+        if not self._identity:
+            receiver = connected.get(peer)
+            if receiver is None:
+                return self._counts.drop(DropReason.GONE)
+            taken = receiver.take(b"", data)
+        elif connected.get(self._identity) is not self:
+            return self._counts.drop(DropReason.GONE)  # a newer connection took this one's place
+        elif self.address in self._network.bound:
+            taken = self._network.bound[self.address].take(self._identity, data)
+        else:
+            taken = len(self._unsent) < PEER_QUEUE_MESSAGES
+            if taken:
+                self._unsent.append(data)
+        return self._counts.send(data) if taken else self._counts.drop(DropReason.QUEUE_FULL)
+
+    def take(self, peer: bytes, data: bytes) -> bool:
+        """Called by the sender's end. False: this sender has as many messages waiting here as it may have."""
+        if self._waiting[peer] >= PEER_QUEUE_MESSAGES:
+            return False
+        self._waiting[peer] += 1
+        self._counts.receive(data)
+        self._inbox.put(Received(peer, data, self._loop.time()))
+        return True
+
+    def flush(self) -> None:
+        """Somebody has bound: hand over what waited for it."""
+        receiver = self._network.bound[self.address]
+        while self._unsent:
+            receiver.take(self._identity, self._unsent.popleft())
+
+    def statistics(self) -> EndpointStatistics:
+        return self._counts.frozen(len(self._inbox))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.close()
+        if not self._identity:
+            del self._network.bound[self.address]
+        elif self._network.connected[self.address].get(self._identity) is self:
+            del self._network.connected[self.address][self._identity]
+
+
+__all__ = ["MemoryNetwork", "MemoryTransport"]

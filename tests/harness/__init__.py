@@ -1,0 +1,1 @@
+"""What tests of several folders share: a scripted link between two sessions, and an enumerating noise."""
