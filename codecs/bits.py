@@ -41,7 +41,7 @@ def fields_of_bits(bits: Bits, widths: Integers) -> Integers:
 
 
 def _columns(widths: Integers) -> tuple[str, Mask]:
-    """The narrowest integer that holds every field, and where in it the fields' bits stand, shape [n, bits]."""
+    """The narrowest integer that holds every field, and where in it their bits stand, shape [n, bits]."""
     widest = int(widths.max(initial=0))
     size = 1 if widest <= 8 else 2 if widest <= 16 else 4
     return f">u{size}", np.arange(8 * size) >= 8 * size - widths[:, None]

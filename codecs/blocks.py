@@ -49,17 +49,22 @@ _PROFILES = {Mode.PLAIN: (Profile.SMALL, Profile.LARGE), Mode.DENSE: (Profile.DE
 
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
-    """The one spelling of a block. Raises LocalError for no rows, too many, or rows of unlike V, K, profile."""
+    """The one spelling of a block. Raises LocalError for no rows, too many, or unlike V, K or profile."""
     if not rows:
         raise LocalError(field="rows", value=rows, remedy="a block has at least one row")
     first = rows[0]
     check_shape(profile=first.profile, vocab_size=first.vocab_size, k=len(first), rows=len(rows))
     for i, row in enumerate(rows):
         if (row.vocab_size, len(row), row.profile) != (first.vocab_size, len(first), first.profile):
-            raise LocalError(field=f"rows[{i}]", value=row, remedy=f"must have V, K and profile of rows[0]: {first}")
+            raise LocalError(
+                field=f"rows[{i}]", value=row, remedy=f"must have V, K and profile of rows[0]: {first}"
+            )
     mode = Mode.DENSE if first.profile is Profile.DENSE else Mode.PLAIN
     header = HEADER.pack(
-        mode << 4 | first.profile, len(rows), first.vocab_size.to_bytes(3, "big"), len(first).to_bytes(3, "big")
+        mode << 4 | first.profile,
+        len(rows),
+        first.vocab_size.to_bytes(3, "big"),
+        len(first).to_bytes(3, "big"),
     )
     levels = np.stack([row.levels for row in rows])
     if mode is Mode.DENSE:
@@ -69,7 +74,7 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
 
 
 def decode_rows(data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...]:
-    """The rows of a block; WireError (offset in bits from the start of `data`) for anything but its one spelling.
+    """The rows of a block; WireError, offset in bits from its start, for all but the one spelling.
 
     `vocab_size` is what the reader expects; None takes what the block names.
     """
@@ -95,7 +100,9 @@ def decode_rows(data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...
     for rule, wrong in faults(ids, levels, profile=profile, vocab_size=named_v):
         if wrong.any():
             row, entry = divmod(int(wrong.argmax()), wrong.shape[1])
-            raise WireError(reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"row {row}, entry {entry}: {rule}")
+            raise WireError(
+                reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"row {row}, entry {entry}: {rule}"
+            )
     return rows_of_valid(vocab_size=named_v, profile=profile, ids=ids, levels=levels)
 
 
@@ -115,10 +122,11 @@ def plain_sections(ids: Integers, levels: Integers, profile: Profile, vocab_size
 
 
 def rice_parameters(gaps: Integers, vocab_size: int) -> Integers:
-    """Per row of `gaps`, shape [R, K], the l for which sections 2 and 4 are shortest; the smallest if several."""
+    """Per row of `gaps`, shape [R, K], the l that makes sections 2 and 4 shortest; the smallest if several."""
     k = gaps.shape[1]
-    # From l to l + 1 costs K bits and saves less than V / 2**(l+1), so beyond V / K there is nothing to find.
-    candidates = np.arange((vocab_size // k).bit_length())
+    # l + 1 costs K bits more than l and saves at most sum(gaps) / 2**l <= (V - K) / 2**l. So it can only be
+    # shorter while 2**l < V / K, and beyond that there is nothing to find.
+    candidates = np.arange((vocab_size // k).bit_length() + 1)
     costs = (gaps[:, None, :] >> candidates[:, None]).sum(axis=2) + k * candidates
     parameters: Integers = costs.argmin(axis=1)
     return parameters
@@ -129,7 +137,9 @@ def _mode_and_profile(kinds: int) -> tuple[Mode, Profile]:
         mode = Mode(kinds >> 4)
         profiles = _PROFILES[mode]
     except (ValueError, KeyError):
-        detail = f"mode {kinds >> 4}; this version speaks {', '.join(f'{m.value} ({m.name})' for m in _PROFILES)}"
+        detail = (
+            f"mode {kinds >> 4}; this version speaks {', '.join(f'{m.value} ({m.name})' for m in _PROFILES)}"
+        )
         raise WireError(reason=Refusal.MODE, offset=0, detail=detail) from None
     if kinds & 15 not in profiles:
         detail = f"mode {mode.name} has no weight profile {kinds & 15}"
@@ -139,9 +149,13 @@ def _mode_and_profile(kinds: int) -> tuple[Mode, Profile]:
 
 def _check_length(length: int, least: int, most: int) -> None:
     if length < least:
-        raise WireError(reason=Refusal.TRUNCATED, offset=8 * length, detail=f"these rows take {least} bytes or more")
+        raise WireError(
+            reason=Refusal.TRUNCATED, offset=8 * length, detail=f"these rows take {least} bytes or more"
+        )
     if length > most:
-        raise WireError(reason=Refusal.TRAILING, offset=8 * most, detail=f"these rows take {most} bytes at most")
+        raise WireError(
+            reason=Refusal.TRAILING, offset=8 * most, detail=f"these rows take {most} bytes at most"
+        )
 
 
 def _decode_plain(data: bytes, shape: tuple[int, int], profile: Profile, v: int) -> tuple[Integers, Integers]:
@@ -152,8 +166,10 @@ def _decode_plain(data: bytes, shape: tuple[int, int], profile: Profile, v: int)
     head = np.unpackbits(np.frombuffer(data, np.uint8, _bytes(start)))[HEADER_BITS:start]
     parameters = fields_of_bits(head, np.full(rows, PARAMETER_BITS))
     if parameters.max() >= MAX_VOCAB_SIZE.bit_length():
-        raise WireError(reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"a Rice parameter of {parameters.max()}")
-    # The least and the most that such rows can take: checked before the whole is unpacked to 8 times its size.
+        raise WireError(
+            reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"a Rice parameter of {parameters.max()}"
+        )
+    # The least and the most that such rows can take, before the whole is unpacked to 8 times its size.
     rest = k * int(parameters.sum())
     quotients = int(((v - k) >> parameters).sum())
     least = start + 2 * n + rest
@@ -172,7 +188,9 @@ def _decode_plain(data: bytes, shape: tuple[int, int], profile: Profile, v: int)
     kept = s * int(mask.sum())
     _check_length(len(data), _bytes(place + rest + kept), _bytes(place + rest + kept))
     if bits[place + rest + kept :].any():
-        raise WireError(reason=Refusal.NOT_CANONICAL, offset=place + rest + kept, detail="padding that is not 0")
+        raise WireError(
+            reason=Refusal.NOT_CANONICAL, offset=place + rest + kept, detail="padding that is not 0"
+        )
 
     widths = np.repeat(parameters, k)
     gaps = (runs[:n] << widths) + fields_of_bits(bits[place : place + rest], widths)
@@ -182,7 +200,9 @@ def _decode_plain(data: bytes, shape: tuple[int, int], profile: Profile, v: int)
     levels[mask] |= fields_of_bits(bits[place + rest : place + rest + kept], np.full(kept // s, s))
     if (ids[:, -1] < v).all() and (parameters != rice_parameters(gaps, v)).any():
         raise WireError(
-            reason=Refusal.NOT_CANONICAL, offset=HEADER_BITS, detail="a Rice parameter that is not the shortest"
+            reason=Refusal.NOT_CANONICAL,
+            offset=HEADER_BITS,
+            detail="a Rice parameter that is not the shortest",
         )
     return ids, levels
 

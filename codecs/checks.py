@@ -40,7 +40,9 @@ def check_text(field: str, text: str) -> None:
     except UnicodeEncodeError:
         raise LocalError(field=field, value=text, remedy="must be text without lone surrogates") from None
     if length > MAX_TEXT_BYTES:
-        raise LocalError(field=field, value=text, remedy=f"takes {length} bytes, at most {MAX_TEXT_BYTES} will do")
+        raise LocalError(
+            field=field, value=text, remedy=f"takes {length} bytes, at most {MAX_TEXT_BYTES} will do"
+        )
 
 
 __all__ = ["check_digest", "check_range", "check_text", "check_tokens", "check_uint32"]

@@ -161,6 +161,7 @@ class Refused:
 
     def __post_init__(self) -> None:
         check_text("detail", self.detail)
+
     device_try: int = 0
     "the Open that this answers, where it answers one"
 
@@ -183,7 +184,9 @@ class Open:
     "highest draft_epoch the device has used"
 
     def __post_init__(self) -> None:
-        check_uint32(device_try=self.device_try, max_new_tokens=self.max_new_tokens, draft_epoch=self.draft_epoch)
+        check_uint32(
+            device_try=self.device_try, max_new_tokens=self.max_new_tokens, draft_epoch=self.draft_epoch
+        )
         check_range("seed", self.seed, 0, MAX_UINT64)
         check_range("len(stop)", len(self.stop), 0, MAX_STOPS)
         for text in self.stop:
@@ -333,7 +336,9 @@ class Commit:
         check_digest("log_hash", self.log_hash)
         check_tokens("ids", self.ids, least=0, most=MAX_TOKENS)
         if len(self.origins) != len(self.ids):
-            raise LocalError(field="origins", value=self.origins, remedy=f"must be one an id, so {len(self.ids)}")
+            raise LocalError(
+                field="origins", value=self.origins, remedy=f"must be one an id, so {len(self.ids)}"
+            )
         check_range("seen", self.seen, 0, MAX_GAMMA)
         check_range("accepted", self.accepted, 0, self.seen)
 

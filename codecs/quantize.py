@@ -38,7 +38,9 @@ def default_profile(*, k: int, vocab_size: int) -> Profile:
     return Profile.SMALL if k < LARGE_FROM_K else Profile.LARGE
 
 
-def quantize(ids: ArrayLike, log_weights: ArrayLike, *, vocab_size: int, profile: Profile | None = None) -> Row:
+def quantize(
+    ids: ArrayLike, log_weights: ArrayLike, *, vocab_size: int, profile: Profile | None = None
+) -> Row:
     """The row that is nearest to softmax(log_weights) over `ids`.
 
     `ids`: integers, shape [K], in any order, no repeats. `log_weights`: shape [K], natural logarithms up to a
@@ -50,10 +52,14 @@ def quantize(ids: ArrayLike, log_weights: ArrayLike, *, vocab_size: int, profile
     z = np.asarray(log_weights, np.float64)
     tokens = np.asarray(ids)
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        raise LocalError(field="ids", value=(tokens.dtype, tokens.shape), remedy="must be integers of shape [K]")
+        raise LocalError(
+            field="ids", value=(tokens.dtype, tokens.shape), remedy="must be integers of shape [K]"
+        )
     if z.shape != tokens.shape:
         raise LocalError(
-            field="log_weights", value=z.shape, remedy=f"must be one a token, and ids have shape {tokens.shape}"
+            field="log_weights",
+            value=z.shape,
+            remedy=f"must be one a token, and ids have shape {tokens.shape}",
         )
     if profile is None:
         profile = default_profile(k=len(tokens), vocab_size=vocab_size)
@@ -62,7 +68,9 @@ def quantize(ids: ArrayLike, log_weights: ArrayLike, *, vocab_size: int, profile
     if not finite.all():
         place = int(finite.argmin())
         raise LocalError(
-            field=f"log_weights[{place}]", value=float(z[place]), remedy="must be finite; leave out what has no mass"
+            field=f"log_weights[{place}]",
+            value=float(z[place]),
+            remedy="must be finite; leave out what has no mass",
         )
     if (tokens[1:] <= tokens[:-1]).any():
         order = tokens.argsort()
@@ -76,7 +84,9 @@ def quantize(ids: ArrayLike, log_weights: ArrayLike, *, vocab_size: int, profile
 def _check_tokens(tokens: NDArray[np.integer[Any]], vocab_size: int) -> None:
     for value in (int(tokens[0]), int(tokens[-1])):
         if not 0 <= value < vocab_size:
-            raise LocalError(field="ids", value=value, remedy=f"must lie in [0, {vocab_size - 1}], the vocabulary")
+            raise LocalError(
+                field="ids", value=value, remedy=f"must lie in [0, {vocab_size - 1}], the vocabulary"
+            )
     repeated = tokens[1:] == tokens[:-1]
     if repeated.any():
         value = int(tokens[1:][repeated.argmax()])
@@ -89,13 +99,15 @@ def _fine_levels(z: Floats, profile: Profile) -> Integers:
     z = np.maximum(z, z.max() - COARSE_LEVELS * step)
     levels = ((z - z.min()) * ((1 << s) / step)).astype(np.int64)
     levels = np.minimum(levels, (COARSE_LEVELS << s) - 1)
-    return np.where(refined(levels, profile), levels, levels >> s << s)
+    kept: Integers = np.where(refined(levels, profile), levels, levels >> s << s)
+    return kept
 
 
 def _dense_levels(z: Floats) -> Integers:
     z = np.maximum(z, z.max() - DENSE_LEVELS / _DENSE_LEVELS_PER_NAT)
     distance = np.rint((z.max() - z) * _DENSE_LEVELS_PER_NAT).astype(np.int64)
-    return DENSE_LEVELS - 1 - np.minimum(distance, DENSE_LEVELS - 1)
+    levels: Integers = DENSE_LEVELS - 1 - np.minimum(distance, DENSE_LEVELS - 1)
+    return levels
 
 
 __all__ = ["LARGE_FROM_K", "WEIGHT_SUM", "default_profile", "quantize"]

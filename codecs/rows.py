@@ -46,7 +46,9 @@ class Row:
         levels = np.array(self.levels, np.int64)
         if ids.ndim != 1 or ids.shape != levels.shape:
             raise LocalError(
-                field="levels", value=levels.shape, remedy=f"must be one level an id, and ids have {ids.shape}"
+                field="levels",
+                value=levels.shape,
+                remedy=f"must be one level an id, and ids have {ids.shape}",
             )
         check_shape(profile=self.profile, vocab_size=self.vocab_size, k=len(ids), rows=1)
         for name, wrong in faults(ids[None], levels[None], profile=self.profile, vocab_size=self.vocab_size):
@@ -88,7 +90,7 @@ class RowCodec(Protocol):
         ...
 
     def decode(self, data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...]:
-        """The rows whose spelling is `data`, over `vocab_size` ids if that is given; WireError for all else."""
+        """The rows whose spelling is `data`, over `vocab_size` ids if that is given; else WireError."""
         ...
 
 
@@ -117,7 +119,10 @@ def faults(
     low = levels & ((1 << s) - 1)
     return (
         (f"ids must rise strictly and lie in [0, {vocab_size - 1}]", ~(rising & (ids < vocab_size))),
-        (f"levels must lie in [0, {(COARSE_LEVELS << s) - 1}]", (levels < 0) | (levels >= COARSE_LEVELS << s)),
+        (
+            f"levels must lie in [0, {(COARSE_LEVELS << s) - 1}]",
+            (levels < 0) | (levels >= COARSE_LEVELS << s),
+        ),
         ("the row's smallest level must be 0", levels.min(axis=-1, keepdims=True) != 0),
         ("below the top 4 coarse levels the low bits must be 0", (low != 0) & ~refined(levels, profile)),
     )

@@ -61,7 +61,7 @@ _E_LOW = _padded(E_DENSE_LOW, 256)
 
 
 def refined(levels: Integers, profile: Profile) -> Mask:
-    """Which entries keep their low bits: those whose coarse level is among the row's top 4. Shape [..., K]."""
+    """Which entries keep their low bits: their coarse level is among the row's top 4. Shape [..., K]."""
     coarse = levels >> low_bits(profile)
     mask: Mask = coarse > coarse.max(axis=-1, keepdims=True) - REFINED_LEVELS
     return mask

@@ -150,7 +150,9 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def sample(logits: Tensor, temperatures: Tensor, generator: torch.Generator) -> Tensor:
     """One id a row, int64 [n], exactly from softmax(logits / temperature); temperature 0 takes the largest."""
     u = torch.rand(len(logits), 2, 1, generator=generator)
-    chunks = zip(logits.split(SAMPLE_ROWS), temperatures.split(SAMPLE_ROWS), u.split(SAMPLE_ROWS), strict=True)
+    chunks = zip(
+        logits.split(SAMPLE_ROWS), temperatures.split(SAMPLE_ROWS), u.split(SAMPLE_ROWS), strict=True
+    )
     return torch.cat([_sample_rows(*chunk) for chunk in chunks])
 
 
@@ -289,6 +291,12 @@ def read_shard(path: Path) -> list[Answer]:
     ]
 
 
+def answered(folder: Path, kind: str) -> dict[int, int]:
+    """Answer tokens by job number in the shards `kind`-*.safetensors."""
+    shards = folder.glob(f"{kind}-*.safetensors")
+    return {done.index: len(done.states) for shard in shards for done in read_shard(shard)}
+
+
 def generate_shards(
     model: Any,
     jobs: Sequence[Job],
@@ -304,42 +312,31 @@ def generate_shards(
     seed: int,
     progress: Callable[[str], None],
 ) -> int:
-    """Answer `jobs` into shards `name`-*.safetensors until they hold `tokens` answer tokens; how many they do.
+    """Answer `jobs` into new shards `name`-*.safetensors until there are `tokens` answer tokens; how many.
 
-    What earlier runs have finished counts and is not done again.
+    The caller leaves out the jobs that earlier runs have answered (`answered`).
     """
-    shards = sorted(folder.glob(f"{name}-*.safetensors"))
-    finished: set[int] = set()
-    total = 0
-    for shard in shards:
-        for done in read_shard(shard):
-            finished.add(done.index)
-            total += len(done.states)
-    if finished:
-        progress(f"{name}: {len(finished)} answers, {total} tokens are there already")
-    todo = (job for job in jobs if job.index not in finished)
-    started, before, written = time.monotonic(), total, len(shards)
+    total, written = 0, len(list(folder.glob(f"{name}-*.safetensors")))
+    started = time.monotonic()
     buffer: list[Answer] = []
 
     def flush() -> None:
         nonlocal written, buffer
         write_shard(folder / f"{name}-{written:05d}.safetensors", buffer)
         written, buffer = written + 1, []
-        rate = (total - before) / (time.monotonic() - started)
+        rate = total / (time.monotonic() - started)
         left = max(0, tokens - total) / rate / 60
         progress(f"{name}: {total} of {tokens} tokens, {rate:.0f} a second, at most {left:.0f} minutes left")
 
-    if total >= tokens:
-        return total
     for done in answer(
         model,
-        todo,
+        iter(jobs),
         end_ids=end_ids,
         slots=slots,
         max_prompt=max_prompt,
         max_answer=max_answer,
         prefix=prefix,
-        seed=seed + written,  # a resumed run must not repeat the noise of the first
+        seed=seed + written,  # a run that goes on must not repeat the noise of the first
     ):
         buffer.append(done)
         total += len(done.states)

@@ -9,18 +9,16 @@ import argparse
 import json
 import multiprocessing
 import os
-import random
 import shutil
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import distil_prompts
 import torch
-from distil_answers import ANSWERS_PER_SHARD, Answer, Job, generate_shards, read_shard
+from distil_answers import Answer, Job, answered, generate_shards, read_shard
 from distil_train import (
     Acceptance,
     DraftNet,
@@ -29,10 +27,11 @@ from distil_train import (
     closed_form_start,
     evaluate,
     rank_ids,
+    restore,
     train,
 )
 
-from draftwire.nodes.models.compact import CONFIG_FILE, CompactShape, load
+from draftwire.nodes.models.compact import CompactShape, load
 from draftwire.nodes.models.pairs.shipped import TARGET_HUB_ID, TOKENIZER_FILES, target_folder
 
 TRAIN_TEMPERATURES: Final = (1.0, 1.0, 0.7, 0.7, 0.0)
@@ -43,6 +42,9 @@ EVALUATED_TEMPERATURES: Final = (1.0, 0.7, 0.0)
 
 EVALUATED_K: Final = (3, 8, 32, 320, 3200)
 """Cuts of the draft's distribution; the whole support is always added."""
+
+CHECKPOINT: Final = "checkpoint.pt"
+"""In the work folder: the draft in training, with the state of its optimizers."""
 
 DESCRIPTION: Final = """\
 Distil a small draft model from a target language model (Llama architecture), on CPU cores.
@@ -115,7 +117,9 @@ def answers(work: Path, name: str) -> list[Answer]:
     """The answers generated so far: "train" or "held-out"."""
     shards = sorted((work / "answers").glob(f"{name}-*.safetensors"))
     if not shards:
-        raise SystemExit(f"There are no '{name}' answers in {work / 'answers'}: run the stage 'generate' first")
+        raise SystemExit(
+            f"There are no '{name}' answers in {work / 'answers'}: run the stage 'generate' first"
+        )
     return [a for shard in shards for a in read_shard(shard)]
 
 
@@ -134,9 +138,10 @@ def generate(args: argparse.Namespace) -> None:
     """Stage generate: held-out answers first, then --workers processes until there are --tokens."""
     target = load_target(args.target)
     check_settings(args, target)
-    (args.work / "answers").mkdir(exist_ok=True)
+    folder = args.work / "answers"
+    folder.mkdir(exist_ok=True)
     encoded, held_out = ([encode(target.tokenizer, p) for p in part] for part in prompts(args))
-    prefix = os.path.commonprefix([*encoded, *held_out])
+    prefix = os.path.commonprefix([*encoded, *held_out])  # of lists: it works on any sequences
     fits = [p for p in (*encoded, *held_out) if len(prefix) < len(p) <= args.max_prompt]
     if not fits:
         raise SystemExit(f"No prompt has at most --max-prompt {args.max_prompt} tokens")
@@ -151,10 +156,11 @@ def generate(args: argparse.Namespace) -> None:
         for i, prompt in enumerate(held_out)
         for j, t in enumerate(EVALUATED_TEMPERATURES)
     ]
+    done = answered(folder, "held-out")
     generate_shards(
         target.model,
-        jobs,
-        args.work / "answers",
+        [job for job in jobs if job.index not in done],
+        folder,
         name="held-out",
         tokens=len(jobs) * args.max_held_out,
         max_answer=args.max_held_out,
@@ -164,13 +170,13 @@ def generate(args: argparse.Namespace) -> None:
     )
     # Rounds over the prompts: from the second on, each is answered at another temperature.
     cycle, count = len(TRAIN_TEMPERATURES), len(encoded)
-    rounds = -(-args.tokens // (8 * count)) if args.prompts else 2
+    rounds = 1 + args.tokens // (16 * count)  # enough for answers as short as 16 tokens
     jobs = [
         Job(index=r * count + i, temperature=TRAIN_TEMPERATURES[(i + 2 * r) % cycle], prompt=prompt)
         for r in range(rounds)
         for i, prompt in enumerate(encoded)
     ]
-    done = {a.index: len(a.states) for a in _existing(args.work)}
+    done = answered(folder, "train")
     left = args.tokens - sum(done.values())
     say(f"{len(done)} answers with {sum(done.values())} tokens are there, {max(0, left)} tokens to go")
     if left <= 0:
@@ -194,11 +200,6 @@ def generate(args: argparse.Namespace) -> None:
         raise SystemExit("A worker failed; its last lines say why. What was finished stays: run this again")
 
 
-def _existing(work: Path) -> list[Answer]:
-    shards = (work / "answers").glob("train-*.safetensors")
-    return [a for shard in shards for a in read_shard(shard)]
-
-
 def _generate_part(
     target: str | None, work: Path, jobs: Sequence[Job], name: str, tokens: int, **common: Any
 ) -> None:
@@ -213,28 +214,30 @@ def fit(args: argparse.Namespace) -> None:
     target = load_target(args.target)
     check_settings(args, target)
     teacher, given = target.teacher(), answers(args.work, "train")
-    tokens = sum(len(a.states) for a in given)
-    say(f"{len(given)} answers, {tokens} tokens")
-    support = rank_ids(teacher, given, args.support, target.end_ids)
-    shape = CompactShape(
-        vocab_size=len(teacher.head),
-        support_size=len(support),
-        hidden=args.hidden,
-        layers=args.layers,
-        heads=args.heads,
-        head_dim=args.hidden // args.heads,
-        mlp=args.mlp,
-        context_length=max(len(a.ids) for a in given),
-        rope_theta=1e5,
-    )
-    torch.manual_seed(args.seed)
-    checkpoint = args.work / "checkpoint.pt"
+    say(f"{len(given)} answers, {sum(len(a.states) for a in given)} tokens")
+    checkpoint = args.work / CHECKPOINT
     if args.restart:
         checkpoint.unlink(missing_ok=True)
-    if checkpoint.exists():  # its support was ranked on the answers there were at the time
-        support = torch.load(checkpoint, weights_only=True)["net"]["support"].numpy()
-    net = DraftNet(shape, support)
-    if not checkpoint.exists():
+    torch.manual_seed(args.seed)
+    if checkpoint.exists():
+        net = restore(checkpoint)
+        chosen = (args.layers, args.hidden, args.heads, args.mlp)
+        if chosen != (net.shape.layers, net.shape.hidden, net.shape.heads, net.shape.mlp):
+            raise SystemExit(f"{checkpoint} holds a draft of another shape, {net.shape}: add --restart")
+    else:
+        support = rank_ids(teacher, given, args.support, target.end_ids)
+        shape = CompactShape(
+            vocab_size=len(teacher.head),
+            support_size=len(support),
+            hidden=args.hidden,
+            layers=args.layers,
+            heads=args.heads,
+            head_dim=args.hidden // args.heads,
+            mlp=args.mlp,
+            context_length=max(len(a.ids) for a in given),
+            rope_theta=1e5,
+        )
+        net = DraftNet(shape, support)
         say(f"closed-form start, {len(support)} ids in the head")
         closed_form_start(net, teacher, given)
     plan = TrainingPlan(
@@ -244,25 +247,114 @@ def fit(args: argparse.Namespace) -> None:
         other_rate=args.other_rate,
         seed=args.seed,
     )
-    random.seed(args.seed)
     train(net, teacher, given, plan, checkpoint=checkpoint, progress=say)
-    torch.save({"shape": {n: getattr(shape, n) for n in CompactShape.__slots__}}, args.work / "shape.pt")
 
 
 def export(args: argparse.Namespace) -> None:
     """Stage export."""
-    checkpoint, described = args.work / "checkpoint.pt", args.work / "shape.pt"
-    if not (checkpoint.exists() and described.exists()):
+    checkpoint = args.work / CHECKPOINT
+    if not checkpoint.exists():
         raise SystemExit(f"{args.work} holds no trained draft: run the stage 'train' first")
-    state = torch.load(checkpoint, weights_only=True)["net"]
-    net = DraftNet(
-        CompactShape(**torch.load(described, weights_only=True)["shape"]), state["support"].numpy()
-    )
-    net.load_state_dict(state)
-    net.export(args.out, context_length=args.context_length)
-    source = Path(load_tokenizer_folder(args))
-    for name in TOKENIZER_FILES:
-        if (source / name).resolve() != (args.out / name).resolve():
+    restore(checkpoint).export(args.out, context_length=args.context_length)
+    source = Path(args.target) if args.target else target_folder(progress=say)
+    if source is not None and all((source / name).is_file() for name in TOKENIZER_FILES):
+        for name in TOKENIZER_FILES:
             shutil.copyfile(source / name, args.out / name)
+    else:
+        load_target(args.target).tokenizer.save_pretrained(args.out)
     size = sum(file.stat().st_size for file in args.out.iterdir() if file.is_file())
     say(f"exported to {args.out}, {size / 1e6:.1f} MB in all")
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Stage evaluate."""
+    target = load_target(args.target)
+    draft = load(args.out)
+    ks = [*EVALUATED_K, draft.shape.support_size]
+    found = evaluate(draft, target.teacher(), answers(args.work, "held-out"), ks)
+    say(f"{args.out} on held-out prompts, positions by temperature: {dict(found.positions)}")
+    print(table(found))
+
+
+def table(found: Acceptance) -> str:
+    """The held-out figures as a Markdown table."""
+    ks = sorted({k for _, k in found.alpha})
+    lines = [
+        "| acceptance at K = | " + " | ".join(map(str, ks)) + " |",
+        "|---|" + "---|" * len(ks),
+    ]
+    for t in sorted({t for t, _ in found.alpha}, reverse=True):
+        lines.append(f"| T = {t:g} | " + " | ".join(f"{found.alpha[t, k]:.3f}" for k in ks) + " |")
+    return "\n".join([*lines, f"\nSame first choice (T = 0): {found.greedy:.3f}"])
+
+
+def everything(args: argparse.Namespace) -> None:
+    """Stage all."""
+    for stage in (generate, fit, export, measure):
+        stage(args)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=formatter)
+    stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
+
+    def stage(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        made = stages.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        made.set_defaults(run=run)
+        made.add_argument("--work", type=Path, required=True, help="folder for answers and checkpoints")
+        made.add_argument("--target", help="local folder or hub id; left out: the shipped pair's target")
+        made.add_argument("--prompts", type=Path, help="text file, a prompt a line; else built-in ones")
+        made.add_argument("--seed", type=int, default=0, help="of prompt order, sampling and initial weights")
+        return made
+
+    def generating(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--tokens", type=int, default=640_000, help="answer tokens to have in the end")
+        made.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread")
+        made.add_argument("--slots", type=int, default=128, help="answers in progress a worker")
+        made.add_argument("--max-prompt", type=int, default=128, help="tokens; longer prompts are left out")
+        made.add_argument("--max-answer", type=int, default=192, help="tokens; longer answers are cut")
+        made.add_argument("--max-held-out", type=int, default=128, help="the same for held-out answers")
+
+    def training(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--seen", type=int, default=4_000_000, help="answer tokens to learn from")
+        made.add_argument("--support", type=int, default=4096, help="ids that the draft can propose")
+        made.add_argument("--layers", type=int, default=2)
+        made.add_argument("--hidden", type=int, default=256)
+        made.add_argument("--heads", type=int, default=4)
+        made.add_argument("--mlp", type=int, default=704)
+        made.add_argument("--batch", type=int, default=2048, help="answer tokens a step")
+        made.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
+        made.add_argument("--other-rate", type=float, default=3e-3, help="learning rate of AdamW")
+        made.add_argument("--restart", action="store_true", help="drop the checkpoint, start anew")
+
+    def exporting(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--context-length", type=int, default=2048, help="most tokens the draft will read")
+
+    def placed(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--out", type=Path, required=True, help="folder of the exported draft")
+
+    generating(stage("generate", generate, "Let the target answer the prompts."))
+    training(stage("train", fit, "Train the draft on the answers."))
+    made = stage("export", export, "Write the trained draft as draftwire loads it.")
+    exporting(made)
+    placed(made)
+    placed(stage("evaluate", measure, "Measure an exported draft on the held-out prompts."))
+    made = stage("all", everything, "All stages, one after the other.")
+    for options in (generating, training, exporting, placed):
+        options(made)
+    return top
+
+
+def main() -> None:
+    """Run one stage."""
+    args = parser().parse_args()
+    torch.set_num_threads(1)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

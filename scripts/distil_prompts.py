@@ -10,34 +10,36 @@ TOPICS: Final = tuple(
     the water cycle; photosynthesis; volcanoes; earthquakes; black holes; the Moon; Mars; comets; gravity;
     magnetism; electricity; batteries; solar panels; wind power; nuclear energy; steam engines; bicycles;
     electric cars; trains; airplanes; submarines; sailing boats; bridges; skyscrapers; tunnels; lighthouses;
-    windmills; castles; the Roman Empire; ancient Egypt; the Silk Road; the Renaissance; the French Revolution;
-    the Industrial Revolution; the printing press; the telephone; radio; television; the internet; email;
-    smartphones; video games; chess; card games; crossword puzzles; jigsaw puzzles; board games; football;
-    basketball; tennis; swimming; running; hiking; camping; rock climbing; skiing; surfing; yoga; meditation;
-    sleep; breakfast; lunch at work; coffee; tea; chocolate; bread baking; pasta; pizza; soup; salads; cheese;
-    apples; tomatoes; potatoes; rice; spices; honey; bees; butterflies; ants; spiders; owls; eagles; penguins;
-    dolphins; whales; sharks; octopuses; coral reefs; rainforests; deserts; mountains; rivers; lakes; oceans;
-    glaciers; rain; snow; thunderstorms; rainbows; hurricanes; climate change; recycling; compost; gardening;
-    house plants; roses; oak trees; mushrooms; dogs; cats; horses; rabbits; goldfish; parrots; cows; chickens;
-    farming; tractors; markets; supermarkets; money; saving money; budgets; banks; taxes; insurance; the stock
-    market; starting a business; small shops; advertising; customer service; job interviews; resumes; meetings;
-    remote work; teamwork; leadership; time management; procrastination; motivation; learning languages;
-    English grammar; poetry; novels; short stories; fairy tales; libraries; newspapers; journalism; photography;
-    painting; drawing; sculpture; museums; dance; theater; movies; animation; jazz; classical music; guitars;
-    pianos; drums; singing; choirs; birthday parties; weddings; holidays; travel; Paris; London; Tokyo; New York;
-    India; Brazil; Kenya; Australia; Canada; Iceland; islands; beaches; hotels; airports; maps; compasses;
-    clocks; calendars; numbers; fractions; geometry; probability; statistics; algebra; prime numbers; logic;
+    windmills; castles; the Roman Empire; ancient Egypt; the Silk Road; the Renaissance; the French
+    Revolution; the Industrial Revolution; the printing press; the telephone; radio; television; the
+    internet; email; smartphones; video games; chess; card games; crossword puzzles; jigsaw puzzles; board
+    games; football; basketball; tennis; swimming; running; hiking; camping; rock climbing; skiing; surfing;
+    yoga; meditation; sleep; breakfast; lunch at work; coffee; tea; chocolate; bread baking; pasta; pizza;
+    soup; salads; cheese; apples; tomatoes; potatoes; rice; spices; honey; bees; butterflies; ants; spiders;
+    owls; eagles; penguins; dolphins; whales; sharks; octopuses; coral reefs; rainforests; deserts;
+    mountains; rivers; lakes; oceans; glaciers; rain; snow; thunderstorms; rainbows; hurricanes; climate
+    change; recycling; compost; gardening; house plants; roses; oak trees; mushrooms; dogs; cats; horses;
+    rabbits; goldfish; parrots; cows; chickens; farming; tractors; markets; supermarkets; money; saving
+    money; budgets; banks; taxes; insurance; the stock     market; starting a business; small shops;
+    advertising; customer service; job interviews; resumes; meetings; remote work; teamwork; leadership;
+    time management; procrastination; motivation; learning languages; English grammar; poetry; novels; short
+    stories; fairy tales; libraries; newspapers; journalism; photography; painting; drawing; sculpture;
+    museums; dance; theater; movies; animation; jazz; classical music; guitars; pianos; drums; singing;
+    choirs; birthday parties; weddings; holidays; travel; Paris; London; Tokyo; New York; India; Brazil;
+    Kenya; Australia; Canada; Iceland; islands; beaches; hotels; airports; maps; compasses; clocks;
+    calendars; numbers; fractions; geometry; probability; statistics; algebra; prime numbers; logic;
     computers; computer memory; programming; Python; sorting algorithms; databases; spreadsheets; web pages;
     passwords; computer security; robots; artificial intelligence; machine learning; 3D printing; drones;
-    satellites; telescopes; microscopes; atoms; molecules; metals; plastics; glass; paper; wood; stone; gold;
-    diamonds; salt; sugar; vitamins; exercise; the heart; the brain; lungs; bones; muscles; teeth; eyes; skin;
-    vaccines; bacteria; viruses; medicine; first aid; hospitals; doctors; nurses; teachers; schools;
-    universities; homework; exams; science fairs; friendship; family; grandparents; babies; neighbors; kindness;
-    honesty; courage; patience; happiness; stress; dreams; memory; habits; fashion; shoes; hats; jewelry;
-    furniture; kitchens; bathrooms; cleaning; laundry; painting a room; tools; woodworking; knitting; sewing;
-    pottery; candles; fire safety; police; courts; elections; democracy; human rights; volunteering; charities;
-    zoos; parks; playgrounds; circuses; magic tricks; dinosaurs; fossils; dragons; pirates; knights; ghosts;
-    superheroes; aliens; time travel; space stations; buses; traffic; parking; bicycle lanes; elevators
+    satellites; telescopes; microscopes; atoms; molecules; metals; plastics; glass; paper; wood; stone;
+    gold; diamonds; salt; sugar; vitamins; exercise; the heart; the brain; lungs; bones; muscles; teeth;
+    eyes; skin; vaccines; bacteria; viruses; medicine; first aid; hospitals; doctors; nurses; teachers;
+    schools; universities; homework; exams; science fairs; friendship; family; grandparents; babies;
+    neighbors; kindness; honesty; courage; patience; happiness; stress; dreams; memory; habits; fashion;
+    shoes; hats; jewelry; furniture; kitchens; bathrooms; cleaning; laundry; painting a room; tools;
+    woodworking; knitting; sewing; pottery; candles; fire safety; police; courts; elections; democracy;
+    human rights; volunteering; charities; zoos; parks; playgrounds; circuses; magic tricks; dinosaurs;
+    fossils; dragons; pirates; knights; ghosts; superheroes; aliens; time travel; space stations; buses;
+    traffic; parking; bicycle lanes; elevators
     """.replace("\n", " ").split(";")
 )
 
@@ -45,9 +47,10 @@ HELD_OUT_TOPICS: Final = tuple(
     topic.strip()
     for topic in """
     lightning; Saturn; hot air balloons; ferries; canals; the Vikings; the Great Wall of China; typewriters;
-    dominoes; volleyball; archery; pancakes; lemons; cinnamon; beavers; hummingbirds; turtles; waterfalls; fog;
-    tulips; cactuses; donkeys; savings accounts; public speaking; biographies; violins; picnics; Rome; Norway;
-    triangles; keyboards; spam email; lasers; copper; the liver; dentists; gratitude; umbrellas; carpets; mermaids
+    dominoes; volleyball; archery; pancakes; lemons; cinnamon; beavers; hummingbirds; turtles; waterfalls;
+    fog; tulips; cactuses; donkeys; savings accounts; public speaking; biographies; violins; picnics; Rome;
+    Norway; triangles; keyboards; spam email; lasers; copper; the liver; dentists; gratitude; umbrellas;
+    carpets; mermaids
     """.replace("\n", " ").split(";")
 )
 
@@ -104,7 +107,7 @@ KINDS: Final = tuple(
     Correct the grammar: Me and him was talking about {} yesterday and it are fun.
     Translate into French: I like {} very much.
     Is this sentence positive or negative? "I was surprised how much I enjoyed {}."
-    """.strip().split("\n")
+    """.strip().split("\n")  # noqa: E501  # a prompt is one line
 )
 
 FREE_PROMPTS: Final = tuple(

@@ -7,7 +7,7 @@ target's final normalised state, of which every teacher distribution is one prod
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +40,9 @@ class Teacher:
     """Output rows, bf16 [V, H]; often the same."""
 
 
-def rank_ids(teacher: Teacher, answers: Sequence[Answer], size: int, always: frozenset[int]) -> NDArray[np.int64]:
+def rank_ids(
+    teacher: Teacher, answers: Sequence[Answer], size: int, always: frozenset[int]
+) -> NDArray[np.int64]:
     """The `size` ids a head is best spent on, rising: by share of the answers plus mean teacher mass.
 
     The ids in `always` are in: a draft that can't say "end" never proposes the last token.
@@ -120,9 +122,8 @@ class DraftNet(nn.Module):
             y = _normalised(x) * layer["gain1"]
             q, k, v = (F.linear(y, layer[name]).view(n, t, heads, width) for name in "qkv")
             q, k = _turned(q, turn), _turned(k, turn)
-            mixed = F.scaled_dot_product_attention(
-                q.transpose(1, 2).to(v.dtype), k.transpose(1, 2).to(v.dtype), v.transpose(1, 2), is_causal=True
-            )
+            q, k, v = (part.to(v.dtype).transpose(1, 2) for part in (q, k, v))
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = x + F.linear(mixed.transpose(1, 2).reshape(n, t, heads * width), layer["o"])
             y = _normalised(x) * layer["gain2"]
             x = x + F.linear(F.silu(F.linear(y, layer["gate"])) * F.linear(y, layer["up"]), layer["down"])
@@ -138,10 +139,9 @@ class DraftNet(nn.Module):
             tensors[f"layers.{i}.down"] = layer["down"]
         embedding = self.frozen.clone()
         embedding[self.support] = self.embedding.detach()
-        shape = {name: getattr(self.shape, name) for name in CompactShape.__slots__}
         save(
             folder,
-            CompactShape(**{**shape, "context_length": context_length}),
+            replace(self.shape, context_length=context_length),
             support=self.support.numpy(),
             embedding=embedding,
             matrices=tensors,
@@ -165,7 +165,8 @@ def closed_form_start(net: DraftNet, teacher: Teacher, answers: Sequence[Answer]
     One regression from the current token's target embedding to the target's state, cut to the axes that
     matter for the logits; a second one back from the draft's state to the target's.
     """
-    tokens = _sampled_rows(torch.cat([a.ids[a.answer_start - 1 : -1] for a in answers]), RIDGE_POSITIONS).long()
+    before = torch.cat([a.ids[a.answer_start - 1 : -1] for a in answers])
+    tokens = _sampled_rows(before, RIDGE_POSITIONS).long()
     states = _sampled_rows(torch.cat([a.states for a in answers]), RIDGE_POSITIONS).float()
     drawn = torch.cat([a.ids[a.answer_start :] for a in answers]).long()
     rows = teacher.head[net.support].float()
@@ -287,6 +288,14 @@ def batches(answers: Sequence[Answer], size: int, rng: random.Random) -> Iterato
         yield from groups
 
 
+def restore(checkpoint: Path) -> DraftNet:
+    """The net of a checkpoint of `train`."""
+    saved = torch.load(checkpoint, weights_only=True)
+    net = DraftNet(CompactShape(**saved["shape"]), saved["net"]["support"].numpy())
+    net.load_state_dict(saved["net"])
+    return net
+
+
 def loss_of(net: DraftNet, teacher_head: Tensor, batch: Sequence[Answer]) -> Tensor:
     """Mean KL of the answer positions of a batch. `teacher_head`: output rows of the support, bf16 [R, H]."""
     longest = max(len(a.ids) for a in batch) - 1
@@ -332,6 +341,7 @@ def train(
     def save_checkpoint() -> None:
         partial = checkpoint.with_suffix(".partial")
         state: Mapping[str, Any] = {
+            "shape": asdict(net.shape),
             "net": net.state_dict(),
             "muon": muon.state_dict(),
             "adam": adam.state_dict(),
@@ -348,7 +358,8 @@ def train(
             source = batches(answers, plan.batch, rng)
             continue
         rate = min(1.0, (step + 1) / plan.warm_up) * (1 - 0.95 * step / steps)
-        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = plan.matrix_rate * rate, plan.other_rate * rate
+        muon.param_groups[0]["lr"] = plan.matrix_rate * rate
+        adam.param_groups[0]["lr"] = plan.other_rate * rate
         loss = loss_of(net, teacher_head, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
@@ -356,7 +367,7 @@ def train(
         adam.step()
         muon.zero_grad()
         adam.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
         step, seen = step + 1, seen + sum(len(a.states) for a in batch)
         now = time.monotonic()
         if now - last_told > 10 or step == steps:
@@ -385,7 +396,9 @@ class Acceptance:
 
 
 @torch.inference_mode()
-def evaluate(draft: CompactDraft, teacher: Teacher, answers: Sequence[Answer], ks: Sequence[int]) -> Acceptance:
+def evaluate(
+    draft: CompactDraft, teacher: Teacher, answers: Sequence[Answer], ks: Sequence[int]
+) -> Acceptance:
     """Measure `draft`, as nodes will run it, at every position of `answers`."""
     vocabulary = len(teacher.head)
     support = torch.arange(vocabulary) if draft.support is None else torch.from_numpy(draft.support)

@@ -25,7 +25,7 @@ FORMS: Final = """\
   tiny:seed=0,noise=0.3               two small random Llamas, made on the fly
   PATH                                a folder with config.json and *.safetensors
   PATH.gguf                           a GGUF file
-  OWNER/MODEL                         a model of the Hugging Face hub; OWNER/MODEL/FILE.gguf for a GGUF file"""
+  OWNER/MODEL                         a model of the Hugging Face hub; or /FILE.gguf within it"""
 """What a model can be called, for messages and help texts."""
 
 
@@ -194,7 +194,7 @@ def _settings(name: str, form: str, fields: Mapping[str, type[int] | type[float]
         key, _, value = (part.strip() for part in item.partition("="))
         if key not in fields or key in found:
             raise UnsupportedModelError(
-                f"'{name}': '{item}' is not understood; {form} takes {', '.join(fields)}, each once, as key=value"
+                f"'{name}': '{item}' is not understood; {form} takes {', '.join(fields)} as key=value, once"
             )
         try:
             found[key] = fields[key](value)

@@ -1,8 +1,8 @@
 """A draft of a few million parameters, in the fewest operations a step can have.
 
-A decoder in the manner of Llama, reduced to what is needed at batch 1: norms without weights (they are folded
-into the matrices behind them), one matrix for query, key and value, one for gate and up, and a head that knows
-only the ids of its support. Two decisions come from measurements on CPUs:
+A decoder in the manner of Llama, reduced to what is needed at batch 1: norms without weights (they are
+folded into the matrices behind them), one matrix for query, key and value, one for gate and up, and a head
+that knows only the ids of its support. Two decisions come from measurements on CPUs:
 
 - Weights rest in bf16 on disk, and are computed in fp32. At these sizes a matrix-vector product in fp32 is as
   fast as one in bf16 or faster, and its results don't tie.
@@ -66,7 +66,7 @@ class CompactShape:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise UnsupportedModelError(f"{field.name} = {value!r}: a draft's shape takes positive numbers")
+                raise UnsupportedModelError(f"{field.name} = {value!r}: shapes take positive numbers")
             if field.type is int and not isinstance(value, int):
                 raise UnsupportedModelError(f"{field.name} = {value!r}: must be a whole number")
         if self.support_size > self.vocab_size:
@@ -107,7 +107,7 @@ class CompactDraft:
     """The draft's weights, ready to run; contexts share them and never change them."""
 
     def __init__(self, shape: CompactShape, tensors: Mapping[str, Tensor]) -> None:
-        """From the tensors of a weights file (`CompactShape.tensors`); UnsupportedModelError if they don't fit."""
+        """From the tensors of a weights file, which must be those of `shape.tensors()`."""
         for name, (dtype, size) in shape.tensors().items():
             tensor = tensors.get(name)
             if tensor is None:
@@ -241,7 +241,7 @@ def load(folder: Path) -> CompactDraft:
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"Can't read the draft's {config}: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnsupportedModelError(f"{config} does not describe a compact draft ('format' is not '{FORMAT}')")
+        raise UnsupportedModelError(f"{config} is not a compact draft's: 'format' is not '{FORMAT}'")
     if content.get("format_version") != FORMAT_VERSION:
         raise UnsupportedModelError(
             f"{config} has format_version {content.get('format_version')!r}; this code reads {FORMAT_VERSION}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from draftwire.nodes.models.base import UnsupportedModelError
 
 FLOAT32_TOLERANCE: Final = 1e-4
-"""Largest difference between rolled-back and fresh, in parts of the logit scale; rounding stays below 1e-5."""
+"""Largest difference of rolled-back from fresh, in parts of the logit scale; rounding stays below 1e-5."""
 
 HALF_TOLERANCE: Final = 0.05
 """The same in bfloat16 and float16, where one step of a logit of 16 is 0.06 to 0.12."""
@@ -41,8 +41,8 @@ def refuse_declared(config: Any, *, name: str) -> None:
     for settings in (getattr(decoder, "rope_parameters", None), getattr(decoder, "rope_scaling", None)):
         if pass_dependent := sorted(_rope_types(settings) & _PASS_DEPENDENT_ROPE):
             raise UnsupportedModelError(
-                f"'{name}' cannot serve: its rotary embedding is of type '{pass_dependent[0]}', which depends on "
-                "the longest position of a pass, so a cached token would not equal a fresh one"
+                f"'{name}' cannot serve: its rotary embedding is of type '{pass_dependent[0]}', which "
+                "depends on the longest position of a pass, so a cached token would not equal a fresh one"
             )
 
 
@@ -61,27 +61,28 @@ def refuse_uncached(config: Any, held: Sequence[int], length: int, *, name: str)
     """
     decoder = config.get_text_config(decoder=True)
     kinds = getattr(decoder, "layer_types", None) or ["full_attention"] * int(decoder.num_hidden_layers)
-    sharing = int(getattr(decoder, "num_kv_shared_layers", 0) or 0)  # the last ones use keys of earlier layers
+    sharing = int(getattr(decoder, "num_kv_shared_layers", 0) or 0)  # at the end; they use earlier keys
     expected = [index for index, kind in enumerate(kinds) if kind in _CROPPABLE_KINDS]
     full = {index for index, tokens in enumerate(held) if tokens == length}
     if missing := [index for index in expected if index < len(kinds) - sharing and index not in full]:
         raise UnsupportedModelError(
-            f"'{name}' cannot serve: {_numbers('layer', missing)} of {len(kinds)} did not put the keys of all "
-            "tokens into the cache, so a running state lies elsewhere that cannot be rolled back"
+            f"'{name}' cannot serve: {_numbers('layer', missing)} of {len(kinds)} did not put the keys of "
+            "all tokens into the cache, so a running state lies elsewhere that cannot be rolled back"
         )
 
 
 def refuse_different(
     fresh: NDArray[np.float32], again: NDArray[np.float32], *, dtype: str, name: str
 ) -> None:
-    """Gate four: logits after a roll-back, `again`, are those of a fresh pass. Raises UnsupportedModelError."""
+    """Gate four: logits after a roll-back, `again`, are those of a `fresh` pass, or UnsupportedModelError."""
     tolerance = FLOAT32_TOLERANCE if dtype in ("float32", "float64") else HALF_TOLERANCE
     scale = float(np.abs(fresh - fresh.mean(axis=-1, keepdims=True)).max())
     difference = float(np.abs(fresh - again).max())
     if not difference <= tolerance * scale:  # also true of a NaN
         raise UnsupportedModelError(
-            f"'{name}' cannot serve: after a roll-back its logits differ from a fresh pass by {difference:.2g} at "
-            f"a scale of {scale:.2g}; no more than {tolerance:g} of the scale can be rounding ({dtype})"
+            f"'{name}' cannot serve: after a roll-back its logits differ from a fresh pass by "
+            f"{difference:.2g} at a scale of {scale:.2g}; no more than {tolerance:g} of the scale can be "
+            f"rounding ({dtype})"
         )
 
 

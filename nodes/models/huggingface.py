@@ -7,6 +7,7 @@ name, so gates stand at load (gates.py), and a trial pass with roll-back goes th
 
 import contextlib
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,14 +23,13 @@ from draftwire.nodes.models import gates
 from draftwire.nodes.models.base import UnsupportedModelError
 
 PREFILL_CHUNK: Final = 512
-"""Most positions of one pass. Bounds what attention scores and activations take while a long prompt is read."""
+"""Most positions of one pass. Bounds the memory of attention scores while a long prompt is read."""
 
 UNSTATED_CONTEXT: Final = 2048
 """Context length of models whose config states none (those without position embeddings)."""
 
 WITNESS_LENGTHS: Final = (7, 12, 19)
 """Tokens in the short rows that are compared at load."""
-
 
 
 class HuggingFaceModel:
@@ -44,7 +44,8 @@ class HuggingFaceModel:
         self._device = model.get_input_embeddings().weight.device
         parameters = inspect.signature(model.forward).parameters
         self._keep_argument = "logits_to_keep" in parameters
-        self._cache_argument = "cache" if "cache" in parameters else "past_key_values"  # renamed in transformers 5
+        # Renamed during transformers 5.
+        self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
         self._ids = int(model.get_input_embeddings().weight.shape[0])
         self._context_length = _context_length(model.config)
         self._vocab_size = self._witness()
@@ -75,7 +76,7 @@ class HuggingFaceModel:
 
     @torch.inference_mode()
     def forward(self, ids: Sequence[int], cache: DynamicCache | None, keep: int) -> NDArray[np.float32]:
-        """One pass over `ids` behind what `cache` holds, which grows by them; the last `keep` rows, [keep, V]."""
+        """One pass over `ids` behind what `cache` holds; it grows by them. Gives the last rows, [keep, V]."""
         arguments: dict[str, Any] = {self._cache_argument: cache}
         if self._keep_argument:
             arguments["logits_to_keep"] = keep
@@ -97,7 +98,7 @@ class HuggingFaceModel:
             )
 
     def check_ids(self, ids: Sequence[int]) -> None:
-        """Raises ValueError for ids that the model has no embedding for (on a GPU they would end the process)."""
+        """Raises ValueError for ids without an embedding (on a GPU they would take the process down)."""
         if not all(0 <= token < self._ids for token in ids):
             raise ValueError(f"ids must lie in 0 .. {self._ids - 1}; got {min(ids)} to {max(ids)}")
 
@@ -118,7 +119,7 @@ class HuggingFaceModel:
                 held = context.held()
                 again = context.logits(row, 4)
                 context.close()
-            except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError) as error:
+            except Exception as error:  # any: a model that takes other arguments fails in a way of its own
                 raise UnsupportedModelError(
                     f"'{self.name}' did not get through a trial pass with roll-back: {_first_line(error)}"
                 ) from None
@@ -126,7 +127,6 @@ class HuggingFaceModel:
             gates.refuse_different(fresh, again, dtype=self.dtype, name=self.name)
             width = fresh.shape[-1]
         return width
-
 
 
 class HuggingFaceContext:
@@ -167,8 +167,8 @@ class HuggingFaceContext:
     def held(self) -> list[int]:
         """For each layer, of how many tokens the cache holds the keys."""
         return [
-            0 if layer.keys is None or not layer.keys.numel() else int(layer.keys.shape[-2])
-            for layer in self._cache.layers
+            0 if keys is None or not keys.numel() else int(keys.shape[-2])
+            for keys in (getattr(layer, "keys", None) for layer in self._cache.layers)
         ]
 
     def _roll_back(self, kept: int) -> None:
@@ -209,9 +209,9 @@ def load(
 ) -> HuggingFaceModel:
     """Load a local folder, a hub id ('owner/model'), or a GGUF file (local, or 'owner/model/file.gguf').
 
-    `dtype` is 'auto' (as stored) or a torch name such as 'bfloat16'; `device_map` spreads a model over devices
-    and needs accelerate; `revision` is a hub branch, tag or commit. Only safetensors and GGUF weights are read
-    and no code of the repository is run. `progress` gets a sentence before each long step. Raises
+    `dtype` is 'auto' (as stored) or a torch name such as 'bfloat16'; `device_map` spreads a model over
+    devices and needs accelerate; `revision` is a hub branch, tag or commit. Only safetensors and GGUF weights
+    are read, and no code of the repository is run. `progress` gets a sentence before each long step. Raises
     UnsupportedModelError.
     """
     source, gguf_file = split_gguf(name)
@@ -225,11 +225,13 @@ def load(
             config = AutoConfig.from_pretrained(source, **shared)
         gates.refuse_declared(config, name=name)
         progress(
-            f"Loading {name}" + (" (the first time it is downloaded)" if hub else "")
+            f"Loading {name}"
+            + (" (the first time it is downloaded)" if hub else "")
             + (", a GGUF file: this takes a while" if gguf_file else "")
         )
         with _explained(name, hub=hub):
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loader: Any = AutoModelForCausalLM
+            model, report = loader.from_pretrained(
                 source,
                 **shared,
                 dtype=torch_dtype,
@@ -261,9 +263,12 @@ def load_auto_tokenizer(name: str, *, revision: str | None = None) -> tuple[Any,
     with _quiet(), _explained(name, hub=hub, needs="tokenizer files"):
         tokenizer = AutoTokenizer.from_pretrained(source, **shared)
         try:
-            declared = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
+            declared = GenerationConfig.from_pretrained(source, revision=revision or "main").eos_token_id
         except OSError:  # no such file, as with GGUF
-            declared = getattr(AutoConfig.from_pretrained(source, **shared), "eos_token_id", None)
+            try:
+                declared = getattr(AutoConfig.from_pretrained(source, **shared), "eos_token_id", None)
+            except (OSError, ValueError):  # a folder of tokenizer files only
+                declared = None
     if declared is None:
         return tokenizer, set()
     return tokenizer, {int(token) for token in (declared if isinstance(declared, list) else [declared])}
@@ -280,12 +285,11 @@ def split_gguf(name: str) -> tuple[str, str | None]:
 def is_hub_id(name: str) -> bool:
     """Whether `name` has the form owner/model, with the characters the hub allows."""
     owner, slash, model = name.partition("/")
-    allowed = all(part and part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in (owner, model))
-    return bool(slash) and allowed and not name.startswith(("-", ".")) and len(name) <= 96
+    return bool(slash) and all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", part) for part in (owner, model))
 
 
 def _is_on_hub(name: str, source: str) -> bool:
-    """Whether `source` has to come from the hub; a local path wins. Raises UnsupportedModelError for neither."""
+    """Whether `source` comes from the hub; a local path wins. Raises UnsupportedModelError for neither."""
     if Path(source).exists():
         return False
     if not is_hub_id(source):
@@ -311,7 +315,7 @@ def _torch_dtype(dtype: str) -> "str | torch.dtype":
     found = getattr(torch, dtype, None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise UnsupportedModelError(
-            f"dtype is '{dtype}'; it has to be 'auto' or a floating type of torch such as 'float32' or 'bfloat16'"
+            f"dtype is '{dtype}'; it has to be 'auto' or a floating type of torch, such as 'bfloat16'"
         )
     return found
 
@@ -334,8 +338,8 @@ def _explained(name: str, *, hub: bool, needs: str = "config.json and *.safetens
     try:
         yield
     except Exception as error:
-        # Any exception: from_pretrained documents none, and raises OSError, ValueError, KeyError, ImportError,
-        # RuntimeError, SafetensorError and those of the hub client for reasons that all mean the same here.
+        # Any: from_pretrained documents none, and raises OSError, ValueError, KeyError, ImportError,
+        # RuntimeError, SafetensorError and those of the hub's client for what all means the same here.
         tried = "the local cache, then the hub" if hub else "the local files"
         remedy = (
             "Check the name and the network, or pass a local folder (a gated model needs `hf auth login`)"
@@ -351,8 +355,8 @@ def _explained(name: str, *, hub: bool, needs: str = "config.json and *.safetens
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence transformers' own bars and warnings for a while: what matters is raised or told to `progress`."""
-    log = transformers.utils.logging
+    """Silence transformers' own bars and warnings: what matters is raised, or told to `progress`."""
+    log: Any = transformers.utils.logging
     level = log.get_verbosity()
     bars = log.is_progress_bar_enabled()
     log.set_verbosity_error()

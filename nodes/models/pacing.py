@@ -77,8 +77,8 @@ PAPER: Final = StepTimes(draft_position_s=3.1e-3, target_s=44.5e-3)
 class NativeCompute:
     """As fast as the machine goes: one thread, so that the event loop stays live beside it.
 
-    The time is measured in that thread, by its own clock, since the loop's can't be read there; it holds neither
-    the queue before the work nor the event loop's delay in taking the result.
+    The time is measured in that thread, by its own clock, since the loop's can't be read there; it holds
+    neither the queue before the work nor the event loop's delay in taking the result.
     """
 
     def __init__(self) -> None:
@@ -102,8 +102,8 @@ class NativeCompute:
 class PacedCompute:
     """The real computation, then a wait until it has taken as long as on other hardware.
 
-    Whoever shows times made this way has to say so. A step that takes longer than it should can't be paced: it
-    counts as an overrun, and many of them mean that this machine is too slow for the profile.
+    Whoever shows times made this way has to say so. A step that takes longer than it should can't be paced:
+    it counts as an overrun, and many of them mean that this machine is too slow for the profile.
     """
 
     def __init__(self, clock: Clock, times: StepTimes = PAPER, *, inner: Compute | None = None) -> None:

@@ -31,7 +31,7 @@ def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _context_keys(seed: int, tokens: Sequence[int], rows: int, order: int) -> NDArray[np.uint64]:
-    """One key for each of the last `rows` positions: a hash of the seed and the `order` tokens that end there.
+    """A key for each of the last `rows` positions: a hash of the seed and the `order` tokens that end there.
 
     Positions before the first token count as -1, so short contexts differ from those that begin with 0.
     """
@@ -141,8 +141,8 @@ class SyntheticModel:
 class SyntheticPair:
     """A target and a draft whose agreement is set by `noise`.
 
-    At V = 64 and temperature 1 the acceptance rate under rejection sampling (1 - TV(p, q), mean over 2000 random
-    tokens) is 0.91 at noise 0.25, 0.82 at 0.5, 0.66 at 1 and 0.41 at 2.
+    At V = 64 and temperature 1 the acceptance rate under rejection sampling (1 - TV(p, q), mean over 2000
+    random tokens) is 0.91 at noise 0.25, 0.82 at 0.5, 0.66 at 1 and 0.41 at 2.
     """
 
     vocab_size: int
@@ -225,8 +225,8 @@ _SYLLABLES: Final = tuple(consonant + vowel for consonant in _CONSONANTS for vow
 class SyntheticTokenizer:
     """Reads and writes the ids of a synthetic model as made-up words: every id has its own.
 
-    Words that are not in the vocabulary are hashed to one that is, so any prompt can be encoded; what has been
-    decoded comes back as the same ids.
+    Words that are not in the vocabulary are hashed to one that is, so any prompt can be encoded; what has
+    been decoded comes back as the same ids.
     """
 
     def __init__(self, vocab_size: int, *, eos_ids: frozenset[int] = frozenset()) -> None:

@@ -1,7 +1,7 @@
 """Tiny pairs with real files, made on the fly: two Llamas of a few thousand weights and a byte tokenizer.
 
-They load and run through the same code as any model from a hub, in milliseconds. What they write is noise, but
-the draft is a noisy copy of the target, so it is accepted as often as the noise lets it.
+They load and run through the same code as any model from a hub, in milliseconds. What they write is noise,
+but the draft is a noisy copy of the target, so it is accepted as often as the noise lets it.
 """
 
 import json
@@ -30,17 +30,19 @@ VOCABULARY: Final = len(SPECIAL_TOKENS) + 256
 """The special tokens, then one id for each byte."""
 
 LOGIT_SCALE: Final = 2.5
-"""Standard deviation of a row of logits, as in a real model about; a plain random head would be nearly flat."""
+"""Standard deviation of a row of logits, about that of a real model; a plain random head is nearly flat."""
 
 RESIDUAL_SCALE: Final = 0.5
-"""What a layer adds, against what it adds to: less than 1 keeps the layers from amplifying the draft's noise."""
+"""What a layer adds, against what it adds to: below 1, so that layers don't amplify the draft's noise."""
 
 _FORMAT: Final = 1
 """In the folder's name: raise it when anything here changes what is written."""
 
 CHAT_TEMPLATE: Final = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content']"
-    " + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
 
@@ -130,7 +132,8 @@ def _weights(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> NDArray[np.float32]:
         # Unit variance in, unit variance out, so that every layer and every token back has a say.
-        return (rng.standard_normal((rows, columns)) * (scale / np.sqrt(columns))).astype(np.float32)
+        values = rng.standard_normal((rows, columns)) * (scale / columns**0.5)
+        return values.astype(np.float32)
 
     weights = {"model.embed_tokens.weight": rng.standard_normal((VOCABULARY, HIDDEN)).astype(np.float32)}
     for layer in range(LAYERS):
@@ -154,7 +157,8 @@ def _weights(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
 def _noisy(weight: NDArray[np.float32], noise: float, rng: np.random.Generator) -> NDArray[np.float32]:
     if weight.ndim == 1:  # a norm's gain: nothing to disturb
         return weight
-    return weight + (rng.standard_normal(weight.shape) * (noise * weight.std())).astype(np.float32)
+    disturbance = rng.standard_normal(weight.shape, dtype=np.float32) * np.float32(noise * weight.std())
+    return np.add(weight, disturbance, dtype=np.float32)
 
 
 def _config() -> dict[str, Any]:

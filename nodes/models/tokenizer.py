@@ -1,8 +1,8 @@
 """Text to ids and back, without waiting for torch.
 
-Where a model comes with tokenizer.json, the `tokenizers` library reads it in a fraction of a second and jinja2
-renders the chat template as transformers would. Everything else (sentencepiece files, GGUF) goes through
-transformers' AutoTokenizer, imported only then.
+Where a model comes with tokenizer.json, the `tokenizers` library reads it in a fraction of a second and
+jinja2 renders the chat template as transformers would. Everything else (sentencepiece files, GGUF) goes
+through transformers' AutoTokenizer, imported only then.
 """
 
 import functools
@@ -45,8 +45,8 @@ class Tokenizer(Protocol):
     def encode_prompt(self, text: str, *, chat: bool = True) -> list[int]:
         """The ids of a prompt.
 
-        With `chat`, `text` is a user's message in the model's chat format, with the header of the answer behind
-        it, if the model has such a format. Without, `text` is what the model continues.
+        With `chat`, `text` is a user's message in the model's chat format, with the header of the answer
+        behind it, if the model has such a format. Without, `text` is what the model continues.
         """
         ...
 
@@ -102,7 +102,7 @@ class FastTokenizer:
         special_tokens: Mapping[str, str] | None = None,
         eos_ids: Iterable[int] = (),
     ) -> None:
-        """`content` is the text of tokenizer.json; `special_tokens` go to the template by name (bos_token, ...)."""
+        """`content` is the text of tokenizer.json; `special_tokens` are those by name (bos_token, ...)."""
         self._tokenizer = tokenizers.Tokenizer.from_str(content)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -225,15 +225,16 @@ def render_chat(
     since templates come from the network. Raises UnsupportedModelError for a template that fails.
     """
     try:
-        return _compiled(template).render(
+        text: str = _compiled(template).render(
             messages=messages, tools=None, documents=None, add_generation_prompt=True, **special_tokens
         )
     except TemplateError as error:
         raise UnsupportedModelError(f"The model's chat template fails: {error}") from None
+    return text
 
 
 def fingerprint(vocabulary: Mapping[str, int], content: Mapping[str, Any]) -> bytes:
-    """8 bytes over a vocabulary (token to id), and merges and normaliser if `content`, a tokenizer.json, has them."""
+    """8 bytes over a vocabulary (token to id), and merges and normaliser of `content`, a tokenizer.json."""
     merges = content.get("model", {}).get("merges") or []
     canonical = {
         "vocabulary": sorted((index, token) for token, index in vocabulary.items()),
@@ -256,7 +257,9 @@ def _compiled(template: str) -> Any:
     def now(pattern: str) -> str:
         return datetime.now().strftime(pattern)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = now
@@ -264,7 +267,7 @@ def _compiled(template: str) -> Any:
 
 
 def _reader(name: str, revision: str | None) -> Callable[[str], str | None]:
-    """Gives a file's text by its name within the folder or hub repository; None where there is no such file."""
+    """Gives a file's text by its name in the folder or hub repository; None where there is no such file."""
     folder = Path(name)
     if folder.is_dir():
 
@@ -278,9 +281,7 @@ def _reader(name: str, revision: str | None) -> Callable[[str], str | None]:
         # Imported here: the hub's client costs a quarter of a second that a local folder need not pay.
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-        from huggingface_hub.utils import disable_progress_bars
 
-        disable_progress_bars()
         try:
             return Path(hf_hub_download(name, file, revision=revision)).read_text(encoding="utf-8")
         except LocalEntryNotFoundError:
@@ -288,8 +289,8 @@ def _reader(name: str, revision: str | None) -> Callable[[str], str | None]:
             if file != "tokenizer.json":
                 return None
             raise UnsupportedModelError(
-                f"Cannot load the tokenizer of '{name}'; tried the local cache, then the hub. Check the name and "
-                "the network, or pass a local folder."
+                f"Cannot load the tokenizer of '{name}'; tried the local cache, then the hub. Check the name "
+                "and the network, or pass a local folder."
             ) from None
         except EntryNotFoundError:
             return None
@@ -297,14 +298,16 @@ def _reader(name: str, revision: str | None) -> Callable[[str], str | None]:
             # Any exception: an unknown or gated repository, a bad revision, no route, a full disk.
             reason = str(error).strip().splitlines()[0]
             raise UnsupportedModelError(
-                f"Cannot load the tokenizer of '{name}'; tried the local cache, then the hub: {reason} Check the "
-                "name, or pass a local folder (a gated model needs `hf auth login`)."
+                f"Cannot load the tokenizer of '{name}'; tried the local cache, then the hub: {reason} Check "
+                "the name, or pass a local folder (a gated model needs `hf auth login`)."
             ) from None
 
     return read_hub
 
 
-def _through_transformers(name: str, *, revision: str | None, progress: Callable[[str], None]) -> AutoTokenizer:
+def _through_transformers(
+    name: str, *, revision: str | None, progress: Callable[[str], None]
+) -> AutoTokenizer:
     from draftwire.nodes.models.huggingface import load_auto_tokenizer
 
     progress(f"Reading the tokenizer of {name} through transformers: there is no tokenizer.json")

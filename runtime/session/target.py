@@ -49,6 +49,8 @@ class Step:
     weights: tuple[int, ...]
     "q(ids[i]) * 2**24; empty at temperature 0"
     draft_epoch: int
+    plan: Plan
+    "that the block was drawn with; without drafts: in force"
 
 
 class TargetSession:
@@ -124,6 +126,7 @@ class TargetSession:
             ids=() if draft is None else draft.ids[skip:],
             weights=() if draft is None else draft.weights[skip:],
             draft_epoch=0 if draft is None else draft.draft_epoch,
+            plan=self.plan if draft is None else draft.plan,
         )
         self._advance(TargetEvent.STEP)
         return self._step

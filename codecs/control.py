@@ -1,0 +1,326 @@
+"""Control-plane messages: reports, plans, registrations, telemetry. Bodies are JSON objects.
+
+They never cross the radio link, so they may be read by people. They travel in the same envelope as data-plane
+messages, with kinds from 64 on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from math import inf
+from operator import index
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from draftwire.codecs.checks import check_range
+from draftwire.codecs.errors import LocalError, Refusal, WireError
+from draftwire.codecs.limits import (
+    MAX_CONTROL_BYTES,
+    MAX_CONTROL_DEPTH,
+    MAX_GAMMA,
+    MAX_NAME_LENGTH,
+    MAX_UINT32,
+    MAX_UINT64,
+    MAX_VOCAB_SIZE,
+)
+from draftwire.codecs.messages import Plan
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+FIRST_CONTROL_KIND = 64
+"Lower kinds are data-plane messages."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """One verification step of one request, from the BS to the controller."""
+
+    device: str
+    request: int
+    step: int
+    "counts the request's steps from 0"
+    plan: Plan
+    "in force when the step began"
+    position: int
+    "log length before the step"
+    drafted: int
+    "ids in the block"
+    seen: int
+    "drafted tokens tested, the first rejected one included"
+    accepted: int
+    computed: int
+    "positions in the target's pass"
+    step_s: float
+    "the target's pass"
+    wait_s: float
+    "for the row behind it"
+    hold_s: float
+    "from the arrival of the Draft to the Commit"
+    draft_bytes: int
+    rows_bytes: int
+    draft_at_s: float
+    "arrival of the Draft, BS clock"
+    rows_at_s: float | None
+    "arrival of the rows, BS clock; None: they had not come, or none were needed"
+    alone: bool
+    "the target decoded by itself"
+    temperature: float
+    device_step_s: float | None
+    "the draft model's time for one token, where known"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOrder:
+    """The controller's wish for a request; the BS numbers it and makes it a Plan."""
+
+    device: str
+    request: int
+    k: int
+    gamma: int
+    min_draft: int
+
+    def __post_init__(self) -> None:
+        _check(self)
+        check_range("min_draft", self.min_draft, 0, self.gamma)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register:
+    """A node says who it is: first message to the controller or the observer."""
+
+    role: str
+    name: str
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One telemetry event of a node."""
+
+    node: str
+    at_s: float
+    "the node's clock"
+    fields: dict[str, Json]
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+ControlMessage = StepReport | PlanOrder | Register | Event
+"""Everything that may stand in a control-plane frame."""
+
+CONTROL_KINDS: Mapping[type, int] = MappingProxyType({StepReport: 64, PlanOrder: 65, Register: 66, Event: 67})
+"Message class -> its number on the wire."
+
+
+def encode_control(message: ControlMessage) -> bytes:
+    """The body: JSON without white space, keys in the order of the class. LocalError if over 64 KiB."""
+    try:
+        body = orjson.dumps({f.name: _plain(getattr(message, f.name)) for f in fields(message)})
+    except orjson.JSONEncodeError as error:  # lone surrogates
+        raise LocalError(field=type(message).__name__, value=message, remedy=str(error)) from None
+    if len(body) > MAX_CONTROL_BYTES:
+        remedy = f"takes {len(body)} bytes, at most {MAX_CONTROL_BYTES} will do: say less"
+        raise LocalError(field=type(message).__name__, value=message, remedy=remedy)
+    return body
+
+
+def decode_control(kind: int, body: bytes) -> ControlMessage:
+    """The message of this kind, a value of CONTROL_KINDS, whose one spelling is `body`; else WireError."""
+    if len(body) > MAX_CONTROL_BYTES:
+        detail = f"{len(body)} bytes, at most {MAX_CONTROL_BYTES} will do"
+        raise WireError(reason=Refusal.TOO_LARGE, offset=8 * MAX_CONTROL_BYTES, detail=detail)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise WireError(reason=Refusal.JSON, offset=8 * error.pos, detail=error.msg) from None
+    message_type = _CONTROL_TYPES[kind]
+    _check_keys(document, tuple(_SCHEMAS[message_type]), message_type.__name__)
+    if "plan" in document:
+        _check_keys(document["plan"], tuple(f.name for f in fields(Plan)), "plan")
+    try:
+        if "plan" in document:
+            document["plan"] = _plan_from(document["plan"])
+        message: ControlMessage = message_type(**document)
+        spelling = encode_control(message)
+    except _WrongType as error:
+        raise WireError(reason=Refusal.TYPE, offset=0, detail=str(error)) from None
+    except LocalError as error:
+        raise WireError(reason=Refusal.RANGE, offset=0, detail=str(error)) from None
+    if spelling != body:
+        detail = "spelt otherwise than encode_control does (white space, key order, repeated keys, 1 for 1.0)"
+        raise WireError(reason=Refusal.NOT_CANONICAL, offset=0, detail=detail)
+    return message
+
+
+def _check_keys(document: object, expected: tuple[str, ...], name: str) -> None:
+    if not isinstance(document, dict):
+        raise WireError(reason=Refusal.JSON, offset=0, detail=f"{name} is not a JSON object")
+    odd = sorted(set(expected) ^ set(document))
+    if odd:
+        raise WireError(
+            reason=Refusal.KEYS, offset=0, detail=f"{name} lacks or does not know {', '.join(odd)}"
+        )
+
+
+class _WrongType(LocalError):
+    """A value of a type that the field does not take."""
+
+
+def _plain(value: Any) -> Any:
+    return {f.name: getattr(value, f.name) for f in fields(value)} if isinstance(value, Plan) else value
+
+
+def _check(message: ControlMessage) -> None:
+    """Replace every field by its plain Python value; LocalError if it is not one that the field takes."""
+    for name, convert in _SCHEMAS[type(message)].items():
+        value = getattr(message, name)
+        try:
+            object.__setattr__(message, name, convert(value))
+        except TypeError:
+            raise _WrongType(field=name, value=value, remedy="is of another type than this field's") from None
+        except (ValueError, OverflowError) as error:
+            raise LocalError(field=name, value=value, remedy=str(error)) from None
+
+
+def _plan_from(document: dict[str, Any]) -> Plan:
+    for name, value in document.items():
+        if type(value) is not int:
+            raise _WrongType(field=f"plan.{name}", value=value, remedy="must be an integer")
+    return Plan(**document)
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def convert(value: object) -> int:
+        if isinstance(value, bool):
+            raise TypeError
+        number = index(value)  # type: ignore[arg-type]  # raises TypeError where it must
+        if not low <= number <= high:
+            raise ValueError(f"must lie in [{low}, {high}]")
+        return number
+
+    return convert
+
+
+def _real(low: float) -> Callable[[object], float]:
+    def convert(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError
+        if not low <= value < inf or value == -inf:
+            raise ValueError(f"must be finite and >= {low}")
+        return float(value)
+
+    return convert
+
+
+def _or_none(convert: Callable[[object], float]) -> Callable[[object], float | None]:
+    return lambda value: None if value is None else convert(value)
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if not 1 <= len(value) <= MAX_NAME_LENGTH:
+        raise ValueError(f"must have 1 to {MAX_NAME_LENGTH} characters")
+    return str(value)
+
+
+def _plan(value: object) -> Plan:
+    if not isinstance(value, Plan):
+        raise TypeError
+    return value
+
+
+def _json_object(value: object) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        raise TypeError
+    _check_json(value, MAX_CONTROL_DEPTH)
+    return value
+
+
+def _check_json(value: object, depth: int) -> None:
+    if not depth:
+        raise ValueError(f"nests deeper than {MAX_CONTROL_DEPTH}")
+    kind = type(value)
+    if kind is dict:
+        for key, inner in value.items():  # type: ignore[attr-defined]
+            if type(key) is not str:
+                raise TypeError
+            _check_json(inner, depth - 1)
+    elif kind is list:
+        for inner in value:  # type: ignore[attr-defined]
+            _check_json(inner, depth - 1)
+    elif kind is float:
+        if not -inf < value < inf:  # type: ignore[operator]
+            raise ValueError("holds a number that is not finite, which JSON has no word for")
+    elif kind is int:
+        if not -(2**63) <= value <= MAX_UINT64:  # type: ignore[operator]
+            raise ValueError("holds an integer beyond 64 bits")
+    elif value is not None and kind not in (bool, str):
+        raise TypeError
+
+
+_COUNT = _whole(0, MAX_UINT32)
+_SECONDS = _real(0.0)
+_CLOCK = _real(-inf)
+
+_SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
+    StepReport: {
+        "device": _name,
+        "request": _COUNT,
+        "step": _COUNT,
+        "plan": _plan,
+        "position": _COUNT,
+        "drafted": _COUNT,
+        "seen": _COUNT,
+        "accepted": _COUNT,
+        "computed": _COUNT,
+        "step_s": _SECONDS,
+        "wait_s": _SECONDS,
+        "hold_s": _SECONDS,
+        "draft_bytes": _COUNT,
+        "rows_bytes": _COUNT,
+        "draft_at_s": _CLOCK,
+        "rows_at_s": _or_none(_CLOCK),
+        "alone": _truth,
+        "temperature": _SECONDS,
+        "device_step_s": _or_none(_SECONDS),
+    },
+    PlanOrder: {
+        "device": _name,
+        "request": _COUNT,
+        "k": _whole(1, MAX_VOCAB_SIZE),
+        "gamma": _whole(0, MAX_GAMMA),
+        "min_draft": _whole(0, MAX_GAMMA),
+    },
+    Register: {"role": _name, "name": _name},
+    Event: {"node": _name, "at_s": _CLOCK, "fields": _json_object},
+}
+
+_CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
+
+
+__all__ = [
+    "CONTROL_KINDS",
+    "FIRST_CONTROL_KIND",
+    "ControlMessage",
+    "Event",
+    "Json",
+    "PlanOrder",
+    "Register",
+    "StepReport",
+    "decode_control",
+    "encode_control",
+]

@@ -1,0 +1,101 @@
+"""The envelope: 14 bytes before the body of every message.
+
+    byte 0        0xD1: high 4 bits say draftwire, low 4 bits are the version of the wire
+    byte 1        kind of message: 1 to 63 data plane, 64 to 127 control plane
+    bytes 2-5     session: which of a connection's requests this belongs to
+    bytes 6-9     sequence: counts the sender's frames of the session; for logs, nothing depends on it
+    bytes 10-13   CRC-32 (zlib) over bytes 0 to 9 and the body
+
+There is no length field: the transport delivers whole frames. The CRC catches what the radio link or a bug
+damaged; against forgery there is the transport's encryption.
+"""
+
+from dataclasses import dataclass
+from struct import Struct
+from zlib import crc32
+
+from draftwire.codecs.bodies import KINDS, decode_body, encode_body
+from draftwire.codecs.checks import check_uint32
+from draftwire.codecs.control import CONTROL_KINDS, ControlMessage, decode_control, encode_control
+from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireError
+from draftwire.codecs.limits import MAX_FRAME_BYTES
+from draftwire.codecs.messages import Message
+
+WIRE_VERSION = 1
+
+_FIRST_BYTE = 0xD0 | WIRE_VERSION
+_HEADER = Struct(">BBII")
+_CRC = Struct(">I")
+ENVELOPE_BYTES = _HEADER.size + _CRC.size
+
+_DATA_KINDS = frozenset(KINDS.values())
+_CONTROL_KINDS = frozenset(CONTROL_KINDS.values())
+
+AnyMessage = Message | ControlMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What decode_frame returns."""
+
+    session: int
+    "32 bits"
+    sequence: int
+    "32 bits"
+    message: AnyMessage
+
+
+def encode_frame(message: AnyMessage, *, session: int, sequence: int) -> bytes:
+    """The one spelling of a message as a frame.
+
+    Raises LocalError if `message` is none of ours or can't be spelt (rows of unlike shape), if `session` or
+    `sequence` need more than 32 bits; FrameTooLarge if the frame would exceed MAX_FRAME_BYTES.
+    """
+    check_uint32(session=session, sequence=sequence)
+    message_type = type(message)
+    if message_type in KINDS:
+        kind, body = KINDS[message_type], encode_body(message)  # type: ignore[arg-type]
+    elif message_type in CONTROL_KINDS:
+        kind, body = CONTROL_KINDS[message_type], encode_control(message)  # type: ignore[arg-type]
+    else:
+        raise LocalError(
+            field="message", value=message, remedy="must be a message of the data or control plane"
+        )
+    length = ENVELOPE_BYTES + len(body)
+    if length > MAX_FRAME_BYTES:
+        remedy = f"send fewer rows or entries: {MAX_FRAME_BYTES} bytes is the limit"
+        raise FrameTooLarge(field=f"{message_type.__name__} frame's length", value=length, remedy=remedy)
+    header = _HEADER.pack(_FIRST_BYTE, kind, session, sequence)
+    return header + _CRC.pack(crc32(body, crc32(header))) + body
+
+
+def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
+    """The frame whose one spelling is `data`. Raises WireError, and nothing else, for any other bytes."""
+    if len(data) > MAX_FRAME_BYTES:
+        detail = f"{len(data)} bytes, at most {MAX_FRAME_BYTES} will do"
+        raise WireError(reason=Refusal.TOO_LARGE, offset=8 * MAX_FRAME_BYTES, detail=detail)
+    data = bytes(data)
+    if len(data) < ENVELOPE_BYTES:
+        detail = f"a frame begins with {ENVELOPE_BYTES} bytes"
+        raise WireError(reason=Refusal.TRUNCATED, offset=8 * len(data), detail=detail)
+    first, kind, session, sequence = _HEADER.unpack_from(data)
+    if first != _FIRST_BYTE:
+        detail = f"first byte {first:#04x}; this version of the wire has {_FIRST_BYTE:#04x}"
+        raise WireError(reason=Refusal.VERSION, offset=0, detail=detail)
+    body = data[ENVELOPE_BYTES:]
+    (named,) = _CRC.unpack_from(data, _HEADER.size)
+    actual = crc32(body, crc32(data[: _HEADER.size]))
+    if named != actual:
+        detail = f"CRC-32 {named:08x} named, {actual:08x} found"
+        raise WireError(reason=Refusal.CHECKSUM, offset=8 * _HEADER.size, detail=detail)
+    try:
+        if kind in _DATA_KINDS:
+            return Frame(session=session, sequence=sequence, message=decode_body(kind, body))
+        if kind in _CONTROL_KINDS:
+            return Frame(session=session, sequence=sequence, message=decode_control(kind, body))
+    except WireError as error:
+        raise error.shifted(8 * ENVELOPE_BYTES) from None
+    raise WireError(reason=Refusal.KIND, offset=8, detail=f"no message has kind {kind}")
+
+
+__all__ = ["ENVELOPE_BYTES", "WIRE_VERSION", "AnyMessage", "Frame", "decode_frame", "encode_frame"]

@@ -1,0 +1,90 @@
+"""What a request came to, as its device saw it: speed, acceptance, bytes."""
+
+from dataclasses import dataclass, field
+from statistics import median
+
+from draftwire.codecs.messages import Commit, Draft, Message, Plan, SparseLogits
+
+FULL_ROW_BITS_AN_ENTRY = 16
+"""The paper's count of a full row: V probabilities in FP16."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """Counts of one request; times in seconds, sizes in bytes of whole frames."""
+
+    vocab_size: int
+    began_s: float = 0.0
+    first_token_s: float | None = None
+    ended_s: float = 0.0
+    tokens: int = 0
+    accepted: int = 0
+    seen: int = 0
+    steps: int = 0
+    drafted: int = 0
+    draft_s: list[float] = field(default_factory=list, repr=False)
+    "per drafted token"
+    step_s: list[float] = field(default_factory=list, repr=False)
+    "the target's passes, as its Commits tell"
+    bytes_up: int = 0
+    bytes_down: int = 0
+    draft_bytes: int = 0
+    rows_bytes: int = 0
+    sparse_frames: int = 0
+    plan: Plan | None = None
+
+    def sent(self, message: Message, size: int) -> None:
+        """A frame went up."""
+        self.bytes_up += size
+        if isinstance(message, Draft):
+            self.draft_bytes += size
+        elif isinstance(message, SparseLogits):
+            self.rows_bytes += size
+            self.sparse_frames += 1
+
+    def received(self, size: int) -> None:
+        """A frame came down."""
+        self.bytes_down += size
+
+    def drew(self, tokens: int, seconds: float) -> None:
+        """A block was drawn."""
+        self.drafted += tokens
+        self.draft_s.append(seconds / tokens)
+
+    def committed(self, commit: Commit, news: int, now_s: float) -> None:
+        """A Commit brought `news` tokens."""
+        self.plan = commit.plan
+        if news == 0:
+            return
+        self.steps += 1
+        self.tokens += news
+        self.accepted += commit.accepted
+        self.seen += commit.seen
+        self.step_s.append(commit.times.step_s)
+        self.ended_s = now_s
+        if self.first_token_s is None:
+            self.first_token_s = now_s
+
+    @property
+    def alpha(self) -> float | None:
+        """Mean acceptance of a tested token; None before any was tested."""
+        return self.accepted / self.seen if self.seen else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Output tokens over the time from the first Open to the last token."""
+        span_s = self.ended_s - self.began_s
+        return self.tokens / span_s if self.tokens and span_s > 0 else None
+
+    @property
+    def target_only_tokens_per_s(self) -> float | None:
+        """An estimate: one token a pass, passes as long as those seen; the link only streams it down."""
+        return 1 / median(self.step_s) if self.step_s and median(self.step_s) > 0 else None
+
+    @property
+    def full_rows_bytes(self) -> int:
+        """What the rows of all drafted tokens would have cost over the full vocabulary, in FP16."""
+        return self.drafted * self.vocab_size * FULL_ROW_BITS_AN_ENTRY // 8
+
+
+__all__ = ["Account"]

@@ -1,0 +1,202 @@
+"""The draft device: draws blocks with the draft model, sends them, hands out what becomes final.
+
+The session protocol decides what is to be done (runtime/session); this file connects it to a socket, a
+clock and a model.
+"""
+
+import random
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.messages import Commit, Hello, Message
+from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.drafter import draw_block
+from draftwire.nodes.models.base import Context, LanguageModel
+from draftwire.nodes.models.pacing import Compute
+from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
+from draftwire.runtime.clock import Clock
+from draftwire.runtime.errors import PeerError
+from draftwire.runtime.session.device import DeviceSession
+from draftwire.runtime.session.request import DraftWork, Request, Taken, Timing
+from draftwire.runtime.session.states import Device
+from draftwire.runtime.transport import Endpoint, Transport
+from draftwire.runtime.wake import Wake
+
+
+class RequestRefusedError(PeerError):
+    """Raised when a request cannot go on: the BS refused it, vanished, or exactness could not be kept."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        "name of the codecs' Reason"
+        super().__init__(f"{reason.lower()}: {detail}")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Running:
+    """One request under way."""
+
+    number: int
+    session: DeviceSession
+    context: Context
+    account: Account
+    wake: Wake
+    inbox: deque[tuple[Message, int]] = field(default_factory=deque)
+    sequence: int = 0
+
+
+class DeviceNode:
+    """The device as an actor; `run` keeps its link, `answer` runs requests over it."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        address: str,
+        transport: Transport,
+        clock: Clock,
+        compute: Compute,
+        model: LanguageModel,
+        hello: Hello,
+        logger: FilteringBoundLogger,
+        numbers: random.Random,
+        noise: Noise | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """`address` is the channel's or the BS's; `numbers` draws the 32 bits that name a request."""
+        self.name, self.address = name, address
+        self.refused: Counter[Refusal] = Counter()
+        self._transport, self._clock, self._compute = transport, clock, compute
+        self._model, self._hello, self._log = model, hello, logger
+        self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
+        self._running: dict[int, _Running] = {}
+        self._endpoint: Endpoint | None = None
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Connect, then pass on what the BS says, until cancelled."""
+        self._endpoint = await self._transport.connect(self.address, identity=self.name.encode())
+        self._log.info("device.ready", address=self.address)
+        started()
+        try:
+            while True:
+                received = await self._endpoint.receive()
+                try:
+                    frame = decode_frame(received.data)
+                except WireError as error:
+                    self._count_refusal(error)
+                    continue
+                running = self._running.get(frame.session)
+                if running is not None and isinstance(frame.message, Message):
+                    running.inbox.append((frame.message, len(received.data)))
+                    running.wake.set()
+        finally:
+            await self._endpoint.close()
+
+    async def answer(self, request: Request, *, account: Account | None = None) -> AsyncIterator[Taken]:
+        """The output tokens of a request, each once, as they become final; `account` is filled on the way.
+
+        Closing the iterator early cancels the request at the BS. Raises RequestRefusedError where the
+        request can't go on, ValueError where it can't begin.
+        """
+        self._check(request)
+        now_s = self._clock.now_s()
+        account = account or Account(vocab_size=self._hello.vocab_size)
+        account.began_s = account.ended_s = now_s
+        number = self._numbers.getrandbits(32)
+        running = _Running(
+            number=number,
+            session=DeviceSession(request, self._hello, now_s=now_s, timing=self._timing),
+            context=self._model.open(),
+            account=account,
+            wake=Wake(self._clock),
+        )
+        self._running[number] = running
+        try:
+            async for taken in self._drive(running):
+                yield taken
+        finally:
+            running.session.cancel()
+            self._flush(running)
+            del self._running[number]
+            running.context.close()
+
+    async def _drive(self, running: _Running) -> AsyncIterator[Taken]:
+        session = running.session
+        while True:
+            self._take_in(running)
+            session.on_timer(self._clock.now_s())
+            self._flush(running)
+            for taken in session.take():
+                yield taken
+            if session.state is Device.FINISHED:
+                return
+            if session.state is Device.FAILED:
+                assert session.refusal is not None
+                reason, detail = session.refusal
+                raise RequestRefusedError(reason.name, detail)
+            work = session.work()
+            if work is not None:
+                await self._draw(running, work)
+            elif not running.inbox:
+                await running.wake.wait(session.next_deadline_s())
+
+    async def _draw(self, running: _Running, work: DraftWork) -> None:
+        """One block, in the worker's thread; what arrives meanwhile is heard before it is used."""
+        timed = await self._compute.run(
+            "draft",
+            work.length,
+            lambda: draw_block(
+                work,
+                running.session.request,
+                running.context,
+                support=self._model.support,
+                vocab_size=self._hello.vocab_size,
+                noise=self._noise,
+            ),
+        )
+        running.account.drew(work.length, timed.seconds)
+        self._take_in(running)
+        running.session.drawn(timed.value, self._clock.now_s())
+
+    def _take_in(self, running: _Running) -> None:
+        session = running.session
+        while running.inbox:
+            message, size = running.inbox.popleft()
+            before = len(session.log)
+            now_s = self._clock.now_s()
+            session.receive(message, now_s)
+            running.account.received(size)
+            if isinstance(message, Commit):
+                running.account.committed(message, len(session.log) - before, now_s)
+
+    def _flush(self, running: _Running) -> None:
+        """Encode and send one message after the other: a Draft is on its way before its rows are encoded."""
+        for message in running.session.to_send():
+            running.sequence += 1
+            data = encode_frame(message, session=running.number, sequence=running.sequence)
+            if self._endpoint is not None and self._endpoint.send(b"", data):
+                running.account.sent(message, len(data))
+
+    def _check(self, request: Request) -> None:
+        """What can be known to be wrong before a byte is sent."""
+        if not request.prompt:
+            raise ValueError("prompt: it has no tokens; give at least one")
+        longest = len(request.prompt) + request.max_new_tokens
+        if longest > self._model.context_length:
+            raise ValueError(
+                f"prompt: {len(request.prompt)} tokens and max_new_tokens {request.max_new_tokens} exceed the "
+                f"draft's context of {self._model.context_length}; shorten either"
+            )
+
+    def _count_refusal(self, error: WireError) -> None:
+        self.refused[error.reason] += 1
+        if self.refused[error.reason] == 1:
+            self._log.warning("device.refused", reason=str(error.reason), detail=str(error))
+
+
+__all__ = ["DeviceNode", "RequestRefusedError"]

@@ -1,0 +1,388 @@
+"""The target BS: admits requests, verifies drafts with the target model, commits tokens.
+
+One model, one pass at a time, the sessions in turn. The session protocol decides what is to be done
+(runtime/session); this file connects it to a socket, a clock and a model.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.codecs.control import PlanOrder, Register, StepReport
+from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.messages import (
+    Draft,
+    Hello,
+    Incarnation,
+    Message,
+    Open,
+    Plan,
+    Reason,
+    Refused,
+    SparseLogits,
+    Welcome,
+)
+from draftwire.nodes.models.base import LanguageModel
+from draftwire.nodes.models.pacing import Compute
+from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
+from draftwire.nodes.target.served import Served
+from draftwire.nodes.target.stopping import Decoder, finish_rule
+from draftwire.nodes.target.verifier import Verdict, correct, verify
+from draftwire.runtime.clock import Clock
+from draftwire.runtime.session.request import Timing
+from draftwire.runtime.session.states import Target
+from draftwire.runtime.session.target import Step, TargetSession
+from draftwire.runtime.transport import Endpoint, Received, Transport
+from draftwire.runtime.wake import Wake
+
+MAX_PEERS = 1024
+"""Identities whose Hello is remembered; beyond it the oldest has to say it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """What the operator chose."""
+
+    address: str
+    "where devices, or the channel, connect to"
+    controller_address: str | None = None
+    "None: the first plan stays in force"
+    k: int = 32
+    gamma: int = 3
+    max_sessions: int = 8
+    ahead: int = 64
+    "tokens decoded beyond what a device is known to hold"
+    timing: Timing = Timing()
+
+
+class TargetNode:
+    """The BS as an actor; `run` serves until it is cancelled."""
+
+    name = "target"
+
+    def __init__(
+        self,
+        settings: TargetSettings,
+        *,
+        transport: Transport,
+        clock: Clock,
+        compute: Compute,
+        model: LanguageModel,
+        tokenizer: Decoder,
+        hello: Hello,
+        boot: int,
+        logger: FilteringBoundLogger,
+        noise: Noise | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
+    ) -> None:
+        """`hello` is what a device must agree with; `boot` tells this life from the last (32 bits)."""
+        self.settings = settings
+        self.refused: Counter[Refusal | Reason] = Counter()
+        self._transport, self._clock, self._compute = transport, clock, compute
+        self._model, self._tokenizer, self._hello, self._boot = model, tokenizer, hello, boot
+        self._log, self._noise = logger, noise or PhiloxNoise()
+        self._on_step = on_step
+        self._requests: dict[tuple[bytes, int], Served] = {}
+        self._greeted: dict[bytes, None] = {}
+        self._incarnations = 0
+        self._wake = Wake(clock)
+        self._endpoint: Endpoint | None = None
+        self._controller: Endpoint | None = None
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Bind, then serve. Raises AddressError where the address can't be had."""
+        self._endpoint = await self._transport.bind(self.settings.address)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive(self._endpoint), name="target receives")
+                tasks.create_task(self._work(), name="target works")
+                if self.settings.controller_address is not None:
+                    self._controller = await self._transport.connect(
+                        self.settings.controller_address, identity=self.name.encode()
+                    )
+                    tasks.create_task(self._obey(self._controller), name="target obeys")
+                self._log.info("target.ready", address=self._endpoint.address)
+                started()
+        finally:
+            for endpoint in (self._endpoint, self._controller):
+                if endpoint is not None:
+                    await endpoint.close()
+
+    # -- messages ------------------------------------------------------------------------------------------
+
+    async def _receive(self, endpoint: Endpoint) -> None:
+        while True:
+            received = await endpoint.receive()
+            try:
+                frame = decode_frame(received.data)
+            except WireError as error:
+                self._count_refusal(error.reason, received.peer, str(error))
+                continue
+            match frame.message:
+                case Hello():
+                    self._greet(received.peer, frame.session, frame.message)
+                case Open():
+                    self._open(received, frame.session, frame.message)
+                case Register() | StepReport() | PlanOrder():
+                    self._count_refusal(Refusal.KIND, received.peer, "a control message on the data plane")
+                case message if isinstance(message, Message):
+                    self._route(received, frame.session, message)
+            self._wake.set()
+
+    def _greet(self, peer: bytes, number: int, hello: Hello) -> None:
+        """Both ends must mean the same by an id and by a key, or nothing could be exact."""
+        refusal = _disagreement(hello, self._hello)
+        if refusal is not None:
+            self._greeted.pop(peer, None)
+            self._refuse(peer, number, refusal)
+            return
+        self._greeted[peer] = None
+        while len(self._greeted) > MAX_PEERS:
+            del self._greeted[next(iter(self._greeted))]
+        self._reply(peer, number, Welcome(boot=self._boot))
+
+    def _open(self, received: Received, number: int, opened: Open) -> None:
+        peer = received.peer
+        served = self._requests.get((peer, number))
+        if served is not None and served.session.state is not Target.CLOSED:
+            served.session.receive(opened, self._clock.now_s())
+            self._send(served)
+            return
+        refusal = self._admission(peer, opened)
+        if refusal is not None:
+            self._refuse(peer, number, refusal)
+            return
+        self._incarnations += 1
+        session = TargetSession(
+            opened,
+            Incarnation(boot=self._boot, counter=self._incarnations),
+            plan=Plan(number=1, k=self.settings.k, gamma=self.settings.gamma, min_draft=self.settings.gamma),
+            vocab_size=self._hello.vocab_size,
+            finish_of=finish_rule(
+                self._tokenizer, max_new_tokens=opened.max_new_tokens, stop=opened.stop
+            ),
+            now_s=self._clock.now_s(),
+            ahead=self.settings.ahead,
+            timing=self.settings.timing,
+        )
+        served = Served(peer=peer, number=number, session=session, context=self._model.open())
+        self._requests[peer, number] = served
+        self._log.info("target.request", device=_text(peer), request=number, prompt=opened.prompt_length)
+        self._send(served)
+
+    def _admission(self, peer: bytes, opened: Open) -> Refused | None:
+        """Why the BS will not take a request, if it won't."""
+        if peer not in self._greeted:
+            return Refused(reason=Reason.NO_HELLO, detail="say Hello first", device_try=opened.device_try)
+        longest = opened.prompt_length + opened.max_new_tokens
+        if longest > self._model.context_length:
+            return Refused(
+                reason=Reason.PROMPT_TOO_LONG,
+                detail=(
+                    f"a prompt of {opened.prompt_length} tokens and {opened.max_new_tokens} new ones exceed "
+                    f"the target's context of {self._model.context_length}: shorten either"
+                ),
+                device_try=opened.device_try,
+            )
+        if max(opened.tokens) >= self._hello.vocab_size:
+            return Refused(
+                reason=Reason.VOCABULARY,
+                detail=f"token {max(opened.tokens)} is not below the vocabulary's {self._hello.vocab_size}",
+                device_try=opened.device_try,
+            )
+        if len(self._requests) >= self.settings.max_sessions and not self._make_room():
+            return Refused(
+                reason=Reason.BUSY,
+                detail=f"all {self.settings.max_sessions} sessions are taken: try again later",
+                device_try=opened.device_try,
+            )
+        return None
+
+    def _make_room(self) -> bool:
+        """Let a session go that is closed, else the one that has been parked longest."""
+        now_s = self._clock.now_s()
+        idle = [key for key, served in self._requests.items() if _evictable(served, now_s)]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda key: self._requests[key].session.heard_s)
+        self._requests.pop(oldest).context.close()
+        return True
+
+    def _route(self, received: Received, number: int, message: Message) -> None:
+        served = self._requests.get((received.peer, number))
+        if served is None:
+            refused = Refused(reason=Reason.UNKNOWN_REQUEST, detail="this base station holds no such request")
+            self._refuse(received.peer, number, refused)
+            return
+        if isinstance(message, Draft):
+            served.draft_at_s, served.draft_bytes = received.at_s, len(received.data)
+            served.rows_at_s, served.rows_bytes = None, 0
+        elif isinstance(message, SparseLogits):
+            served.rows_at_s, served.rows_bytes = received.at_s, len(received.data)
+        served.session.receive(message, self._clock.now_s())
+        self._send(served)
+
+    # -- work ----------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Serve the sessions in turn for as long as any of them has work, then wait for news."""
+        while True:
+            worked = False
+            for served in list(self._requests.values()):
+                worked |= await self._serve(served)
+            if not worked:
+                await self._wake.wait(self._next_deadline_s())
+
+    async def _serve(self, served: Served) -> bool:
+        """Whether there was something to do for the session."""
+        session = served.session
+        if session.state is Target.CLOSED:
+            served.context.close()
+            return False
+        if self._correct(served):
+            return True
+        session.on_timer(self._clock.now_s())
+        self._send(served)
+        if not served.prefilled:
+            await self._prefill(served)
+            return True
+        step = session.step(self._clock.now_s())
+        if step is None:
+            return False
+        await self._step(served, step)
+        return True
+
+    async def _prefill(self, served: Served) -> None:
+        """Compute the prompt while the device draws its first block."""
+        tokens = list(served.session.log.tokens)
+        with served.computes():
+            await self._compute.run("target", len(tokens), lambda: served.context.logits(tokens, 1))
+        served.prefilled = True
+
+    async def _step(self, served: Served, step: Step) -> None:
+        """One pass: rows of p behind the log and its drafts, then the test, in the worker's thread."""
+        session, positions = served.session, len(step.ids) + 1
+
+        def work() -> Verdict:
+            logits = served.context.logits([*step.tokens, *step.ids], positions)
+            if not np.isfinite(logits).any(axis=1).all() or np.isnan(logits).any():
+                raise ArithmeticError("the target model's logits are not numbers")
+            return verify(step, logits, session.request, self._noise)
+
+        with served.computes():
+            timed = await self._compute.run("target", positions, work)
+        verdict = timed.value
+        now_s = self._clock.now_s()
+        served.step_s, served.tested_at_s = timed.seconds, now_s
+        if not step.ids:
+            session.decoded(step, verdict.token, now_s, times=served.times(step, now_s))
+        else:
+            session.tested(step, verdict.accepted, verdict.token, now_s, times=served.times(step, now_s))
+        served.verdict = verdict
+        if session.state is not Target.ROW_WAIT:
+            self._finish_step(served, step, verdict.accepted)
+        else:
+            self._correct(served)
+
+    def _correct(self, served: Served) -> bool:
+        """The correction, once its row is there."""
+        session, verdict = served.session, served.verdict
+        if session.state is not Target.ROW_WAIT or verdict is None:
+            return False
+        row = session.row()
+        if row is None:
+            return False
+        token = correct(verdict, row, session.request, self._noise)
+        session.corrected(verdict.step, token, self._clock.now_s(), times=served.times(verdict.step, self._clock.now_s()))
+        self._finish_step(served, verdict.step, verdict.accepted)
+        return True
+
+    def _finish_step(self, served: Served, step: Step, accepted: int) -> None:
+        served.verdict = None
+        self._send(served)
+        report = served.report(step, accepted=accepted, now_s=self._clock.now_s())
+        if self._on_step is not None:
+            self._on_step(report)
+        if self._controller is not None:
+            self._controller.send(b"", encode_frame(report, session=served.number, sequence=report.step))
+
+    def _next_deadline_s(self) -> float | None:
+        now_s = self._clock.now_s()
+        deadlines = [
+            deadline_s
+            for served in self._requests.values()
+            if not served.session.parked(now_s)
+            and (deadline_s := served.session.next_deadline_s()) is not None
+        ]
+        return min(deadlines, default=None)
+
+    # -- the controller ------------------------------------------------------------------------------------
+
+    async def _obey(self, controller: Endpoint) -> None:
+        """Plans come back from the controller; without it the last one stays in force."""
+        controller.send(b"", encode_frame(Register(role="target", name=self.name), session=0, sequence=0))
+        while True:
+            received = await controller.receive()
+            try:
+                order = decode_frame(received.data).message
+            except WireError as error:
+                self._count_refusal(error.reason, b"controller", str(error))
+                continue
+            if isinstance(order, PlanOrder):
+                served = self._requests.get((order.device.encode(), order.request))
+                if served is not None:
+                    served.session.replan(k=order.k, gamma=order.gamma, min_draft=order.min_draft)
+                    self._wake.set()
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def _send(self, served: Served) -> None:
+        assert self._endpoint is not None
+        for message in served.session.to_send():
+            self._endpoint.send(served.peer, served.frame(message))
+
+    def _reply(self, peer: bytes, number: int, message: Message) -> None:
+        assert self._endpoint is not None
+        self._endpoint.send(peer, encode_frame(message, session=number, sequence=0))
+
+    def _refuse(self, peer: bytes, number: int, refused: Refused) -> None:
+        self._count_refusal(refused.reason, peer, refused.detail)
+        self._reply(peer, number, refused)
+
+    def _count_refusal(self, reason: Refusal | Reason, peer: bytes, detail: str) -> None:
+        """Every one counted, the first of a cause logged."""
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:
+            self._log.warning("target.refused", reason=str(reason), peer=_text(peer), detail=detail)
+
+
+def _evictable(served: Served, now_s: float) -> bool:
+    idle = served.session.state is Target.CLOSED or served.session.parked(now_s)
+    return idle and not served.computing
+
+
+def _text(peer: bytes) -> str:
+    return peer.decode("utf-8", "replace")
+
+
+def _disagreement(theirs: Hello, ours: Hello) -> Refused | None:
+    """The first thing that two Hellos disagree on, with both values."""
+    pairs = (
+        (Reason.PROTOCOL_VERSION, "protocol version", theirs.protocol_version, ours.protocol_version),
+        (Reason.NOISE_VERSION, "noise version", theirs.noise_version, ours.noise_version),
+        (Reason.VOCABULARY, "vocabulary size", theirs.vocab_size, ours.vocab_size),
+        (Reason.VOCABULARY, "tokenizer fingerprint", theirs.fingerprint.hex(), ours.fingerprint.hex()),
+    )
+    for reason, what, device, target in pairs:
+        if device != target:
+            detail = f"{what}: the device has {device}, the target {target}; both ends must have the same"
+            return Refused(reason=reason, detail=detail)
+    return None
+
+
+__all__ = ["TargetNode", "TargetSettings"]

@@ -1,0 +1,86 @@
+"""One request that a BS serves, with what surrounds its session: context, verdict, times, counts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from draftwire.codecs.control import StepReport
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.messages import Message, StepTimes
+from draftwire.nodes.models.base import Context
+from draftwire.nodes.target.verifier import Verdict
+from draftwire.runtime.session.target import Step, TargetSession
+
+
+@dataclass(slots=True, kw_only=True)
+class Served:
+    """A session and its surroundings. `peer` and `number` name it: requests are scoped by identity."""
+
+    peer: bytes
+    number: int
+    session: TargetSession
+    context: Context
+    prefilled: bool = False
+    computing: bool = False
+    "the context is in use by the worker's thread, so it must not be closed"
+    verdict: Verdict | None = None
+    "of a test whose correction waits for its row"
+    sequence: int = 0
+    steps: int = 0
+    draft_at_s: float = 0.0
+    draft_bytes: int = 0
+    rows_at_s: float | None = None
+    rows_bytes: int = 0
+    step_s: float = 0.0
+    tested_at_s: float = 0.0
+
+    @contextmanager
+    def computes(self) -> Iterator[None]:
+        """The worker's thread is using the context."""
+        self.computing = True
+        try:
+            yield
+        finally:
+            self.computing = False
+
+    def frame(self, message: Message) -> bytes:
+        """The message as the session's next frame."""
+        self.sequence += 1
+        return encode_frame(message, session=self.number, sequence=self.sequence)
+
+    def times(self, step: Step, now_s: float) -> StepTimes:
+        """Of the step that ends now."""
+        return StepTimes(
+            hold_s=now_s - self.draft_at_s if step.ids else 0.0,
+            step_s=self.step_s,
+            wait_s=now_s - self.tested_at_s,
+        )
+
+    def report(self, step: Step, *, accepted: int, now_s: float) -> StepReport:
+        """The canonical account of the step that ends now."""
+        times = self.times(step, now_s)
+        number, self.steps = self.steps, self.steps + 1
+        return StepReport(
+            device=self.peer.decode("utf-8", "replace"),
+            request=self.number,
+            step=number,
+            plan=step.plan,
+            position=len(step.tokens),
+            drafted=len(step.ids),
+            seen=min(accepted + 1, len(step.ids)),
+            accepted=accepted,
+            computed=len(step.ids) + 1,
+            step_s=times.step_s,
+            wait_s=times.wait_s,
+            hold_s=times.hold_s,
+            draft_bytes=self.draft_bytes,
+            rows_bytes=self.rows_bytes,
+            draft_at_s=self.draft_at_s,
+            rows_at_s=self.rows_at_s,
+            alone=not step.ids,
+            temperature=self.session.request.sampling.temperature,
+            device_step_s=None,
+        )
+
+
+__all__ = ["Served"]

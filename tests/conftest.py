@@ -1,0 +1,23 @@
+"""Options and settings of the whole suite. They stand here since pytest reads options from no deeper folder."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The machines that run this are shared: a slow example is no failure.
+settings.register_profile("draftwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("draftwire")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our options."""
+    group = parser.getgroup("draftwire")
+    group.addoption(
+        "--row-codec",
+        action="append",
+        default=[],
+        metavar="MODULE:OBJECT",
+        help="also run the row properties on this RowCodec (an object, or a class without arguments)",
+    )
+    group.addoption(
+        "--write-golden", action="store_true", help="rewrite tests/codecs/golden: a deliberate change of the wire"
+    )
