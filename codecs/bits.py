@@ -28,8 +28,8 @@ def runs_of_bits(ones: Integers) -> Integers:
 def bits_of_fields(values: Integers, widths: Integers) -> Bits:
     """Each value in its own width, 0 <= value < 2**width, width <= 32; sum(widths) bits."""
     dtype, mask = _columns(widths)
-    spread = np.unpackbits(values.astype(dtype).view(np.uint8).reshape(len(values), -1), axis=1)
-    return spread[mask]
+    octets = values.astype(dtype).view(np.uint8).reshape(len(values), mask.shape[1] // 8)
+    return np.unpackbits(octets, axis=1)[mask]
 
 
 def fields_of_bits(bits: Bits, widths: Integers) -> Integers:

@@ -122,7 +122,7 @@ def plain_sections(ids: Integers, levels: Integers, profile: Profile, vocab_size
 
 
 def rice_parameters(gaps: Integers, vocab_size: int) -> Integers:
-    """Per row of `gaps`, shape [R, K], the l that makes sections 2 and 4 shortest; the smallest if several."""
+    """Per row of `gaps`, shape [R, K], the l that makes sections 2 and 4 shortest, the least if several."""
     k = gaps.shape[1]
     # l + 1 costs K bits more than l and saves at most sum(gaps) / 2**l <= (V - K) / 2**l. So it can only be
     # shorter while 2**l < V / K, and beyond that there is nothing to find.
@@ -225,4 +225,4 @@ class Packed:
         return decode_rows(data, vocab_size=vocab_size)
 
 
-__all__ = ["Mode", "Packed", "decode_rows", "encode_rows", "plain_sections", "rice_parameters"]
+__all__ = ["HEADER_BITS", "Mode", "Packed", "decode_rows", "encode_rows", "plain_sections", "rice_parameters"]

@@ -32,6 +32,10 @@ FIRST_CONTROL_KIND = 64
 "Lower kinds are data-plane messages."
 
 
+ANY_REQUEST = 0
+"""The request of a PlanOrder that holds for every request that starts from now on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """One verification step of one request, from the BS to the controller."""
@@ -313,6 +317,7 @@ _CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
 
 
 __all__ = [
+    "ANY_REQUEST",
     "CONTROL_KINDS",
     "FIRST_CONTROL_KIND",
     "ControlMessage",

@@ -22,6 +22,10 @@ from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Message
 
 WIRE_VERSION = 1
+"How values are spelt in bytes; every frame names it, so that a stranger's frame is not even parsed."
+
+PROTOCOL_VERSION = 1
+"What the messages mean and how the ends answer them; agreed in Hello, refused there with both values."
 
 _FIRST_BYTE = 0xD0 | WIRE_VERSION
 _HEADER = Struct(">BBII")
@@ -98,4 +102,12 @@ def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
     raise WireError(reason=Refusal.KIND, offset=8, detail=f"no message has kind {kind}")
 
 
-__all__ = ["ENVELOPE_BYTES", "WIRE_VERSION", "AnyMessage", "Frame", "decode_frame", "encode_frame"]
+__all__ = [
+    "ENVELOPE_BYTES",
+    "PROTOCOL_VERSION",
+    "WIRE_VERSION",
+    "AnyMessage",
+    "Frame",
+    "decode_frame",
+    "encode_frame",
+]

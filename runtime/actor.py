@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, Protocol, runtime_checkable
 
+from draftwire.runtime.clock import PunctualLoop
 from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.transport import Transport
 
@@ -63,7 +64,7 @@ class Drains(Protocol):
     """A node that can finish what is under way when it is told to stop."""
 
     async def drain(self) -> None:
-        """Take nothing new and return when the rest is done; cancelled after DRAIN_BOUND_S or a second signal."""
+        """Take nothing new, finish the rest; cancelled after DRAIN_BOUND_S or at a second signal."""
         ...
 
 
@@ -147,7 +148,8 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     gives its exit code (2: configuration, 3: an address or a peer). Anything else is a bug and is raised.
     """
     try:
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=PunctualLoop) as runner:
+            runner.run(main())
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
     except (DraftwireError, BaseExceptionGroup) as error:

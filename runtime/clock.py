@@ -6,7 +6,9 @@ Hours of simulated traffic take seconds, and the same seeds give the same run, e
 """
 
 import asyncio
+import select
 import selectors
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack
@@ -96,8 +98,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         raise RuntimeError("a thread can't be waited for in virtual time: hand the node modelled compute")
 
 
+class PunctualLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop with timers late by the wake-up only: epoll alone rounds up to a millisecond."""
+
+    def __init__(self) -> None:
+        super().__init__(_PunctualSelector())
+
+
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` on a new VirtualLoop and return its result; what it leaves running is cancelled.
+    """Run `main` on a new VirtualLoop and return its result; what it left running is cancelled.
 
     Raises DeadlockError where `main` waits for something that can't happen.
     """
@@ -132,6 +141,23 @@ class _JumpingSelector(selectors.SelectSelector):
         return woken
 
 
+if sys.platform == "linux":
+
+    class _PunctualSelector(selectors.EpollSelector):
+        """Waits for the epoll descriptor itself with select(), which takes microseconds."""
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if timeout is not None and timeout > 0:
+                select.select([self.fileno()], [], [], timeout)
+                timeout = 0
+            return super().select(timeout)
+
+else:
+
+    class _PunctualSelector(selectors.DefaultSelector):
+        """kqueue is punctual by itself."""
+
+
 def _waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
     return sorted(f"{task.get_name()} at {_place(task)}" for task in asyncio.all_tasks(loop))
 
@@ -147,4 +173,4 @@ def _place(task: asyncio.Task[Any]) -> str:
     return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno})"
 
 
-__all__ = ["Clock", "LoopClock", "VirtualLoop", "run_virtual"]
+__all__ = ["Clock", "LoopClock", "PunctualLoop", "VirtualLoop", "run_virtual"]

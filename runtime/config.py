@@ -242,7 +242,7 @@ def parse_topology(text: str, *, source: str = "") -> Topology:
     """The topology that a text describes; `source` is the file to name in errors."""
     try:
         return _topology(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib: no TOML, too long a number, nested too deep
         raise ConfigurationError(str(error), remedy="mend the TOML there", source=source) from None
     except ConfigurationError as error:
         raise error.placed(source=source) from None
@@ -316,7 +316,7 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
         names = [member.value for member in hint]
         _need(value in names, place, value, nearest(str(value), names))
         return hint(value)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if type(value) is not hint:
         kinds = {
@@ -393,9 +393,8 @@ def _check_address(key: str, address: str) -> None:
     try:
         check_address(address, "tcp", "ipc")
     except AddressError as error:
-        raise ConfigurationError(
-            f"{_shown(address)}: {error.problem}", key=key, remedy=error.remedy
-        ) from None
+        problem = f"{_shown(address)}: {error.problem}"
+        raise ConfigurationError(problem, key=key, remedy=error.remedy) from None
     free = address.startswith("tcp") and address.rpartition(":")[2] in ("*", "0")
     _need(not free, key, address, "name the port: others connect to it")
 

@@ -8,9 +8,9 @@ A message of s bytes that comes at time t, on a link of rate r, delay d and jitt
     delivery = max(delivery, delivery before)       and never overtakes the message before it
 
 So the rate is a rate (serialisation, no token bucket that lets a burst through early), delay is added once
-and never builds up, and jitter can't reorder. A message that finds the queue full is dropped, counted and told
-so; the queue is everything accepted and not yet delivered, as with netem. Pure: no clock, no socket, no task.
-The caller brings the time of each message, non-decreasing, and a source of uniform numbers for jitter alone.
+and never builds up, and jitter can't reorder. A message that finds the queue full is dropped, counted and
+told so; the queue is everything accepted and not yet delivered, as with netem. Pure: no clock, no socket, no
+task. The caller brings the time of each message, non-decreasing, and uniform numbers for the jitter alone.
 
 Links are written in the words of tc: `rate 5mbit delay 20ms 2ms limit 100`.
 """

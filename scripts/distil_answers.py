@@ -100,7 +100,7 @@ class SlotLlama:
         self.slots, self.length = slots, length
 
     def forward(self, ids: Tensor, start: Tensor, slots: Tensor | slice) -> Tensor:
-        """Advance some slots: ids [n, t] stand at positions start [n] .. start + t - 1. States [n, t, hidden].
+        """Advance some slots: ids [n, t] stand at start [n] .. start + t - 1. States [n, t, hidden].
 
         Rows may be padded on the right: what padding writes into the cache is overwritten before it is read.
         """
@@ -148,7 +148,7 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def sample(logits: Tensor, temperatures: Tensor, generator: torch.Generator) -> Tensor:
-    """One id a row, int64 [n], exactly from softmax(logits / temperature); temperature 0 takes the largest."""
+    """One id a row, int64 [n], exactly from softmax(logits / temperature); 0 takes the largest."""
     u = torch.rand(len(logits), 2, 1, generator=generator)
     chunks = zip(
         logits.split(SAMPLE_ROWS), temperatures.split(SAMPLE_ROWS), u.split(SAMPLE_ROWS), strict=True

@@ -6,6 +6,7 @@ See --help. Everything runs on CPU cores; every stage can be interrupted and sta
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -141,7 +142,10 @@ def generate(args: argparse.Namespace) -> None:
     folder = args.work / "answers"
     folder.mkdir(exist_ok=True)
     encoded, held_out = ([encode(target.tokenizer, p) for p in part] for part in prompts(args))
-    prefix = os.path.commonprefix([*encoded, *held_out])  # of lists: it works on any sequences
+    first, last = min([*encoded, *held_out]), max([*encoded, *held_out])  # these two differ the earliest
+    prefix = [
+        a for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    ]
     fits = [p for p in (*encoded, *held_out) if len(prefix) < len(p) <= args.max_prompt]
     if not fits:
         raise SystemExit(f"No prompt has at most --max-prompt {args.max_prompt} tokens")
@@ -245,6 +249,7 @@ def fit(args: argparse.Namespace) -> None:
         batch=args.batch,
         matrix_rate=args.matrix_rate,
         other_rate=args.other_rate,
+        overlap=args.overlap,
         seed=args.seed,
     )
     train(net, teacher, given, plan, checkpoint=checkpoint, progress=say)
@@ -329,6 +334,7 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument("--batch", type=int, default=2048, help="answer tokens a step")
         made.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
         made.add_argument("--other-rate", type=float, default=3e-3, help="learning rate of AdamW")
+        made.add_argument("--overlap", type=float, default=0.0, help="share of steps on acceptance itself")
         made.add_argument("--restart", action="store_true", help="drop the checkpoint, start anew")
 
     def exporting(made: argparse.ArgumentParser) -> None:

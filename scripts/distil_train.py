@@ -193,10 +193,15 @@ def _ridge(x: Tensor, y: Tensor) -> Tensor:
 
 
 class _TeacherLoss(torch.autograd.Function):
-    """Mean KL(p || q) over rows, both on the support; gradients by hand, a cache-sized chunk at a time."""
+    """Mean divergence of q from p over rows, both on the support: KL(p || q), or the rejected share.
+
+    Gradients by hand, a cache-sized chunk of rows at a time.
+    """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, head: Tensor, states: Tensor, teacher_head: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, y: Tensor, head: Tensor, states: Tensor, teacher_head: Tensor, rejected: bool
+    ) -> Tensor:
         weights = head.to(torch.bfloat16)
         y_grad, head_grad = torch.empty_like(y, dtype=torch.float32), torch.zeros_like(head)
         total = 0.0
@@ -205,17 +210,24 @@ class _TeacherLoss(torch.autograd.Function):
             log_p = F.linear(states[at : at + LOSS_ROWS], teacher_head).float().log_softmax(-1)
             log_q = F.linear(rows, weights).float().log_softmax(-1)
             p = log_p.exp()
-            total += float((p * log_p.sub_(log_q)).sum())
-            slope = log_q.exp_().sub_(p).div_(len(y)).to(torch.bfloat16)
+            if rejected:  # alpha = sum of min(p, q); only where q is the smaller does it move alpha
+                q = log_q.exp_()
+                total += float(len(q) - torch.minimum(p, q).sum())
+                low = torch.where(q < p, q, 0.0)
+                slope = q.mul_(low.sum(-1, keepdim=True)).sub_(low)
+            else:
+                total += float((p * log_p.sub_(log_q)).sum())
+                slope = log_q.exp_().sub_(p)
+            slope = slope.div_(len(y)).to(torch.bfloat16)
             y_grad[at : at + LOSS_ROWS] = slope @ weights
             head_grad += slope.T @ rows
         ctx.save_for_backward(y_grad, head_grad)
         return torch.tensor(total / len(y))
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         y_grad, head_grad = ctx.saved_tensors
-        return y_grad * grad_outputs[0], head_grad * grad_outputs[0], None, None
+        return y_grad * grad_outputs[0], head_grad * grad_outputs[0], None, None, None
 
 
 class Muon(torch.optim.Optimizer):
@@ -261,6 +273,8 @@ class TrainingPlan:
     """Muon's learning rate."""
     other_rate: float = 3e-3
     """AdamW's."""
+    overlap: float = 0.0
+    """Share of the steps, the last ones, that minimise the rejected share itself instead of KL."""
     warm_up: int = 20
     """Steps to full rate, which then falls in a line to a twentieth."""
     seed: int = 0
@@ -296,8 +310,11 @@ def restore(checkpoint: Path) -> DraftNet:
     return net
 
 
-def loss_of(net: DraftNet, teacher_head: Tensor, batch: Sequence[Answer]) -> Tensor:
-    """Mean KL of the answer positions of a batch. `teacher_head`: output rows of the support, bf16 [R, H]."""
+def loss_of(net: DraftNet, teacher_head: Tensor, batch: Sequence[Answer], *, rejected: bool) -> Tensor:
+    """Mean KL, or share `rejected`, of the answer positions of a batch.
+
+    `teacher_head`: output rows of the support, bf16 [R, H].
+    """
     longest = max(len(a.ids) for a in batch) - 1
     ids = torch.zeros(len(batch), longest, dtype=torch.int64)
     answer = torch.zeros(len(batch), longest, dtype=torch.bool)
@@ -307,7 +324,7 @@ def loss_of(net: DraftNet, teacher_head: Tensor, batch: Sequence[Answer]) -> Ten
     with torch.autocast("cpu", torch.bfloat16):
         y = net(ids)
     states = torch.cat([a.states for a in batch])
-    loss: Tensor = _TeacherLoss.apply(y[answer], net.head, states, teacher_head)
+    loss: Tensor = _TeacherLoss.apply(y[answer], net.head, states, teacher_head, rejected)
     return loss
 
 
@@ -360,7 +377,7 @@ def train(
         rate = min(1.0, (step + 1) / plan.warm_up) * (1 - 0.95 * step / steps)
         muon.param_groups[0]["lr"] = plan.matrix_rate * rate
         adam.param_groups[0]["lr"] = plan.other_rate * rate
-        loss = loss_of(net, teacher_head, batch)
+        loss = loss_of(net, teacher_head, batch, rejected=step >= steps * (1 - plan.overlap))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
         muon.step()

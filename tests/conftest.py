@@ -1,4 +1,4 @@
-"""Options and settings of the whole suite. They stand here since pytest reads options from no deeper folder."""
+"""Options and settings of the whole suite. They stand here: pytest reads options from no deeper folder."""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,5 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="also run the row properties on this RowCodec (an object, or a class without arguments)",
     )
     group.addoption(
-        "--write-golden", action="store_true", help="rewrite tests/codecs/golden: a deliberate change of the wire"
+        "--write-golden",
+        action="store_true",
+        help="rewrite tests/codecs/golden: a deliberate change of the wire",
     )

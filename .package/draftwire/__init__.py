@@ -1,6 +1,26 @@
 """Distributed speculative decoding: a draft on a device, a target at a base station, a radio link between.
 
-Start with `draftwire.nodes.console.api.connect`, or the `draftwire` command.
+    async with draftwire.connect() as device:
+        async for token in device.generate("Why is the sky blue?"):
+            print(token.text, end="", flush=True)
+
+What this module offers is imported when it is first used, so that `import draftwire` costs nothing.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from draftwire.nodes.console.api import connect as connect
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "connect":
+        from draftwire.nodes.console.api import connect
+
+        return connect
+    raise AttributeError(f"module 'draftwire' has no attribute {name!r}")
+
+
+__all__ = ["__version__", "connect"]

@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from draftwire.codecs.blocks import encode_rows
+from draftwire.codecs.blocks import HEADER_BITS, encode_rows
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.messages import (
@@ -130,7 +130,7 @@ def true_frames(*, vocab_size: int) -> Frames:
 
     smallest = zipf_rows(k=1, vocab_size=vocab_size, count=1)
     around_rows = bits(SparseLogits(incarnation=incarnation, draft_epoch=0, start=0, rows=smallest))
-    around_rows -= 8 * len(encode_rows(smallest))
+    around_rows += HEADER_BITS - 8 * len(encode_rows(smallest))
     return Frames(
         draft_bits=draft_bits,
         rows_bits=lambda k, n: around_rows + n * row_bits(k=k, vocab_size=vocab_size),
@@ -141,8 +141,8 @@ def true_frames(*, vocab_size: int) -> Frames:
 
 @cache
 def row_bits(*, k: int, vocab_size: int) -> float:
-    """Bits of one encoded row of K entries, the mean of 4 Zipf rows."""
-    return 8 * len(encode_rows(zipf_rows(k=k, vocab_size=vocab_size, count=4))) / 4
+    """Bits that one more row of K entries adds to a block, the mean of 4 Zipf rows."""
+    return (8 * len(encode_rows(zipf_rows(k=k, vocab_size=vocab_size, count=4))) - HEADER_BITS) / 4
 
 
 def zipf_rows(*, k: int, vocab_size: int, count: int) -> tuple[Row, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from statistics import median
 
-from draftwire.codecs.messages import Commit, Draft, Message, Plan, SparseLogits
+from draftwire.codecs.messages import Commit, Draft, Finish, Message, Plan, SparseLogits
 
 FULL_ROW_BITS_AN_ENTRY = 16
 """The paper's count of a full row: V probabilities in FP16."""
@@ -32,6 +32,7 @@ class Account:
     rows_bytes: int = 0
     sparse_frames: int = 0
     plan: Plan | None = None
+    finish: Finish = Finish.RUNNING
 
     def sent(self, message: Message, size: int) -> None:
         """A frame went up."""
@@ -53,7 +54,7 @@ class Account:
 
     def committed(self, commit: Commit, news: int, now_s: float) -> None:
         """A Commit brought `news` tokens."""
-        self.plan = commit.plan
+        self.plan, self.finish = commit.plan, commit.finish
         if news == 0:
             return
         self.steps += 1

@@ -1,12 +1,12 @@
 """From a model's name to the model. What a name needs is imported once it is asked for, and not before."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from draftwire.nodes.models import hub
 from draftwire.nodes.models.base import LanguageModel, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -144,14 +144,12 @@ def _compact(folder: Path) -> LanguageModel:
 
 
 def _resolved(name: str) -> str:
-    """`name` as a path that exists, or as it is if it may be a hub id. Raises UnsupportedModelError."""
+    """`name` as a path that exists, or as it is if it may be on the hub. Raises UnsupportedModelError."""
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():
         return str(path)
-    looks_local = name.startswith((".", "/", "~")) or os.sep not in name
-    parts = name.split("/")
-    hub_like = len(parts) == 2 or (len(parts) == 3 and name.lower().endswith(".gguf"))
-    if looks_local or not hub_like or not all(parts):
+    repository = name.rpartition("/")[0] if name.lower().endswith(".gguf") else name
+    if not hub.is_hub_id(repository):
         raise UnsupportedModelError(f"There is no model '{name}'. A model can be called:\n{FORMS}")
     return name
 

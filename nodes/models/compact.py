@@ -291,6 +291,7 @@ def save(
     CompactDraft(shape, tensors)  # refuses what could not be loaded again
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors makes files that only their owner can read
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, "shape": asdict(shape)}
     (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -7,7 +7,7 @@ name, so gates stand at load (gates.py), and a trial pass with roll-back goes th
 
 import contextlib
 import inspect
-import re
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ import transformers
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
 
-from draftwire.nodes.models import gates
+from draftwire.nodes.models import gates, hub
 from draftwire.nodes.models.base import UnsupportedModelError
 
 PREFILL_CHUNK: Final = 512
@@ -215,21 +215,19 @@ def load(
     UnsupportedModelError.
     """
     source, gguf_file = split_gguf(name)
-    hub = _is_on_hub(name, source)
+    on_hub = _is_on_hub(name, source)
     torch_dtype = _torch_dtype(dtype)
-    shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    if gguf_file is not None:
-        shared["gguf_file"] = gguf_file
+    shared = _shared_settings(revision, gguf_file, on_hub=on_hub)
     with _quiet():
-        with _explained(name, hub=hub):
+        with _explained(name, on_hub=on_hub):
             config = AutoConfig.from_pretrained(source, **shared)
         gates.refuse_declared(config, name=name)
         progress(
             f"Loading {name}"
-            + (" (the first time it is downloaded)" if hub else "")
+            + (" (the first time it is downloaded)" if on_hub else "")
             + (", a GGUF file: this takes a while" if gguf_file else "")
         )
-        with _explained(name, hub=hub):
+        with _explained(name, on_hub=on_hub):
             loader: Any = AutoModelForCausalLM
             model, report = loader.from_pretrained(
                 source,
@@ -245,7 +243,7 @@ def load(
                 f"{' and others' if len(missing) > 3 else ''}. They would be random; get a whole copy."
             )
         if device_map is None:
-            with _explained(name, hub=hub):
+            with _explained(name, on_hub=on_hub):
                 model = model.to(device)
         return HuggingFaceModel(model, name=name)
 
@@ -256,11 +254,9 @@ def load_auto_tokenizer(name: str, *, revision: str | None = None) -> tuple[Any,
     `name` and `revision` as in `load`. Raises UnsupportedModelError.
     """
     source, gguf_file = split_gguf(name)
-    hub = _is_on_hub(name, source)
-    shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    if gguf_file is not None:
-        shared["gguf_file"] = gguf_file
-    with _quiet(), _explained(name, hub=hub, needs="tokenizer files"):
+    on_hub = _is_on_hub(name, source)
+    shared = _shared_settings(revision, gguf_file, on_hub=on_hub)
+    with _quiet(), _explained(name, on_hub=on_hub, needs="tokenizer files"):
         tokenizer = AutoTokenizer.from_pretrained(source, **shared)
         try:
             declared = GenerationConfig.from_pretrained(source, revision=revision or "main").eos_token_id
@@ -282,17 +278,20 @@ def split_gguf(name: str) -> tuple[str, str | None]:
     return folder or ".", file
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether `name` has the form owner/model, with the characters the hub allows."""
-    owner, slash, model = name.partition("/")
-    return bool(slash) and all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", part) for part in (owner, model))
+def _shared_settings(revision: str | None, gguf_file: str | None, *, on_hub: bool) -> dict[str, Any]:
+    shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    if gguf_file is not None:
+        shared["gguf_file"] = gguf_file
+    if on_hub and hub.is_unreachable():
+        shared["local_files_only"] = True
+    return shared
 
 
 def _is_on_hub(name: str, source: str) -> bool:
     """Whether `source` comes from the hub; a local path wins. Raises UnsupportedModelError for neither."""
     if Path(source).exists():
         return False
-    if not is_hub_id(source):
+    if not hub.is_hub_id(source):
         raise UnsupportedModelError(
             f"No model '{name}': there is no such file or folder, and it is not a hub id (owner/model). "
             "Check the path."
@@ -333,24 +332,23 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _explained(name: str, *, hub: bool, needs: str = "config.json and *.safetensors") -> Iterator[None]:
+def _explained(name: str, *, on_hub: bool, needs: str = "config.json and *.safetensors") -> Iterator[None]:
     """Turn whatever transformers raises into one sentence that names the model and a remedy."""
     try:
         yield
     except Exception as error:
         # Any: from_pretrained documents none, and raises OSError, ValueError, KeyError, ImportError,
         # RuntimeError, SafetensorError and those of the hub's client for what all means the same here.
-        tried = "the local cache, then the hub" if hub else "the local files"
+        tried = "the local cache, then the hub" if on_hub else "the local files"
         remedy = (
             "Check the name and the network, or pass a local folder (a gated model needs `hf auth login`)"
-            if hub
+            if on_hub
             else f"Check that the folder holds {needs}"
         )
-        if isinstance(error, ImportError):
+        if isinstance(error, ImportError) or "pip install" in str(error):
             remedy = "Install the package it names"
-        raise UnsupportedModelError(
-            f"Cannot load '{name}'; tried {tried}: {_first_line(error)} {remedy}."
-        ) from None
+        reason = _first_line(error).rstrip(".")
+        raise UnsupportedModelError(f"Cannot load '{name}'; tried {tried}: {reason}. {remedy}.") from None
 
 
 @contextlib.contextmanager
@@ -359,13 +357,17 @@ def _quiet() -> Iterator[None]:
     log: Any = transformers.utils.logging
     level = log.get_verbosity()
     bars = log.is_progress_bar_enabled()
+    client = logging.getLogger("huggingface_hub")
+    client_level = client.level
     log.set_verbosity_error()
     log.disable_progress_bar()
+    client.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        client.setLevel(client_level)
         log.set_verbosity(level)
         if bars:
             log.enable_progress_bar()

@@ -115,8 +115,8 @@ class SyntheticModel:
             raise ValueError(f"vocab_size is {self.vocab_size}; a model needs at least 2 ids")
         if self.order < 1:
             raise ValueError(f"order is {self.order}; the next token has to depend on at least 1 token")
-        if self.noise < 0 or self.scale < 0:
-            raise ValueError(f"noise {self.noise} and scale {self.scale} may not be negative")
+        if not (0 <= self.noise < float("inf") and 0 <= self.scale < float("inf")):
+            raise ValueError(f"noise {self.noise} and scale {self.scale} have to be finite, 0 or more")
 
     @property
     def support(self) -> NDArray[np.int64] | None:

@@ -61,10 +61,12 @@ def write_pair(folder: Path, *, seed: int = 0, noise: float = 0.3) -> TinyPair:
 
     `noise` is relative: each weight of the draft is the target's plus `noise` times its standard deviation.
     The acceptance rate at temperature 1 (1 - TV(p, q), mean over 500 random tokens, seed 0) is 0.85 at noise
-    0.1, 0.70 at 0.2, 0.57 at 0.3 and 0.37 at 0.5.
+    0.1, 0.71 at 0.2, 0.59 at 0.3 and 0.40 at 0.5.
     """
-    if noise < 0:
-        raise ValueError(f"noise is {noise}; it may not be negative")
+    if not 0 <= noise < float("inf"):
+        raise ValueError(f"noise is {noise}; it has to be a finite number, 0 or more")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it may not be negative")
     target = _weights(np.random.default_rng([seed, 0]))
     rng = np.random.default_rng([seed, 1])
     draft = {name: _noisy(weight, noise, rng) for name, weight in target.items()}
@@ -132,10 +134,11 @@ def _weights(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> NDArray[np.float32]:
         # Unit variance in, unit variance out, so that every layer and every token back has a say.
-        values = rng.standard_normal((rows, columns)) * (scale / columns**0.5)
-        return values.astype(np.float32)
+        values = rng.standard_normal((rows, columns), dtype=np.float32)
+        values *= scale / columns**0.5
+        return values
 
-    weights = {"model.embed_tokens.weight": rng.standard_normal((VOCABULARY, HIDDEN)).astype(np.float32)}
+    weights = {"model.embed_tokens.weight": rng.standard_normal((VOCABULARY, HIDDEN), dtype=np.float32)}
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}."
         weights |= {
@@ -157,8 +160,10 @@ def _weights(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
 def _noisy(weight: NDArray[np.float32], noise: float, rng: np.random.Generator) -> NDArray[np.float32]:
     if weight.ndim == 1:  # a norm's gain: nothing to disturb
         return weight
-    disturbance = rng.standard_normal(weight.shape, dtype=np.float32) * np.float32(noise * weight.std())
-    return np.add(weight, disturbance, dtype=np.float32)
+    disturbed = rng.standard_normal(weight.shape, dtype=np.float32)
+    disturbed *= noise * weight.std()
+    disturbed += weight
+    return disturbed
 
 
 def _config() -> dict[str, Any]:

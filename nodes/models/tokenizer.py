@@ -18,6 +18,7 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from draftwire.nodes.models import hub
 from draftwire.nodes.models.base import UnsupportedModelError
 
 UNFINISHED: Final = "\ufffd"
@@ -277,13 +278,21 @@ def _reader(name: str, revision: str | None) -> Callable[[str], str | None]:
 
         return read_local
 
+    if not hub.is_hub_id(name):
+        raise UnsupportedModelError(
+            f"No tokenizer '{name}': there is no such folder, and it is not a hub id (owner/model). "
+            "Check the path."
+        )
+    unreachable = hub.is_unreachable()
+
     def read_hub(file: str) -> str | None:
         # Imported here: the hub's client costs a quarter of a second that a local folder need not pay.
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            return Path(hf_hub_download(name, file, revision=revision)).read_text(encoding="utf-8")
+            path = hf_hub_download(name, file, revision=revision, local_files_only=unreachable)
+            return Path(path).read_text(encoding="utf-8")
         except LocalEntryNotFoundError:
             # Offline, and not in the cache. Only the first file decides whether the model can be had at all.
             if file != "tokenizer.json":

@@ -7,12 +7,12 @@ One model, one pass at a time, the sessions in turn. The session protocol decide
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from structlog.typing import FilteringBoundLogger
 
-from draftwire.codecs.control import PlanOrder, Register, StepReport
+from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, StepReport
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import (
@@ -34,6 +34,7 @@ from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.verifier import Verdict, correct, verify
 from draftwire.runtime.clock import Clock
+from draftwire.runtime.config import ControllerSettings, TargetSettings
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step, TargetSession
@@ -44,22 +45,6 @@ MAX_PEERS = 1024
 """Identities whose Hello is remembered; beyond it the oldest has to say it again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSettings:
-    """What the operator chose."""
-
-    address: str
-    "where devices, or the channel, connect to"
-    controller_address: str | None = None
-    "None: the first plan stays in force"
-    k: int = 32
-    gamma: int = 3
-    max_sessions: int = 8
-    ahead: int = 64
-    "tokens decoded beyond what a device is known to hold"
-    timing: Timing = Timing()
-
-
 class TargetNode:
     """The BS as an actor; `run` serves until it is cancelled."""
 
@@ -68,6 +53,7 @@ class TargetNode:
     def __init__(
         self,
         settings: TargetSettings,
+        controller: ControllerSettings,
         *,
         transport: Transport,
         clock: Clock,
@@ -80,9 +66,13 @@ class TargetNode:
         noise: Noise | None = None,
         on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
-        """`hello` is what a device must agree with; `boot` tells this life from the last (32 bits)."""
+        """`controller` tells its address, and the plan in force until it speaks; `hello` is what a device
+        must agree with; `boot` tells this life from the last (32 bits).
+        """
         self.settings = settings
         self.refused: Counter[Refusal | Reason] = Counter()
+        self._first = controller
+        self._timing = Timing(patience_s=settings.patience_s)
         self._transport, self._clock, self._compute = transport, clock, compute
         self._model, self._tokenizer, self._hello, self._boot = model, tokenizer, hello, boot
         self._log, self._noise = logger, noise or PhiloxNoise()
@@ -94,19 +84,23 @@ class TargetNode:
         self._endpoint: Endpoint | None = None
         self._controller: Endpoint | None = None
 
+    @property
+    def address(self) -> str:
+        """Where it is bound; settings' address before that."""
+        return self.settings.address if self._endpoint is None else self._endpoint.address
+
     async def run(self, started: Callable[[], None]) -> None:
         """Bind, then serve. Raises AddressError where the address can't be had."""
         self._endpoint = await self._transport.bind(self.settings.address)
         try:
+            self._controller = await self._transport.connect(
+                self._first.address, identity=self.name.encode()
+            )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(self._endpoint), name="target receives")
                 tasks.create_task(self._work(), name="target works")
-                if self.settings.controller_address is not None:
-                    self._controller = await self._transport.connect(
-                        self.settings.controller_address, identity=self.name.encode()
-                    )
-                    tasks.create_task(self._obey(self._controller), name="target obeys")
-                self._log.info("target.ready", address=self._endpoint.address)
+                tasks.create_task(self._obey(self._controller), name="target obeys")
+                self._log.info("target.ready", address=self.address)
                 started()
         finally:
             for endpoint in (self._endpoint, self._controller):
@@ -161,14 +155,16 @@ class TargetNode:
         session = TargetSession(
             opened,
             Incarnation(boot=self._boot, counter=self._incarnations),
-            plan=Plan(number=1, k=self.settings.k, gamma=self.settings.gamma, min_draft=self.settings.gamma),
+            plan=Plan(
+                number=1, k=self._first.k, gamma=self._first.gamma, min_draft=self._first.min_draft
+            ),
             vocab_size=self._hello.vocab_size,
             finish_of=finish_rule(
                 self._tokenizer, max_new_tokens=opened.max_new_tokens, stop=opened.stop
             ),
             now_s=self._clock.now_s(),
             ahead=self.settings.ahead,
-            timing=self.settings.timing,
+            timing=self._timing,
         )
         served = Served(peer=peer, number=number, session=session, context=self._model.open())
         self._requests[peer, number] = served
@@ -280,6 +276,7 @@ class TargetNode:
         now_s = self._clock.now_s()
         served.step_s, served.tested_at_s = timed.seconds, now_s
         if not step.ids:
+            assert verdict.token is not None
             session.decoded(step, verdict.token, now_s, times=served.times(step, now_s))
         else:
             session.tested(step, verdict.accepted, verdict.token, now_s, times=served.times(step, now_s))
@@ -333,7 +330,9 @@ class TargetNode:
             except WireError as error:
                 self._count_refusal(error.reason, b"controller", str(error))
                 continue
-            if isinstance(order, PlanOrder):
+            if isinstance(order, PlanOrder) and order.request == ANY_REQUEST:
+                self._first = replace(self._first, k=order.k, gamma=order.gamma)
+            elif isinstance(order, PlanOrder):
                 served = self._requests.get((order.device.encode(), order.request))
                 if served is not None:
                     served.session.replan(k=order.k, gamma=order.gamma, min_draft=order.min_draft)

@@ -1,4 +1,4 @@
-"""`row_codec`: every test that takes it runs on each codec. Add yours: pytest tests/codecs --row-codec mine:Codec"""
+"""`row_codec`: tests that take it run on every codec. pytest tests/codecs --row-codec mine:Codec adds yours."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""A row codec of one's own, as small as can be: what `--row-codec` asks for. 100 bits an entry, and all rules kept."""
+"""A row codec of one's own, as small as can be: what `--row-codec` asks for, every rule kept."""
 
 from collections.abc import Sequence
 

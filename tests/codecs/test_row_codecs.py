@@ -28,7 +28,7 @@ def test_round_trip(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
 
 @given(rows=row_blocks(vocab_size=300))
 def test_same_bytes_whatever_the_rows_came_from(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
-    """Rows that were decoded, and rows that were built from their parts, have the spelling of the originals."""
+    """Rows that were decoded, and rows built from their parts, have the spelling of the originals."""
     data = row_codec.encode(rows)
     rebuilt = [Row(vocab_size=r.vocab_size, profile=r.profile, ids=r.ids, levels=r.levels) for r in rows]
     assert row_codec.encode(rebuilt) == data

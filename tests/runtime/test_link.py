@@ -71,7 +71,7 @@ def test_delay_has_a_floor(spec: LinkSpec, messages: list[tuple[float, int]]) ->
 
 @given(specs, traffic)
 def test_delay_never_builds_up(spec: LinkSpec, messages: list[tuple[float, int]]) -> None:
-    """A message that finds the link free and the line empty is late by its own time, delay and jitter only."""
+    """A message that finds the link free and the line empty is late by its time, delay and jitter only."""
     previous_s = 0.0
     for at_s, size_bytes, delivery_s in _delivered(_run(spec, messages)[1]):
         sending_s = 8 * (size_bytes + spec.overhead_bytes) / spec.rate_bps if spec.rate_bps else 0.0
@@ -140,7 +140,7 @@ def test_changing_the_rate_leaves_the_jitter_alone(messages: list[tuple[float, i
 
 
 def test_jitter_fills_its_range() -> None:
-    """Jitter is uniform: mean and extremes of widely spaced messages are those of delay plus or minus jitter."""
+    """Jitter is uniform: mean, spread and extremes are those of delay plus or minus jitter."""
     link = Link(parse_link("delay 20ms 5ms"), np.random.Generator(np.random.Philox(1)))
     delays = [link.offer(float(n), 100) - n for n in range(4000)]  # type: ignore[operator]
     assert min(delays) >= 0.015 and max(delays) <= 0.025

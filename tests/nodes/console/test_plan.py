@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_GAMMA
+from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.nodes.console.paper_tables import PAPER_L, PAPER_TABLE_I, table_i, table_ii
-from draftwire.nodes.console.plan import Advice, add_arguments, advise, row_bits, run, true_frames
+from draftwire.nodes.console.plan import Advice, add_arguments, advise, row_bits, run, true_frames, zipf_rows
 from draftwire.nodes.speculation.cost import as2, best_length, draft_cost_of_k, full_row_cost
+from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
 MEASURED_LADDER = "3=.28,32=.34,320=.354"
 A_LINK = ("--c", ".07", "--rate", "5mbit", "--rtt", "2ms")
@@ -108,9 +111,9 @@ def test_certain_acceptance_drafts_the_longest_block() -> None:
     assert advice(alphas={3: 1.0}).rungs[0].paper_gamma == MAX_GAMMA
 
 
-@pytest.mark.parametrize(("k", "bits_an_entry"), [(3, 25), (32, 17), (320, 13), (3200, 8)])
+@pytest.mark.parametrize(("k", "bits_an_entry"), [(3, 24), (32, 17), (320, 13), (3200, 8)])
 def test_rows_are_measured(k: int, bits_an_entry: float) -> None:
-    """A row takes what our codec takes: more than the choice of K ids out of V, less than plain indices do."""
+    """A row takes what our codec takes: more than the choice of K ids out of V, less than indices would."""
     choice = (math.lgamma(32_001) - math.lgamma(k + 1) - math.lgamma(32_001 - k)) / math.log(2)
     assert choice < row_bits(k=k, vocab_size=32_000) < k * bits_an_entry
 
@@ -122,6 +125,14 @@ def test_frames_grow_with_what_they_carry() -> None:
     assert frames.commit_bits(0) < frames.commit_bits(4)
     assert frames.rows_bits(32, 1) < frames.rows_bits(32, 2) < frames.rows_bits(320, 2)
     assert frames.rows_in_one
+
+
+def test_a_block_of_rows_is_as_long_as_said() -> None:
+    """The size predicted for a SparseLogits is that of a frame encoded whole, to the padding of a byte."""
+    rows = zipf_rows(k=320, vocab_size=32_000, count=4)
+    message = SparseLogits(incarnation=Incarnation(boot=1, counter=1), draft_epoch=1, start=9, rows=rows)
+    length = len(encode_frame(message, session=1, sequence=1)) + DEFAULT_OVERHEAD_BYTES
+    assert true_frames(vocab_size=32_000).rows_bits(320, 4) == pytest.approx(8 * length, abs=16)
 
 
 def test_whole_rows_can_be_sent_and_half_rows_not() -> None:

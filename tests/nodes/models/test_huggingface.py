@@ -39,23 +39,31 @@ OTHERS = {
     "gemma3_text": {"model_type": "gemma3_text", "sliding_window": 6},
     "qwen2": {"model_type": "qwen2"},
     "qwen3": {"model_type": "qwen3"},
-    "qwen3_moe": {"model_type": "qwen3_moe", "num_experts": 4, "moe_intermediate_size": 16},
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    },
     "mixtral": {"model_type": "mixtral", "num_local_experts": 4},
     "phi3": {"model_type": "phi3", "pad_token_id": 0, "sliding_window": 6},
     "opt": {"model_type": "opt", "ffn_dim": 48, "word_embed_proj_dim": 32},
     "gpt_neox": {"model_type": "gpt_neox"},
     "olmo2": {"model_type": "olmo2"},
     "cohere": {"model_type": "cohere"},
-    "smollm3": {"model_type": "smollm3"},
+    "smollm3": {"model_type": "smollm3", "pad_token_id": 0},
     "granite": {"model_type": "granite"},
     "gpt_oss": {"model_type": "gpt_oss", "num_local_experts": 4, "sliding_window": 6},
     "bloom": {"model_type": "bloom", "n_layer": 3, "n_head": 4},
-    "falcon": {"model_type": "falcon"},
+    "falcon": {"model_type": "falcon", "head_dim": None},
 }
 
 REFUSED = {
     "t5": ({"model_type": "t5"}, r"is an encoder-decoder model \(t5\); a decoder-only one is needed"),
-    "mamba": ({"model_type": "mamba"}, "layers 0, 1, 2 of 3 are of kind 'linear_attention'.*cannot be rolled"),
+    "mamba": (
+        {"model_type": "mamba"},
+        "layers 0, 1, 2 of 3 are of kind 'linear_attention'.*cannot be rolled",
+    ),
     "recurrent_gemma": (
         {"model_type": "recurrent_gemma", "lru_width": 32, "attention_window_size": 8},
         "layers 0, 1 of 3 are of kind '.*', which keeps a running state that cannot be rolled back",
@@ -101,13 +109,20 @@ def llama(pair: tiny.TinyPair) -> HuggingFaceModel:
 
 
 def config_of(fields: dict[str, Any]) -> Any:
-    return AutoConfig.for_model(**SMALL | fields)
+    return AutoConfig.for_model(
+        **{key: value for key, value in (SMALL | fields).items() if value is not None}
+    )
 
 
 def random_model(fields: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     model: Any = AutoModelForCausalLM
-    return model.from_config(config_of(fields))
+    made = model.from_config(config_of(fields))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim > 1:  # as initialised, tokens hardly feel each other, and tests would be blind
+                parameter.mul_(8)
+    return made
 
 
 def assert_same(left: NDArray[np.float32], right: NDArray[np.float32], tolerance: float = 1e-5) -> None:
@@ -122,7 +137,9 @@ def reference(model: HuggingFaceModel, tokens: Sequence[int], rows: int) -> NDAr
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_any_history_gives_the_logits_of_a_fresh_context(llama: HuggingFaceModel, data: st.DataObject) -> None:
+def test_any_history_gives_the_logits_of_a_fresh_context(
+    llama: HuggingFaceModel, data: st.DataObject
+) -> None:
     """Extending, rolling back, replacing and asking again never show in the numbers."""
     ids = st.integers(0, llama.vocab_size - 1)
     context = llama.open()
@@ -245,10 +262,10 @@ def test_models_without_roll_back_are_refused_by_reason(name: str, tmp_path: Pat
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-def test_a_model_of_another_kind_is_refused_after_a_trial(tmp_path: Path) -> None:
-    """An encoder that calls itself a language model caches nothing, and that is seen."""
+def test_a_model_of_another_kind_is_refused_after_a_trial() -> None:
+    """An encoder sees what comes behind a token; its cached rows then differ from fresh ones."""
     model = random_model({"model_type": "bert"})
-    with pytest.raises(UnsupportedModelError, match="layers 0, 1, 2 of 3 did not put the keys"):
+    with pytest.raises(UnsupportedModelError, match="after a roll-back its logits differ"):
         HuggingFaceModel(model, name="encoder")
 
 
@@ -309,15 +326,14 @@ def test_pickled_weights_are_not_read(pair: tiny.TinyPair, tmp_path: Path) -> No
 
 def test_a_name_that_is_neither_path_nor_hub_id_is_refused() -> None:
     """Nothing is looked up on the network for what can't be a hub id."""
-    for name in ("nowhere", "./nowhere/model", "/nowhere", "a/b/c", "nowhere/at/all.gguf"):
+    for name in ("nowhere", "./nowhere/model", "/nowhere", "a/b/c", "nowhere/all.gguf"):
         with pytest.raises(UnsupportedModelError, match="there is no such file or folder"):
             huggingface.load(name)
 
 
-def test_a_hub_id_without_network_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_id_without_network_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline and not in the cache: the name, what was tried, and what to do, in one line."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UnsupportedModelError) as caught:
         huggingface.load("nobody/nothing")
     text = str(caught.value)
@@ -387,10 +403,9 @@ def write_gguf(folder: Path, file: Path) -> None:
     writer.close()
 
 
-def test_a_gguf_file_is_the_same_model(
-    llama: HuggingFaceModel, pair: tiny.TinyPair, tmp_path: Path
-) -> None:
+def test_a_gguf_file_is_the_same_model(llama: HuggingFaceModel, pair: tiny.TinyPair, tmp_path: Path) -> None:
     """Weights from a GGUF file give the logits of the folder that it was made from."""
+    pytest.importorskip("accelerate", reason="transformers reads GGUF through accelerate")
     file = tmp_path / "tiny.gguf"
     write_gguf(pair.target, file)
     said: list[str] = []

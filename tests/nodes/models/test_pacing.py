@@ -38,7 +38,7 @@ class TakesSeconds:
 
 
 def test_paced_steps_take_the_profile_s_time() -> None:
-    """A draft of 4 tokens takes 12.4 ms and a verification 44.5 ms, whatever the machine needed below that."""
+    """A draft of 4 tokens takes 12.4 ms and a verification 44.5 ms, however little was needed."""
 
     async def main() -> None:
         clock = LoopClock()
@@ -127,7 +127,10 @@ def test_work_that_fails_comes_out_and_frees_the_worker() -> None:
         raise LookupError("no such row")
 
     async def main() -> None:
-        for compute in (NativeCompute(), PacedCompute(LoopClock(), StepTimes(draft_position_s=0, target_s=0))):
+        for compute in (
+            NativeCompute(),
+            PacedCompute(LoopClock(), StepTimes(draft_position_s=0, target_s=0)),
+        ):
             with pytest.raises(LookupError, match="no such row"):
                 await compute.run("target", 1, broken)
             assert (await compute.run("target", 1, lambda: 1)).value == 1

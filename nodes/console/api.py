@@ -1,0 +1,167 @@
+"""The Python interface.
+
+    async with draftwire.connect() as device:
+        async for token in device.generate("Why is the sky blue?", max_new_tokens=64):
+            print(token.text, end="", flush=True)
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from draftwire.codecs.messages import Finish, Origin, Sampling
+from draftwire.nodes.console.assemble import build_device
+from draftwire.nodes.console.launch import launched, on_this_host
+from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.node import DeviceNode
+from draftwire.nodes.models.pacing import Compute
+from draftwire.nodes.models.tokenizer import TextStream, Tokenizer
+from draftwire.runtime.config import SamplingSettings, Topology, load_topology
+from draftwire.runtime.session.request import Request
+from draftwire.runtime.telemetry import get_logger
+from draftwire.runtime.transport import ZmqTransport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """One token of an answer."""
+
+    text: str
+    "what it adds to the text; empty while a character is incomplete, and for special tokens"
+    id: int
+    position: int
+    "in the log: the prompt's tokens come before"
+    origin: Origin
+    "ACCEPTED, CORRECTED, BONUS, or ALONE (by the target itself)"
+
+
+class Generation:
+    """An answer under way: iterate it for its tokens. `account` and `finish` are complete afterwards."""
+
+    def __init__(self, node: DeviceNode, request: Request, tokenizer: Tokenizer) -> None:
+        self.request = request
+        self.account = Account(vocab_size=tokenizer.vocab_size)
+        self.text = ""
+        "of all tokens so far"
+        self._node, self._tokenizer = node, tokenizer
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended; RUNNING before that."""
+        return self.account.finish
+
+    async def __aiter__(self) -> AsyncIterator[Token]:
+        """The tokens, each once, as they become final. Leaving early cancels the request at the BS.
+
+        Raises RequestRefusedError where it cannot go on.
+        """
+        stream = TextStream(self._tokenizer)
+        async for taken in self._node.answer(self.request, account=self.account):
+            text = stream.push([taken.token])
+            self.text += text
+            yield Token(text=text, id=taken.token, position=taken.position, origin=taken.origin)
+        self.text += stream.finish()
+
+
+class ConnectedDevice:
+    """A device on its link."""
+
+    def __init__(
+        self, node: DeviceNode, tokenizer: Tokenizer, compute: Compute, defaults: SamplingSettings
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.compute = compute
+        self._node, self._defaults = node, defaults
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        chat: bool = True,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Generation:
+        """Answer a prompt: a text (with the model's chat template unless `chat` is off) or token ids.
+
+        What is left out is the topology's [sampling]. The same seed, prompt and plan give the same text.
+        Raises ValueError for values that can't be.
+        """
+        ids = self.tokenizer.encode_prompt(prompt, chat=chat) if isinstance(prompt, str) else list(prompt)
+        defaults = self._defaults
+        request = Request(
+            prompt=tuple(ids),
+            sampling=Sampling(
+                temperature=defaults.temperature if temperature is None else temperature,
+                top_k=defaults.top_k if top_k is None else top_k,
+                top_p=defaults.top_p if top_p is None else top_p,
+            ),
+            seed=defaults.seed if seed is None else seed,
+            max_new_tokens=defaults.max_new_tokens if max_new_tokens is None else max_new_tokens,
+            stop=tuple(stop),
+        )
+        return Generation(self._node, request, self.tokenizer)
+
+
+@asynccontextmanager
+async def connect(
+    config: Topology | Path | str | None = None,
+    *,
+    launch: bool | None = None,
+    record: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> AsyncIterator[ConnectedDevice]:
+    """A device of the system that `config` describes, for as long as the block runs.
+
+    `launch`: whether to start target, controller and channel on this host, at addresses of their own; by
+    default, yes without a config and no with one: then they run already, here or elsewhere. `record`: a file
+    that a target started here appends its canonical events to. Raises a DraftwireError, or
+    UnsupportedModelError, where a node can't be had.
+    """
+    topology = config if isinstance(config, Topology) else Topology.default() if config is None else None
+    if topology is None:
+        assert config is not None
+        topology = load_topology(config)
+    async with AsyncExitStack() as stack:
+        wait_until_ready = None
+        if config is None if launch is None else launch:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
+            topology = on_this_host(topology, Path(folder))
+            wait_until_ready = await stack.enter_async_context(launched(topology, record=record, progress=progress))
+        transport = ZmqTransport()
+        stack.push_async_callback(transport.close)
+        loading = asyncio.get_running_loop().run_in_executor(
+            None, lambda: build_device(topology, transport=transport, logger=get_logger("device"), progress=progress)
+        )
+        if wait_until_ready is not None:
+            await wait_until_ready()
+        node, tokenizer, compute = await loading
+        stack.callback(compute.close)
+        await _run(node, stack)
+        yield ConnectedDevice(node, tokenizer, compute, topology.sampling)
+
+
+async def _run(node: DeviceNode, stack: AsyncExitStack) -> None:
+    """Start the node's own task; it ends with the stack."""
+    started = asyncio.Event()
+    task = asyncio.create_task(node.run(started.set), name=node.name)
+    waiting = asyncio.create_task(started.wait())
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        await task
+
+
+__all__ = ["ConnectedDevice", "Generation", "Token", "connect"]

@@ -1,0 +1,155 @@
+"""From a topology to nodes: each function builds one, with real sockets, the real clock and real models."""
+
+import os
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.codecs.control import StepReport
+from draftwire.codecs.frame import WIRE_VERSION
+from draftwire.codecs.messages import Hello
+from draftwire.nodes.models.catalogue import LoadOptions, load_draft, load_target, load_tokenizer
+from draftwire.nodes.models.pacing import Compute, compute_for
+from draftwire.nodes.models.vocabulary import fitted
+from draftwire.nodes.speculation.noise import NOISE_VERSION
+from draftwire.runtime.clock import LoopClock
+from draftwire.runtime.config import ModelSettings, Topology
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.transport import Transport
+
+if TYPE_CHECKING:
+    from draftwire.nodes.channel.node import ChannelNode
+    from draftwire.nodes.controller.node import ControllerNode
+    from draftwire.nodes.device.node import DeviceNode
+    from draftwire.nodes.models.tokenizer import Tokenizer
+    from draftwire.nodes.target.node import TargetNode
+
+Progress = Callable[[str], None]
+
+
+def build_device(
+    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, progress: Progress
+) -> "tuple[DeviceNode, Tokenizer, Compute]":
+    """The device, its tokenizer, and where it computes. Raises UnsupportedModelError for its model."""
+    from draftwire.nodes.device.node import DeviceNode
+
+    settings = topology.pair.draft
+    tokenizer = load_tokenizer(settings.model, end="draft", revision=settings.revision, progress=progress)
+    _limit_threads(topology.device.threads, settings.model)
+    model = load_draft(settings.model, _options(settings), progress=progress)
+    compute = compute_for(topology.compute.profile, LoopClock())
+    node = DeviceNode(
+        name=topology.device.name,
+        address=topology.device_connects_to,
+        transport=transport,
+        clock=LoopClock(),
+        compute=compute,
+        model=fitted(model, tokenizer.vocab_size),
+        hello=_hello(tokenizer),
+        logger=logger,
+        numbers=random.SystemRandom(),
+    )
+    return node, tokenizer, compute
+
+
+def build_target(
+    topology: Topology,
+    *,
+    transport: Transport,
+    logger: FilteringBoundLogger,
+    progress: Progress,
+    on_step: Callable[[StepReport], None] | None = None,
+) -> "TargetNode":
+    """The BS. Raises UnsupportedModelError for its model."""
+    from draftwire.nodes.target.node import TargetNode
+
+    settings = topology.pair.target
+    tokenizer = load_tokenizer(settings.model, end="target", revision=settings.revision, progress=progress)
+    _limit_threads(topology.target.threads, settings.model)
+    model = load_target(settings.model, _options(settings), progress=progress)
+    return TargetNode(
+        topology.target,
+        topology.controller,
+        transport=transport,
+        clock=LoopClock(),
+        compute=compute_for(topology.compute.profile, LoopClock()),
+        model=fitted(model, tokenizer.vocab_size),
+        tokenizer=tokenizer,
+        hello=_hello(tokenizer),
+        boot=random.SystemRandom().getrandbits(32),
+        logger=logger,
+        on_step=on_step,
+    )
+
+
+def build_channel(
+    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger
+) -> "ChannelNode":
+    """The emulated link. Raises ConfigurationError for a topology without one."""
+    from draftwire.nodes.channel.node import ChannelNode
+
+    settings = topology.channel
+    if settings is None:
+        raise ConfigurationError(
+            "this topology has no channel",
+            key="channel",
+            remedy="add a section [channel], or let devices connect to the target without one",
+        )
+    return ChannelNode(
+        transport=transport,
+        clock=LoopClock(),
+        address=settings.address,
+        target_address=topology.target.address,
+        uplink=settings.uplink,
+        downlink=settings.downlink,
+        seed=settings.seed,
+        max_devices=settings.max_devices,
+        logger=logger,
+    )
+
+
+def build_controller(
+    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger
+) -> "ControllerNode":
+    """The controller, with the plan that the topology fixes."""
+    from draftwire.nodes.controller.node import ControllerNode
+    from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
+
+    settings = topology.controller
+    plan = PlanValues(settings.k, settings.gamma, settings.min_draft)
+    return ControllerNode(
+        transport=transport, address=settings.address, policy=FixedPolicy(plan), logger=logger
+    )
+
+
+def _hello(tokenizer: "Tokenizer") -> Hello:
+    return Hello(
+        protocol_version=WIRE_VERSION,
+        noise_version=NOISE_VERSION,
+        vocab_size=tokenizer.vocab_size,
+        fingerprint=tokenizer.fingerprint,
+    )
+
+
+def _options(settings: ModelSettings) -> LoadOptions:
+    return LoadOptions(
+        dtype=settings.dtype or "auto",
+        device=settings.device or "cpu",
+        device_map=settings.device_map,
+        revision=settings.revision,
+    )
+
+
+def _limit_threads(threads: int | None, model: str) -> None:
+    """Two processes whose threads together exceed the cores slow each other down many times over."""
+    if threads is None or model.startswith("synthetic:"):
+        return
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: waiting threads yield
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+__all__ = ["build_channel", "build_controller", "build_device", "build_target"]

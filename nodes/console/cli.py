@@ -1,0 +1,76 @@
+"""The `draftwire` command: what it can be asked, and where each answer is."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from draftwire import __version__
+from draftwire.codecs.errors import LocalError
+from draftwire.nodes.console import demo, generate, plan, roles
+from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.runtime.errors import DraftwireError
+
+DESCRIPTION = """\
+Distributed speculative decoding over a slow radio link (TK-SLT, Zheng and Yang 2025).
+
+A draft model on a device proposes tokens and sends the top-K entries of its rows; a target model at a base
+station verifies them. The text is distributed exactly as the target's own, whatever K and the draft length
+gamma are: they only change the speed.
+
+  draftwire generate "Why is the sky blue?"                      all four nodes on this machine, the shipped pair
+  draftwire generate "..." --link 'rate 1mbit delay 20ms'        over another link
+  draftwire generate "..." --draft ORG/SMALL --target ORG/LARGE  with your own pair
+  draftwire up configs/demo.toml                                 all nodes of a file; type prompts
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        text = _explained(error)
+        if text is None:
+            raise
+        print(f"draftwire: {text}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="draftwire", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"draftwire {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, add_arguments, run, summary in COMMANDS:
+        command = commands.add_parser(name, help=summary, description=run.__doc__ or summary)
+        add_arguments(command)
+        command.set_defaults(run=run)
+    return top
+
+
+COMMANDS = (
+    ("generate", generate.add_arguments, generate.run, "answer a prompt with all four nodes on this machine"),
+    ("demo", demo.add_arguments, demo.run, "the shipped pair over an emulated link, beside the target alone"),
+    ("plan", plan.add_arguments, plan.run, "best draft length and K: the paper's formulas, and true frames"),
+    ("up", roles.add_file_argument, roles.run_up, "all nodes of a topology file; answers standard input"),
+    ("device", roles.add_device_arguments, roles.run_device, "the draft device alone"),
+    ("channel", roles.add_role_arguments, roles.run_channel, "the channel emulator alone"),
+    ("target", roles.add_target_arguments, roles.run_target, "the target base station alone"),
+    ("controller", roles.add_role_arguments, roles.run_controller, "the controller alone"),
+)
+"""Name, options, code, and a line of help."""
+
+
+def _explained(error: Exception) -> str | None:
+    """One line for an error that a person can mend; None for a bug."""
+    if isinstance(error, DraftwireError | UnsupportedModelError | LocalError):
+        return str(error)
+    return None
+
+
+__all__ = ["main", "parser"]

@@ -1,0 +1,186 @@
+"""`draftwire target|channel|controller|device --config FILE`, and `draftwire up FILE`: nodes by themselves."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
+from draftwire.nodes.console.summary import Printer, summary_line
+from draftwire.nodes.console.launch import launched
+from draftwire.runtime.actor import run_actor, run_process
+from draftwire.runtime.config import Topology, load_topology
+from draftwire.runtime.telemetry import Recorder, get_logger, log_step, set_up_logging, step_fields
+from draftwire.runtime.transport import ZmqTransport
+
+
+def add_role_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every node's command takes."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help="topology file; left out: all defaults")
+    parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `draftwire target`."""
+    add_role_arguments(parser)
+    parser.add_argument("--record", metavar="FILE", type=Path, help="append an event a step, JSON lines")
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `draftwire device`."""
+    add_role_arguments(parser)
+    parser.add_argument("prompt", nargs="?", help="what to answer; left out: every line of standard input")
+
+
+def add_file_argument(parser: argparse.ArgumentParser) -> None:
+    """Of `draftwire up`."""
+    parser.add_argument("config", metavar="FILE", type=Path, help="topology file")
+
+
+def run_target(args: argparse.Namespace) -> int:
+    """The BS."""
+    topology = _topology(args)
+    recorder = Recorder(args.record) if args.record is not None else None
+    set_up_logging(recorder=recorder)
+    logger = get_logger("target")
+
+    async def main() -> None:
+        transport = ZmqTransport()
+        node = build_target(
+            topology,
+            transport=transport,
+            logger=logger,
+            progress=lambda text: logger.info("loading", what=text),
+            on_step=lambda report: log_step(logger, **step_fields(report)),
+        )
+        await run_actor(node, transport=transport)
+
+    return _run(main, args)
+
+
+def run_channel(args: argparse.Namespace) -> int:
+    """The channel emulator."""
+    topology = _topology(args)
+    set_up_logging()
+
+    async def main() -> None:
+        transport = ZmqTransport()
+        node = build_channel(topology, transport=transport, logger=get_logger("channel"))
+        await run_actor(node, transport=transport)
+
+    return _run(main, args)
+
+
+def run_controller(args: argparse.Namespace) -> int:
+    """The controller."""
+    topology = _topology(args)
+    set_up_logging()
+
+    async def main() -> None:
+        transport = ZmqTransport()
+        node = build_controller(topology, transport=transport, logger=get_logger("controller"))
+        await run_actor(node, transport=transport)
+
+    return _run(main, args)
+
+
+def run_device(args: argparse.Namespace) -> int:
+    """The device: answers the prompt on the command line, or those on standard input, line by line."""
+    topology = _topology(args)
+    set_up_logging()
+
+    async def main() -> None:
+        async with connect(topology, launch=False, progress=_say) as device:
+            await _converse(device, args.prompt)
+
+    return _run(main, args)
+
+
+def run_up(args: argparse.Namespace) -> int:
+    """All four nodes of a file on this host; the device in this process."""
+    topology = load_topology(args.config)
+    set_up_logging()
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            wait_until_ready = await stack.enter_async_context(launched(topology, progress=_say))
+            await wait_until_ready()
+            device = await stack.enter_async_context(connect(topology, launch=False, progress=_say))
+            await _converse(device, None)
+
+    return _run(main, args)
+
+
+async def _converse(device: ConnectedDevice, prompt: str | None) -> None:
+    """Answer one prompt, or every line of standard input until it ends."""
+    printer = Printer()
+    prompts = _lines() if prompt is None else _one(prompt)
+    async for text in prompts:
+        generation = device.generate(text)
+        async for token in generation:
+            printer.token(token)
+        printer.end(generation)
+        _say(summary_line(generation.account, device.compute))
+
+
+async def _one(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+async def _lines() -> AsyncIterator[str]:
+    """Lines that somebody types, or that a pipe holds."""
+    interactive = sys.stdin.isatty()
+    while True:
+        if interactive:
+            print("> ", end="", flush=True)
+        line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _topology(args: argparse.Namespace) -> Topology:
+    return Topology.default() if args.config is None else load_topology(args.config)
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, None]], args: argparse.Namespace) -> int:
+    """Run a node; with --until-stdin-ends, stop when whoever started this process is gone."""
+    if not getattr(args, "until_stdin_ends", False):
+        return run_process(main)
+
+    async def watched() -> None:
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            if not os.read(sys.stdin.fileno(), 1024):
+                loop.remove_reader(sys.stdin.fileno())
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.add_reader(sys.stdin.fileno(), ended)
+        await main()
+
+    return run_process(watched)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+__all__ = [
+    "add_device_arguments",
+    "add_file_argument",
+    "add_role_arguments",
+    "add_target_arguments",
+    "run_channel",
+    "run_controller",
+    "run_device",
+    "run_target",
+    "run_up",
+]

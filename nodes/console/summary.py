@@ -1,0 +1,110 @@
+"""What people and programs are told of an answer: the coloured text, one line, one JSON object."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from draftwire.codecs.messages import Origin
+from draftwire.nodes.console.api import Generation, Token
+from draftwire.nodes.device.account import Account
+from draftwire.nodes.models.pacing import Compute, PacedCompute
+
+STYLES = {
+    Origin.ACCEPTED: "green",
+    Origin.CORRECTED: "red",
+    Origin.BONUS: "cyan",
+    Origin.ALONE: "default",
+}
+"""On a terminal only: drafted and accepted, corrected, bonus, by the target alone."""
+
+
+class Printer:
+    """Streams an answer to standard output, in colour on a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._shown = 0
+
+    def token(self, token: Token) -> None:
+        """Print what the token adds."""
+        self._shown += len(token.text)
+        self._print(token.text, STYLES[token.origin])
+
+    def end(self, generation: Generation) -> None:
+        """Print what was held back, and a line's end."""
+        self._print(generation.text[self._shown :] + "\n", "default")
+        self._shown = 0
+
+    def legend(self) -> None:
+        """Say what the colours mean, where there are any."""
+        if self._console.is_terminal:
+            parts = [
+                Text(name, STYLES[origin])
+                for name, origin in (
+                    ("accepted", Origin.ACCEPTED),
+                    ("corrected", Origin.CORRECTED),
+                    ("bonus", Origin.BONUS),
+                )
+            ]
+            self._console.print(Text(" ").join(parts))
+
+    def _print(self, text: str, style: str) -> None:
+        self._console.print(Text(text, style), end="")
+        self._console.file.flush()
+
+
+def summary_line(account: Account, compute: Compute) -> str:
+    """The one line behind an answer."""
+    parts = [f"{account.tokens} tokens"]
+    if account.tokens_per_s is not None:
+        parts.append(f"{account.tokens_per_s:.1f} tok/s")
+    if account.target_only_tokens_per_s is not None:
+        parts.append(f"target-only about {account.target_only_tokens_per_s:.1f} (estimated from step times)")
+    parts.append("alpha -" if account.alpha is None else f"alpha {account.alpha:.2f}")
+    up = f"{_size(account.bytes_up)} up"
+    if account.drafted:
+        up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
+    parts.append(f"{up}, {_size(account.bytes_down)} down")
+    if account.plan is not None:
+        parts.append(f"K {account.plan.k}, gamma {account.plan.gamma}")
+    if isinstance(compute, PacedCompute):
+        parts.append(f"paced to the paper's hardware, {compute.overruns['draft']} draft overruns")
+    return " | ".join(parts)
+
+
+def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
+    """The same as values; names as in records, units in the names."""
+    account = generation.account
+    return {
+        "text": generation.text,
+        "finish": generation.finish.name.lower(),
+        "tokens": account.tokens,
+        "tokens_per_s": account.tokens_per_s,
+        "first_token_s": None if account.first_token_s is None else account.first_token_s - account.began_s,
+        "target_only_tokens_per_s_estimated": account.target_only_tokens_per_s,
+        "alpha": account.alpha,
+        "steps": account.steps,
+        "drafted": account.drafted,
+        "seen": account.seen,
+        "accepted": account.accepted,
+        "bytes_up": account.bytes_up,
+        "bytes_down": account.bytes_down,
+        "draft_bytes": account.draft_bytes,
+        "rows_bytes": account.rows_bytes,
+        "full_rows_bytes": account.full_rows_bytes,
+        "sparse_frames": account.sparse_frames,
+        "k": None if account.plan is None else account.plan.k,
+        "gamma": None if account.plan is None else account.plan.gamma,
+        "paced": isinstance(compute, PacedCompute),
+        "overruns": compute.overruns if isinstance(compute, PacedCompute) else None,
+    }
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.2f} MB"
+
+
+__all__ = ["Printer", "summary_fields", "summary_line"]

@@ -1,0 +1,159 @@
+"""What a node tells about itself: structured events, one of them for each verification step.
+
+Events go to stderr: as lines for people on a terminal, as JSON otherwise. The event of a verification step is
+the canonical one: everything that is known about the step in one place, under the names of StepReport, which
+are also those of metrics and of recorded files.
+"""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TextIO, TypedDict, Unpack
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from draftwire.codecs.control import StepReport
+
+STEP_EVENT: Final = "step"
+"""The name of the canonical event."""
+
+
+class StepFields(TypedDict):
+    """The canonical event of a verification step: StepReport's fields, its plan taken apart."""
+
+    device: str
+    request: int
+    step: int
+    plan: int
+    "number of the plan in force"
+    k: int
+    gamma: int
+    min_draft: int
+    position: int
+    drafted: int
+    seen: int
+    accepted: int
+    computed: int
+    step_s: float
+    wait_s: float
+    hold_s: float
+    draft_bytes: int
+    rows_bytes: int
+    draft_at_s: float
+    rows_at_s: float | None
+    alone: bool
+    temperature: float
+    device_step_s: float | None
+
+
+def step_fields(report: StepReport) -> StepFields:
+    """A report as the fields of the canonical event."""
+    return StepFields(
+        device=report.device,
+        request=report.request,
+        step=report.step,
+        plan=report.plan.number,
+        k=report.plan.k,
+        gamma=report.plan.gamma,
+        min_draft=report.plan.min_draft,
+        position=report.position,
+        drafted=report.drafted,
+        seen=report.seen,
+        accepted=report.accepted,
+        computed=report.computed,
+        step_s=report.step_s,
+        wait_s=report.wait_s,
+        hold_s=report.hold_s,
+        draft_bytes=report.draft_bytes,
+        rows_bytes=report.rows_bytes,
+        draft_at_s=report.draft_at_s,
+        rows_at_s=report.rows_at_s,
+        alone=report.alone,
+        temperature=report.temperature,
+        device_step_s=report.device_step_s,
+    )
+
+
+def log_step(logger: FilteringBoundLogger, **values: Unpack[StepFields]) -> None:
+    """Log the canonical event of one verification step."""
+    logger.info(STEP_EVENT, **values)
+
+
+class Recorder:
+    """Appends every canonical event to a file, one JSON object a line; a place in set_up_logging's pipeline.
+
+    Each line is in the file when the event's log call returns, so a killed process loses none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
+        if event.get("event") == STEP_EVENT:
+            self._file.write(_json(event) + b"\n")
+        return event
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def set_up_logging(
+    *, json: bool | None = None, stream: TextIO | None = None, recorder: Recorder | None = None
+) -> None:
+    """Send this process's events to `stream`, or stderr. `json` None: JSON unless it is a terminal."""
+    stream = sys.stderr if stream is None else stream
+    as_json = not stream.isatty() if json is None else json
+    pipeline: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if recorder is not None:
+        pipeline.append(recorder)
+    renderer: Processor
+    if as_json:
+        pipeline.append(structlog.processors.format_exc_info)
+        renderer = _json_text
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    structlog.configure(
+        processors=[*pipeline, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,  # a test, or a second call, may still change the configuration
+    )
+
+
+def get_logger(node: str) -> FilteringBoundLogger:
+    """A logger whose events all name the node."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger.bind(node=node)
+
+
+def _json_text(logger: object, method: str, event: EventDict) -> str:
+    return _json(event).decode()
+
+
+def _json(event: EventDict) -> bytes:
+    return orjson.dumps(dict(event), default=repr, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+__all__ = [
+    "STEP_EVENT",
+    "Recorder",
+    "StepFields",
+    "get_logger",
+    "log_step",
+    "set_up_logging",
+    "step_fields",
+]

@@ -1,0 +1,196 @@
+"""One fixed message of each kind, and how a message is written down in tests/codecs/golden/*.json."""
+
+from dataclasses import fields, is_dataclass
+from enum import IntEnum
+from typing import Any
+
+from draftwire.codecs.blocks import HEADER_BITS, encode_rows, plain_sections
+from draftwire.codecs.control import Event, PlanOrder, Register, StepReport
+from draftwire.codecs.frame import AnyMessage
+from draftwire.codecs.hashes import ids_hash, log_hash, rows_hash
+from draftwire.codecs.messages import (
+    Cancel,
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Hello,
+    Incarnation,
+    Open,
+    Opened,
+    Origin,
+    PendingBlock,
+    Ping,
+    Plan,
+    Pong,
+    Reason,
+    Refused,
+    Sampling,
+    SparseLogits,
+    SparseLogitsRequest,
+    StepTimes,
+    Welcome,
+)
+from draftwire.codecs.quantize import quantize
+from draftwire.codecs.rows import Row
+from draftwire.codecs.weights import Profile
+
+SESSION, SEQUENCE = 0x01020304, 0x0A0B0C0D
+
+LIFE = Incarnation(boot=0xB0070001, counter=7)
+PLAN = Plan(number=5, k=8, gamma=3, min_draft=3)
+PATH = log_hash([1, 2, 3])
+
+# Logs of whole numbers: quantising them takes no rounding that could differ between machines.
+SMALL_ROWS = (
+    quantize([5, 17, 300, 301, 302, 4000, 31998, 31999], [0, -1, -2, -2, -2, -7, -9, -9], vocab_size=32000),
+    quantize(range(8), [0] * 8, vocab_size=32000),
+    quantize(range(31992, 32000), [-20, -20, -20, 0, -20, -20, -20, -20], vocab_size=32000),
+)
+LARGE_ROWS = tuple(
+    quantize(
+        range(first, 30000, step),
+        [-(i % 11) for i in range(len(range(first, 30000, step)))],
+        vocab_size=32000,
+    )
+    for first, step in ((0, 200), (199, 200))
+)
+DENSE_ROWS = tuple(
+    quantize(range(12), [-((7 * i + shift) % 12) for i in range(12)], vocab_size=12, profile=Profile.DENSE)
+    for shift in (0, 5)
+)
+
+BLOCKS: dict[str, tuple[Row, ...]] = {
+    "plain_small": SMALL_ROWS,
+    "plain_large": LARGE_ROWS,
+    "dense": DENSE_ROWS,
+}
+
+
+def sparse_logits(rows: tuple[Row, ...]) -> SparseLogits:
+    """Rows in their message."""
+    return SparseLogits(incarnation=LIFE, draft_epoch=2, start=40, rows=rows)
+
+
+def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last: bool = True) -> Draft:
+    """A Draft of these ids."""
+    return Draft(
+        incarnation=LIFE,
+        draft_epoch=2,
+        known=39,
+        start=40,
+        path_hash=PATH,
+        plan=PLAN,
+        ids=ids,
+        weights=weights,
+        rows_hash=digest,
+        last=last,
+    )
+
+
+CASES: dict[str, AnyMessage] = {
+    "hello": Hello(protocol_version=1, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
+    "welcome": Welcome(boot=0xB0070001),
+    "refused": Refused(reason=Reason.VOCABULARY, detail="device has 32000 ids, BS has 49152 – ≠"),
+    "open": Open(
+        device_try=3,
+        seed=0x0123456789ABCDEF,
+        sampling=Sampling(temperature=0.7, top_k=50, top_p=0.95),
+        max_new_tokens=256,
+        stop=("\n\n", "Ende"),
+        prompt_length=2,
+        tokens=(1, 262_143, 65_536),
+        draft_epoch=2,
+    ),
+    "opened": Opened(device_try=3, incarnation=LIFE, known=3, log_hash=PATH, pending=None, plan=PLAN),
+    "opened_pending": Opened(
+        device_try=3,
+        incarnation=LIFE,
+        known=3,
+        log_hash=PATH,
+        pending=PendingBlock(draft_epoch=2, start=40, length=3, plan=PLAN, rows_hash=rows_hash(SMALL_ROWS)),
+        plan=PLAN,
+    ),
+    "draft": draft(
+        (5, 0, 31995),
+        (SMALL_ROWS[0].weight_of(5), SMALL_ROWS[1].weight_of(0), SMALL_ROWS[2].weight_of(31995)),
+        rows_hash(SMALL_ROWS),
+    ),
+    "draft_greedy": draft((5, 6), (), ids_hash((5, 6)), last=False),
+    "sparse_logits_plain": sparse_logits(SMALL_ROWS),
+    "sparse_logits_large": sparse_logits(LARGE_ROWS),
+    "sparse_logits_dense": sparse_logits(DENSE_ROWS),
+    "sparse_logits_request": SparseLogitsRequest(incarnation=LIFE, draft_epoch=2, positions=(40, 42)),
+    "commit": Commit(
+        incarnation=LIFE,
+        position=40,
+        log_hash=log_hash([1, 2, 3, 5, 0, 77]),
+        ids=(5, 0, 77),
+        origins=(Origin.ACCEPTED, Origin.ACCEPTED, Origin.CORRECTED),
+        tested_epoch=2,
+        accepted=2,
+        seen=3,
+        plan=PLAN,
+        times=StepTimes(hold_s=0.05, step_s=0.0445, wait_s=0.000001),
+        finish=Finish.STOP,
+    ),
+    "ping": Ping(incarnation=LIFE, known=39, stamp=2**63 + 1),
+    "pong": Pong(incarnation=LIFE, stamp=2**63 + 1),
+    "cancel": Cancel(incarnation=LIFE, known=39),
+    "close": Close(incarnation=LIFE, known=43),
+    "step_report": StepReport(
+        device="phone-1",
+        request=9,
+        step=4,
+        plan=PLAN,
+        position=40,
+        drafted=3,
+        seen=3,
+        accepted=2,
+        computed=4,
+        step_s=0.0445,
+        wait_s=0.0,
+        hold_s=0.05,
+        draft_bytes=79,
+        rows_bytes=120,
+        draft_at_s=12.5,
+        rows_at_s=None,
+        alone=False,
+        temperature=1.0,
+        device_step_s=0.0031,
+    ),
+    "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4),
+    "register": Register(role="device", name="phone-1"),
+    "event": Event(node="bs", at_s=1.5, fields={"event": "step", "ids": [5, 0], "ok": True, "ä": None}),
+}
+
+
+def described(value: Any) -> Any:
+    """A value as JSON: bytes in hexadecimal, enumerations by name, arrays as lists, classes as objects."""
+    if is_dataclass(value):
+        return {field.name: described(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, IntEnum):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [described(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def sections(rows: tuple[Row, ...]) -> dict[str, int]:
+    """The bit at which each section of a block begins, counted from the block's first bit."""
+    first = rows[0]
+    if first.profile is Profile.DENSE:
+        return {"header": 0, "levels": HEADER_BITS, "end": 8 * len(encode_rows(rows))}
+    import numpy as np
+
+    parts = plain_sections(
+        np.stack([row.ids for row in rows]),
+        np.stack([row.levels for row in rows]),
+        first.profile,
+        first.vocab_size,
+    )
+    names = ("rice parameters", "gap quotients", "coarse levels", "gap remainders", "low bits", "padding")
+    starts = np.cumsum([HEADER_BITS, *map(len, parts)]).tolist()
+    return {"header": 0, **dict(zip(names, starts, strict=True)), "end": 8 * len(encode_rows(rows))}

@@ -1,0 +1,75 @@
+"""Blocks, weights and hashes once more, from docs/wire.md alone: one bit at a time, without numpy."""
+
+from decimal import Decimal, getcontext
+from hashlib import blake2b
+
+getcontext().prec = 50
+
+
+def exponential(scale_bits: int, numerator: int, denominator: int) -> int:
+    """2**scale_bits * exp(-numerator / denominator), rounded to the nearest integer."""
+    return int(((-Decimal(numerator) / denominator).exp() * 2**scale_bits).to_integral_value())
+
+
+def weights_of(levels: list[int], profile: int) -> list[int]:
+    """Section "Weights"."""
+    if profile == 2:
+        masses = []
+        for level in levels:
+            distance = max(levels) - level
+            high, low = distance >> 8, distance & 255
+            masses.append((exponential(31, high, 8) * exponential(31, low, 2048)) >> 24)
+        points = levels
+    else:
+        s = (2, 3)[profile]
+        top = max(level >> s for level in levels)
+        points = [2 * level + (1 if level >> s >= top - 3 else 2**s) for level in levels]
+        numerator, denominator = ((1, 8), (7, 80))[profile]
+        masses = [exponential(30, (max(points) - point) * numerator, denominator) for point in points]
+    total = sum(masses)
+    weights = [1 + mass * (2**24 - len(levels)) // total for mass in masses]
+    weights[points.index(max(points))] += 2**24 - sum(weights)
+    return weights
+
+
+def read_block(data: bytes) -> tuple[int, int, list[list[int]], list[list[int]]]:
+    """Section "Blocks of rows": V, profile, and each row's ids and levels. For valid blocks only."""
+    stream = "".join(f"{byte:08b}" for byte in data)
+    place = 0
+
+    def field(width: int) -> int:
+        nonlocal place
+        place += width
+        return int("0" + stream[place - width : place], 2)
+
+    def run() -> int:
+        nonlocal place
+        start, place = place, stream.index("1", place) + 1
+        return place - 1 - start
+
+    mode, profile, count, v, k = field(4), field(4), field(8), field(24), field(24)
+    if mode == 2:
+        return v, profile, [list(range(v))] * count, [[field(16) for _ in range(k)] for _ in range(count)]
+    s = (2, 3)[profile]
+    parameters = [field(5) for _ in range(count)]
+    quotients = [[run() for _ in range(k)] for _ in range(count)]
+    coarse = [[run() for _ in range(k)] for _ in range(count)]
+    ids: list[list[int]] = []
+    for width, row in zip(parameters, quotients, strict=True):
+        ids.append([])
+        before = -1
+        for quotient in row:
+            before += 1 + (quotient << width | field(width))
+            ids[-1].append(before)
+    levels = [[c << s | (field(s) if c >= max(row) - 3 else 0) for c in row] for row in coarse]
+    assert set(stream[place:]) <= {"0"} and len(stream) - place < 8
+    return v, profile, ids, levels
+
+
+def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]]) -> bytes:
+    """Section "Hashes"."""
+    text = b"rows"
+    for row_ids, row_weights in zip(ids, weights, strict=True):
+        for number in (v, len(row_ids), *row_ids, *row_weights):
+            text += number.to_bytes(4, "big")
+    return blake2b(text, digest_size=8).digest()

@@ -1,0 +1,115 @@
+"""Control-plane messages: their checks, and each way in which a body is refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from tests.codecs.golden_cases import CASES
+
+from draftwire.codecs.control import CONTROL_KINDS, Event, PlanOrder, Register, decode_control, encode_control
+from draftwire.codecs.errors import LocalError, Refusal, WireError
+from draftwire.codecs.limits import MAX_CONTROL_BYTES
+
+REPORT: Any = CASES["step_report"]
+ORDER: Any = CASES["plan_order"]
+
+
+def deep(levels: int) -> Any:
+    return {"deeper": deep(levels - 1)} if levels else 1
+
+
+@pytest.mark.parametrize(
+    "message, fields",
+    [
+        (REPORT, {"device": ""}),
+        (REPORT, {"device": "x" * 129}),
+        (REPORT, {"request": -1}),
+        (REPORT, {"step": 1.0}),
+        (REPORT, {"accepted": True}),
+        (REPORT, {"plan": None}),
+        (REPORT, {"step_s": float("nan")}),
+        (REPORT, {"hold_s": -0.1}),
+        (REPORT, {"rows_at_s": float("inf")}),
+        (REPORT, {"alone": 1}),
+        (ORDER, {"k": 0}),
+        (ORDER, {"gamma": 33}),
+        (ORDER, {"min_draft": 5}),
+        (CASES["register"], {"role": 7}),
+        (CASES["event"], {"fields": []}),
+        (CASES["event"], {"fields": {1: 2}}),
+        (CASES["event"], {"fields": {"x": float("nan")}}),
+        (CASES["event"], {"fields": {"x": 2**64}}),
+        (CASES["event"], {"fields": {"x": object()}}),
+        (CASES["event"], {"fields": deep(9)}),
+        (CASES["event"], {"at_s": 10**400}),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else type(value).__name__,
+)
+def test_messages_check_themselves(message: Any, fields: dict[str, Any]) -> None:
+    """A control message with a field of the wrong type or out of range can't be built."""
+    with pytest.raises(LocalError):
+        replace(message, **fields)
+
+
+def test_numbers_are_made_plain() -> None:
+    """Whole numbers for seconds and numpy's numbers are taken, and travel as what the field is."""
+    report = replace(REPORT, step_s=1, position=np.int64(4), wait_s=np.float64(0.5))
+    assert encode_control(report) == encode_control(replace(REPORT, step_s=1.0, position=4, wait_s=0.5))
+    assert type(report.position) is int
+    assert type(report.step_s) is type(report.wait_s) is float
+
+
+def test_too_much_telemetry_is_refused() -> None:
+    """A body over 64 KiB is a local error where it is made, and refused where it arrives."""
+    with pytest.raises(LocalError):
+        encode_control(Event(node="bs", at_s=0.0, fields={"x": "y" * MAX_CONTROL_BYTES}))
+    with pytest.raises(WireError) as caught:
+        decode_control(CONTROL_KINDS[Event], b" " * (MAX_CONTROL_BYTES + 1))
+    assert caught.value.reason is Refusal.TOO_LARGE
+
+
+def test_text_that_is_no_text() -> None:
+    """A lone surrogate is a local error."""
+    with pytest.raises(LocalError):
+        encode_control(Register(role="device", name="\ud800"))
+
+
+def changed(message: Any, **keys: Any) -> bytes:
+    return orjson.dumps({**orjson.loads(encode_control(message)), **keys})
+
+
+@pytest.mark.parametrize(
+    "kind, body, reason",
+    [
+        (PlanOrder, b"", Refusal.JSON),
+        (PlanOrder, b"[]", Refusal.JSON),
+        (PlanOrder, b"\xff", Refusal.JSON),
+        (PlanOrder, b"{}", Refusal.KEYS),
+        (PlanOrder, changed(ORDER, extra=1), Refusal.KEYS),
+        (PlanOrder, changed(ORDER, k="8"), Refusal.TYPE),
+        (PlanOrder, changed(ORDER, k=8.0), Refusal.TYPE),
+        (PlanOrder, changed(ORDER, k=True), Refusal.TYPE),
+        (PlanOrder, changed(ORDER, k=None), Refusal.TYPE),
+        (PlanOrder, changed(ORDER, k=0), Refusal.RANGE),
+        (PlanOrder, changed(ORDER, min_draft=5), Refusal.RANGE),
+        (PlanOrder, encode_control(ORDER).replace(b":", b": "), Refusal.NOT_CANONICAL),
+        (PlanOrder, encode_control(ORDER).replace(b'{"device"', b'{"device":"x","device"'), Refusal.NOT_CANONICAL),
+        (type(REPORT), changed(REPORT, plan=7), Refusal.JSON),
+        (type(REPORT), changed(REPORT, plan={}), Refusal.KEYS),
+        (type(REPORT), changed(REPORT, plan={"number": 1.0, "k": 1, "gamma": 1, "min_draft": 1}), Refusal.TYPE),
+        (type(REPORT), changed(REPORT, plan={"number": 1, "k": 1, "gamma": 1, "min_draft": 2}), Refusal.RANGE),
+        (type(REPORT), changed(REPORT, step_s=1), Refusal.NOT_CANONICAL),
+        (type(REPORT), changed(REPORT, alone=0), Refusal.TYPE),
+        (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 99 + b"1" + b"}" * 100, Refusal.RANGE),
+        (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 2000 + b"1" + b"}" * 2001, Refusal.JSON),
+        (Event, b'{"node":"x","at_s":1e999,"fields":{}}', Refusal.JSON),
+        (Event, b'{"node":"x","at_s":1.5,"fields":{"x":18446744073709551616}}', Refusal.NOT_CANONICAL),
+    ],
+)  # fmt: skip
+def test_refusals(kind: type, body: bytes, reason: Refusal) -> None:
+    """Each way to be wrong has its reason."""
+    with pytest.raises(WireError) as caught:
+        decode_control(CONTROL_KINDS[kind], body)
+    assert caught.value.reason is reason

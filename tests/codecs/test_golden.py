@@ -1,0 +1,105 @@
+"""Golden vectors. `pytest tests/codecs --write-golden` rewrites them; that breaks every peer in the field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.codecs.golden_cases import BLOCKS, CASES, SEQUENCE, SESSION, described, sections
+
+from draftwire.codecs.blocks import decode_rows, encode_rows
+from draftwire.codecs.errors import WireError
+from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.hashes import rows_hash
+
+GOLDEN = Path(__file__).parent / "golden"
+
+FRAMES = {
+    name: {
+        "message": type(message).__name__,
+        "session": SESSION,
+        "sequence": SEQUENCE,
+        "fields": described(message),
+        "frame": encode_frame(message, session=SESSION, sequence=SEQUENCE).hex(),
+    }
+    for name, message in CASES.items()
+}
+ROWS = {
+    name: {
+        "rows": described(rows),
+        "rows_hash": rows_hash(rows).hex(),
+        "sections": sections(rows),
+        "block": encode_rows(rows).hex(),
+    }
+    for name, rows in BLOCKS.items()
+}
+
+
+def held_to(path: Path, value: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The golden value on disk, after it has been compared with, or replaced by, ours."""
+    if request.config.getoption("--write-golden"):
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    golden: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    assert value == golden
+    return golden
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames(name: str, request: pytest.FixtureRequest) -> None:
+    """A message of each kind has the bytes it had when the wire was fixed, and they read back."""
+    golden = held_to(GOLDEN / f"frame_{name}.json", FRAMES[name], request)
+    frame = decode_frame(bytes.fromhex(golden["frame"]))
+    assert (frame.session, frame.sequence) == (golden["session"], golden["sequence"])
+    assert frame.message == CASES[name]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_blocks(name: str, request: pytest.FixtureRequest) -> None:
+    """A block of rows of each mode and profile has its bytes, sections, weights and hash, and reads back."""
+    golden = held_to(GOLDEN / f"rows_{name}.json", ROWS[name], request)
+    assert decode_rows(bytes.fromhex(golden["block"])) == BLOCKS[name]
+
+
+def test_refused_frames(request: pytest.FixtureRequest) -> None:
+    """Each frame of a list of wrong ones is refused for the reason, and at the bit, written beside it."""
+    refused: dict[str, Any] = {}
+    for name, data in wrong_frames().items():
+        with pytest.raises(WireError) as caught:
+            decode_frame(data)
+        refused[name] = {"frame": data.hex(), "reason": caught.value.reason.value, "bit": caught.value.offset}
+    held_to(GOLDEN / "refused_frames.json", refused, request)
+
+
+def wrong_frames() -> dict[str, bytes]:
+    """Frames that are each wrong in one way, with a CRC that fits where the wrong lies behind it."""
+    from zlib import crc32
+
+    def resealed(data: bytes) -> bytes:
+        return data[:10] + crc32(data[14:], crc32(data[:10])).to_bytes(4, "big") + data[14:]
+
+    ping, draft, commit, order, opening = (
+        bytes.fromhex(str(FRAMES[name]["frame"]))
+        for name in ("ping", "draft", "commit", "plan_order", "open")
+    )
+    rows = bytes.fromhex(str(FRAMES["sparse_logits_plain"]["frame"]))
+    return {
+        "empty": b"",
+        "cut in the envelope": ping[:13],
+        "another version": b"\xd2" + ping[1:],
+        "damaged": ping[:-1] + b"\0",
+        "unknown kind": resealed(ping[:1] + b"\x3f" + ping[2:]),
+        "cut in the body": resealed(ping[:-1]),
+        "a byte behind the body": resealed(ping + b"\0"),
+        "33 drafted ids": resealed(draft[:60] + b"\x21" + draft[61:]),
+        "unknown flag": resealed(draft[:59] + b"\x04" + draft[60:]),
+        "unknown origin": resealed(commit[:-3] + b"\xf0" + commit[-2:]),
+        "id beyond the largest vocabulary": resealed(commit[:-3] + b"\x24" + commit[-2:]),
+        "stop string not UTF-8": resealed(opening.replace(b"Ende", b"End\xff")),
+        "rows: mode 1": resealed(rows[:30] + b"\x10" + rows[31:]),
+        "rows: padding": resealed(rows[:-1] + bytes([rows[-1] | 1])),
+        "control: no JSON": resealed(order[:14] + b"{"),
+        "control: unknown key": resealed(order.replace(b'"k"', b'"K"')),
+        "control: wrong type": resealed(order.replace(b"320", b'"3"')),
+        "control: out of range": resealed(order.replace(b"320", b"0")),
+        "control: white space": resealed(order.replace(b"320", b" 320")),
+    }

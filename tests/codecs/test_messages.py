@@ -1,0 +1,71 @@
+"""Data-plane messages: their own checks."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.codecs.golden_cases import CASES
+
+from draftwire.codecs.errors import LocalError
+from draftwire.codecs.messages import Origin, Plan, Sampling
+
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("hello", {"vocab_size": 1}),
+    ("hello", {"vocab_size": 262_145}),
+    ("hello", {"protocol_version": -1}),
+    ("hello", {"fingerprint": b"1234567"}),
+    ("welcome", {"boot": 2**32}),
+    ("refused", {"detail": "x" * 1025}),
+    ("refused", {"detail": "\ud800"}),
+    ("open", {"seed": 2**64}),
+    ("open", {"seed": -1}),
+    ("open", {"tokens": (), "prompt_length": 0}),
+    ("open", {"tokens": (262_144,), "prompt_length": 1}),
+    ("open", {"tokens": (-1,), "prompt_length": 1}),
+    ("open", {"prompt_length": 0}),
+    ("open", {"prompt_length": 1000}),
+    ("open", {"stop": ("x",) * 17}),
+    ("opened", {"log_hash": b""}),
+    ("draft", {"weights": (1,)}),
+    ("draft", {"weights": (0, 1, 1)}),
+    ("draft", {"weights": (1, 1, 2**24 + 1)}),
+    ("draft", {"ids": (1,) * 33, "weights": ()}),
+    ("draft", {"start": -1}),
+    ("sparse_logits_plain", {"rows": ()}),
+    ("sparse_logits_request", {"positions": ()}),
+    ("sparse_logits_request", {"positions": (2**32,)}),
+    ("commit", {"origins": (Origin.BONUS,)}),
+    ("commit", {"accepted": 3, "seen": 2}),
+    ("commit", {"seen": 33}),
+    ("ping", {"stamp": 2**64}),
+    ("pong", {"stamp": -1}),
+    ("cancel", {"known": 2**32}),
+    ("close", {"known": -1}),
+]
+
+
+@pytest.mark.parametrize("name, fields", WRONG, ids=str)
+def test_messages_check_themselves(name: str, fields: dict[str, Any]) -> None:
+    """A message whose field is out of range can't be built; the error is our own side's."""
+    with pytest.raises(LocalError):
+        replace(CASES[name], **fields)
+
+
+@pytest.mark.parametrize(
+    "k, gamma, min_draft", [(0, 1, 1), (262_145, 1, 1), (8, 33, 1), (8, -1, 0), (8, 4, 5)]
+)
+def test_plans_check_themselves(k: int, gamma: int, min_draft: int) -> None:
+    """A plan has K >= 1, gamma <= 32 and min_draft <= gamma."""
+    with pytest.raises(LocalError):
+        Plan(number=0, k=k, gamma=gamma, min_draft=min_draft)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_p": 0.0},
+     {"top_p": 1.1}, {"top_p": float("nan")}, {"top_k": -1}],
+)  # fmt: skip
+def test_sampling_checks_itself(fields: dict[str, Any]) -> None:
+    """Temperature is finite and not negative, top_p in (0, 1], top_k not negative."""
+    with pytest.raises(LocalError):
+        Sampling(**{"temperature": 1.0, **fields})
