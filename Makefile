@@ -39,10 +39,10 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt $(TORCH_CHANGED)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo 'draftwire needs Python 3.11 or newer; "$(PYTHON)" is missing or older: '"$$($(PYTHON) --version 2>&1)"; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'draftwire needs Python 3.11 or newer; "$(PYTHON)" is missing or older: '"$$($(PYTHON) --version 2>&1 | head -n 1)"; \
 	  echo 'Name another one: make setup PYTHON=python3.12'; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo '"$(PYTHON)" cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
 	@echo 'This downloads into $(VENV) what is not there yet:'
 	@echo '  $(TORCH_SPEC) from $(or $(TORCH_INDEX),the default index):'

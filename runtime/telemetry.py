@@ -109,9 +109,16 @@ class Recorder:
 
 
 def set_up_logging(
-    *, json: bool | None = None, stream: TextIO | None = None, recorder: Recorder | None = None
+    *,
+    level: str = "info",
+    json: bool | None = None,
+    stream: TextIO | None = None,
+    recorder: Recorder | None = None,
 ) -> None:
-    """Send this process's events to `stream`, or stderr. `json` None: JSON unless it is a terminal."""
+    """Send this process's events of `level` and above to `stream`, or stderr.
+
+    `json` None: JSON unless it is a terminal.
+    """
     stream = sys.stderr if stream is None else stream
     as_json = not stream.isatty() if json is None else json
     pipeline: list[Processor] = [
@@ -128,7 +135,7 @@ def set_up_logging(
         renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
     structlog.configure(
         processors=[*pipeline, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,  # a test, or a second call, may still change the configuration
     )

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Real models, four processes, one emulated link: a text with TK-SLT, and the same with the target alone."""
-    set_up_logging()
+    set_up_logging(level="warning")
     return run_process(_demo)
 
 

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Start the nodes, answer, stop them."""
-    set_up_logging()
+    set_up_logging(level="warning")
     return run_process(lambda: _generate(args))
 
 

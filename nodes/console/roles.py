@@ -93,7 +93,7 @@ def run_controller(args: argparse.Namespace) -> int:
 def run_device(args: argparse.Namespace) -> int:
     """The device: answers the prompt on the command line, or those on standard input, line by line."""
     topology = _topology(args)
-    set_up_logging()
+    set_up_logging(level="warning")
 
     async def main() -> None:
         async with connect(topology, launch=False, progress=_say) as device:
@@ -105,7 +105,7 @@ def run_device(args: argparse.Namespace) -> int:
 def run_up(args: argparse.Namespace) -> int:
     """All four nodes of a file on this host; the device in this process."""
     topology = load_topology(args.config)
-    set_up_logging()
+    set_up_logging(level="warning")
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
