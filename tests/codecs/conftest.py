@@ -1,4 +1,4 @@
-"""`row_codec`: tests that take it run on every codec. pytest tests/codecs --row-codec mine:Codec adds yours."""
+"""`row_codec`: tests with it run on each codec. Add yours: `pytest tests/codecs --row-codec mine:Codec`."""
 
 from importlib import import_module
 

@@ -80,6 +80,10 @@ def changed(message: Any, **keys: Any) -> bytes:
     return orjson.dumps({**orjson.loads(encode_control(message)), **keys})
 
 
+def plan_keys(**keys: Any) -> dict[str, Any]:
+    return {"number": 5, "k": 8, "gamma": 3, "min_draft": 3, **keys}
+
+
 @pytest.mark.parametrize(
     "kind, body, reason",
     [
@@ -95,11 +99,11 @@ def changed(message: Any, **keys: Any) -> bytes:
         (PlanOrder, changed(ORDER, k=0), Refusal.RANGE),
         (PlanOrder, changed(ORDER, min_draft=5), Refusal.RANGE),
         (PlanOrder, encode_control(ORDER).replace(b":", b": "), Refusal.NOT_CANONICAL),
-        (PlanOrder, encode_control(ORDER).replace(b'{"device"', b'{"device":"x","device"'), Refusal.NOT_CANONICAL),
+        (PlanOrder, encode_control(ORDER).replace(b'{', b'{"device":"x",'), Refusal.NOT_CANONICAL),
         (type(REPORT), changed(REPORT, plan=7), Refusal.JSON),
         (type(REPORT), changed(REPORT, plan={}), Refusal.KEYS),
-        (type(REPORT), changed(REPORT, plan={"number": 1.0, "k": 1, "gamma": 1, "min_draft": 1}), Refusal.TYPE),
-        (type(REPORT), changed(REPORT, plan={"number": 1, "k": 1, "gamma": 1, "min_draft": 2}), Refusal.RANGE),
+        (type(REPORT), changed(REPORT, plan=plan_keys(number=1.0)), Refusal.TYPE),
+        (type(REPORT), changed(REPORT, plan=plan_keys(min_draft=4)), Refusal.RANGE),
         (type(REPORT), changed(REPORT, step_s=1), Refusal.NOT_CANONICAL),
         (type(REPORT), changed(REPORT, alone=0), Refusal.TYPE),
         (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 99 + b"1" + b"}" * 100, Refusal.RANGE),

@@ -42,7 +42,7 @@ def test_round_trip(
     assert (frame.session, frame.sequence) == (session, sequence)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(data=hostile_bytes())
 def test_hostile_bytes(data: bytes) -> None:
     """Any bytes are a frame, whose spelling is just these bytes, or the one typed error within them."""
