@@ -5,10 +5,9 @@ Inputs begin with an ASCII tag, so that a hash of one kind is never a hash of an
 big-endian.
 """
 
+import struct
 from collections.abc import Sequence
 from hashlib import blake2b
-
-import numpy as np
 
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.rows import Row
@@ -40,8 +39,8 @@ def log_hash(tokens: Sequence[int]) -> bytes:
 def ids_hash(ids: Sequence[int]) -> bytes:
     """Of drafted ids, where there are no rows (temperature 0): BLAKE2b("ids" | every id)."""
     try:
-        return blake2b(b"ids" + np.array(ids, ">u4").tobytes(), digest_size=HASH_BYTES).digest()
-    except OverflowError:
+        return blake2b(b"ids" + struct.pack(f">{len(ids)}I", *ids), digest_size=HASH_BYTES).digest()
+    except struct.error:
         raise LocalError(field="ids", value=ids, remedy="must lie in [0, 2**32 - 1]") from None
 
 

@@ -10,10 +10,13 @@ MIN_VOCAB_SIZE = 2
 "With a single id there is nothing to draft."
 
 MAX_PLAIN_K = 4096
-"Entries of a plain row. Acceptance has stopped growing long before; more is what dense rows are for."
+"Entries of a plain row. Acceptance stops growing long before; more is what dense rows are for."
 
 MAX_GAMMA = 32
-"Drafted tokens in one block, rows in one message. The best block is under 16 for any acceptance below 0.95."
+"""Drafted tokens in one block, rows in one message.
+
+Where a draft step costs 0.07 of a target step, the best block has 18 tokens at acceptance 0.95, 31 at 0.98.
+"""
 
 MAX_TOKENS = 262_144
 "Tokens in one message (3 bytes each, so a full Open is 0.8 MB): beyond the context of the models we run."

@@ -72,6 +72,8 @@ class Reason(IntEnum):
     "say Hello first: the BS does not know this peer's vocabulary"
     ABSENT = 12
     "no word from the peer; found by the device itself, never sent"
+    TARGET_FAILED = 13
+    "the target model raised, or its logits are no numbers: this request can't go on, others do"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

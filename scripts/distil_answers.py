@@ -115,10 +115,10 @@ class SlotLlama:
         cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
         rows = torch.arange(self.slots)[slots][:, None].expand(n, t)
         x = self.embedding[ids]
-        split = [self.heads, self.kv_heads, self.kv_heads]
+        parts = [self.heads, self.kv_heads, self.kv_heads]
         for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
             y = self._normalised(x, layer["norm1"])
-            q, k, v = F.linear(y, layer["qkv"]).view(n, t, -1, self.head_dim).split(split, dim=2)
+            q, k, v = torch.split(F.linear(y, layer["qkv"]).view(n, t, -1, self.head_dim), parts, dim=2)
             q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
             keys[rows, :, :, positions] = k
             values[rows, :, positions] = v
@@ -150,9 +150,7 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def sample(logits: Tensor, temperatures: Tensor, generator: torch.Generator) -> Tensor:
     """One id a row, int64 [n], exactly from softmax(logits / temperature); 0 takes the largest."""
     u = torch.rand(len(logits), 2, 1, generator=generator)
-    chunks = zip(
-        logits.split(SAMPLE_ROWS), temperatures.split(SAMPLE_ROWS), u.split(SAMPLE_ROWS), strict=True
-    )
+    chunks = zip(*(torch.split(x, SAMPLE_ROWS) for x in (logits, temperatures, u)), strict=True)
     return torch.cat([_sample_rows(*chunk) for chunk in chunks])
 
 
@@ -160,7 +158,7 @@ def _sample_rows(logits: Tensor, temperatures: Tensor, u: Tensor) -> Tensor:
     n, vocabulary = logits.shape
     greedy = temperatures <= 0
     best, argmax = logits.max(dim=-1)
-    z = logits.float().sub_(best.float()[:, None])
+    z = logits.float() - best.float()[:, None]
     z.div_(temperatures.masked_fill(greedy, 1.0)[:, None]).exp_()
     if padding := -vocabulary % SAMPLE_BLOCK:
         z = F.pad(z, (0, padding))
@@ -282,8 +280,8 @@ def read_shard(path: Path) -> list[Answer]:
     tensors = load_file(path)
     lengths = tensors["length"].tolist()
     starts = tensors["answer_start"].tolist()
-    ids = tensors["ids"].split(lengths)
-    states = tensors["states"].split([n - start for n, start in zip(lengths, starts, strict=True)])
+    ids = torch.split(tensors["ids"], lengths)
+    states = torch.split(tensors["states"], [n - start for n, start in zip(lengths, starts, strict=True)])
     fields = zip(tensors["index"].tolist(), tensors["temperature"].tolist(), ids, starts, states, strict=True)
     return [
         Answer(index=i, temperature=round(t, 6), ids=x, answer_start=start, states=h)

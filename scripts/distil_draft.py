@@ -89,7 +89,7 @@ def load_target(name: str | None) -> Target:
 
     source = name or str(target_folder(progress=say) or TARGET_HUB_ID)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     ends = {tokenizer.eos_token_id}
     for config in (model.config, model.generation_config):
         given = getattr(config, "eos_token_id", None)
@@ -355,10 +355,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run one stage."""
-    args = parser().parse_args()
+    args = parser().parse_args(argv)
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # probabilities below 1e-38 are zero, and slow only if they are kept
     args.run(args)
 
 

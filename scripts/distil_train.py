@@ -4,12 +4,13 @@ q is the draft, p the target. Positions are those of answers only: row i pairs t
 target's final normalised state, of which every teacher distribution is one product away.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def rank_ids(
     share = torch.bincount(drawn, minlength=vocabulary).float() / len(drawn)
     states = _sampled_rows(torch.cat([a.states for a in answers]), 16_384)
     mass = torch.zeros(vocabulary)
-    for rows in states.split(64):
+    for rows in torch.split(states, 64):
         mass += F.linear(rows, teacher.head).float().softmax(-1).sum(0)
     score = share + mass / len(states)
     score[list(always)] = 2.0
@@ -98,6 +99,10 @@ class DraftNet(nn.Module):
             layer["o"], layer["down"] = torch.zeros(hidden, inner), torch.zeros(hidden, shape.mlp)
             self.layers.append(layer)
 
+    def blocks(self) -> list[nn.ParameterDict]:
+        """The weights of each layer by name."""
+        return [cast(nn.ParameterDict, layer) for layer in self.layers]
+
     def matrices(self) -> list[nn.Parameter]:
         """Weights for Muon."""
         return [p for layer in self.layers for p in layer.parameters() if p.dim() == 2]
@@ -118,7 +123,7 @@ class DraftNet(nn.Module):
         heads, width = self.shape.heads, self.shape.head_dim
         turn = self.turns[:t, None]
         x = self.embed(ids)
-        for layer in self.layers:
+        for layer in self.blocks():
             y = _normalised(x) * layer["gain1"]
             q, k, v = (F.linear(y, layer[name]).view(n, t, heads, width) for name in "qkv")
             q, k = _turned(q, turn), _turned(k, turn)
@@ -132,7 +137,7 @@ class DraftNet(nn.Module):
     def export(self, folder: Path, *, context_length: int) -> None:
         """Write the compact draft; `context_length` may exceed what training saw, rope goes on."""
         tensors: dict[str, Tensor] = {"head": self.head * self.gain}
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.blocks()):
             tensors[f"layers.{i}.qkv"] = torch.cat([layer[name] for name in "qkv"]) * layer["gain1"]
             tensors[f"layers.{i}.o"] = layer["o"]
             tensors[f"layers.{i}.gate_up"] = torch.cat([layer["gate"], layer["up"]]) * layer["gain2"]
@@ -149,12 +154,12 @@ class DraftNet(nn.Module):
 
 
 def _normalised(x: Tensor) -> Tensor:
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / (length + NORM_EPSILON) * x.shape[-1] ** 0.5
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) + NORM_EPSILON
+    return x * (math.sqrt(x.shape[-1]) / length)
 
 
 def _turned(x: Tensor, turn: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turn).flatten(-2)
 
 
@@ -189,7 +194,8 @@ def closed_form_start(net: DraftNet, teacher: Teacher, answers: Sequence[Answer]
 def _ridge(x: Tensor, y: Tensor) -> Tensor:
     gram = x.T @ x
     gram.diagonal().add_(1e-3 * gram.diagonal().mean())
-    return torch.linalg.solve(gram, x.T @ y)
+    solution: Tensor = torch.linalg.solve(gram, x.T @ y)
+    return solution
 
 
 class _TeacherLoss(torch.autograd.Function):
@@ -258,7 +264,8 @@ def _orthogonal(x: Tensor) -> Tensor:
     for _ in range(5):
         gram = y @ y.T
         y = 3.4445 * y + (-4.7750 * gram + 2.0315 * gram @ gram) @ y
-    return (y.T if tall else y).float()
+    result: Tensor = (y.T if tall else y).float()
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +331,7 @@ def loss_of(net: DraftNet, teacher_head: Tensor, batch: Sequence[Answer], *, rej
     with torch.autocast("cpu", torch.bfloat16):
         y = net(ids)
     states = torch.cat([a.states for a in batch])
-    loss: Tensor = _TeacherLoss.apply(y[answer], net.head, states, teacher_head, rejected)
+    loss: Tensor = _TeacherLoss.apply(y[answer], net.head, states, teacher_head, rejected)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -96,3 +96,16 @@ def print_paper(console: Console, *, as_json: bool) -> None:
         bytes_.add_row(*cells)
     console.print(bytes_)
     console.print("L = c + b_full K / V, c = 0.07, b_full = 0.23. alpha is the paper's.")
+
+
+__all__ = [
+    "PAPER_ALPHA",
+    "PAPER_B_FULL",
+    "PAPER_C",
+    "PAPER_L",
+    "PAPER_TABLE_I",
+    "PAPER_V",
+    "print_paper",
+    "table_i",
+    "table_ii",
+]

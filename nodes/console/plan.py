@@ -375,3 +375,18 @@ def _cells(true: Forecast | None) -> tuple[str, ...]:
         f"{true.tokens_per_s:.1f}",
         f"{true.speedup:.2f}",
     )
+
+
+__all__ = [
+    "DEFAULT_TARGET_STEP_S",
+    "DEFAULT_VOCAB_SIZE",
+    "LADDER",
+    "Advice",
+    "Rung",
+    "add_arguments",
+    "advise",
+    "row_bits",
+    "run",
+    "true_frames",
+    "zipf_rows",
+]

@@ -6,21 +6,35 @@ clock and a model.
 
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
+from draftwire.codecs.control import ANY_REQUEST
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import decode_frame, encode_frame
-from draftwire.codecs.messages import Commit, Hello, Message
+from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
+from draftwire.codecs.messages import (
+    Close,
+    Commit,
+    Hello,
+    Message,
+    Opened,
+    Pong,
+    Reason,
+    Refused,
+    SparseLogitsRequest,
+    Welcome,
+)
 from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.checks import InvalidRequestError, check_request
 from draftwire.nodes.device.drafter import draw_block
 from draftwire.nodes.models.base import Context, LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
 from draftwire.runtime.clock import Clock
-from draftwire.runtime.errors import PeerError
+from draftwire.runtime.errors import EndpointClosedError, PeerError
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.states import Device
@@ -70,15 +84,16 @@ class DeviceNode:
     ) -> None:
         """`address` is the channel's or the BS's; `numbers` draws the 32 bits that name a request."""
         self.name, self.address = name, address
-        self.refused: Counter[Refusal] = Counter()
+        self.refused: Counter[Refusal | Reason] = Counter()
         self._transport, self._clock, self._compute = transport, clock, compute
         self._model, self._hello, self._log = model, hello, logger
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
         self._running: dict[int, _Running] = {}
         self._endpoint: Endpoint | None = None
+        self._stopped = False
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Connect, then pass on what the BS says, until cancelled."""
+        """Connect, then pass on what the BS says, until cancelled; requests under way are cancelled too."""
         self._endpoint = await self._transport.connect(self.address, identity=self.name.encode())
         self._log.info("device.ready", address=self.address)
         started()
@@ -88,26 +103,52 @@ class DeviceNode:
                 try:
                     frame = decode_frame(received.data)
                 except WireError as error:
-                    self._count_refusal(error)
+                    self._count_refusal(error.reason, str(error))
                     continue
-                running = self._running.get(frame.session)
-                if running is not None and isinstance(frame.message, Message):
-                    running.inbox.append((frame.message, len(received.data)))
-                    running.wake.set()
+                self._route(frame.session, frame.message, len(received.data))
         finally:
+            self._stopped = True
+            for running in self._running.values():
+                running.session.cancel()
+                self._flush(running)
+                running.wake.set()
             await self._endpoint.close()
 
-    async def answer(self, request: Request, *, account: Account | None = None) -> AsyncIterator[Taken]:
+    def _route(self, number: int, message: AnyMessage, size: int) -> None:
+        """To its request. A BS that serves one nobody waits for any more is told that it may forget it."""
+        if not isinstance(message, Welcome | Refused | Opened | Commit | SparseLogitsRequest | Pong):
+            detail = f"a base station has no business sending {type(message).__name__}"
+            self._count_refusal(Refusal.KIND, detail)
+            return
+        running = self._running.get(number)
+        if running is not None:
+            running.inbox.append((message, size))
+            running.wake.set()
+            return
+        self._count_refusal(Reason.UNKNOWN_REQUEST, f"{type(message).__name__} for a request that is over")
+        if isinstance(message, Opened | Commit | SparseLogitsRequest) and self._endpoint is not None:
+            close = Close(incarnation=message.incarnation, known=0)
+            self._endpoint.send(b"", encode_frame(close, session=number, sequence=0))
+
+    async def answer(
+        self, request: Request, *, account: Account | None = None
+    ) -> AsyncGenerator[Taken, None]:
         """The output tokens of a request, each once, as they become final; `account` is filled on the way.
 
-        Closing the iterator early cancels the request at the BS. Raises RequestRefusedError where the
-        request can't go on, ValueError where it can't begin.
+        Closing the iterator early cancels the request at the BS. Raises InvalidRequestError where the request
+        can't begin, RequestRefusedError where it can't go on, EndpointClosedError once `run` has ended.
         """
-        self._check(request)
+        check_request(
+            request,
+            vocab_size=self._hello.vocab_size,
+            context_length=self._model.context_length,
+        )
         now_s = self._clock.now_s()
         account = account or Account(vocab_size=self._hello.vocab_size)
         account.began_s = account.ended_s = now_s
-        number = self._numbers.getrandbits(32)
+        number = ANY_REQUEST
+        while number == ANY_REQUEST or number in self._running:
+            number = self._numbers.getrandbits(32)
         running = _Running(
             number=number,
             session=DeviceSession(request, self._hello, now_s=now_s, timing=self._timing),
@@ -117,17 +158,20 @@ class DeviceNode:
         )
         self._running[number] = running
         try:
-            async for taken in self._drive(running):
-                yield taken
+            async with aclosing(self._drive(running)) as tokens:
+                async for taken in tokens:
+                    yield taken
         finally:
             running.session.cancel()
             self._flush(running)
             del self._running[number]
             running.context.close()
 
-    async def _drive(self, running: _Running) -> AsyncIterator[Taken]:
+    async def _drive(self, running: _Running) -> AsyncGenerator[Taken, None]:
         session = running.session
         while True:
+            if self._stopped:
+                raise EndpointClosedError(self.address)
             self._take_in(running)
             session.on_timer(self._clock.now_s())
             self._flush(running)
@@ -138,6 +182,8 @@ class DeviceNode:
             if session.state is Device.FAILED:
                 assert session.refusal is not None
                 reason, detail = session.refusal
+                if reason is Reason.ABSENT:
+                    detail = f"{self.address}: {detail}; start the target there, or correct the address"
                 raise RequestRefusedError(reason.name, detail)
             work = session.work()
             if work is not None:
@@ -182,21 +228,11 @@ class DeviceNode:
             if self._endpoint is not None and self._endpoint.send(b"", data):
                 running.account.sent(message, len(data))
 
-    def _check(self, request: Request) -> None:
-        """What can be known to be wrong before a byte is sent."""
-        if not request.prompt:
-            raise ValueError("prompt: it has no tokens; give at least one")
-        longest = len(request.prompt) + request.max_new_tokens
-        if longest > self._model.context_length:
-            raise ValueError(
-                f"prompt: {len(request.prompt)} tokens and max_new_tokens {request.max_new_tokens} exceed the "
-                f"draft's context of {self._model.context_length}; shorten either"
-            )
-
-    def _count_refusal(self, error: WireError) -> None:
-        self.refused[error.reason] += 1
-        if self.refused[error.reason] == 1:
-            self._log.warning("device.refused", reason=str(error.reason), detail=str(error))
+    def _count_refusal(self, reason: Refusal | Reason, detail: str) -> None:
+        """Every one counted, the first of a cause logged."""
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:
+            self._log.warning("device.refused", reason=reason.name.lower(), detail=detail)
 
 
-__all__ = ["DeviceNode", "RequestRefusedError"]
+__all__ = ["DeviceNode", "InvalidRequestError", "RequestRefusedError"]

@@ -305,7 +305,8 @@ def rope_turns(shape: CompactShape) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     """A row vector at length 1."""
-    return x / (torch.linalg.vector_norm(x) + NORM_EPSILON)
+    length: Tensor = torch.linalg.vector_norm(x)
+    return x / (length + NORM_EPSILON)
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -16,8 +16,9 @@ from draftwire.nodes.models.base import UnsupportedModelError
 FLOAT32_TOLERANCE: Final = 1e-4
 """Largest difference of rolled-back from fresh, in parts of the logit scale; rounding stays below 1e-5."""
 
-HALF_TOLERANCE: Final = 0.05
-"""The same in bfloat16 and float16, where one step of a logit of 16 is 0.06 to 0.12."""
+HALF_TOLERANCE: Final = 0.1
+"""The same in bfloat16 and float16. SmolLM2-135M in bfloat16 (30 layers, CPU, 40 rows): rounding up to 0.043,
+one wrong token in the prefix at least 0.25; the least in float16 is the same, its rounding 0.007."""
 
 _CROPPABLE_KINDS: Final = frozenset({"full_attention", "sliding_attention"})
 _STATELESS_KINDS: Final = frozenset({"mlp", "moe", "dummy"})
@@ -35,8 +36,8 @@ def refuse_declared(config: Any, *, name: str) -> None:
     for kind in sorted(set(map(str, kinds)) - _CROPPABLE_KINDS - _STATELESS_KINDS):
         layers = [index for index, layer in enumerate(kinds) if layer == kind]
         raise UnsupportedModelError(
-            f"'{name}' cannot serve: {_numbers('layer', layers)} of {len(kinds)} are of kind '{kind}', which "
-            "keeps a running state that cannot be rolled back"
+            f"'{name}' cannot serve: kind '{kind}' ({_numbers('layer', layers)} of {len(kinds)}) is not "
+            "attention over cached keys of all tokens, so its state cannot be rolled back"
         )
     for settings in (getattr(decoder, "rope_parameters", None), getattr(decoder, "rope_scaling", None)):
         if pass_dependent := sorted(_rope_types(settings) & _PASS_DEPENDENT_ROPE):

@@ -6,6 +6,7 @@ name, so gates stand at load (gates.py), and a trial pass with roll-back goes th
 """
 
 import contextlib
+import importlib
 import inspect
 import logging
 import warnings
@@ -243,8 +244,12 @@ def load(
                 f"{' and others' if len(missing) > 3 else ''}. They would be random; get a whole copy."
             )
         if device_map is None:
-            with _explained(name, on_hub=on_hub):
+            try:
                 model = model.to(device)
+            except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+                raise UnsupportedModelError(
+                    f"Cannot put '{name}' on device '{device}': {_first_line(error)}"
+                ) from None
         return HuggingFaceModel(model, name=name)
 
 
@@ -362,11 +367,16 @@ def _quiet() -> Iterator[None]:
     log.set_verbosity_error()
     log.disable_progress_bar()
     client.setLevel(logging.ERROR)
+    # The conversion of GGUF draws a bar that the switch above does not reach.
+    conversion: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = getattr(conversion, "tqdm", None)
+    conversion.tqdm = lambda items, **settings: items
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        conversion.tqdm = bar
         client.setLevel(client_level)
         log.set_verbosity(level)
         if bars:

@@ -319,7 +319,7 @@ def _through_transformers(
 ) -> AutoTokenizer:
     from draftwire.nodes.models.huggingface import load_auto_tokenizer
 
-    progress(f"Reading the tokenizer of {name} through transformers: there is no tokenizer.json")
+    progress(f"Reading the tokenizer of {name} without a tokenizer.json: this takes a while")
     tokenizer, eos_ids = load_auto_tokenizer(name, revision=revision)
     return AutoTokenizer(tokenizer, eos_ids=eos_ids)
 

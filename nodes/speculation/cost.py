@@ -374,3 +374,24 @@ def _require_vocabulary(vocab_size: int) -> None:
 
 def _require_positive(field: str, value: float) -> None:
     _require(0 < value < math.inf, field, value, "give a value above 0")
+
+
+__all__ = [
+    "PAPER_ENTRY_BITS",
+    "PAPER_FRAMES",
+    "TIE",
+    "Compute",
+    "Forecast",
+    "Frames",
+    "LinkEstimate",
+    "alone_step_seconds",
+    "as2",
+    "best_length",
+    "best_plan",
+    "draft_cost_of_k",
+    "forecast",
+    "full_row_cost",
+    "speedup",
+    "stationary_length",
+    "tokens_per_step",
+]

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from structlog.typing import FilteringBoundLogger
@@ -15,12 +16,15 @@ from structlog.typing import FilteringBoundLogger
 from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, StepReport
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.codecs.messages import (
+    Cancel,
+    Close,
     Draft,
     Hello,
     Incarnation,
-    Message,
     Open,
+    Ping,
     Plan,
     Reason,
     Refused,
@@ -28,9 +32,10 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.nodes.models.base import LanguageModel
-from draftwire.nodes.models.pacing import Compute
+from draftwire.nodes.models.pacing import Compute, Timed
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
-from draftwire.nodes.target.served import Served
+from draftwire.nodes.target.admission import can_be_sent, disagreement, unanswerable
+from draftwire.nodes.target.served import Served, name_of
 from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.verifier import Verdict, correct, verify
 from draftwire.runtime.clock import Clock
@@ -43,6 +48,8 @@ from draftwire.runtime.wake import Wake
 
 MAX_PEERS = 1024
 """Identities whose Hello is remembered; beyond it the oldest has to say it again."""
+
+T = TypeVar("T")
 
 
 class TargetNode:
@@ -122,15 +129,16 @@ class TargetNode:
                     self._greet(received.peer, frame.session, frame.message)
                 case Open():
                     self._open(received, frame.session, frame.message)
-                case Register() | StepReport() | PlanOrder():
-                    self._count_refusal(Refusal.KIND, received.peer, "a control message on the data plane")
-                case message if isinstance(message, Message):
+                case Draft() | SparseLogits() | Ping() | Cancel() | Close() as message:
                     self._route(received, frame.session, message)
+                case other:
+                    detail = f"a device has no business sending {type(other).__name__}"
+                    self._count_refusal(Refusal.KIND, received.peer, detail)
             self._wake.set()
 
     def _greet(self, peer: bytes, number: int, hello: Hello) -> None:
         """Both ends must mean the same by an id and by a key, or nothing could be exact."""
-        refusal = _disagreement(hello, self._hello)
+        refusal = disagreement(hello, self._hello)
         if refusal is not None:
             self._greeted.pop(peer, None)
             self._refuse(peer, number, refusal)
@@ -143,13 +151,20 @@ class TargetNode:
     def _open(self, received: Received, number: int, opened: Open) -> None:
         peer = received.peer
         served = self._requests.get((peer, number))
-        if served is not None and served.session.state is not Target.CLOSED:
-            served.session.receive(opened, self._clock.now_s())
-            self._send(served)
-            return
-        refusal = self._admission(peer, opened)
+        if served is not None and served.session.state is Target.CLOSED:
+            if opened.device_try <= served.device_try:
+                return  # a late copy: its request has been answered
+            served = None
+        refusal = unanswerable(opened, self._hello.vocab_size, self._model.context_length)
+        if refusal is None and served is None:
+            refusal = self._admission(peer, opened)
         if refusal is not None:
             self._refuse(peer, number, refusal)
+            return
+        if served is not None:
+            served.device_try = max(served.device_try, opened.device_try)
+            served.session.receive(opened, self._clock.now_s())
+            self._send(served)
             return
         self._incarnations += 1
         session = TargetSession(
@@ -166,31 +181,21 @@ class TargetNode:
             ahead=self.settings.ahead,
             timing=self._timing,
         )
-        served = Served(peer=peer, number=number, session=session, context=self._model.open())
+        served = Served(
+            peer=peer,
+            number=number,
+            session=session,
+            context=self._model.open(),
+            device_try=opened.device_try,
+        )
         self._requests[peer, number] = served
-        self._log.info("target.request", device=_text(peer), request=number, prompt=opened.prompt_length)
+        self._log.info("target.request", device=name_of(peer), request=number, prompt=opened.prompt_length)
         self._send(served)
 
     def _admission(self, peer: bytes, opened: Open) -> Refused | None:
-        """Why the BS will not take a request, if it won't."""
+        """Why the BS will not take another request, if it won't."""
         if peer not in self._greeted:
             return Refused(reason=Reason.NO_HELLO, detail="say Hello first", device_try=opened.device_try)
-        longest = opened.prompt_length + opened.max_new_tokens
-        if longest > self._model.context_length:
-            return Refused(
-                reason=Reason.PROMPT_TOO_LONG,
-                detail=(
-                    f"a prompt of {opened.prompt_length} tokens and {opened.max_new_tokens} new ones exceed "
-                    f"the target's context of {self._model.context_length}: shorten either"
-                ),
-                device_try=opened.device_try,
-            )
-        if max(opened.tokens) >= self._hello.vocab_size:
-            return Refused(
-                reason=Reason.VOCABULARY,
-                detail=f"token {max(opened.tokens)} is not below the vocabulary's {self._hello.vocab_size}",
-                device_try=opened.device_try,
-            )
         if len(self._requests) >= self.settings.max_sessions and not self._make_room():
             return Refused(
                 reason=Reason.BUSY,
@@ -209,7 +214,9 @@ class TargetNode:
         self._requests.pop(oldest).context.close()
         return True
 
-    def _route(self, received: Received, number: int, message: Message) -> None:
+    def _route(
+        self, received: Received, number: int, message: Draft | SparseLogits | Ping | Cancel | Close
+    ) -> None:
         served = self._requests.get((received.peer, number))
         if served is None:
             refused = Refused(reason=Reason.UNKNOWN_REQUEST, detail="this base station holds no such request")
@@ -244,7 +251,7 @@ class TargetNode:
             return True
         session.on_timer(self._clock.now_s())
         self._send(served)
-        if not served.prefilled:
+        if not served.prefilled and session.state is Target.WAITING:
             await self._prefill(served)
             return True
         step = session.step(self._clock.now_s())
@@ -256,8 +263,7 @@ class TargetNode:
     async def _prefill(self, served: Served) -> None:
         """Compute the prompt while the device draws its first block."""
         tokens = list(served.session.log.tokens)
-        with served.computes():
-            await self._compute.run("target", len(tokens), lambda: served.context.logits(tokens, 1))
+        await self._pass(served, len(tokens), lambda: served.context.logits(tokens, 1))
         served.prefilled = True
 
     async def _step(self, served: Served, step: Step) -> None:
@@ -266,12 +272,16 @@ class TargetNode:
 
         def work() -> Verdict:
             logits = served.context.logits([*step.tokens, *step.ids], positions)
-            if not np.isfinite(logits).any(axis=1).all() or np.isnan(logits).any():
-                raise ArithmeticError("the target model's logits are not numbers")
+            if not np.isfinite(logits.max(axis=1)).all():  # -inf may stand in a row, not all over it
+                raise ArithmeticError("its logits are not numbers")
             return verify(step, logits, session.request, self._noise)
 
-        with served.computes():
-            timed = await self._compute.run("target", positions, work)
+        timed = await self._pass(served, positions, work)
+        if timed is None:
+            return
+        overtaken = session.state is not Target.TESTING  # by a Cancel, a Close, a device that lost its log
+        if overtaken:
+            return
         verdict = timed.value
         now_s = self._clock.now_s()
         served.step_s, served.tested_at_s = timed.seconds, now_s
@@ -286,6 +296,22 @@ class TargetNode:
         else:
             self._correct(served)
 
+    async def _pass(self, served: Served, positions: int, work: Callable[[], T]) -> Timed[T] | None:
+        """The target model at work. If it fails, that ends this request and no other: None."""
+        try:
+            with served.computes():
+                return await self._compute.run("target", positions, work)
+        except Exception as error:
+            self._log.exception("target.failed", device=name_of(served.peer), request=served.number)
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            detail = f"the target model failed: {cause}".encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
+        if self._requests.get((served.peer, served.number)) is served:
+            del self._requests[served.peer, served.number]
+        served.context.close()
+        refused = Refused(reason=Reason.TARGET_FAILED, detail=detail, device_try=served.device_try)
+        self._refuse(served.peer, served.number, refused)
+        return None
+
     def _correct(self, served: Served) -> bool:
         """The correction, once its row is there."""
         session, verdict = served.session, served.verdict
@@ -295,7 +321,8 @@ class TargetNode:
         if row is None:
             return False
         token = correct(verdict, row, session.request, self._noise)
-        session.corrected(verdict.step, token, self._clock.now_s(), times=served.times(verdict.step, self._clock.now_s()))
+        now_s = self._clock.now_s()
+        session.corrected(verdict.step, token, now_s, times=served.times(verdict.step, now_s))
         self._finish_step(served, verdict.step, verdict.accepted)
         return True
 
@@ -330,9 +357,15 @@ class TargetNode:
             except WireError as error:
                 self._count_refusal(error.reason, b"controller", str(error))
                 continue
-            if isinstance(order, PlanOrder) and order.request == ANY_REQUEST:
+            if not isinstance(order, PlanOrder):
+                detail = f"a controller has no business sending {type(order).__name__}"
+                self._count_refusal(Refusal.KIND, b"controller", detail)
+            elif not can_be_sent(order.k, self._hello.vocab_size):
+                detail = f"no row of {order.k} entries can be sent"
+                self._count_refusal(Refusal.RANGE, b"controller", detail)
+            elif order.request == ANY_REQUEST:
                 self._first = replace(self._first, k=order.k, gamma=order.gamma)
-            elif isinstance(order, PlanOrder):
+            else:
                 served = self._requests.get((order.device.encode(), order.request))
                 if served is not None:
                     served.session.replan(k=order.k, gamma=order.gamma, min_draft=order.min_draft)
@@ -345,7 +378,7 @@ class TargetNode:
         for message in served.session.to_send():
             self._endpoint.send(served.peer, served.frame(message))
 
-    def _reply(self, peer: bytes, number: int, message: Message) -> None:
+    def _reply(self, peer: bytes, number: int, message: Welcome | Refused) -> None:
         assert self._endpoint is not None
         self._endpoint.send(peer, encode_frame(message, session=number, sequence=0))
 
@@ -357,7 +390,7 @@ class TargetNode:
         """Every one counted, the first of a cause logged."""
         self.refused[reason] += 1
         if self.refused[reason] == 1:
-            self._log.warning("target.refused", reason=str(reason), peer=_text(peer), detail=detail)
+            self._log.warning("target.refused", reason=reason.name.lower(), peer=name_of(peer), detail=detail)
 
 
 def _evictable(served: Served, now_s: float) -> bool:
@@ -365,23 +398,4 @@ def _evictable(served: Served, now_s: float) -> bool:
     return idle and not served.computing
 
 
-def _text(peer: bytes) -> str:
-    return peer.decode("utf-8", "replace")
-
-
-def _disagreement(theirs: Hello, ours: Hello) -> Refused | None:
-    """The first thing that two Hellos disagree on, with both values."""
-    pairs = (
-        (Reason.PROTOCOL_VERSION, "protocol version", theirs.protocol_version, ours.protocol_version),
-        (Reason.NOISE_VERSION, "noise version", theirs.noise_version, ours.noise_version),
-        (Reason.VOCABULARY, "vocabulary size", theirs.vocab_size, ours.vocab_size),
-        (Reason.VOCABULARY, "tokenizer fingerprint", theirs.fingerprint.hex(), ours.fingerprint.hex()),
-    )
-    for reason, what, device, target in pairs:
-        if device != target:
-            detail = f"{what}: the device has {device}, the target {target}; both ends must have the same"
-            return Refused(reason=reason, detail=detail)
-    return None
-
-
-__all__ = ["TargetNode", "TargetSettings"]
+__all__ = ["TargetNode"]

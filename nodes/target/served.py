@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.codecs.messages import Message, StepTimes
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.verifier import Verdict
@@ -20,6 +21,8 @@ class Served:
     number: int
     session: TargetSession
     context: Context
+    device_try: int
+    "of the newest Open"
     prefilled: bool = False
     computing: bool = False
     "the context is in use by the worker's thread, so it must not be closed"
@@ -61,7 +64,7 @@ class Served:
         times = self.times(step, now_s)
         number, self.steps = self.steps, self.steps + 1
         return StepReport(
-            device=self.peer.decode("utf-8", "replace"),
+            device=name_of(self.peer),
             request=self.number,
             step=number,
             plan=step.plan,
@@ -83,4 +86,9 @@ class Served:
         )
 
 
-__all__ = ["Served"]
+def name_of(peer: bytes) -> str:
+    """An identity as the control plane and people read it; a peer may call itself any 255 bytes."""
+    return peer.decode("utf-8", "replace")[:MAX_NAME_LENGTH]
+
+
+__all__ = ["Served", "name_of"]

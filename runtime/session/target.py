@@ -100,6 +100,8 @@ class TargetSession:
         self._draft_at_s = now_s
         self._rows: dict[tuple[int, int], Row] = {}
         self._step: Step | None = None
+        self._standing = 0
+        "drafts that a test has accepted while the correction behind them waits for its row"
         self._accepted = 0
         self._seen = 0
         self._times = NO_TIMES
@@ -146,7 +148,6 @@ class TargetSession:
         """
         if step is not self._step:
             return
-        self._tested_epoch = step.draft_epoch
         if token is not None:
             last = Origin.BONUS if accepted == len(step.ids) else Origin.CORRECTED
             self._append(
@@ -158,7 +159,7 @@ class TargetSession:
                 times=times,
             )
             return
-        self._accepted, self._times = accepted, times
+        self._standing, self._times = accepted, times
         self._advance(TargetEvent.REJECTED)
         self._repeats = 0
         self._timer_s = now_s + self.timing.row_s
@@ -167,9 +168,9 @@ class TargetSession:
         """The row that the rejected draft was drawn from, once it has come and if it says what Draft said."""
         if self.state is not Target.ROW_WAIT or self._step is None:
             return None
-        key = (self._step.draft_epoch, len(self.log) + self._accepted)
+        key = (self._step.draft_epoch, len(self.log) + self._standing)
         row = self._rows.get(key)
-        if row is not None and row.weight_of(self._step.ids[self._accepted]) != self._step.weights[self._accepted]:
+        if row is not None and row.weight_of(self._step.ids[self._standing]) != self._step.weights[self._standing]:
             self.ignored[Ignored.ROW_MISMATCH] += 1
             del self._rows[key]
             return None
@@ -179,7 +180,7 @@ class TargetSession:
         """The token in place of the rejected draft."""
         if step is not self._step:
             return
-        kept = step.ids[: self._accepted]
+        kept = step.ids[: self._standing]
         origins = [Origin.ACCEPTED] * len(kept) + [Origin.CORRECTED]
         self._append(
             [*kept, token],
@@ -215,7 +216,7 @@ class TargetSession:
                 SparseLogitsRequest(
                     incarnation=self.incarnation,
                     draft_epoch=self._step.draft_epoch,
-                    positions=(len(self.log) + self._accepted,),
+                    positions=(len(self.log) + self._standing,),
                 )
             )
         elif self.state is Target.FINISHED:
@@ -394,6 +395,8 @@ class TargetSession:
     ) -> None:
         """The log goes on, token by token, up to the first that ends it."""
         self._accepted, self._seen, self._times = accepted, seen, times
+        if self._step is not None:  # not before: a repeated Commit must not call an open outcome settled
+            self._tested_epoch = max(self._tested_epoch, self._step.draft_epoch)
         self._step = None
         for token, origin in zip(tokens, origins, strict=True):
             self.log.append([token], [origin])

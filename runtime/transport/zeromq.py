@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import ipaddress
+import os
 import socket as sockets
 from collections.abc import Callable
 from typing import Final, Self
@@ -46,12 +47,14 @@ class ZmqTransport:
 
     async def bind(self, address: str) -> Endpoint:
         check_address(address, "tcp", "ipc")
-        await asyncio.to_thread(_refuse_taken_path, address)
+        path = _path_of(address)
+        if path is not None:
+            await asyncio.to_thread(_refuse_taken_path, address, path)
         numeric = await _with_numeric_host(address)
         socket = self._socket(zmq.ROUTER, binds=True)
         socket.set(zmq.ROUTER_MANDATORY, 1)  # without it a full or missing peer swallows messages in silence
         socket.set(zmq.ROUTER_HANDOVER, 1)  # without it a device that comes back is never heard again
-        return self._opened(socket, address, lambda: socket.bind(numeric))
+        return self._opened(socket, address, lambda: socket.bind(numeric), path=path)
 
     async def connect(self, address: str, *, identity: bytes) -> Endpoint:
         check_address(address, "tcp", "ipc")
@@ -84,7 +87,14 @@ class ZmqTransport:
             self._configure(socket, binds)
         return socket
 
-    def _opened(self, socket: zmq.Socket[bytes], address: str, open_: Callable[[], object]) -> Endpoint:
+    def _opened(
+        self,
+        socket: zmq.Socket[bytes],
+        address: str,
+        open_: Callable[[], object],
+        *,
+        path: str | None = None,
+    ) -> Endpoint:
         try:
             open_()
         except zmq.ZMQError as error:
@@ -92,7 +102,7 @@ class ZmqTransport:
             raise _address_error(address, error) from None
         self._endpoints = [endpoint for endpoint in self._endpoints if not endpoint.closed]
         bound_at = socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._endpoints.append(_ZmqEndpoint(socket, address=bound_at))
+        self._endpoints.append(_ZmqEndpoint(socket, address=bound_at, path=path))
         return self._endpoints[-1]
 
 
@@ -103,7 +113,7 @@ class _ZmqEndpoint:
     is empty, in turns of DRAIN_MESSAGES. A full inbox stops the reading until the node has taken a message.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], *, address: str) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], *, address: str, path: str | None) -> None:
         self.address: Final = address
         self.closed = False
         self._socket = socket
@@ -111,15 +121,17 @@ class _ZmqEndpoint:
         self._loop = asyncio.get_running_loop()
         self._inbox: Mailbox[Received] = Mailbox(address)
         self._counts = Counts()
-        self._stalled = False
+        self._stalled = self._draining_soon = False
+        self._path = path
+        self._file = _file_at(path)
         self._loop.add_reader(socket.fileno(), self._drain)
-        self._loop.call_soon(self._drain)  # an edge before add_reader would have gone unseen
+        self._drain_soon()  # an edge before add_reader would have gone unseen
 
     async def receive(self) -> Received:
         received = await self._inbox.get()
         if self._stalled:
             self._stalled = False
-            self._loop.call_soon(self._drain)
+            self._drain_soon()
         return received
 
     def send(self, peer: bytes, data: bytes) -> bool:
@@ -137,7 +149,7 @@ class _ZmqEndpoint:
             return self._counts.drop(DropReason.GONE)
         finally:
             if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
-                self._loop.call_soon(self._drain)
+                self._drain_soon()
         return self._counts.send(data)
 
     def statistics(self) -> EndpointStatistics:
@@ -148,11 +160,28 @@ class _ZmqEndpoint:
             self.closed = True
             self._loop.remove_reader(self._socket.fileno())
             self._inbox.close()
-            if self._binds:
-                await _unbind(self._socket, self.address)
-            self._socket.close()
+            try:
+                if self._binds:
+                    await self._unbind()
+            finally:  # cancelled or not: an open socket would keep the context from closing
+                self._socket.close()
+
+    async def _unbind(self) -> None:
+        """Unbind, and wait until the port or path is free: ZeroMQ's own thread lets it go a little later."""
+        if self._path is not None and self._file is not None and self._file == _file_at(self._path):
+            os.unlink(self._path)  # ZeroMQ leaves that to us
+        with self._socket.get_monitor_socket(zmq.EVENT_CLOSED) as monitor:
+            self._socket.unbind(self.address)
+            await asyncio.to_thread(monitor.poll, LINGER_MS)
+            self._socket.disable_monitor()
+
+    def _drain_soon(self) -> None:
+        if not self._draining_soon:
+            self._draining_soon = True
+            self._loop.call_soon(self._drain)
 
     def _drain(self) -> None:
+        self._draining_soon = False
         if self.closed:
             return
         for _ in range(DRAIN_MESSAGES):
@@ -169,26 +198,30 @@ class _ZmqEndpoint:
             self._counts.receive(frames[-1])
             peer = frames[0] if self._binds else b""
             self._inbox.put(Received(peer, frames[-1], self._loop.time()))
-        self._loop.call_soon(self._drain)
+        self._drain_soon()
 
 
-async def _unbind(socket: zmq.Socket[bytes], address: str) -> None:
-    """Unbind, and wait until the port or path is free: ZeroMQ's own thread lets it go a little later."""
-    with socket.get_monitor_socket(zmq.EVENT_CLOSED) as monitor:
-        socket.unbind(address)
-        await asyncio.to_thread(monitor.poll, LINGER_MS)
-        socket.disable_monitor()
+def _path_of(address: str) -> str | None:
+    """The path of an ipc address; None where ZeroMQ makes the file itself, or there is none."""
+    path = address.removeprefix("ipc://")
+    return None if path == address or path == "*" or path.startswith("@") else path
 
 
-def _refuse_taken_path(address: str) -> None:
+def _file_at(path: str | None) -> tuple[int, int] | None:
+    """Which file stands there: somebody else may have put another in its place."""
+    try:
+        status = None if path is None else os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status else None
+
+
+def _refuse_taken_path(address: str, path: str) -> None:
     """ZeroMQ takes an ipc path away from whoever is bound to it, so ask first whether somebody listens."""
-    scheme, _, path = address.partition("://")
-    if scheme != "ipc" or path == "*":
-        return
     with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
-            probe.connect("\0" + path[1:] if path.startswith("@") else path)
+            probe.connect(path)
         except OSError:
             return  # nobody there, or no such path, which bind itself explains
     raise AddressInUseError(address)

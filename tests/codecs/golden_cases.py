@@ -4,6 +4,8 @@ from dataclasses import fields, is_dataclass
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+
 from draftwire.codecs.blocks import HEADER_BITS, encode_rows, plain_sections
 from draftwire.codecs.control import Event, PlanOrder, Register, StepReport
 from draftwire.codecs.frame import AnyMessage
@@ -183,8 +185,6 @@ def sections(rows: tuple[Row, ...]) -> dict[str, int]:
     first = rows[0]
     if first.profile is Profile.DENSE:
         return {"header": 0, "levels": HEADER_BITS, "end": 8 * len(encode_rows(rows))}
-    import numpy as np
-
     parts = plain_sections(
         np.stack([row.ids for row in rows]),
         np.stack([row.levels for row in rows]),

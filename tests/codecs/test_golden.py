@@ -1,8 +1,10 @@
 """Golden vectors. `pytest tests/codecs --write-golden` rewrites them; that breaks every peer in the field."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from tests.codecs.golden_cases import BLOCKS, CASES, SEQUENCE, SESSION, described, sections
@@ -38,7 +40,10 @@ ROWS = {
 def held_to(path: Path, value: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
     """The golden value on disk, after it has been compared with, or replaced by, ours."""
     if request.config.getoption("--write-golden"):
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=1, ensure_ascii=False)
+        lists = re.compile(r"\[\s+(\d[\d,\s]*?)\s+\]")  # of numbers: on one line each
+        text = lists.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
+        path.write_text(text + "\n", encoding="utf-8")
     golden: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     assert value == golden
     return golden
@@ -72,7 +77,6 @@ def test_refused_frames(request: pytest.FixtureRequest) -> None:
 
 def wrong_frames() -> dict[str, bytes]:
     """Frames that are each wrong in one way, with a CRC that fits where the wrong lies behind it."""
-    from zlib import crc32
 
     def resealed(data: bytes) -> bytes:
         return data[:10] + crc32(data[14:], crc32(data[:10])).to_bytes(4, "big") + data[14:]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.quantize import default_profile, quantize
@@ -12,8 +13,9 @@ from draftwire.codecs.strategies import rows
 from draftwire.codecs.weights import WEIGHT_SUM, Profile
 
 
-def q(row: Row) -> np.ndarray:
-    return row.weights / WEIGHT_SUM
+def q(row: Row) -> NDArray[np.float64]:
+    probabilities: NDArray[np.float64] = row.weights / WEIGHT_SUM
+    return probabilities
 
 
 @given(

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.codecs.conftest import load_row_codec
 
 ROOT = Path(__file__).parents[2]

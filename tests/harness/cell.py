@@ -1,26 +1,53 @@
-"""A BS and a device in virtual time over the in-memory transport: the node code, run whole in one process."""
+"""A whole system in virtual time over the in-memory transport: the node code of all four, in one process.
+
+    async with cell(gamma=4) as bs:
+        device = await bs.device(address=await bs.channel("rate 1mbit delay 20ms"))
+        tokens = await text(device, request())
+"""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import numpy as np
 import structlog
 
 from draftwire.codecs.control import StepReport
-from draftwire.codecs.messages import Hello, Sampling
+from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
+from draftwire.codecs.messages import Hello, Open, Sampling
+from draftwire.nodes.channel.node import ChannelNode
+from draftwire.nodes.controller.node import ControllerNode
+from draftwire.nodes.controller.policy import Policy
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.node import DeviceNode
+from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import PAPER, ModelledCompute
 from draftwire.nodes.models.synthetic import SyntheticPair, SyntheticTokenizer
 from draftwire.nodes.target.node import TargetNode
-from draftwire.runtime.clock import LoopClock
+from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.config import ControllerSettings, TargetSettings
-from draftwire.runtime.session.request import Request, Timing
-from draftwire.runtime.transport import MemoryNetwork, MemoryTransport
+from draftwire.runtime.link import parse_link
+from draftwire.runtime.session.request import Request, Taken, Timing
+from draftwire.runtime.session.target import TargetSession
+from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
+
+T = TypeVar("T")
 
 VOCAB_SIZE = 64
+BS, CHANNEL, CONTROLLER = "ipc://bs", "ipc://channel", "ipc://controller"
+
+
+def run(main: Coroutine[Any, Any, T], *, within_s: float = 3600.0) -> T:
+    """The result of `main` in virtual time. What waits for nothing, or for too long, raises."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(within_s):
+            return await main
+
+    return run_virtual(bounded())
 
 
 def hello(**changes: object) -> Hello:
@@ -46,28 +73,88 @@ def request(
     )
 
 
+def open_for(wanted: Request, **changes: Any) -> Open:
+    """The Open that a device would begin this request with."""
+    fields: dict[str, Any] = {
+        "device_try": 1,
+        "seed": wanted.seed,
+        "sampling": wanted.sampling,
+        "max_new_tokens": wanted.max_new_tokens,
+        "stop": wanted.stop,
+        "prompt_length": len(wanted.prompt),
+        "tokens": wanted.prompt,
+        "draft_epoch": 0,
+    }
+    return Open(**(fields | changes))
+
+
+def greedy(model: LanguageModel, prompt: Sequence[int], count: int) -> tuple[int, ...]:
+    """What the model itself says at temperature 0."""
+    tokens, context = list(prompt), model.open()
+    for _ in range(count):
+        tokens.append(int(np.argmax(context.logits(tokens, 1)[0])))
+    return tuple(tokens[len(prompt) :])
+
+
+@dataclass
+class Peer:
+    """Somebody with a connection and no node behind it, who says whatever a test wants."""
+
+    endpoint: Endpoint
+    to: bytes = b""
+
+    def say(self, message: AnyMessage | bytes, number: int = 9) -> None:
+        """Send a message, or bytes as they are."""
+        data = message if isinstance(message, bytes) else encode_frame(message, session=number, sequence=0)
+        assert self.endpoint.send(self.to, data)
+
+    async def hear(self) -> AnyMessage:
+        """The next message."""
+        return decode_frame((await self.endpoint.receive()).data).message
+
+
 @dataclass
 class Cell:
-    """One BS and the means to add devices to it."""
+    """One BS and the means to add the other nodes to it."""
 
     pair: SyntheticPair
     network: MemoryNetwork
     clock: LoopClock
-    target: TargetNode
     tasks: asyncio.TaskGroup
     reports: list[StepReport]
+    make_target: Callable[[], TargetNode]
+    target: TargetNode = field(init=False)
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+    serving: asyncio.Task[None] | None = None
 
-    async def start(self, run: object) -> asyncio.Task[None]:
+    async def start(self, run: Callable[[Callable[[], None]], Awaitable[None]]) -> asyncio.Task[None]:
         """Start an actor's `run` and wait until it is ready."""
         ready = asyncio.Event()
-        task = self.tasks.create_task(run(ready.set))  # type: ignore[operator]
+
+        async def main() -> None:
+            await run(ready.set)
+
+        task = self.tasks.create_task(main())
+        self.running.append(task)
         await ready.wait()
-        return task  # type: ignore[no-any-return]
+        return task
+
+    async def serve(self) -> None:
+        """Start the BS; one that runs already is ended and forgets everything."""
+        if self.serving is not None:
+            self.serving.cancel()
+            await asyncio.gather(self.serving, return_exceptions=True)
+        self.target = self.make_target()
+        self.serving = await self.start(self.target.run)
+
+    def sessions(self) -> list[TargetSession]:
+        """What the BS holds, tombstones included."""
+        return [served.session for served in self.target._requests.values()]
 
     async def device(
-        self, name: str = "dev", *, address: str = "ipc://bs", timing: Timing | None = None, **changes: object
+        self, name: str = "dev", *, address: str = BS, timing: Timing | None = None, **changes: object
     ) -> DeviceNode:
-        """A device, connected."""
+        """A device, connected; `changes` are to its Hello."""
         node = DeviceNode(
             name=name,
             address=address,
@@ -83,37 +170,90 @@ class Cell:
         await self.start(node.run)
         return node
 
+    async def channel(self, link: str, *, address: str = CHANNEL) -> ChannelNode:
+        """An emulated link to the BS."""
+        node = ChannelNode(
+            transport=MemoryTransport(self.network),
+            clock=self.clock,
+            address=address,
+            target_address=BS,
+            uplink=parse_link(link),
+            downlink=parse_link(link),
+            seed=3,
+            max_devices=16,
+            logger=structlog.get_logger(),
+        )
+        await self.start(node.run)
+        return node
+
+    async def controller(self, policy: Policy) -> ControllerNode:
+        """The controller."""
+        node = ControllerNode(
+            transport=MemoryTransport(self.network),
+            address=CONTROLLER,
+            policy=policy,
+            logger=structlog.get_logger(),
+        )
+        await self.start(node.run)
+        return node
+
+    async def peer(self, name: str, *, address: str = BS) -> Peer:
+        """A connection without a node."""
+        transport = MemoryTransport(self.network)
+        return Peer(await transport.connect(address, identity=name.encode()))
+
+    async def impostor(self, device: bytes, *, address: str = BS) -> Peer:
+        """Somebody who is bound where the BS should be, and speaks to one device."""
+        return Peer(await MemoryTransport(self.network).bind(address), to=device)
+
 
 @asynccontextmanager
-async def cell(*, k: int = 8, gamma: int = 4, noise: float = 0.5, **settings: object) -> AsyncIterator[Cell]:
-    """A BS that serves a synthetic pair; everything ends with the block."""
+async def cell(
+    *,
+    k: int = 8,
+    gamma: int = 4,
+    noise: float = 0.5,
+    model: LanguageModel | None = None,
+    serve: bool = True,
+    **settings: Any,
+) -> AsyncIterator[Cell]:
+    """A BS that serves a synthetic pair, or `model` in its target's place; everything ends with the block."""
     pair = SyntheticPair(vocab_size=VOCAB_SIZE, seed=1, noise=noise)
     network, clock = MemoryNetwork(), LoopClock()
     reports: list[StepReport] = []
-    target = TargetNode(
-        TargetSettings(address="ipc://bs", **settings),  # type: ignore[arg-type]
-        ControllerSettings(address="ipc://controller", k=k, gamma=gamma),
-        transport=MemoryTransport(network),
-        clock=clock,
-        compute=ModelledCompute(clock, PAPER),
-        model=pair.target,
-        tokenizer=SyntheticTokenizer(VOCAB_SIZE),
-        hello=hello(),
-        boot=7,
-        logger=structlog.get_logger(),
-        on_step=reports.append,
-    )
+    boots = iter(range(7, 100))
+
+    def make_target() -> TargetNode:
+        return TargetNode(
+            TargetSettings(address=BS, **settings),
+            ControllerSettings(address=CONTROLLER, k=k, gamma=gamma),
+            transport=MemoryTransport(network),
+            clock=clock,
+            compute=ModelledCompute(clock, PAPER),
+            model=pair.target if model is None else model,
+            tokenizer=SyntheticTokenizer(VOCAB_SIZE),
+            hello=hello(),
+            boot=next(boots),
+            logger=structlog.get_logger(),
+            on_step=reports.append,
+        )
+
     async with asyncio.TaskGroup() as tasks:
-        whole = Cell(pair, network, clock, target, tasks, reports)
-        await whole.start(target.run)
+        whole = Cell(pair, network, clock, tasks, reports, make_target)
+        if serve:
+            await whole.serve()
         yield whole
-        for task in tasks._tasks:
+        for task in whole.running:
             task.cancel()
 
 
 async def text(node: DeviceNode, wanted: Request, account: Account | None = None) -> tuple[int, ...]:
     """The whole answer, checked to be one token of each position, in order."""
-    taken = [one async for one in node.answer(wanted, account=account)]
+    return checked([one async for one in node.answer(wanted, account=account)], wanted)
+
+
+def checked(taken: Sequence[Taken], wanted: Request) -> tuple[int, ...]:
+    """The tokens, checked to be one of each position, in order."""
     start = len(wanted.prompt)
     assert [one.position for one in taken] == list(range(start, start + len(taken)))
     return tuple(one.token for one in taken)

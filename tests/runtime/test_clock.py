@@ -22,6 +22,19 @@ def test_sleeping_ends_exactly_at_the_deadline() -> None:
     assert run_virtual(main()) == [0.1, 0.1 + 0.2, 1 / 3 + 0.1, 1e6 + 1 / 7, 3e6 + 1e-9]
 
 
+def test_no_rounding_on_the_way_to_a_deadline() -> None:
+    """From anywhere to anywhere, a leap of days too, time lands on the deadline, not a rounding beside it."""
+
+    async def main(first_s: float, second_s: float) -> None:
+        for deadline_s in (first_s, second_s):
+            await LoopClock().sleep_until(deadline_s)
+            assert LoopClock().now_s() == deadline_s
+
+    rng = random.Random(5)
+    for _ in range(200):
+        run_virtual(main(rng.random(), 1 + 10 ** rng.uniform(0, 6)))
+
+
 def test_a_past_deadline_gives_others_a_turn() -> None:
     """A task that sleeps until the past does not starve the others, and time stands still."""
 

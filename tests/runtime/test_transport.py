@@ -185,25 +185,39 @@ def test_a_stuck_peer_fills_its_own_queue_only(run: Run) -> None:
 
 
 def test_a_flood_arrives_completely(run: Run) -> None:
-    """Far more messages than any queue holds all arrive, in order, when the sender minds `send`'s answer."""
+    """More messages than all queues hold, sent before any is received, arrive in order once they are."""
     total = 4 * INBOX_MESSAGES
+    messages = [b"%d" % number + bytes(10_000) for number in range(total)]
 
     async def body(transport: Transport, address: str) -> None:
         bound = await transport.bind(address)
         device = await transport.connect(bound.address, identity=b"device-1")
+        full = asyncio.Event()
 
         async def flood() -> None:
-            for number in range(total):
-                while not device.send(b"", b"%d" % number):
+            for message in messages:
+                while not device.send(b"", message):
+                    full.set()
                     await asyncio.sleep(0.001)
 
         sending = asyncio.create_task(flood())
-        assert [(await bound.receive()).data for _ in range(total)] == [b"%d" % n for n in range(total)]
+        await full.wait()
+        await _settled(bound)
+        for message in messages:
+            assert (await bound.receive()).data == message
         await sending
         assert bound.statistics().received == device.statistics().sent == total
         assert bound.statistics().received_bytes == device.statistics().sent_bytes
 
     run(body)
+
+
+async def _settled(endpoint: Endpoint) -> None:
+    """Wait until an endpoint has stopped reading."""
+    waiting = -1
+    while waiting != endpoint.statistics().waiting:
+        waiting = endpoint.statistics().waiting
+        await asyncio.sleep(0.02)
 
 
 def test_a_cancelled_receive_loses_nothing(run: Run) -> None:

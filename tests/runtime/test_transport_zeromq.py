@@ -42,11 +42,36 @@ def test_a_strangers_oversize_frame_harms_only_its_own_connection() -> None:
         async with ZmqTransport() as transport:
             bound = await transport.bind("tcp://127.0.0.1:*")
             with zmq.Context() as context, _dealer(context, bound.address) as stranger:
-                stranger.send(bytes(MAX_FRAME_BYTES + 1))
+                with stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+                    stranger.send(bytes(MAX_FRAME_BYTES + 1))
+                    assert await asyncio.to_thread(monitor.poll, 30_000)
+                    stranger.disable_monitor()
                 device = await transport.connect(bound.address, identity=b"device-1")
                 device.send(b"", b"hello")
                 assert (await bound.receive()).data == b"hello"
                 assert bound.statistics().received == 1
+
+    asyncio.run(main())
+
+
+def test_a_dead_connection_does_not_keep_its_identity() -> None:
+    """A device comes back while its old connection still looks alive: the new one is heard and answered."""
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            bound = await transport.bind("tcp://127.0.0.1:*")
+            with zmq.Context() as context, context.socket(zmq.DEALER) as ghost:
+                ghost.set(zmq.LINGER, 0)
+                ghost.set(zmq.IDENTITY, b"device-1")
+                ghost.set(zmq.RECONNECT_IVL, -1)
+                ghost.connect(bound.address)
+                ghost.send(b"hello")
+                await bound.receive()
+                device = await transport.connect(bound.address, identity=b"device-1")
+                device.send(b"", b"back")
+                assert (await bound.receive()).data == b"back"
+                assert bound.send(b"device-1", b"welcome back")
+                assert (await device.receive()).data == b"welcome back"
 
     asyncio.run(main())
 

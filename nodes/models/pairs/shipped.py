@@ -133,7 +133,7 @@ def convert_gguf(source: Path, folder: Path, *, tokenizer: Path, sha256: str) ->
             array = _half_rotation(array, heads)
         elif ".attn_k." in tensor.name:
             array = _half_rotation(array, kv_heads)
-        weights[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(torch.bfloat16)
+        weights[name] = torch.from_numpy(np.array(array, np.float32)).to(torch.bfloat16)
     theta = float(str(value("llama.rope.freq_base")))
     config = {
         "architectures": ["LlamaForCausalLM"],

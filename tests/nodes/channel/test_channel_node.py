@@ -113,6 +113,19 @@ def test_virtual_deliveries_are_the_models_own_times() -> None:
     run_virtual(main())
 
 
+def test_every_link_has_its_own_jitter() -> None:
+    """Jitter repeats for one seed, device and direction, and differs when any of them does."""
+    streams = [
+        jitter_stream(1, b"a", Direction.UPLINK),
+        jitter_stream(2, b"a", Direction.UPLINK),
+        jitter_stream(1, b"b", Direction.UPLINK),
+        jitter_stream(1, b"a", Direction.DOWNLINK),
+    ]
+    draws = [stream.random() for stream in streams]
+    assert len(set(draws)) == len(streams)
+    assert jitter_stream(1, b"a", Direction.UPLINK).random() == draws[0]
+
+
 def test_a_device_does_not_wait_for_another_ones_link() -> None:
     """A device that floods its uplink delays its own messages only."""
 

@@ -9,11 +9,11 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from draftwire.codecs.control import PlanOrder, Register, StepReport
+from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, StepReport
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Plan
-from draftwire.nodes.controller.node import ANY_REQUEST, UNEXPECTED, ControllerNode
+from draftwire.nodes.controller.node import UNEXPECTED, ControllerNode
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.telemetry import get_logger
@@ -115,7 +115,7 @@ def test_a_report_is_logged_as_the_canonical_event() -> None:
 
 
 def test_refusals_are_counted_by_cause_and_logged_once() -> None:
-    """Damaged, foreign and misdirected frames are counted under the codec's reason; each cause is said once."""
+    """Damaged, foreign and misdirected frames are counted by the codec's reason and logged once a cause."""
     good = encode_frame(REPORT, session=7, sequence=0)
     order = PlanOrder(device="d", request=1, k=1, gamma=1, min_draft=1)
     hostile = [b"", b"x", good[:-1], good[:-1] + b"?", encode_frame(order, session=0, sequence=0)]

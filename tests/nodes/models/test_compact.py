@@ -75,7 +75,8 @@ def by_definition(folder: Path, tokens: list[int]) -> NDArray[np.float64]:
     t, heads, width = len(tokens), shape.heads, shape.head_dim
 
     def normalised(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return x / np.sqrt((x**2).mean(-1, keepdims=True))
+        unit: NDArray[np.float64] = x / np.sqrt((x**2).mean(-1, keepdims=True))
+        return unit
 
     def turned(x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pairs (2i, 2i + 1) of each head, turned by the position times a frequency."""

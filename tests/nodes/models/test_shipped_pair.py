@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.compact import CompactDraft, load
@@ -104,10 +105,9 @@ def test_the_draft_can_say_that_an_answer_ends(draft: CompactDraft, tokenizer: A
     turn = [{"role": "user", "content": "Translate into French: I like bread very much."}]
     prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
     answer = tokenizer("J'aime beaucoup le pain.").input_ids
-    row = draft.open().logits([*prompt, *answer], 1)[0].astype(np.float64)
-    q = np.exp(row - row.max())
-    q /= q.sum()
-    assert q[draft.support == tokenizer.eos_token_id].item() > 0.05
+    row = draft.open().logits([*prompt, *answer], 1)[0]
+    likeliest = draft.support[row.argsort()[-20:]]
+    assert tokenizer.eos_token_id in likeliest
 
 
 def test_the_shipped_tokenizer_reads_back_what_it_wrote(tokenizer: Any) -> None:
@@ -139,10 +139,9 @@ def test_the_shipped_tokenizer_is_the_target_s() -> None:
 
 @needs_target
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # transformers takes its time to map tensor names
 def test_the_target_is_converted_once_and_as_transformers_would(cache: Path) -> None:
-    """The converted weights are transformers' own reading of the GGUF file in bf16; a second call finds them."""
-    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-
+    """The weights are transformers' own reading of the GGUF file in bf16; a second call finds them."""
     told: list[str] = []
     folder = shipped.target_folder(progress=told.append)
     assert folder is not None
@@ -154,7 +153,7 @@ def test_the_target_is_converted_once_and_as_transformers_would(cache: Path) -> 
     source = shipped.packaged_gguf()
     assert source is not None
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    read = load_gguf_checkpoint(str(source), return_tensors=True, model_to_load=model)
+    read = read_by_transformers(source, model)
     ours = model.state_dict()
     assert {*read["tensors"], "lm_head.weight"} == set(ours)
     for name, theirs in read["tensors"].items():
@@ -164,9 +163,16 @@ def test_the_target_is_converted_once_and_as_transformers_would(cache: Path) -> 
     assert model.config.rope_parameters["rope_theta"] == 100_000.0
 
 
-def small_gguf(path: Path, tokens: list[str], *, architecture: str = "llama") -> LlamaForCausalLM:
+def read_by_transformers(path: Path, model: Any) -> dict[str, Any]:
+    """What transformers makes of a GGUF file for `model`: "config" and "tensors"."""
+    loader: Any = load_gguf_checkpoint
+    found: dict[str, Any] = loader(str(path), return_tensors=True, model_to_load=model)
+    return found
+
+
+def small_gguf(path: Path, tokens: list[str], *, architecture: str = "llama") -> Any:
     """Write a random Llama as a GGUF file, rotated the way GGUF wants it; the model it came from."""
-    config = LlamaConfig(
+    settings: dict[str, Any] = dict(  # rope_theta: transformers 4 takes it, 5 converts it
         vocab_size=len(tokens),
         hidden_size=16,
         intermediate_size=24,
@@ -179,7 +185,7 @@ def small_gguf(path: Path, tokens: list[str], *, architecture: str = "llama") ->
         tie_word_embeddings=False,
     )
     torch.manual_seed(3)
-    model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+    model: Any = LlamaForCausalLM(LlamaConfig(**settings)).bfloat16()
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(2)
     writer.add_context_length(64)
@@ -221,7 +227,7 @@ def small_tokenizer(folder: Path, tokens: list[str]) -> Path:
 
 
 def test_conversion_undoes_the_rotation_of_query_and_key(tmp_path: Path) -> None:
-    """A model that went through a GGUF file has its weights and its logits again."""
+    """A model that went through a GGUF file has its weights and logits again, as transformers reads it."""
     tokens = [f"t{i}" for i in range(32)]
     model = small_gguf(tmp_path / "small.gguf", tokens)
     folder = tmp_path / "out"
@@ -230,8 +236,10 @@ def test_conversion_undoes_the_rotation_of_query_and_key(tmp_path: Path) -> None
     shipped.convert_gguf(tmp_path / "small.gguf", folder, tokenizer=tokenizer, sha256="0" * 64)
     stored = load_file(folder / "model.safetensors")
     assert set(stored) == set(model.state_dict())
+    theirs = read_by_transformers(tmp_path / "small.gguf", model)
     for name, tensor in model.state_dict().items():
         assert torch.equal(stored[name], tensor), name
+        assert torch.equal(torch.as_tensor(theirs["tensors"][name]).to(torch.bfloat16), tensor), name
     back = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = torch.arange(20)[None]
     with torch.inference_mode():

@@ -1,0 +1,51 @@
+"""Small worlds with two models, and the law of their target's text, worked out directly."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from draftwire.codecs.messages import Sampling
+from draftwire.nodes.speculation.sampling import target_distribution
+from draftwire.runtime.session.request import Request
+from tests.harness.pair import LogitsOf, World
+
+Text = tuple[int, ...]
+
+
+def world(vocab_size: int, seed: int, *, spread: float = 1.3) -> World:
+    """Two unrelated models whose logits are normal with this spread, for every context anew."""
+
+    def model(tag: int) -> LogitsOf:
+        @cache
+        def row(tokens: Text) -> NDArray[np.float32]:
+            drawn = np.random.default_rng([seed, tag, *tokens]).normal(0, spread, vocab_size)
+            return drawn.astype(np.float32)
+
+        def logits_of(tokens: Sequence[int]) -> NDArray[np.float32]:
+            return row(tuple(tokens))
+
+        return logits_of
+
+    return World(vocab_size, model(1), model(2))
+
+
+def request(tokens: int, *, temperature: float = 1.0, seed: int = 1) -> Request:
+    """A prompt of one token, to be continued by `tokens`."""
+    return Request(
+        prompt=(0,), sampling=Sampling(temperature=temperature), seed=seed, max_new_tokens=tokens
+    )
+
+
+def law_of_target(within: World, wanted: Request) -> dict[Text, float]:
+    """The target's own: every text of the request's length with its probability."""
+    law: dict[Text, float] = {(): 1.0}
+    for _ in range(wanted.max_new_tokens):
+        longer: dict[Text, float] = {}
+        for text, mass in law.items():
+            p = target_distribution(within.target([*wanted.prompt, *text]), wanted.sampling)
+            for token in range(within.vocab_size):
+                longer[(*text, token)] = mass * float(p[token])
+        law = longer
+    return law

@@ -1,0 +1,403 @@
+"""The device node, whole, against whole nodes and against peers that say what they like; virtual time."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from draftwire.codecs.control import ANY_REQUEST, PlanOrder, StepReport
+from draftwire.codecs.errors import Refusal
+from draftwire.codecs.messages import (
+    Cancel,
+    Commit,
+    Finish,
+    Hello,
+    Incarnation,
+    Opened,
+    Origin,
+    Plan,
+    Reason,
+    StepTimes,
+    Welcome,
+)
+from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
+from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.checks import InvalidRequestError
+from draftwire.nodes.device.node import RequestRefusedError
+from draftwire.runtime.errors import EndpointClosedError
+from draftwire.runtime.session.log import TokenLog
+from draftwire.runtime.session.request import Request, Timing
+from draftwire.runtime.session.states import Target
+from tests.harness.cell import BS, CHANNEL, VOCAB_SIZE, cell, checked, greedy, hello, request, run, text
+
+LINKS = ("rate 20mbit delay 2ms", "rate 1mbit delay 20ms 3ms", "rate 200kbit delay 40ms")
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 4, 32])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_answer_is_complete(gamma: int, temperature: float) -> None:
+    """An answer has as many tokens as were asked for, each position once, and the account agrees."""
+
+    async def main() -> None:
+        async with cell(gamma=gamma) as bs:
+            account = Account(vocab_size=VOCAB_SIZE)
+            wanted = request(temperature=temperature, max_new_tokens=50)
+            assert len(await text(await bs.device(), wanted, account)) == account.tokens == 50
+            assert account.seen <= account.drafted
+            assert account.accepted == sum(report.accepted for report in bs.reports)
+            assert account.steps == len(bs.reports)
+
+    run(main())
+
+
+@pytest.mark.parametrize("link", [None, *LINKS])
+@pytest.mark.parametrize("gamma", [0, 4])
+def test_greedy_is_the_targets_own(link: str | None, gamma: int) -> None:
+    """At temperature 0 the text is the target's argmax decoding, over any link and any gamma."""
+
+    async def main() -> None:
+        async with cell(gamma=gamma, noise=1.0) as bs:
+            if link is not None:
+                await bs.channel(link)
+            device = await bs.device(address=BS if link is None else CHANNEL)
+            wanted = request(temperature=0.0, max_new_tokens=60)
+            assert await text(device, wanted) == greedy(bs.pair.target, wanted.prompt, 60)
+
+    run(main())
+
+
+def test_text_does_not_depend_on_the_link() -> None:
+    """At temperature 1 the seed fixes the text, K and gamma given: no channel, fast, jittery and slow agree."""
+
+    async def over(link: str | None) -> tuple[int, ...]:
+        async with cell() as bs:
+            if link is None:
+                return await text(await bs.device(), request(max_new_tokens=60))
+            channel = await bs.channel(link)
+            answer = await text(await bs.device(address=CHANNEL), request(max_new_tokens=60))
+            links = channel.statistics().links.values()
+            assert sum(sum(one.dropped.values()) for one in links) == 0
+            return answer
+
+    texts = {run(over(link)) for link in (None, *LINKS)}
+    assert len(texts) == 1
+
+
+def test_other_seeds_give_other_texts() -> None:
+    """The seed matters, and the same one gives the same text again on the same node."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            device = await bs.device()
+            texts = [await text(device, request(seed=seed)) for seed in (1, 2, 1)]
+            assert texts[0] == texts[2] != texts[1]
+
+    run(main())
+
+
+def test_lossy_link_changes_nothing() -> None:
+    """A link whose queue drops messages costs time; the text at temperature 0 and 1 stays as it was."""
+
+    async def over(link: str, temperature: float) -> tuple[tuple[int, ...], int]:
+        async with cell() as bs:
+            channel = await bs.channel(link)
+            device = await bs.device(address=CHANNEL)
+            wanted = [request(temperature=temperature, max_new_tokens=25, seed=seed) for seed in range(4)]
+            answers = await asyncio.gather(*(text(device, one) for one in wanted))
+            links = channel.statistics().links.values()
+            return sum(answers, ()), sum(sum(one.dropped.values()) for one in links)
+
+    for temperature in (0.0, 1.0):
+        whole, none = run(over("rate 1mbit delay 10ms", temperature))
+        lossy, dropped = run(over("rate 60kbit delay 10ms limit 2", temperature))
+        assert none == 0
+        assert dropped > 10
+        if temperature == 0:
+            assert lossy == whole  # at 1 a lost block may let the BS decode alone: another exact draw
+        assert len(lossy) == len(whole)
+
+
+def test_many_devices_and_requests_at_once() -> None:
+    """Four devices with three requests each get what each would have got alone."""
+
+    async def alone(name: str, seed: int) -> tuple[int, ...]:
+        async with cell() as bs:
+            return await text(await bs.device(name), request(seed=seed))
+
+    async def main() -> None:
+        async with cell() as bs:
+            devices = [await bs.device(f"dev-{number}") for number in range(4)]
+            answers = await asyncio.gather(
+                *(text(device, request(seed=seed)) for device in devices for seed in range(3))
+            )
+            assert answers == expected * 4
+
+    expected = [run(alone("dev-0", seed)) for seed in range(3)]
+    run(main())
+
+
+def test_first_plan_of_the_controller_holds() -> None:
+    """The controller's plan for every request replaces the BS's own before the first one begins."""
+
+    async def main() -> None:
+        async with cell(k=8, gamma=4, serve=False) as bs:
+            await bs.controller(FixedPolicy(PlanValues(k=5, gamma=2, min_draft=2)))
+            await bs.serve()
+            await asyncio.sleep(0.01)
+            await text(await bs.device(), request())
+            assert {(one.plan.k, one.plan.gamma) for one in bs.reports} == {(5, 2)}
+            assert max(one.drafted for one in bs.reports) == 2
+
+    run(main())
+
+
+def test_a_plan_reaches_the_device_in_mid_answer() -> None:
+    """An order for a running request rides on the next Commit, and the device's next block obeys it."""
+
+    class Switching:
+        """Another plan once a few tokens are out."""
+
+        def observe(self, report: StepReport) -> None:
+            self.position = report.position
+
+        def plan(self, device: str, number: int) -> PlanValues:
+            later = number != ANY_REQUEST and self.position > 20
+            return PlanValues(k=12, gamma=6, min_draft=6) if later else PlanValues(k=8, gamma=4, min_draft=4)
+
+    async def main() -> None:
+        async with cell(serve=False) as bs:
+            await bs.controller(Switching())
+            await bs.serve()
+            await bs.channel("rate 1mbit delay 20ms")
+            await text(await bs.device(address=CHANNEL), request(max_new_tokens=80))
+            plans = [(one.plan.k, one.plan.gamma, one.plan.number) for one in bs.reports]
+            assert plans[0] == (8, 4, 1)
+            assert plans[-1] == (12, 6, 2)
+            assert max(one.drafted for one in bs.reports) == 6
+
+    run(main())
+
+
+def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
+    """Orders that can't be met, garbage and other messages are counted; the last plan stays in force."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            nonsense = await bs.impostor(b"target", address="ipc://controller")
+            nonsense.say(b"\0garbage")
+            nonsense.say(hello())
+            unknown = PlanOrder(device="nobody", request=77, k=1, gamma=1, min_draft=1)
+            nonsense.say(unknown)
+            nonsense.say(PlanOrder(device="target", request=ANY_REQUEST, k=3, gamma=4, min_draft=4))
+            await text(await bs.device(), request())
+            assert {one.plan.k for one in bs.reports} == {3}
+            assert bs.target.refused == {Refusal.TRUNCATED: 1, Refusal.KIND: 1}
+
+    run(main())
+
+
+def test_leaving_early_cancels_at_the_bs() -> None:
+    """Closing the iterator ends the request at the BS, which may forget it; nothing more is computed."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            await bs.channel("rate 1mbit delay 20ms")
+            device = await bs.device(address=CHANNEL)
+            async with aclosing(device.answer(request(max_new_tokens=5000))) as tokens:
+                async for taken in tokens:
+                    if taken.position == 30:
+                        break
+            await asyncio.sleep(1)
+            (session,) = bs.sessions()
+            assert session.state is Target.CLOSED
+            steps = len(bs.reports)
+            await asyncio.sleep(60)
+            assert len(bs.reports) == steps
+
+    run(main())
+
+
+def test_leaving_before_the_bs_has_answered() -> None:
+    """A request given up before Opened came is closed at the BS once it speaks."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            await bs.channel("rate 1mbit delay 200ms")
+            device = await bs.device(address=CHANNEL)
+            asking = asyncio.create_task(text(device, request()))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.sleep(5)
+            (session,) = bs.sessions()
+            assert session.state is Target.CLOSED
+            assert len(bs.reports) <= 1
+
+    run(main())
+
+
+def test_a_stopped_node_ends_its_answers() -> None:
+    """When the node ends, requests under way raise at once and are cancelled at the BS."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            device = await bs.device()
+            asking = asyncio.create_task(text(device, request(max_new_tokens=5000)))
+            await asyncio.sleep(2)
+            bs.running[-1].cancel()
+            with pytest.raises(EndpointClosedError, match=BS):
+                await asking
+            await asyncio.sleep(1)
+            (session,) = bs.sessions()
+            assert session.state is Target.FINISHED
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "values"),
+    [
+        ({"protocol_version": 2}, "PROTOCOL_VERSION", ("2", "1")),
+        ({"noise_version": 3}, "NOISE_VERSION", ("3", "1")),
+        ({"vocab_size": 128}, "VOCABULARY", ("128", "64")),
+        ({"fingerprint": bytes(range(8))}, "VOCABULARY", ("0001020304050607", hello().fingerprint.hex())),
+    ],
+)
+def test_a_hello_that_disagrees(changes: dict[str, object], reason: str, values: tuple[str, str]) -> None:
+    """The request ends with the reason and both values; an honest device beside it is served."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            odd, honest = await bs.device("odd", **changes), await bs.device("honest")
+            with pytest.raises(RequestRefusedError) as caught:
+                await text(odd, request())
+            assert caught.value.reason == reason
+            assert all(value in str(caught.value) for value in values)
+            assert len(await text(honest, request())) == 40
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (request(()), ("prompt", "at least one")),
+        (request((1, 64)), ("prompt", "64", "0 to 63")),
+        (request((1, -1)), ("prompt", "-1", "0 to 63")),
+        (request(max_new_tokens=0), ("max_new_tokens", "0", "from 1")),
+        (request(max_new_tokens=10**7), ("max_new_tokens", "10000000", "to 262144")),
+        (request((1,) * 1_000_000, max_new_tokens=100_000), ("prompt", "1000000", "1048576", "shorten")),
+        (request(seed=-1), ("seed", "-1", "from 0")),
+    ],
+)
+def test_requests_that_cannot_begin(wanted: Request, words: tuple[str, ...]) -> None:
+    """A request that can be known to be wrong raises before a byte is sent, naming field, value, remedy."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            with pytest.raises(InvalidRequestError) as caught:
+                await text(await bs.device(), wanted)
+            assert all(word in str(caught.value) for word in words), str(caught.value)
+            assert not bs.sessions()
+
+    run(main())
+
+
+def test_an_absent_bs_is_an_error_within_the_timing() -> None:
+    """No BS: the answer ends after the time set for it, naming the address and what to do."""
+
+    async def main() -> None:
+        async with cell(serve=False) as bs:
+            device = await bs.device(timing=Timing(absent_s=4.0))
+            began_s = bs.clock.now_s()
+            with pytest.raises(RequestRefusedError, match=f"{BS}.*start the target") as caught:
+                await text(device, request())
+            assert caught.value.reason == "ABSENT"
+            assert 4.0 <= bs.clock.now_s() - began_s <= 4.0 + Timing().resend_most_s
+
+    run(main())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("after", [0, 1, 17])
+def test_a_bs_that_restarts_in_mid_answer(temperature: float, after: int) -> None:
+    """A new BS at the same address goes on where the old one ended; the text stays the same."""
+
+    async def answer(*, restart: bool) -> tuple[int, ...]:
+        async with cell() as bs:
+            await bs.channel("rate 1mbit delay 20ms")
+            device = await bs.device(address=CHANNEL)
+            wanted = request(temperature=temperature)
+            taken = []
+            async for one in device.answer(wanted):
+                taken.append(one)
+                if restart and len(taken) == after + 1:
+                    await bs.serve()
+            return checked(taken, wanted)
+
+    assert run(answer(restart=True)) == run(answer(restart=False))
+
+
+def test_garbage_from_the_bs() -> None:
+    """Whatever a BS sends is counted by reason, and an answer from it later is still taken."""
+
+    async def main() -> None:
+        async with cell(serve=False) as bs:
+            device, other = await bs.device("dev"), await bs.impostor(b"dev")
+            wanted = request(max_new_tokens=3)
+            asking = asyncio.create_task(text(device, wanted))
+            assert isinstance(await other.hear(), Hello)
+            opened = await other.endpoint.receive()
+            number = int.from_bytes(opened.data[2:6], "big")
+            life = Incarnation(boot=1, counter=1)
+            other.say(b"", number)
+            other.say(b"\xd1garbage which is long enough", number)
+            other.say(hello(), number)
+            other.say(Cancel(incarnation=life, known=3), number)
+            other.say(PlanOrder(device="dev", request=1, k=1, gamma=1, min_draft=1), number)
+            other.say(Welcome(boot=1), number)
+            log = TokenLog(wanted.prompt)
+            plan = Plan(number=1, k=4, gamma=0, min_draft=0)
+            commit = _commit(life, log, 3, (1, 2, 3), plan)
+            other.say(commit, number)  # before Opened: ignored
+            other.say(
+                Opened(
+                    device_try=1,
+                    incarnation=life,
+                    known=3,
+                    log_hash=log.hash_at(3),
+                    pending=None,
+                    plan=plan,
+                ),
+                number,
+            )
+            other.say(commit, number + 1)  # for a request that nobody made
+            other.say(_commit(life, log, 3, (9, 9), plan, wrong=True), number)
+            other.say(commit, number)
+            assert await asking == (1, 2, 3)
+            assert device.refused == {
+                Refusal.TRUNCATED: 1,
+                Refusal.CHECKSUM: 1,
+                Refusal.KIND: 3,
+                Reason.UNKNOWN_REQUEST: 1,
+            }
+
+    run(main())
+
+
+def _commit(
+    life: Incarnation, log: TokenLog, position: int, ids: tuple[int, ...], plan: Plan, *, wrong: bool = False
+) -> Commit:
+    return Commit(
+        incarnation=life,
+        position=position,
+        log_hash=bytes(8) if wrong else log.hash_with(position, ids),
+        ids=ids,
+        origins=(Origin.ALONE,) * len(ids),
+        tested_epoch=0,
+        accepted=0,
+        seen=0,
+        plan=plan,
+        times=StepTimes(hold_s=0, step_s=0, wait_s=0),
+        finish=Finish.RUNNING if wrong else Finish.LENGTH,
+    )
