@@ -52,7 +52,8 @@ Distil a small draft model from a target language model (Llama architecture), on
 
 Stages, each of which goes on where it was interrupted:
   generate  the target answers prompts; its answers and final states go to WORK/answers
-  train     the draft learns from them; a checkpoint a minute goes to WORK
+  train     the draft learns from them, also while 'generate' still adds some;
+            a checkpoint a minute goes to WORK
   export    the draft becomes a folder that draftwire loads: OUT
   evaluate  the exported draft is measured on prompts that were held out
   all       one after the other
@@ -218,7 +219,6 @@ def fit(args: argparse.Namespace) -> None:
     target = load_target(args.target)
     check_settings(args, target)
     teacher, given = target.teacher(), answers(args.work, "train")
-    say(f"{len(given)} answers, {sum(len(a.states) for a in given)} tokens")
     checkpoint = args.work / CHECKPOINT
     if args.restart:
         checkpoint.unlink(missing_ok=True)
@@ -252,7 +252,7 @@ def fit(args: argparse.Namespace) -> None:
         overlap=args.overlap,
         seed=args.seed,
     )
-    train(net, teacher, given, plan, checkpoint=checkpoint, progress=say)
+    train(net, teacher, lambda: answers(args.work, "train"), plan, checkpoint=checkpoint, progress=say)
 
 
 def export(args: argparse.Namespace) -> None:

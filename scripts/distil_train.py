@@ -338,13 +338,16 @@ def loss_of(net: DraftNet, teacher_head: Tensor, batch: Sequence[Answer], *, rej
 def train(
     net: DraftNet,
     teacher: Teacher,
-    answers: Sequence[Answer],
+    read: Callable[[], Sequence[Answer]],
     plan: TrainingPlan,
     *,
     checkpoint: Path,
     progress: Callable[[str], None],
 ) -> list[float]:
-    """Train `net` in place, on from `checkpoint` where there is one; the loss of every step of this run."""
+    """Train `net` in place, on from `checkpoint` where there is one; the loss of every step of this run.
+
+    `read` is called before every epoch: answers that another process adds meanwhile are taken up then.
+    """
     matrices, others = net.matrices(), net.others()
     muon = Muon(matrices, lr=plan.matrix_rate, momentum=0.95, decay=0.05)
     adam = torch.optim.AdamW(others, lr=plan.other_rate, betas=(0.9, 0.95), weight_decay=0.0)
@@ -375,10 +378,12 @@ def train(
         torch.save(state, partial)
         partial.rename(checkpoint)
 
-    source = batches(answers, plan.batch, rng)
+    source: Iterator[list[Answer]] = iter(())
     while step < steps:
         batch = next(source, None)
         if batch is None:
+            answers = read()
+            progress(f"an epoch of {len(answers)} answers, {sum(len(a.states) for a in answers)} tokens")
             source = batches(answers, plan.batch, rng)
             continue
         rate = min(1.0, (step + 1) / plan.warm_up) * (1 - 0.95 * step / steps)

@@ -29,7 +29,7 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.runtime.session.log import TokenLog
-from draftwire.runtime.session.request import Block, DraftWork, Request, Taken, Timing
+from draftwire.runtime.session.request import Block, DraftWork, Request, Taken, Timing, doubled_s
 from draftwire.runtime.session.states import DEVICE, Device, DeviceEvent, Ignored
 
 _RECOVERABLE = {Reason.UNKNOWN_REQUEST, Reason.NO_HELLO}
@@ -72,15 +72,25 @@ class DeviceSession:
         self._taken = len(self.log)
         self._acknowledged = len(self.log)
         self._heard_s = self._sent_s = now_s
+        self._unanswered = 0
+        "repeats since the BS was last heard"
         self._turnaround_s = 0.0
         self._repeats = 0
+        self._cancelled = False
         self._timer_s = now_s
         self._open(now_s)
 
     # -- what the caller does ------------------------------------------------------------------------------
 
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """The life of the log whose Commits are taken; None between Open and Opened."""
+        return self._incarnation
+
     def work(self) -> DraftWork | None:
         """The block that is wanted now, if one is. Its length is settled here, before its first draw."""
+        if self._cancelled:
+            return None
         if self.state is Device.REDRAWING:
             wanted = self._pending
             assert wanted is not None
@@ -114,9 +124,13 @@ class DeviceSession:
                 self._fail(Reason.DRAFT_STATE_LOST, "the block that the BS holds could not be drawn again")
                 return
         self._block = block
-        self._advance(DeviceEvent.DRAWN)
-        self._send_draft()
-        self._send_rows()
+        self._heard(now_s)  # the BS had nothing to answer while this was drawn
+        if self._block_lives():
+            self._advance(DeviceEvent.DRAWN)
+            self._send_draft()
+            self._send_rows()
+        else:  # redrawn, and the log has left it meanwhile
+            self._move()
         self._arm(now_s)
 
     def take(self) -> list[Taken]:
@@ -129,9 +143,14 @@ class DeviceSession:
         return new
 
     def cancel(self) -> None:
-        """Ask the BS to end the request where it stands."""
-        if self._incarnation is not None and self.state not in (Device.FINISHED, Device.FAILED):
-            self._out.append(Cancel(incarnation=self._incarnation, known=len(self.log)))
+        """Ask the BS to end the request where it stands, again and again until it has.
+
+        While opening: as soon as the BS has opened. No more blocks are drawn; tokens that the BS has appended
+        before it hears of it still come, and the end is a Commit like any other.
+        """
+        if not self._cancelled and self.state not in (Device.FINISHED, Device.FAILED):
+            self._cancelled = True
+            self._send_cancel()
 
     def to_send(self) -> list[Message]:
         """Messages to send now, in this order."""
@@ -147,14 +166,17 @@ class DeviceSession:
         """Repeat what has not been answered; take a silent BS for restarted; give up an absent one."""
         if self.state in (Device.FINISHED, Device.FAILED) or now_s < self._timer_s:
             return
-        if now_s - self._heard_s >= self.timing.absent_s:
+        if now_s >= self._heard_s + self.timing.absent_s:
             self._fail(Reason.ABSENT, f"no word from the base station for {self.timing.absent_s:g} s")
             return
         self._repeats += 1
+        self._unanswered += 1
         if self.state is Device.OPENING:
             self._send_open()
-        elif self._repeats > self.timing.reopen_after and now_s - self._heard_s > self.timing.ping_s:
+        elif self._unanswered > self.timing.reopen_after:
             self._lose(now_s)
+        elif self._cancelled:
+            self._send_cancel()
         else:
             if self.state is Device.WAITING:
                 self._send_draft()
@@ -175,19 +197,19 @@ class DeviceSession:
             case Refused():
                 self._on_refused(message, now_s)
             case Welcome():
-                self._heard_s = now_s
-            case Commit() | SparseLogitsRequest() | Pong() if message.incarnation != self._incarnation:
-                self.ignored[Ignored.INCARNATION] += 1
+                self._heard(now_s)
             case Commit() | SparseLogitsRequest() | Pong() if self.state is Device.OPENING:
                 self.ignored[Ignored.NOT_OPENED] += 1
+            case Commit() | SparseLogitsRequest() | Pong() if message.incarnation != self._incarnation:
+                self.ignored[Ignored.INCARNATION] += 1
             case Commit():
-                self._heard_s = now_s
+                self._heard(now_s)
                 self._on_commit(message, now_s)
             case SparseLogitsRequest():
-                self._heard_s = now_s
+                self._heard(now_s)
                 self._on_rows_wanted(message)
             case Pong():
-                self._heard_s = now_s
+                self._heard(now_s)
             case _:
                 self.ignored[Ignored.UNEXPECTED] += 1
 
@@ -198,7 +220,7 @@ class DeviceSession:
         if opened.known != len(self.log) or opened.log_hash != self.log.hash_at(len(self.log)):
             self.ignored[Ignored.HISTORY] += 1
             return
-        self._heard_s = now_s
+        self._heard(now_s)
         self._incarnation = opened.incarnation
         self.plan = opened.plan
         self._pending = opened.pending
@@ -208,8 +230,9 @@ class DeviceSession:
             opened.pending is None or opened.pending.draft_epoch <= self._block.draft_epoch
         ):
             self._advance(DeviceEvent.OPENED_OUTSTANDING)
-            self._send_draft()
-            self._send_rows()
+            if not self._cancelled:
+                self._send_draft()
+                self._send_rows()
         elif opened.pending is not None:
             self._block = None
             self._advance(DeviceEvent.OPENED_PENDING)
@@ -217,15 +240,18 @@ class DeviceSession:
             self._advance(DeviceEvent.OPENED_TARGET_ONLY)
         else:
             self._advance(DeviceEvent.OPENED)
+        if self._cancelled:
+            self._send_cancel()
         self._arm(now_s)
 
     def _on_refused(self, refused: Refused, now_s: float) -> None:
-        if refused.reason is Reason.SUPERSEDED and refused.device_try != self.device_try:
+        answers_an_open = refused.device_try != 0 or refused.reason is Reason.SUPERSEDED
+        if answers_an_open and refused.device_try != self.device_try:
             self.ignored[Ignored.OLD_TRY] += 1
         elif refused.reason not in _RECOVERABLE:
             self._fail(refused.reason, refused.detail)
         elif self.state is not Device.OPENING:
-            self._heard_s = now_s
+            self._heard(now_s)
             self._lose(now_s)
 
     def _on_commit(self, commit: Commit, now_s: float) -> None:
@@ -248,7 +274,7 @@ class DeviceSession:
             self._close()
             return
         settled = self._block is not None and commit.tested_epoch >= self._block.draft_epoch
-        if news == 0 and not settled:
+        if news == 0 and not settled and not self._replanned():
             self.ignored[Ignored.REPEATED] += 1
             return
         self.last_commit = commit
@@ -268,9 +294,19 @@ class DeviceSession:
             if not done and len(self.log) < self._pending.start + self._pending.length:
                 self._advance(DeviceEvent.KEPT)
                 return
-        self._block = self._pending = None
+        self._move()
+
+    def _move(self) -> None:
+        """The log has left the block behind: on to the next, if the plan wants one."""
         assert self.plan is not None
+        self._block = self._pending = None
         self._advance(DeviceEvent.MOVED if self.plan.gamma else DeviceEvent.MOVED_TARGET_ONLY)
+
+    def _replanned(self) -> bool:
+        """Whether the plan has begun to want blocks, or has ceased to, since the state was entered."""
+        assert self.plan is not None
+        idle = Device.LISTENING if self.plan.gamma else Device.DRAFTING
+        return self.state is idle
 
     def _on_rows_wanted(self, wanted: SparseLogitsRequest) -> None:
         if self._block is None or wanted.draft_epoch != self._block.draft_epoch or not self._block.rows:
@@ -340,6 +376,10 @@ class DeviceSession:
         self._acknowledged = len(self.log)
         self._out.append(Ping(incarnation=self._incarnation, known=len(self.log), stamp=self._repeats))
 
+    def _send_cancel(self) -> None:
+        if self._incarnation is not None:
+            self._out.append(Cancel(incarnation=self._incarnation, known=len(self.log)))
+
     def _close(self) -> None:
         assert self._incarnation is not None
         self._out.append(Close(incarnation=self._incarnation, known=len(self.log)))
@@ -352,14 +392,19 @@ class DeviceSession:
         first = max(self.timing.resend_s, 3 * self._turnaround_s)
         if self.state is Device.LISTENING:
             first = self.timing.ping_s
-        self._timer_s = now_s + min(self.timing.resend_most_s, first * 2**self._repeats)
+        wait_s = doubled_s(first, self._repeats, self.timing.resend_most_s)
+        self._timer_s = min(now_s + wait_s, max(now_s, self._heard_s + self.timing.absent_s))
+
+    def _heard(self, now_s: float) -> None:
+        """The BS has spoken, or nothing was asked of it."""
+        self._heard_s, self._unanswered = now_s, 0
 
     def _lose(self, now_s: float) -> None:
         self._advance(DeviceEvent.LOST)
         self._open(now_s)
 
     def _fail(self, reason: Reason, detail: str) -> None:
-        self.cancel()
+        self._send_cancel()
         self.refusal = (reason, detail)
         self._advance(DeviceEvent.REFUSED)
 

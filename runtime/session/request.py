@@ -84,4 +84,9 @@ class Timing:
     "no word from the device for so long parks its session"
 
 
-__all__ = ["Block", "DraftWork", "Request", "Taken", "Timing"]
+def doubled_s(first_s: float, repeats: int, most_s: float) -> float:
+    """The wait after so many repeats: twice the last each time, up to a limit, for however long it goes on."""
+    return min(most_s, first_s * 2.0 ** min(repeats, 64))
+
+
+__all__ = ["Block", "DraftWork", "Request", "Taken", "Timing", "doubled_s"]

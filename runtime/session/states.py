@@ -102,6 +102,8 @@ class TargetEvent(Enum):
     "a stop rule or a Cancel ended the log"
     CLOSE = auto()
     "the device knows all it wants"
+    ADOPTED = auto()
+    "the device's log takes the place of another that was held here"
 
 
 _D, _DE = Device, DeviceEvent
@@ -112,7 +114,6 @@ DEVICE: Mapping[tuple[Device, DeviceEvent], Device] = {
     (_D.OPENING, _DE.OPENED_PENDING): _D.REDRAWING,
     (_D.OPENING, _DE.OPENED_OUTSTANDING): _D.WAITING,
     (_D.OPENING, _DE.OPENED_TARGET_ONLY): _D.LISTENING,
-    (_D.OPENING, _DE.LOST): _D.OPENING,
     (_D.OPENING, _DE.REFUSED): _D.FAILED,
     (_D.DRAFTING, _DE.DRAWN): _D.WAITING,
     (_D.DRAFTING, _DE.MOVED): _D.DRAFTING,
@@ -152,9 +153,11 @@ TARGET: Mapping[tuple[Target, TargetEvent], Target] = {
     (_T.ROW_WAIT, _TE.APPENDED): _T.WAITING,
     (_T.ROW_WAIT, _TE.ENDED): _T.FINISHED,
     (_T.ROW_WAIT, _TE.CLOSE): _T.CLOSED,
-    (_T.FINISHED, _TE.ENDED): _T.FINISHED,
     (_T.FINISHED, _TE.CLOSE): _T.CLOSED,
-    (_T.CLOSED, _TE.CLOSE): _T.CLOSED,
+    (_T.WAITING, _TE.ADOPTED): _T.WAITING,
+    (_T.TESTING, _TE.ADOPTED): _T.WAITING,
+    (_T.ROW_WAIT, _TE.ADOPTED): _T.WAITING,
+    (_T.FINISHED, _TE.ADOPTED): _T.WAITING,
 }
 """(state, event) -> state of the BS's end."""
 

@@ -32,7 +32,7 @@ from draftwire.codecs.messages import (
 )
 from draftwire.codecs.rows import Row
 from draftwire.runtime.session.log import TokenLog
-from draftwire.runtime.session.request import Request, Timing
+from draftwire.runtime.session.request import Request, Timing, doubled_s
 from draftwire.runtime.session.states import TARGET, Ignored, Target, TargetEvent
 
 NO_TIMES = StepTimes(hold_s=0.0, step_s=0.0, wait_s=0.0)
@@ -116,8 +116,8 @@ class TargetSession:
     # -- what the caller does ------------------------------------------------------------------------------
 
     def step(self, now_s: float) -> Step | None:
-        """The pass to run now, if there is one; from here on its outcome stands."""
-        if self.state is not Target.WAITING or len(self.log) - self.known >= self._ahead:
+        """The pass to run now, if there is one; from here on its outcome stands. A parked session has none."""
+        if self.state is not Target.WAITING or not self._may_run_ahead() or self.parked(now_s):
             return None
         draft = self._draft
         if draft is None and not self._alone_now(now_s):
@@ -201,17 +201,23 @@ class TargetSession:
         return out
 
     def next_deadline_s(self) -> float | None:
-        """When `on_timer` (or `step`, for a block that does not come) wants to be called, if ever."""
-        if self.state is Target.WAITING:
-            waits = self.plan.gamma and self._draft is None and len(self.log) - self.known < self._ahead
-            return self._waits_since_s + self.timing.patience_s if waits else None
-        return self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
+        """When `on_timer` (or `step`, for a block that does not come) wants to be called, if ever.
+
+        Never at a time at which the session will be parked, if the device keeps silent until then.
+        """
+        deadline_s = self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
+        if self.state is Target.WAITING and self.plan.gamma and self._draft is None and self._may_run_ahead():
+            deadline_s = self._waits_since_s + self.timing.patience_s
+        parks_s = self.heard_s + self.timing.parked_s
+        return deadline_s if deadline_s is not None and deadline_s < parks_s else None
 
     def on_timer(self, now_s: float) -> None:
         """Ask for a missing row; repeat the last Commit. A parked session does neither."""
         if self._timer_s is None or now_s < self._timer_s or self.parked(now_s):
             return
+        first_s = self.timing.repeat_s
         if self.state is Target.ROW_WAIT and self._step is not None:
+            first_s = self.timing.row_s
             self._out.append(
                 SparseLogitsRequest(
                     incarnation=self.incarnation,
@@ -222,15 +228,17 @@ class TargetSession:
         elif self.state is Target.FINISHED:
             self._commit_due = True
         self._repeats += 1
-        self._timer_s = now_s + min(self.timing.resend_most_s, self.timing.row_s * 2**self._repeats)
+        self._timer_s = now_s + doubled_s(first_s, self._repeats, self.timing.resend_most_s)
 
     def parked(self, now_s: float) -> bool:
         """Whether the device has been silent for so long that nothing more is sent to it."""
-        return now_s - self.heard_s >= self.timing.parked_s
+        return now_s >= self.heard_s + self.timing.parked_s
 
     def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
         """The controller's word; it rides on the next Commit. The BS numbers plans."""
         if (k, gamma, min_draft) != (self.plan.k, self.plan.gamma, self.plan.min_draft):
+            if self.plan.gamma == 0 and self.state is Target.WAITING:
+                self._commit_due = True  # the device listens and the BS will wait: no Commit would come
             self.plan = Plan(number=self.plan.number + 1, k=k, gamma=gamma, min_draft=min_draft)
 
     # -- what the device says ------------------------------------------------------------------------------
@@ -263,6 +271,7 @@ class TargetSession:
                 self._acknowledge(message.known)
                 if self.state is not Target.FINISHED:
                     self._end(Finish.CANCELLED, now_s)
+                self._commit_due = True
             case Close():
                 self._acknowledge(message.known)
                 self._advance(TargetEvent.CLOSE)
@@ -293,12 +302,14 @@ class TargetSession:
         self._answer_open()
 
     def _adopt(self, opened: Open, now_s: float) -> None:
-        """What the device has taken is final, whatever this BS held."""
+        """What the device has taken is final, whatever this BS held, tested or drew."""
         prompt = opened.tokens[: opened.prompt_length]
         self.log = TokenLog(prompt, opened.tokens[opened.prompt_length :])
         self.finish = Finish.RUNNING
-        self.state = Target.WAITING
+        self._advance(TargetEvent.ADOPTED)
         self._draft = self._step = None
+        self._newest_epoch = self._tested_epoch = 0
+        self._rows.clear()
         self._waits_since_s = now_s
         self._end_if_complete(now_s)
 
@@ -378,6 +389,14 @@ class TargetSession:
             if len(self._rows) < MAX_ROWS_HELD:
                 self._rows[message.draft_epoch, position] = row
 
+    @property
+    def rows_held(self) -> int:
+        """Rows in memory; at most MAX_ROWS_HELD."""
+        return len(self._rows)
+
+    def _may_run_ahead(self) -> bool:
+        return len(self.log) - self.known < self._ahead
+
     def _acknowledge(self, known: int) -> None:
         self.known = max(self.known, min(known, len(self.log)))
 
@@ -427,7 +446,7 @@ class TargetSession:
         self._timer_s = now_s + self.timing.repeat_s
 
     def _alone_now(self, now_s: float) -> bool:
-        return self.plan.gamma == 0 or now_s - self._waits_since_s >= self.timing.patience_s
+        return self.plan.gamma == 0 or now_s >= self._waits_since_s + self.timing.patience_s
 
     def _commit(self) -> Commit:
         return Commit(

@@ -94,8 +94,8 @@ def lossy(noise: EnumeratingNoise, *, of: type, probability: float, first: int =
     return link
 
 
-def late(noise: EnumeratingNoise, *, of: type, by_s: float, probability: float = 0.4) -> LinkScript:
-    """Each message of a type is late with a probability that does not look at it."""
+def late(noise: EnumeratingNoise, *, of: type, by_s: float, first: int = 1) -> LinkScript:
+    """Each of the first few messages of a type is late with a probability that does not look at it."""
     seen = 0
 
     def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
@@ -103,7 +103,7 @@ def late(noise: EnumeratingNoise, *, of: type, by_s: float, probability: float =
         if not isinstance(message, of):
             return (0.0,)
         seen += 1
-        return (by_s,) if noise.coin((of.__name__, "late", seen), probability) else (0.0,)
+        return (by_s,) if seen <= first and noise.coin((of.__name__, "late", seen), 0.4) else (0.0,)
 
     return link
 
@@ -139,7 +139,7 @@ def test_law_holds_when_blocks_come_after_the_bs_gave_up(by_s: float) -> None:
             within,
             request(3),
             noise,
-            plan=(3, 3),
+            plan=(2, 3),
             timing=Timing(patience_s=0.5),
             link=late(noise, of=Draft, by_s=by_s),
         ),
@@ -207,7 +207,7 @@ def test_law_holds_when_drafts_arrive_during_a_pass() -> None:
             within,
             request(3),
             noise,
-            plan=(3, 3),
+            plan=(2, 3),
             timing=Timing(patience_s=0.2),
             target_s=0.3,
             link=late(noise, of=Draft, by_s=0.35),
