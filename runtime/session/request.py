@@ -85,7 +85,7 @@ class Timing:
 
 
 def doubled_s(first_s: float, repeats: int, most_s: float) -> float:
-    """The wait after so many repeats: twice the last each time, up to a limit, for however long it goes on."""
+    """The wait after so many repeats: twice the last each time, up to a limit, however long it goes on."""
     return min(most_s, first_s * 2.0 ** min(repeats, 64))
 
 

@@ -40,7 +40,7 @@ NO_TIMES = StepTimes(hold_s=0.0, step_s=0.0, wait_s=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A pass of the target: rows of p are wanted behind `tokens + ids`, at its last len(ids) + 1 positions."""
+    """A pass of the target: rows of p are wanted at the last len(ids) + 1 positions of `tokens + ids`."""
 
     tokens: Sequence[int]
     "the log"
@@ -116,7 +116,7 @@ class TargetSession:
     # -- what the caller does ------------------------------------------------------------------------------
 
     def step(self, now_s: float) -> Step | None:
-        """The pass to run now, if there is one; from here on its outcome stands. A parked session has none."""
+        """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
         if self.state is not Target.WAITING or not self._may_run_ahead() or self.parked(now_s):
             return None
         draft = self._draft
@@ -143,8 +143,8 @@ class TargetSession:
     ) -> None:
         """The test's outcome: so many drafts stand, and behind them `token`.
 
-        None: a correction that needs the row of the rejected draft; see `row` and `corrected`. The outcome of a step
-        that a Cancel, a Close or a re-opened log has overtaken is dropped.
+        None: a correction that needs the row of the rejected draft; see `row` and `corrected`. The outcome of
+        a step that a Cancel, a Close or a re-opened log has overtaken is dropped.
         """
         if step is not self._step:
             return
@@ -170,7 +170,8 @@ class TargetSession:
             return None
         key = (self._step.draft_epoch, len(self.log) + self._standing)
         row = self._rows.get(key)
-        if row is not None and row.weight_of(self._step.ids[self._standing]) != self._step.weights[self._standing]:
+        x, weight = self._step.ids[self._standing], self._step.weights[self._standing]
+        if row is not None and row.weight_of(x) != weight:
             self.ignored[Ignored.ROW_MISMATCH] += 1
             del self._rows[key]
             return None
@@ -315,7 +316,7 @@ class TargetSession:
 
     def _answer_open(self) -> None:
         draft = self._draft
-        pending = draft and PendingBlock(
+        pending = None if draft is None else PendingBlock(
             draft_epoch=draft.draft_epoch,
             start=draft.start,
             length=len(draft.ids),
