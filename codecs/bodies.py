@@ -48,7 +48,7 @@ _HELLO = Struct(">HH3s8s")
 _OPEN = Struct(">IQd3sdIIB")
 _OPENED = Struct(">I8sI8s")
 _PENDING = Struct(">IIB")
-_DRAFT = Struct(">8sIII8s9s8sBB")
+_DRAFT = Struct(">8sIII8s9s8sIBB")
 _ROWS = Struct(">8sII")
 _REQUEST = Struct(">8sIB")
 _COMMIT = Struct(">8sI8sIBB9sIIIB3s")
@@ -195,6 +195,7 @@ def _draft_bytes(m: Draft) -> bytes:
         m.path_hash,
         _plan_bytes(m.plan),
         m.rows_hash,
+        _microseconds(m.token_s),
         flags,
         len(m.ids),
     )
@@ -202,7 +203,8 @@ def _draft_bytes(m: Draft) -> bytes:
 
 
 def _draft_from(reader: Reader) -> Draft:
-    incarnation, draft_epoch, known, start, path_hash, plan, rows_hash, flags, count = reader.unpack(_DRAFT)
+    incarnation, draft_epoch, known, start, path_hash, plan, *others = reader.unpack(_DRAFT)
+    rows_hash, token_us, flags, count = others
     reader.limited("the number of drafted ids", count, MAX_GAMMA)
     if flags > (_DRAFT_LAST | _DRAFT_WEIGHTS) or (flags & _DRAFT_WEIGHTS and not count):
         detail = f"flags {flags} with {count} ids"
@@ -219,6 +221,7 @@ def _draft_from(reader: Reader) -> Draft:
         ids=ids,
         weights=weights,
         rows_hash=rows_hash,
+        token_s=token_us / 1e6,
         last=bool(flags & _DRAFT_LAST),
     )
 

@@ -251,6 +251,8 @@ class Draft:
     "q(ids[i]) * 2**24 in the row it was drawn from; empty at temperature 0"
     rows_hash: bytes
     "of the rows (temperature 0: of the ids), 8 bytes: proves a redrawn block equal"
+    token_s: float = 0.0
+    "the draft model's time for one of these tokens, in seconds; 0: not told"
     last: bool = True
     "no more of this draft_epoch will follow"
 
@@ -259,6 +261,7 @@ class Draft:
         check_tokens("ids", self.ids, least=0, most=MAX_GAMMA)
         check_digest("path_hash", self.path_hash)
         check_digest("rows_hash", self.rows_hash)
+        check_range("token_s", self.token_s, 0, inf)
         if self.weights and not 1 <= min(self.weights) <= max(self.weights) <= WEIGHT_SUM:
             raise LocalError(field="weights", value=self.weights, remedy="each must lie in [1, 2**24]")
         if len(self.weights) not in (0, len(self.ids)):

@@ -171,6 +171,7 @@ def drafts(draw: DrawFn, *, count: int | None = None, weighted: bool | None = No
         ids=ids,
         weights=tuple(weights),
         rows_hash=draw(_hashes),
+        token_s=draw(_seconds),
         last=draw(st.booleans()),
     )
 

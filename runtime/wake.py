@@ -21,7 +21,7 @@ class Wake:
         loop = asyncio.get_running_loop()
         timer = None
         if deadline_s is not None:
-            timer = loop.call_at(loop.time() + deadline_s - self._clock.now_s(), self._event.set)
+            timer = loop.call_at(loop.time() + (deadline_s - self._clock.now_s()), self._event.set)
         try:
             await self._event.wait()
         finally:

@@ -124,10 +124,10 @@ async def connect(
     that a target started here appends its canonical events to. Raises a DraftwireError, or
     UnsupportedModelError, where a node can't be had.
     """
-    topology = config if isinstance(config, Topology) else Topology.default() if config is None else None
-    if topology is None:
-        assert config is not None
-        topology = load_topology(config)
+    if config is None:
+        topology = Topology.default()
+    else:
+        topology = config if isinstance(config, Topology) else load_topology(config)
     async with AsyncExitStack() as stack:
         wait_until_ready = None
         if config is None if launch is None else launch:

@@ -5,13 +5,14 @@ import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from draftwire.nodes.console.api import Generation, connect
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.runtime.actor import run_process
-from draftwire.runtime.config import Profile, Topology, load_topology
+from draftwire.runtime.config import ChannelSettings, Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.telemetry import set_up_logging
@@ -85,7 +86,7 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
     channel = topology.channel
     if args.link is not None:
         link = parse_link(args.link)
-        channel = replace(channel or type(topology).default().channel, uplink=link, downlink=link)  # type: ignore[type-var]
+        channel = replace(channel or ChannelSettings(), uplink=link, downlink=link)
     compute = topology.compute
     if args.profile is not None:
         compute = replace(compute, profile=Profile(args.profile))
@@ -109,7 +110,7 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
         raise error.placed(key="--" + error.key.rpartition(".")[2].replace("_", "-")) from None
 
 
-def _given(**values: object) -> dict[str, object]:
+def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

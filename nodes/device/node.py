@@ -8,7 +8,7 @@ import random
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -207,7 +207,8 @@ class DeviceNode:
         )
         running.account.drew(work.length, timed.seconds)
         self._take_in(running)
-        running.session.drawn(timed.value, self._clock.now_s())
+        block = replace(timed.value, token_s=timed.seconds / work.length)
+        running.session.drawn(block, self._clock.now_s())
 
     def _take_in(self, running: _Running) -> None:
         session = running.session

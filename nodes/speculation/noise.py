@@ -70,7 +70,7 @@ class PhiloxNoise:
     def accepts(self, key: Key, p: float, weight: int) -> bool:
         """u has 53 bits; the products are compared, so nothing is divided."""
         u = float(_raw(key, 1)[0] >> np.uint64(11)) * 2.0**-53
-        return u * weight < p * WEIGHT_SUM
+        return bool(u * weight < p * WEIGHT_SUM)
 
     def draw_masses(self, key: Key, masses: NDArray[np.float64]) -> int:
         """An exponential race: the least e_i / masses[i], e_i = -log u_i; a Gumbel-max draw, one log less.

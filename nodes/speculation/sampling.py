@@ -42,7 +42,7 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
     scores = logits.astype(np.float64) / sampling.temperature
     if 0 < sampling.top_k < len(scores):
         scores[scores < np.partition(scores, -sampling.top_k)[-sampling.top_k]] = -np.inf
-    p = np.exp(scores - scores.max())
+    p: Floats = np.exp(scores - scores.max())
     p /= p.sum()
     if sampling.top_p < 1:
         order = np.argsort(-p, kind="stable")

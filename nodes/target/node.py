@@ -224,6 +224,7 @@ class TargetNode:
             return
         if isinstance(message, Draft):
             served.draft_at_s, served.draft_bytes = received.at_s, len(received.data)
+            served.token_s = message.token_s
             served.rows_at_s, served.rows_bytes = None, 0
         elif isinstance(message, SparseLogits):
             served.rows_at_s, served.rows_bytes = received.at_s, len(received.data)

@@ -32,6 +32,8 @@ class Served:
     steps: int = 0
     draft_at_s: float = 0.0
     draft_bytes: int = 0
+    token_s: float = 0.0
+    "the draft model's time for one token, as its Draft tells"
     rows_at_s: float | None = None
     rows_bytes: int = 0
     step_s: float = 0.0
@@ -82,7 +84,7 @@ class Served:
             rows_at_s=self.rows_at_s,
             alone=not step.ids,
             temperature=self.session.request.sampling.temperature,
-            device_step_s=None,
+            device_step_s=self.token_s or None,
         )
 
 

@@ -357,6 +357,7 @@ class DeviceSession:
                 ids=block.ids,
                 weights=block.weights,
                 rows_hash=block.digest,
+                token_s=block.token_s,
             )
         )
 

@@ -30,6 +30,8 @@ class Block:
     ids: tuple[int, ...]
     rows: tuple[Row, ...] = field(default=(), repr=False)
     "empty at temperature 0, where ids are all it takes"
+    token_s: float = 0.0
+    "the draft model's time for one token, told to the controller; 0: not known"
 
     @property
     def weights(self) -> tuple[int, ...]:

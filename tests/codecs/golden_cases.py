@@ -86,6 +86,7 @@ def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last
         ids=ids,
         weights=weights,
         rows_hash=digest,
+        token_s=0.0031,
         last=last,
     )
 

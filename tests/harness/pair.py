@@ -118,6 +118,17 @@ class SessionPair:
                     self.target.on_timer(self.now_s)
             self._settle()
 
+    def rest(self, *, until_s: float = 1000.0) -> None:
+        """After the device's end: until nothing is in flight and the BS waits for nothing, or `until_s`."""
+        self._settle()
+        while (at_s := self._next_s()) is not None and at_s <= until_s:
+            self.now_s = max(self.now_s, at_s)
+            if self._events and self._events[0].at_s <= self.now_s:
+                heapq.heappop(self._events).act()
+            elif self.target is not None:
+                self.target.on_timer(self.now_s)
+            self._settle()
+
     def over(self) -> bool:
         """Whether the device's end has come to rest."""
         return self.device.state in (Device.FINISHED, Device.FAILED)

@@ -1,0 +1,79 @@
+"""Both ends under any schedule of loss, repetition, overtaking, delay and restarts, in scripted time."""
+
+from dataclasses import replace
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis.strategies import DrawFn
+from tests.harness.schedules import CALM_S, QUICK, Schedule, check_rest, greedy_text, play
+from tests.harness.worlds import world
+
+FATES = st.sampled_from(
+    [
+        (CALM_S,),
+        (),
+        (CALM_S, CALM_S),
+        (CALM_S, 0.6),
+        (0.3,),
+        (0.9, 0.1),
+        (1.7,),
+        (0.2, 3.1),
+        (6.0, CALM_S),
+    ]
+)
+"Delays of the copies of one message: calm, lost, twice, twice with a late copy, late, overtaken."
+
+
+@st.composite
+def schedules(draw: DrawFn) -> Schedule:
+    """Disturbances of every kind in the first seconds, among short waits and plans that change."""
+    tokens = draw(st.integers(1, 8))
+    timing = replace(
+        QUICK,
+        patience_s=draw(st.sampled_from([0.2, 0.7, 2.0])),
+        reopen_after=draw(st.integers(1, 3)),
+        parked_s=draw(st.sampled_from([1.5, 5.0])),
+    )
+    return Schedule(
+        up=tuple(draw(st.lists(FATES, max_size=25))),
+        down=tuple(draw(st.lists(FATES, max_size=25))),
+        restarts=tuple(
+            draw(
+                st.lists(
+                    st.tuples(
+                        st.integers(0, 80).map(lambda tenths: tenths / 10),
+                        st.sampled_from(["device", "target", "both"]),
+                    ),
+                    max_size=4,
+                )
+            )
+        ),
+        plans=tuple(
+            draw(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4)), min_size=1, max_size=3))
+        ),
+        timing=timing,
+        device_s=draw(st.sampled_from([0.0, 0.1, 0.8])),
+        target_s=draw(st.sampled_from([0.0, 0.1, 0.8])),
+        ahead=draw(st.sampled_from([1, 2, 5, 64])),
+        tokens=tokens,
+        seed=draw(st.integers(1, 5)),
+    )
+
+
+QUIET = settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+
+
+@QUIET
+@given(schedules())
+def test_greedy_text_is_the_undisturbed_one_under_any_schedule(schedule: Schedule) -> None:
+    """Once disturbances stop the request ends, with the text that the target writes by itself."""
+    pair = play(schedule)
+    check_rest(pair)
+    assert pair.output == greedy_text(world(3, schedule.seed), schedule.tokens)
+
+
+@QUIET
+@given(schedules())
+def test_sampled_text_ends_whole_under_any_schedule(schedule: Schedule) -> None:
+    """At temperature 1 no schedule raises, loses or repeats a position, or keeps the request from its end."""
+    check_rest(play(schedule, temperature=1.0))
