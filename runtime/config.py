@@ -142,11 +142,14 @@ class DeviceSettings:
     "told apart by it: no two devices of a topology may share one"
     threads: int | None = None
     "of torch; None: its own choice"
+    absent_s: float = 30.0
+    "no word from the target for so long ends a request"
 
     def __post_init__(self) -> None:
         fits = 1 <= len(self.name) <= MAX_NAME_LENGTH and len(self.name.encode()) <= MAX_IDENTITY_BYTES
         _need(fits and self.name.isprintable(), "name", self.name, f"write 1 to {MAX_NAME_LENGTH} characters")
         _between("threads", self.threads, 1, 1024)
+        _between("absent_s", self.absent_s, 0.1, 3600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

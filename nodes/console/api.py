@@ -8,14 +8,16 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
-from draftwire.nodes.console.assemble import build_device
+from draftwire.nodes.console.assemble import build_device, check_k
 from draftwire.nodes.console.launch import launched, on_this_host
 from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tokenizer import TextStream, Tokenizer
@@ -59,10 +61,11 @@ class Generation:
         Raises RequestRefusedError where it cannot go on.
         """
         stream = TextStream(self._tokenizer)
-        async for taken in self._node.answer(self.request, account=self.account):
-            text = stream.push([taken.token])
-            self.text += text
-            yield Token(text=text, id=taken.token, position=taken.position, origin=taken.origin)
+        async with aclosing(self._node.answer(self.request, account=self.account)) as answer:
+            async for taken in answer:
+                text = stream.push([taken.token])
+                self.text += text
+                yield Token(text=text, id=taken.token, position=taken.position, origin=taken.origin)
         self.text += stream.finish()
 
 
@@ -93,6 +96,8 @@ class ConnectedDevice:
         What is left out is the topology's [sampling]. The same seed, prompt and plan give the same text.
         Raises ValueError for values that can't be.
         """
+        if isinstance(prompt, str) and not prompt.strip():
+            raise InvalidRequestError("it is empty", key="prompt", remedy="write something to answer")
         ids = self.tokenizer.encode_prompt(prompt, chat=chat) if isinstance(prompt, str) else list(prompt)
         defaults = self._defaults
         request = Request(
@@ -140,11 +145,27 @@ async def connect(
             None, lambda: build_device(topology, transport=transport, logger=get_logger("device"), progress=progress)
         )
         if wait_until_ready is not None:
-            await wait_until_ready()
+            await _whichever_fails_first(loading, wait_until_ready())
         node, tokenizer, compute = await loading
+        if wait_until_ready is not None:
+            check_k(topology.controller.k, tokenizer.vocab_size)
         stack.callback(compute.close)
         await _run(node, stack)
         yield ConnectedDevice(node, tokenizer, compute, topology.sampling)
+
+
+async def _whichever_fails_first(*waits: "asyncio.Future[Any]") -> None:
+    """Return when all are done; raise what the first of them raised, and let the others go."""
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
+        for wait in waits:
+            if wait.done():
+                wait.result()
+    finally:
+        for wait in waits:
+            if not wait.done():
+                wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
 
 async def _run(node: DeviceNode, stack: AsyncExitStack) -> None:

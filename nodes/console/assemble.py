@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import StepReport
-from draftwire.codecs.frame import WIRE_VERSION
+from draftwire.codecs.frame import PROTOCOL_VERSION
+from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Hello
 from draftwire.nodes.models.catalogue import LoadOptions, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.pacing import Compute, compute_for
@@ -17,6 +18,7 @@ from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import ModelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.session.request import Timing
 from draftwire.runtime.transport import Transport
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def build_device(
         hello=_hello(tokenizer),
         logger=logger,
         numbers=random.SystemRandom(),
+        timing=Timing(absent_s=topology.device.absent_s),
     )
     return node, tokenizer, compute
 
@@ -68,6 +71,7 @@ def build_target(
     settings = topology.pair.target
     tokenizer = load_tokenizer(settings.model, end="target", revision=settings.revision, progress=progress)
     _limit_threads(topology.target.threads, settings.model)
+    check_k(topology.controller.k, tokenizer.vocab_size)
     model = load_target(settings.model, _options(settings), progress=progress)
     return TargetNode(
         topology.target,
@@ -124,9 +128,25 @@ def build_controller(
     )
 
 
+def check_k(k: int, vocab_size: int) -> None:
+    """Raise ConfigurationError for rows that the vocabulary does not have or the wire can't carry."""
+    if k > vocab_size:
+        raise ConfigurationError(
+            f"{k} entries, but the vocabulary has {vocab_size} ids",
+            key="controller.k",
+            remedy=f"write a number from 1 to {min(vocab_size, MAX_PLAIN_K)}, or {vocab_size} for whole rows",
+        )
+    if MAX_PLAIN_K < k < vocab_size:
+        raise ConfigurationError(
+            f"no sparse row of {k} entries can be sent",
+            key="controller.k",
+            remedy=f"write a number from 1 to {MAX_PLAIN_K}, or {vocab_size} for whole rows",
+        )
+
+
 def _hello(tokenizer: "Tokenizer") -> Hello:
     return Hello(
-        protocol_version=WIRE_VERSION,
+        protocol_version=PROTOCOL_VERSION,
         noise_version=NOISE_VERSION,
         vocab_size=tokenizer.vocab_size,
         fingerprint=tokenizer.fingerprint,
@@ -152,4 +172,4 @@ def _limit_threads(threads: int | None, model: str) -> None:
     torch.set_num_threads(threads)
 
 
-__all__ = ["build_channel", "build_controller", "build_device", "build_target"]
+__all__ = ["check_k", "build_channel", "build_controller", "build_device", "build_target"]

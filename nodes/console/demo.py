@@ -4,9 +4,9 @@ import argparse
 from dataclasses import replace
 
 from draftwire.nodes.console.api import Generation, connect
+from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say, show
 from draftwire.nodes.console.summary import Printer, summary_line
-from draftwire.runtime.actor import run_process
 from draftwire.runtime.config import Topology
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.telemetry import set_up_logging
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Real models, four processes, one emulated link: a text with TK-SLT, and the same with the target alone."""
     set_up_logging(level="warning")
-    return run_process(_demo)
+    return run_foreground(_demo)
 
 
 async def _demo() -> None:

@@ -76,10 +76,15 @@ async def launched(
                 children.append(await _start(role, config, record if role == "target" else None))
 
             async def wait_until_ready() -> None:
-                async with asyncio.timeout(READY_WITHIN_S):
-                    for child in children:
-                        await _ready(child)
-                        progress(f"{child.role} is ready")
+                deadline_s = asyncio.get_running_loop().time() + READY_WITHIN_S
+                for child in children:
+                    try:
+                        async with asyncio.timeout_at(deadline_s):
+                            await _ready(child)
+                    except TimeoutError:
+                        said = f"it was not ready within {READY_WITHIN_S:g} s"
+                        raise ChildFailedError(child.role, said, 3) from None
+                    progress(f"{child.role} is ready")
 
             yield lambda: asyncio.ensure_future(wait_until_ready())
         finally:
