@@ -80,7 +80,7 @@ class TargetSettings:
     "requests served at a time"
     ahead: int = 64
     "tokens the log may grow beyond what a silent device is known to hold"
-    patience_s: float = 1.0
+    patience_s: float = 5.0
     "how long a free BS waits for drafts before it decodes a token by itself"
     threads: int | None = None
     "of torch; None: its own choice"

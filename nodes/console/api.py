@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
-from draftwire.nodes.console.assemble import build_device, check_k
+from draftwire.nodes.console.assemble import build_device
 from draftwire.nodes.console.launch import launched, on_this_host
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.checks import InvalidRequestError
@@ -138,17 +138,23 @@ async def connect(
         if config is None if launch is None else launch:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
             topology = on_this_host(topology, Path(folder))
-            wait_until_ready = await stack.enter_async_context(launched(topology, record=record, progress=progress))
+            wait_until_ready = await stack.enter_async_context(
+                launched(topology, record=record, progress=progress)
+            )
         transport = ZmqTransport()
         stack.push_async_callback(transport.close)
-        loading = asyncio.get_running_loop().run_in_executor(
-            None, lambda: build_device(topology, transport=transport, logger=get_logger("device"), progress=progress)
+        loading = asyncio.ensure_future(
+            asyncio.to_thread(
+                build_device,
+                topology,
+                transport=transport,
+                logger=get_logger("device"),
+                progress=progress,
+            )
         )
         if wait_until_ready is not None:
             await _whichever_fails_first(loading, wait_until_ready())
         node, tokenizer, compute = await loading
-        if wait_until_ready is not None:
-            check_k(topology.controller.k, tokenizer.vocab_size)
         stack.callback(compute.close)
         await _run(node, stack)
         yield ConnectedDevice(node, tokenizer, compute, topology.sampling)

@@ -39,6 +39,7 @@ def build_device(
 
     settings = topology.pair.draft
     tokenizer = load_tokenizer(settings.model, end="draft", revision=settings.revision, progress=progress)
+    check_k(topology.controller.k, tokenizer.vocab_size)
     _limit_threads(topology.device.threads, settings.model)
     model = load_draft(settings.model, _options(settings), progress=progress)
     compute = compute_for(topology.compute.profile, LoopClock())
@@ -172,4 +173,4 @@ def _limit_threads(threads: int | None, model: str) -> None:
     torch.set_num_threads(threads)
 
 
-__all__ = ["check_k", "build_channel", "build_controller", "build_device", "build_target"]
+__all__ = ["build_channel", "build_controller", "build_device", "build_target", "check_k"]

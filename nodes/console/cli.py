@@ -1,8 +1,11 @@
 """The `draftwire` command: what it can be asked, and where each answer is."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from draftwire import __version__
 from draftwire.codecs.errors import LocalError
@@ -17,7 +20,7 @@ A draft model on a device proposes tokens and sends the top-K entries of its row
 station verifies them. The text is distributed exactly as the target's own, whatever K and the draft length
 gamma are: they only change the speed.
 
-  draftwire generate "Why is the sky blue?"                      all four nodes on this machine, the shipped pair
+  draftwire generate "Why is the sky blue?"                      all four nodes here, the shipped pair
   draftwire generate "..." --link 'rate 1mbit delay 20ms'        over another link
   draftwire generate "..." --draft ORG/SMALL --target ORG/LARGE  with your own pair
   draftwire up configs/demo.toml                                 all nodes of a file; type prompts
@@ -31,23 +34,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the text has had enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         text = _explained(error)
         if text is None:
             raise
-        print(f"draftwire: {text}", file=sys.stderr)
+        print(f"draftwire: {one_line(text)}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="draftwire", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="version", version=f"draftwire {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, add_arguments, run, summary in COMMANDS:
-        command = commands.add_parser(name, help=summary, description=run.__doc__ or summary)
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=run.__doc__ or summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         add_arguments(command)
         command.set_defaults(run=run)
     return top
@@ -66,6 +77,21 @@ COMMANDS = (
 """Name, options, code, and a line of help."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; who wants the whole usage asks for --help."""
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse: exit code 2."""
+        self.exit(2, f"draftwire: {message}; see {self.prog} --help\n")
+
+
+def one_line(text: str) -> str:
+    """A text of several lines as one; of lines with columns the first column."""
+    head, *rest = text.splitlines() or [""]
+    items = [re.split(r"\s{2,}", line.strip())[0] for line in rest]
+    return " ".join([head, ", ".join(item for item in items if item)]).strip()
+
+
 def _explained(error: Exception) -> str | None:
     """One line for an error that a person can mend; None for a bug."""
     if isinstance(error, DraftwireError | UnsupportedModelError | LocalError):
@@ -73,4 +99,4 @@ def _explained(error: Exception) -> str | None:
     return None
 
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "one_line", "parser"]

@@ -10,47 +10,82 @@ from typing import Any
 import orjson
 
 from draftwire.nodes.console.api import Generation, connect
+from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
-from draftwire.runtime.actor import run_process
 from draftwire.runtime.config import ChannelSettings, Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.telemetry import set_up_logging
 
 
+EXAMPLES = """\
+examples:
+  draftwire generate "Why is the sky blue?"
+  draftwire generate "Why is the sky blue?" --link 'rate 1mbit delay 20ms 3ms' --k 16 --gamma 4
+  draftwire generate "Why is the sky blue?" --gamma 0                      the target alone, for comparison
+  draftwire generate "Why is the sky blue?" --temperature 0 --json         greedy, as one JSON object
+  draftwire generate "hello" --draft tiny: --target tiny:                  tiny random models: text is noise
+  draftwire generate "hello" --draft synthetic:V=64 --target synthetic:V=64
+
+On a terminal drafted tokens that were accepted are green, corrected ones red, bonus tokens cyan.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `draftwire generate`."""
+    parser.epilog = EXAMPLES
     parser.add_argument("prompt", help="what to answer; the model's chat template is put around it")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="take what is not said here from a topology")
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="topology file for all that is not said here"
+    )
     models = parser.add_argument_group("models (any Hugging Face pair with one vocabulary)")
     models.add_argument("--draft", metavar="ID", help="smollm2, a folder, a .gguf file or a hub id")
     models.add_argument("--target", metavar="ID", help="the same, for the base station")
     models.add_argument("--dtype", help="of both models' weights: auto, float32, bfloat16, float16")
     link = parser.add_argument_group("link and plan")
-    link.add_argument("--link", metavar="WORDS", help="both directions, as tc says it: 'rate 5mbit delay 20ms 2ms'")
+    link.add_argument(
+        "--link", metavar="WORDS", help="both directions, as tc says it: 'rate 5mbit delay 20ms 2ms'"
+    )
     link.add_argument("--k", type=int, metavar="N", help="entries of each sparse row")
     link.add_argument("--gamma", type=int, metavar="N", help="drafted tokens a step; 0: the target alone")
-    link.add_argument("--profile", choices=[one.value for one in Profile], help="paper: paced to its hardware")
+    link.add_argument(
+        "--profile",
+        choices=[one.value for one in Profile],
+        help="native: as fast as this machine goes; paper: paced to the paper's hardware",
+    )
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--temperature", type=float, metavar="T", help="0 is greedy; default 1")
     sampling.add_argument("--top-k", type=int, metavar="N", help="of the target's distribution; 0: off")
     sampling.add_argument("--top-p", type=float, metavar="P", help="of the target's distribution; 1: off")
     sampling.add_argument("--max-new-tokens", type=int, metavar="N", help="default 128")
     sampling.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
-    sampling.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before... behind this text")
+    sampling.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end behind this text; may be repeated"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
     output.add_argument("--record", metavar="FILE", type=Path, help="append an event a step, JSON lines")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start the nodes, answer, stop them."""
+    """Answer a prompt with four nodes on this machine, started for it: the text, then one line about it."""
     set_up_logging(level="warning")
-    return run_process(lambda: _generate(args))
+    return run_foreground(lambda: _generate(args))
 
 
 async def _generate(args: argparse.Namespace) -> None:
     topology = chosen_topology(args)
+    if not args.prompt.strip():
+        raise ConfigurationError("it is empty", key="PROMPT", remedy="write something to answer")
+    if args.record is not None:
+        _check_record(args.record)
+    try:
+        await _answer(topology, args)
+    except ConfigurationError as error:
+        raise (error.placed(key="--k") if error.key == "controller.k" and args.k else error) from None
+
+
+async def _answer(topology: Topology, args: argparse.Namespace) -> None:
     async with connect(topology, launch=True, record=args.record, progress=say) as device:
         generation = device.generate(args.prompt, stop=args.stop)
         if args.json:
@@ -68,6 +103,15 @@ async def _generate(args: argparse.Namespace) -> None:
                 file.write(orjson.dumps({"event": "answer", **fields}) + b"\n")
 
 
+def _check_record(path: Path) -> None:
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
+        ) from None
+
+
 async def show(generation: Generation) -> None:
     """Stream an answer to the terminal."""
     printer = Printer()
@@ -81,11 +125,18 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
     """The file's topology, or the default one, with what the command line says. Raises ConfigurationError."""
     topology = Topology.default() if args.config is None else load_topology(args.config)
     draft, target = topology.pair.draft, topology.pair.target
-    draft = replace(draft, **_given(model=args.draft, dtype=args.dtype))
-    target = replace(target, **_given(model=args.target, dtype=args.dtype))
+    try:
+        draft = replace(draft, **_given(model=args.draft, dtype=args.dtype))
+        target = replace(target, **_given(model=args.target, dtype=args.dtype))
+    except ConfigurationError as error:
+        option = ("--draft" if args.draft == "" else "--target") if error.key == "model" else f"--{error.key}"
+        raise error.placed(key=option) from None
     channel = topology.channel
     if args.link is not None:
-        link = parse_link(args.link)
+        try:
+            link = parse_link(args.link)
+        except ConfigurationError as error:
+            raise error.placed(key="--link") from None
         channel = replace(channel or ChannelSettings(), uplink=link, downlink=link)
     compute = topology.compute
     if args.profile is not None:

@@ -1,19 +1,22 @@
-"""`draftwire target|channel|controller|device --config FILE`, and `draftwire up FILE`: nodes by themselves."""
+"""`draftwire target|channel|controller|device --config FILE`, `draftwire up FILE`: nodes by themselves."""
 
 import argparse
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
-from draftwire.nodes.console.summary import Printer, summary_line
+from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
 from draftwire.nodes.console.launch import launched
+from draftwire.nodes.console.summary import Printer, summary_line
+from draftwire.nodes.device.checks import InvalidRequestError
+from draftwire.nodes.device.node import RequestRefusedError
 from draftwire.runtime.actor import run_actor, run_process
 from draftwire.runtime.config import Topology, load_topology
 from draftwire.runtime.telemetry import Recorder, get_logger, log_step, set_up_logging, step_fields
@@ -44,7 +47,7 @@ def add_file_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def run_target(args: argparse.Namespace) -> int:
-    """The BS."""
+    """The target base station alone: binds target.address, verifies drafts, until it is told to stop."""
     topology = _topology(args)
     recorder = Recorder(args.record) if args.record is not None else None
     set_up_logging(recorder=recorder)
@@ -65,7 +68,7 @@ def run_target(args: argparse.Namespace) -> int:
 
 
 def run_channel(args: argparse.Namespace) -> int:
-    """The channel emulator."""
+    """The channel emulator alone: stands between devices and target and shapes both directions."""
     topology = _topology(args)
     set_up_logging()
 
@@ -78,7 +81,7 @@ def run_channel(args: argparse.Namespace) -> int:
 
 
 def run_controller(args: argparse.Namespace) -> int:
-    """The controller."""
+    """The controller alone: takes the target's reports and answers with plans (K, gamma)."""
     topology = _topology(args)
     set_up_logging()
 
@@ -91,59 +94,62 @@ def run_controller(args: argparse.Namespace) -> int:
 
 
 def run_device(args: argparse.Namespace) -> int:
-    """The device: answers the prompt on the command line, or those on standard input, line by line."""
+    """The draft device alone: answers the prompt given, or every line of standard input."""
     topology = _topology(args)
     set_up_logging(level="warning")
+    failed = 0
 
     async def main() -> None:
+        nonlocal failed
         async with connect(topology, launch=False, progress=_say) as device:
-            await _converse(device, args.prompt)
+            failed = await _converse(device, args.prompt)
 
-    return _run(main, args)
+    return run_foreground(main, told_to_stop=0) or failed
 
 
 def run_up(args: argparse.Namespace) -> int:
-    """All four nodes of a file on this host; the device in this process."""
+    """All nodes of a file on this host, at the file's addresses; answers every line of standard input."""
     topology = load_topology(args.config)
     set_up_logging(level="warning")
+    failed = 0
 
     async def main() -> None:
+        nonlocal failed
         async with AsyncExitStack() as stack:
             wait_until_ready = await stack.enter_async_context(launched(topology, progress=_say))
             await wait_until_ready()
             device = await stack.enter_async_context(connect(topology, launch=False, progress=_say))
-            await _converse(device, None)
+            failed = await _converse(device, None)
 
-    return _run(main, args)
+    return run_foreground(main, told_to_stop=0) or failed
 
 
-async def _converse(device: ConnectedDevice, prompt: str | None) -> None:
-    """Answer one prompt, or every line of standard input until it ends."""
+async def _converse(device: ConnectedDevice, prompt: str | None) -> int:
+    """Answer one prompt, or every line of standard input until it ends.
+
+    A line that can't be answered is no reason to leave the next ones: the last such error's exit code is the
+    value, or 0.
+    """
+    if prompt is not None:
+        await _answer(device, prompt)
+        return 0
+    failed = 0
+    async for line in lines_of_stdin():
+        try:
+            await _answer(device, line)
+        except (InvalidRequestError, RequestRefusedError) as error:
+            _say(f"draftwire: {error}")
+            failed = error.exit_code
+    return failed
+
+
+async def _answer(device: ConnectedDevice, prompt: str) -> None:
     printer = Printer()
-    prompts = _lines() if prompt is None else _one(prompt)
-    async for text in prompts:
-        generation = device.generate(text)
-        async for token in generation:
-            printer.token(token)
-        printer.end(generation)
-        _say(summary_line(generation.account, device.compute))
-
-
-async def _one(prompt: str) -> AsyncIterator[str]:
-    yield prompt
-
-
-async def _lines() -> AsyncIterator[str]:
-    """Lines that somebody types, or that a pipe holds."""
-    interactive = sys.stdin.isatty()
-    while True:
-        if interactive:
-            print("> ", end="", flush=True)
-        line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        if not line:
-            return
-        if line.strip():
-            yield line.strip()
+    generation = device.generate(prompt)
+    async for token in generation:
+        printer.token(token)
+    printer.end(generation)
+    _say(summary_line(generation.account, device.compute))
 
 
 def _topology(args: argparse.Namespace) -> Topology:

@@ -29,7 +29,7 @@ class Printer:
     def token(self, token: Token) -> None:
         """Print what the token adds."""
         self._shown += len(token.text)
-        self._print(token.text, STYLES[token.origin])
+        self._print(token.text, STYLES.get(token.origin, "default"))
 
     def end(self, generation: Generation) -> None:
         """Print what was held back, and a line's end."""
@@ -50,7 +50,10 @@ class Printer:
             self._console.print(Text(" ").join(parts))
 
     def _print(self, text: str, style: str) -> None:
-        self._console.print(Text(text, style), end="")
+        if self._console.is_terminal:
+            self._console.print(Text(text, style), end="")
+        else:
+            self._console.file.write(text)  # as it is: no escape codes, no tabs expanded
         self._console.file.flush()
 
 
