@@ -21,7 +21,8 @@ class Wake:
         loop = asyncio.get_running_loop()
         timer = None
         if deadline_s is not None:
-            timer = loop.call_at(loop.time() + (deadline_s - self._clock.now_s()), self._event.set)
+            # In this order the sum is exact where both clocks are one, so virtual time never stands still.
+            timer = loop.call_at(deadline_s + (loop.time() - self._clock.now_s()), self._event.set)
         try:
             await self._event.wait()
         finally:

@@ -125,8 +125,10 @@ class SessionPair:
             self.now_s = max(self.now_s, at_s)
             if self._events and self._events[0].at_s <= self.now_s:
                 heapq.heappop(self._events).act()
-            elif self.target is not None:
-                self.target.on_timer(self.now_s)
+            else:
+                self.device.on_timer(self.now_s)
+                if self.target is not None:
+                    self.target.on_timer(self.now_s)
             self._settle()
 
     def over(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -107,11 +108,15 @@ def play(schedule: Schedule, *, temperature: float = 0.0) -> SessionPair:
         device_class=WatchedDevice,
         target_class=WatchedTarget,
     )
+
+    def restart(who: Who) -> None:
+        if who != "device" and not pair.over():
+            pair.restart_target()
+        if who != "target" and not pair.over():
+            pair.restart_device()
+
     for at_s, who in schedule.restarts:
-        if who in ("target", "both"):
-            pair.at(at_s, pair.restart_target)
-        if who in ("device", "both"):
-            pair.at(at_s, pair.restart_device)
+        pair.at(at_s, partial(restart, who))
     moments = 0
 
     def promises_hold() -> bool:
