@@ -1,4 +1,4 @@
-"""`draftwire demo`: the shipped pair answers over an emulated radio link; then the target alone, on the same."""
+"""`draftwire demo`: the shipped pair over an emulated radio link; then the target alone, over the same."""
 
 import argparse
 from dataclasses import replace
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Real models, four processes, one emulated link: a text with TK-SLT, and the same with the target alone."""
+    """Real models, four processes, one emulated link: a text with TK-SLT, one by the target alone."""
     set_up_logging(level="warning")
     return run_foreground(_demo)
 

@@ -1,4 +1,4 @@
-"""What runs in front of a person: told to stop it stops in order, and it answers what is typed or piped in."""
+"""What runs in front of a person: told to stop it stops in order; it answers what is typed or piped in."""
 
 import asyncio
 import codecs

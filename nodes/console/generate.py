@@ -17,7 +17,6 @@ from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.telemetry import set_up_logging
 
-
 EXAMPLES = """\
 examples:
   draftwire generate "Why is the sky blue?"

@@ -18,7 +18,7 @@ from draftwire.nodes.console.summary import Printer, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
 from draftwire.runtime.actor import run_actor, run_process
-from draftwire.runtime.config import Topology, load_topology
+from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.telemetry import Recorder, get_logger, log_step, set_up_logging, step_fields
 from draftwire.runtime.transport import ZmqTransport
 
@@ -52,6 +52,8 @@ def run_target(args: argparse.Namespace) -> int:
     recorder = Recorder(args.record) if args.record is not None else None
     set_up_logging(recorder=recorder)
     logger = get_logger("target")
+    if topology.compute.profile is Profile.PAPER:
+        logger = logger.bind(paced=True)  # so that no record of a paced run passes for another
 
     async def main() -> None:
         transport = ZmqTransport()

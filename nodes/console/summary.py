@@ -8,7 +8,7 @@ from rich.text import Text
 from draftwire.codecs.messages import Origin
 from draftwire.nodes.console.api import Generation, Token
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.models.pacing import Compute, PacedCompute
+from draftwire.nodes.models.pacing import PAPER, Compute, PacedCompute
 
 STYLES = {
     Origin.ACCEPTED: "green",
@@ -17,6 +17,10 @@ STYLES = {
     Origin.ALONE: "default",
 }
 """On a terminal only: drafted and accepted, corrected, bonus, by the target alone."""
+
+
+OVERRUN = 1.05
+"""A paced step also holds the time its result takes to be noticed: a millisecond or two."""
 
 
 class Printer:
@@ -70,9 +74,12 @@ def summary_line(account: Account, compute: Compute) -> str:
         up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
     parts.append(f"{up}, {_size(account.bytes_down)} down")
     if account.plan is not None:
-        parts.append(f"K {account.plan.k}, gamma {account.plan.gamma}")
-    if isinstance(compute, PacedCompute):
-        parts.append(f"paced to the paper's hardware, {compute.overruns['draft']} draft overruns")
+        alone = account.plan.gamma == 0
+        parts.append("target alone" if alone else f"K {account.plan.k}, gamma {account.plan.gamma}")
+    overruns = _overruns(account, compute)
+    if overruns is not None:
+        late = sum(overruns.values())
+        parts.append(f"paced to the paper's hardware; {late} steps took longer than that")
     return " | ".join(parts)
 
 
@@ -100,8 +107,16 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "k": None if account.plan is None else account.plan.k,
         "gamma": None if account.plan is None else account.plan.gamma,
         "paced": isinstance(compute, PacedCompute),
-        "overruns": compute.overruns if isinstance(compute, PacedCompute) else None,
+        "overruns": _overruns(account, compute),
     }
+
+
+def _overruns(account: Account, compute: Compute) -> dict[str, int] | None:
+    """Paced steps that took longer than they should; the target's as its Commits tell. None: not paced."""
+    if not isinstance(compute, PacedCompute):
+        return None
+    slow = sum(seconds > OVERRUN * PAPER.target_s for seconds in account.step_s)
+    return {"draft": compute.overruns["draft"], "target": slow}
 
 
 def _size(count: int) -> str:

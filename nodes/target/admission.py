@@ -6,15 +6,22 @@ from draftwire.codecs.messages import Hello, Open, Reason, Refused
 
 def disagreement(theirs: Hello, ours: Hello) -> Refused | None:
     """The first thing that two Hellos disagree on, with both values."""
+    newer, family = "update the older end", "take two models of one family"
     pairs = (
-        (Reason.PROTOCOL_VERSION, "protocol version", theirs.protocol_version, ours.protocol_version),
-        (Reason.NOISE_VERSION, "noise version", theirs.noise_version, ours.noise_version),
-        (Reason.VOCABULARY, "vocabulary size", theirs.vocab_size, ours.vocab_size),
-        (Reason.VOCABULARY, "tokenizer fingerprint", theirs.fingerprint.hex(), ours.fingerprint.hex()),
+        (Reason.PROTOCOL_VERSION, "protocol version", theirs.protocol_version, ours.protocol_version, newer),
+        (Reason.NOISE_VERSION, "noise version", theirs.noise_version, ours.noise_version, newer),
+        (Reason.VOCABULARY, "vocabulary size", theirs.vocab_size, ours.vocab_size, family),
+        (
+            Reason.VOCABULARY,
+            "tokenizer fingerprint",
+            theirs.fingerprint.hex(),
+            ours.fingerprint.hex(),
+            family,
+        ),
     )
-    for reason, what, device, target in pairs:
+    for reason, what, device, target, remedy in pairs:
         if device != target:
-            detail = f"{what}: the device has {device}, the target {target}; both ends must have the same"
+            detail = f"{what}: the device has {device}, the target {target}; they have to be equal: {remedy}"
             return Refused(reason=reason, detail=detail)
     return None
 

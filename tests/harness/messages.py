@@ -1,0 +1,227 @@
+"""Hand-made messages of one request, and either end in any state, for tests with literal times."""
+
+from collections.abc import Sequence
+
+from tests.harness.pair import HELLO
+
+from draftwire.codecs.hashes import log_hash
+from draftwire.codecs.messages import (
+    Cancel,
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Incarnation,
+    Open,
+    Opened,
+    Origin,
+    PendingBlock,
+    Plan,
+    Reason,
+    Refused,
+    Sampling,
+    SparseLogits,
+)
+from draftwire.codecs.quantize import quantize
+from draftwire.codecs.rows import Row
+from draftwire.runtime.session.device import DeviceSession
+from draftwire.runtime.session.request import Block, Request, Timing
+from draftwire.runtime.session.states import Device, Target
+from draftwire.runtime.session.target import NO_TIMES, TargetSession
+
+VOCAB = 8
+PROMPT = (7,)
+LIFE = Incarnation(boot=1, counter=1)
+NEXT_LIFE = Incarnation(boot=1, counter=2)
+PLAN = Plan(number=1, k=2, gamma=2, min_draft=2)
+ALONE = Plan(number=1, k=2, gamma=0, min_draft=0)
+TIMING = Timing()
+"The times that ship: 1 s to the first repeat, at most 8; patience 5 s, parked after 20, absent after 30."
+
+
+def a_request(*, temperature: float = 1.0, tokens: int = 12) -> Request:
+    """One token of prompt, answered by so many."""
+    return Request(prompt=PROMPT, sampling=Sampling(temperature=temperature), seed=5, max_new_tokens=tokens)
+
+
+def a_row(token: int, *, other: int = 0, nats: float = 1.0, vocab_size: int = VOCAB) -> Row:
+    """A row that holds `token` and `other`, so many nats apart."""
+    return quantize([token, other], [0.0, -nats], vocab_size=vocab_size)
+
+
+def a_block(epoch: int, start: int, ids: Sequence[int], *, plan: Plan = PLAN, greedy: bool = False) -> Block:
+    """Drawn ids with their rows, none at temperature 0."""
+    rows = () if greedy else tuple(a_row(x) for x in ids)
+    return Block(draft_epoch=epoch, start=start, plan=plan, ids=tuple(ids), rows=rows)
+
+
+# ------------------------------------------------------------------------------------- what the BS says
+
+
+def opened(
+    tokens: Sequence[int] = PROMPT,
+    *,
+    device_try: int = 1,
+    incarnation: Incarnation = LIFE,
+    pending: Block | None = None,
+    plan: Plan = PLAN,
+) -> Opened:
+    """The BS serves a device that knows `tokens`."""
+    return Opened(
+        device_try=device_try,
+        incarnation=incarnation,
+        known=len(tokens),
+        log_hash=log_hash(tokens),
+        pending=pending
+        and PendingBlock(
+            draft_epoch=pending.draft_epoch,
+            start=pending.start,
+            length=len(pending.ids),
+            plan=pending.plan,
+            rows_hash=pending.digest,
+        ),
+        plan=plan,
+    )
+
+
+def commit(
+    log: Sequence[int],
+    position: int = 1,
+    *,
+    incarnation: Incarnation = LIFE,
+    tested_epoch: int = 0,
+    plan: Plan = PLAN,
+    finish: Finish = Finish.RUNNING,
+) -> Commit:
+    """The BS holds `log`; this tells it from `position` on."""
+    return Commit(
+        incarnation=incarnation,
+        position=position,
+        log_hash=log_hash(log),
+        ids=tuple(log[position:]),
+        origins=(Origin.ALONE,) * len(log[position:]),
+        tested_epoch=tested_epoch,
+        accepted=0,
+        seen=0,
+        plan=plan,
+        times=NO_TIMES,
+        finish=finish,
+    )
+
+
+def refused(reason: Reason, *, device_try: int = 0) -> Refused:
+    """The BS refuses."""
+    return Refused(reason=reason, detail="because", device_try=device_try)
+
+
+# --------------------------------------------------------------------------------- what the device says
+
+
+def an_open(
+    tokens: Sequence[int] = PROMPT,
+    *,
+    device_try: int = 1,
+    draft_epoch: int = 0,
+    request: Request | None = None,
+) -> Open:
+    """A device that knows `tokens` opens."""
+    wanted = request or a_request()
+    return Open(
+        device_try=device_try,
+        seed=wanted.seed,
+        sampling=wanted.sampling,
+        max_new_tokens=wanted.max_new_tokens,
+        stop=(),
+        prompt_length=1,
+        tokens=tuple(tokens),
+        draft_epoch=draft_epoch,
+    )
+
+
+def a_draft(
+    block: Block, log: Sequence[int] = PROMPT, *, known: int | None = None, incarnation: Incarnation = LIFE
+) -> Draft:
+    """The block's Draft, drawn behind the first `block.start` tokens of `log`."""
+    return Draft(
+        incarnation=incarnation,
+        draft_epoch=block.draft_epoch,
+        known=len(log) if known is None else known,
+        start=block.start,
+        path_hash=log_hash(log[: block.start]),
+        plan=block.plan,
+        ids=block.ids,
+        weights=block.weights,
+        rows_hash=block.digest,
+    )
+
+
+def its_rows(block: Block, *, incarnation: Incarnation = LIFE) -> SparseLogits:
+    """The block's rows."""
+    return SparseLogits(
+        incarnation=incarnation, draft_epoch=block.draft_epoch, start=block.start, rows=block.rows
+    )
+
+
+# ------------------------------------------------------------------------------- either end, in any state
+
+
+def device_in(state: Device, *, temperature: float = 1.0, timing: Timing = TIMING) -> DeviceSession:
+    """A device's end that has come to `state` at 0 s, and whose messages have been sent."""
+    greedy = temperature == 0
+    end = DeviceSession(a_request(temperature=temperature), HELLO, now_s=0.0, timing=timing)
+    block = a_block(1, 1, (2, 3), greedy=greedy)
+    if state is Device.REDRAWING:
+        end.receive(opened(pending=block), 0.0)
+    elif state is Device.LISTENING:
+        end.receive(opened(plan=ALONE), 0.0)
+    elif state is Device.FAILED:
+        end.receive(opened(), 0.0)
+        end.receive(refused(Reason.TARGET_FAILED), 0.0)
+    elif state is not Device.OPENING:
+        end.receive(opened(), 0.0)
+        if state is Device.WAITING:
+            end.drawn(block, 0.0)
+        if state is Device.FINISHED:
+            end.receive(commit((7, 2), finish=Finish.EOS), 0.0)
+    end.to_send()
+    assert end.state is state
+    return end
+
+
+def target_in(
+    state: Target, *, temperature: float = 1.0, ahead: int = 64, plan: Plan = PLAN, timing: Timing = TIMING
+) -> TargetSession:
+    """A BS's end that has come to `state` at 0 s, and whose messages have been sent.
+
+    TESTING and ROW_WAIT: of ids (2, 3) behind the prompt, epoch 1; the first of them rejected.
+    """
+    wanted = a_request(temperature=temperature)
+
+    def finish_of(tokens: Sequence[int], prompt_length: int) -> Finish:
+        if tokens[-1] == 0:
+            return Finish.EOS
+        return Finish.LENGTH if len(tokens) - prompt_length >= wanted.max_new_tokens else Finish.RUNNING
+
+    end = TargetSession(
+        an_open(request=wanted),
+        LIFE,
+        plan=plan,
+        vocab_size=VOCAB,
+        finish_of=finish_of,
+        now_s=0.0,
+        ahead=ahead,
+        timing=timing,
+    )
+    if state in (Target.TESTING, Target.ROW_WAIT):
+        end.receive(a_draft(a_block(1, 1, (2, 3), greedy=temperature == 0)), 0.0)
+        step = end.step(0.0)
+        assert step is not None
+        if state is Target.ROW_WAIT:
+            end.tested(step, 0, None, 0.0)
+    elif state is Target.FINISHED:
+        end.receive(Cancel(incarnation=LIFE, known=1), 0.0)
+    elif state is Target.CLOSED:
+        end.receive(Close(incarnation=LIFE, known=1), 0.0)
+    end.to_send()
+    assert end.state is state
+    return end
