@@ -10,14 +10,15 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import distil_prompts
 import torch
 from distil_answers import Answer, Job, answered, generate_shards, read_shard
 from distil_train import (
@@ -43,6 +44,9 @@ EVALUATED_TEMPERATURES: Final = (1.0, 0.7, 0.0)
 
 EVALUATED_K: Final = (3, 8, 32, 320, 3200)
 """Cuts of the draft's distribution; the whole support is always added."""
+
+PROMPTS: Final = Path(__file__).with_name("distil_prompts.toml")
+"""Topics and kinds of request; some topics are held out."""
 
 CHECKPOINT: Final = "checkpoint.pt"
 """In the work folder: the draft in training, with the state of its optimizers."""
@@ -109,10 +113,24 @@ def encode(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def prompts(args: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """(to train on, held out)."""
+    """(to train on, held out): from --prompts, else made of topics and kinds of request."""
+    shuffle = random.Random(args.seed).shuffle
     if args.prompts is None:
-        return distil_prompts.built_in(args.seed)
-    return distil_prompts.from_file(args.prompts, args.seed)
+        made = tomllib.loads(PROMPTS.read_text(encoding="utf-8"))
+        train = [kind.format(topic) for topic in made["topics"] for kind in made["kinds"]]
+        shuffle(train)
+        kinds = itertools.cycle(made["kinds"][7 * i % len(made["kinds"])] for i in range(len(made["kinds"])))
+        other = [kind.format(topic) for topic, kind in zip(made["held_out_topics"], kinds, strict=False)]
+        return train, other + made["free"]
+    lines = (line.strip() for line in args.prompts.read_text(encoding="utf-8").splitlines())
+    given = list(dict.fromkeys(line for line in lines if line))
+    if len(given) < 2:
+        raise SystemExit(
+            f"{args.prompts} holds {len(given)} distinct prompts; it takes 2 or more, one a line"
+        )
+    shuffle(given)
+    held_out = max(1, min(64, len(given) // 10))
+    return given[held_out:], given[:held_out]
 
 
 def answers(work: Path, name: str) -> list[Answer]:
@@ -145,7 +163,8 @@ def generate(args: argparse.Namespace) -> None:
     encoded, held_out = ([encode(target.tokenizer, p) for p in part] for part in prompts(args))
     first, last = min([*encoded, *held_out]), max([*encoded, *held_out])  # these two differ the earliest
     prefix = [
-        a for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+        a
+        for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first[:-1], last, strict=False))
     ]
     fits = [p for p in (*encoded, *held_out) if len(prefix) < len(p) <= args.max_prompt]
     if not fits:
@@ -312,7 +331,9 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         made.add_argument("--work", type=Path, required=True, help="folder for answers and checkpoints")
         made.add_argument("--target", help="local folder or hub id; left out: the shipped pair's target")
-        made.add_argument("--prompts", type=Path, help="text file, a prompt a line; else built-in ones")
+        made.add_argument(
+            "--prompts", type=Path, help="text file, a prompt a line, a tenth of them held out; else built-in"
+        )
         made.add_argument("--seed", type=int, default=0, help="of prompt order, sampling and initial weights")
         return made
 

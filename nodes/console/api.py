@@ -15,9 +15,9 @@ from typing import Any
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
 from draftwire.nodes.console.assemble import build_device
-from draftwire.nodes.console.launch import launched, on_this_host
+from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.device.checks import InvalidRequestError
+from draftwire.nodes.device.checks import check_text
 from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tokenizer import TextStream, Tokenizer
@@ -58,7 +58,7 @@ class Generation:
     async def __aiter__(self) -> AsyncIterator[Token]:
         """The tokens, each once, as they become final. Leaving early cancels the request at the BS.
 
-        Raises RequestRefusedError where it cannot go on.
+        Raises RequestRefusedError where it cannot go on, ChildFailedError if a node started here has ended.
         """
         stream = TextStream(self._tokenizer)
         async with aclosing(self._node.answer(self.request, account=self.account)) as answer:
@@ -79,6 +79,20 @@ class ConnectedDevice:
         self.compute = compute
         self._node, self._defaults = node, defaults
 
+    @asynccontextmanager
+    async def dependent_on(self, nodes: Launched) -> AsyncIterator[None]:
+        """While the block runs, answers raise ChildFailedError as soon as a node they need has ended."""
+
+        async def watch() -> None:
+            self._node.give_up(await nodes.lost())
+
+        watching = asyncio.create_task(watch(), name="watch nodes")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
     def generate(
         self,
         prompt: str | Sequence[int],
@@ -96,8 +110,8 @@ class ConnectedDevice:
         What is left out is the topology's [sampling]. The same seed, prompt and plan give the same text.
         Raises ValueError for values that can't be.
         """
-        if isinstance(prompt, str) and not prompt.strip():
-            raise InvalidRequestError("it is empty", key="prompt", remedy="write something to answer")
+        if isinstance(prompt, str):
+            check_text(prompt, key="prompt")
         ids = self.tokenizer.encode_prompt(prompt, chat=chat) if isinstance(prompt, str) else list(prompt)
         defaults = self._defaults
         request = Request(
@@ -134,11 +148,11 @@ async def connect(
     else:
         topology = config if isinstance(config, Topology) else load_topology(config)
     async with AsyncExitStack() as stack:
-        wait_until_ready = None
+        nodes = None
         if config is None if launch is None else launch:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
             topology = on_this_host(topology, Path(folder))
-            wait_until_ready = await stack.enter_async_context(
+            nodes = await stack.enter_async_context(
                 launched(topology, record=record, progress=progress)
             )
         transport = ZmqTransport()
@@ -152,12 +166,15 @@ async def connect(
                 progress=progress,
             )
         )
-        if wait_until_ready is not None:
-            await _whichever_fails_first(loading, wait_until_ready())
+        if nodes is not None:
+            await _whichever_fails_first(loading, asyncio.ensure_future(nodes.ready()))
         node, tokenizer, compute = await loading
         stack.callback(compute.close)
         await _run(node, stack)
-        yield ConnectedDevice(node, tokenizer, compute, topology.sampling)
+        device = ConnectedDevice(node, tokenizer, compute, topology.sampling)
+        if nodes is not None:
+            await stack.enter_async_context(device.dependent_on(nodes))
+        yield device
 
 
 async def _whichever_fails_first(*waits: "asyncio.Future[Any]") -> None:

@@ -1,6 +1,7 @@
 """The `draftwire` command: what it can be asked, and where each answer is."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -29,6 +30,9 @@ gamma are: they only change the speed.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that can't show a character is no reason to end
     args = parser().parse_args(argv)
     try:
         return int(args.run(args))

@@ -12,6 +12,7 @@ import orjson
 from draftwire.nodes.console.api import Generation, connect
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
+from draftwire.nodes.device.checks import check_text
 from draftwire.runtime.config import ChannelSettings, Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
@@ -74,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _generate(args: argparse.Namespace) -> None:
     topology = chosen_topology(args)
-    if not args.prompt.strip():
-        raise ConfigurationError("it is empty", key="PROMPT", remedy="write something to answer")
+    check_text(args.prompt, key="PROMPT")
     if args.record is not None:
         _check_record(args.record)
     try:

@@ -25,11 +25,15 @@ STOP_WITHIN_S = 8.0
 
 
 class ChildFailedError(DraftwireError):
-    """Raised when a node that was started here ends before it is ready; tells what it said last."""
+    """Raised when a node that was started here ends by itself; tells what it said last."""
 
-    def __init__(self, role: str, said: str, exit_code: int) -> None:
-        self.exit_code = exit_code or 1
-        super().__init__(f"the {role} did not start: {said or f'it ended with code {exit_code}'}")
+    def __init__(self, role: str, said: str, exit_code: int, *, what: str = "did not start") -> None:
+        self.exit_code = max(1, exit_code)
+        super().__init__(f"the {role} {what}: {said or _ended_with(exit_code)}")
+
+
+def _ended_with(exit_code: int) -> str:
+    return f"signal {-exit_code} ended it" if exit_code < 0 else f"it ended with code {exit_code}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,46 @@ class Child:
     role: str
     process: asyncio.subprocess.Process
     log: IO[bytes]
+
+    def said(self) -> str:
+        """Its last word on standard error: the error it ended with, where there is one."""
+        self.log.seek(0)
+        lines = self.log.read().decode("utf-8", "replace").strip().splitlines()
+        said = [line.removeprefix("draftwire: ") for line in lines if line.startswith("draftwire: ")]
+        return said[-1] if said else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """Nodes that were started here."""
+
+    children: Sequence[Child]
+    progress: Callable[[str], None]
+
+    async def ready(self) -> None:
+        """Return when all are ready. Raises ChildFailedError for one that does not come up."""
+        deadline_s = asyncio.get_running_loop().time() + READY_WITHIN_S
+        for child in self.children:
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    await _ready(child)
+            except TimeoutError:
+                said = f"it was not ready within {READY_WITHIN_S:g} s"
+                raise ChildFailedError(child.role, said, 3) from None
+            self.progress(f"{child.role} is ready")
+
+    async def lost(self) -> ChildFailedError:
+        """The first of them to end by itself that an answer can't do without; waits for that."""
+        needed = [child for child in self.children if child.role != "controller"]  # its last plan stays
+        ends = [asyncio.create_task(child.process.wait()) for child in needed]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        child = next(one for one in needed if one.process.returncode is not None)
+        assert child.process.returncode is not None
+        return ChildFailedError(child.role, child.said(), child.process.returncode, what="ended")
 
 
 def on_this_host(topology: Topology, folder: Path) -> Topology:
@@ -60,11 +104,9 @@ def on_this_host(topology: Topology, folder: Path) -> Topology:
 @asynccontextmanager
 async def launched(
     topology: Topology, *, progress: Callable[[str], None], record: Path | None = None
-) -> AsyncIterator[Callable[[], "asyncio.Future[None]"]]:
-    """Start target, controller and channel; the value is a function that waits until all are ready.
-
-    So the caller can load its own model meanwhile. All are stopped when the block ends. Raises
-    ChildFailedError out of the wait for a node that does not come up.
+) -> AsyncIterator[Launched]:
+    """Start target, controller and channel, which are not ready yet: the caller can load its own model
+    meanwhile. All are stopped when the block ends.
     """
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         config = Path(folder) / "topology.toml"
@@ -74,19 +116,7 @@ async def launched(
         try:
             for role in roles:
                 children.append(await _start(role, config, record if role == "target" else None))
-
-            async def wait_until_ready() -> None:
-                deadline_s = asyncio.get_running_loop().time() + READY_WITHIN_S
-                for child in children:
-                    try:
-                        async with asyncio.timeout_at(deadline_s):
-                            await _ready(child)
-                    except TimeoutError:
-                        said = f"it was not ready within {READY_WITHIN_S:g} s"
-                        raise ChildFailedError(child.role, said, 3) from None
-                    progress(f"{child.role} is ready")
-
-            yield lambda: asyncio.ensure_future(wait_until_ready())
+            yield Launched(children=children, progress=progress)
         finally:
             await _stop(children)
 
@@ -114,11 +144,7 @@ async def _ready(child: Child) -> None:
     while line := await child.process.stdout.readline():
         if line.startswith(b"ready"):
             return
-    code = await child.process.wait()
-    child.log.seek(0)
-    lines = child.log.read().decode("utf-8", "replace").strip().splitlines()
-    said = [line.removeprefix("draftwire: ") for line in lines if line.startswith("draftwire: ")]
-    raise ChildFailedError(child.role, (said or lines or [""])[-1], code)
+    raise ChildFailedError(child.role, child.said(), await child.process.wait())
 
 
 async def _stop(children: Sequence[Child]) -> None:
@@ -135,4 +161,4 @@ async def _stop(children: Sequence[Child]) -> None:
         child.log.close()
 
 
-__all__ = ["ChildFailedError", "launched", "on_this_host"]
+__all__ = ["ChildFailedError", "Launched", "launched", "on_this_host"]

@@ -118,9 +118,10 @@ def run_up(args: argparse.Namespace) -> int:
     async def main() -> None:
         nonlocal failed
         async with AsyncExitStack() as stack:
-            wait_until_ready = await stack.enter_async_context(launched(topology, progress=_say))
-            await wait_until_ready()
+            nodes = await stack.enter_async_context(launched(topology, progress=_say))
+            await nodes.ready()
             device = await stack.enter_async_context(connect(topology, launch=False, progress=_say))
+            await stack.enter_async_context(device.dependent_on(nodes))
             failed = await _converse(device, None)
 
     return run_foreground(main, told_to_stop=0) or failed

@@ -40,6 +40,20 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
         )
 
 
+def check_text(prompt: str, *, key: str) -> None:
+    """Raise InvalidRequestError for a text that there is nothing to answer in, or that is no text."""
+    if not prompt.strip():
+        raise InvalidRequestError("it is empty", key=key, remedy="write something to answer")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"character {error.start} is half a character or a byte that is no text",
+            key=key,
+            remedy="write UTF-8",
+        ) from None
+
+
 def _between(key: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InvalidRequestError(
@@ -47,4 +61,4 @@ def _between(key: str, value: int, low: int, high: int) -> None:
         )
 
 
-__all__ = ["InvalidRequestError", "check_request"]
+__all__ = ["InvalidRequestError", "check_request", "check_text"]

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from draftwire.codecs.control import ANY_REQUEST
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
+from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.codecs.messages import (
     Close,
     Commit,
@@ -34,7 +35,7 @@ from draftwire.nodes.models.base import Context, LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
 from draftwire.runtime.clock import Clock
-from draftwire.runtime.errors import EndpointClosedError, PeerError
+from draftwire.runtime.errors import DraftwireError, EndpointClosedError, LocalError, PeerError
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.states import Device
@@ -49,6 +50,14 @@ class RequestRefusedError(PeerError):
         self.reason = reason
         "name of the codecs' Reason"
         super().__init__(f"{reason.lower()}: {detail}")
+
+
+class DraftFailedError(LocalError):
+    """Raised when the draft model raises: it ends the request, others go on."""
+
+    def __init__(self, error: Exception) -> None:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        super().__init__(f"the draft model failed: {cause[:MAX_TEXT_BYTES]}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +99,8 @@ class DeviceNode:
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
         self._running: dict[int, _Running] = {}
         self._endpoint: Endpoint | None = None
-        self._stopped = False
+        self._over: DraftwireError | None = None
+        "why no request can be answered any more"
 
     async def run(self, started: Callable[[], None]) -> None:
         """Connect, then pass on what the BS says, until cancelled; requests under way are cancelled too."""
@@ -107,18 +117,27 @@ class DeviceNode:
                     continue
                 self._route(frame.session, frame.message, len(received.data))
         finally:
-            self._stopped = True
+            self.give_up(EndpointClosedError(self.address))
             for running in self._running.values():
                 running.session.cancel()
                 self._flush(running)
-                running.wake.set()
             await self._endpoint.close()
+
+    def give_up(self, error: DraftwireError) -> None:
+        """The BS can't come back: every request, under way or later, raises `error`. The first one counts."""
+        self._over = self._over or error
+        for running in self._running.values():
+            running.wake.set()
 
     def _route(self, number: int, message: AnyMessage, size: int) -> None:
         """To its request. A BS that serves one nobody waits for any more is told that it may forget it."""
         if not isinstance(message, Welcome | Refused | Opened | Commit | SparseLogitsRequest | Pong):
             detail = f"a base station has no business sending {type(message).__name__}"
             self._count_refusal(Refusal.KIND, detail)
+            return
+        if isinstance(message, Commit) and max(message.ids, default=0) >= self._hello.vocab_size:
+            detail = f"token {max(message.ids)} is not below the vocabulary's size"
+            self._count_refusal(Refusal.VOCABULARY, detail)
             return
         running = self._running.get(number)
         if running is not None:
@@ -136,7 +155,8 @@ class DeviceNode:
         """The output tokens of a request, each once, as they become final; `account` is filled on the way.
 
         Closing the iterator early cancels the request at the BS. Raises InvalidRequestError where the request
-        can't begin, RequestRefusedError where it can't go on, EndpointClosedError once `run` has ended.
+        can't begin, RequestRefusedError where it can't go on, DraftFailedError where the draft model can't,
+        EndpointClosedError once `run` has ended.
         """
         check_request(
             request,
@@ -170,8 +190,8 @@ class DeviceNode:
     async def _drive(self, running: _Running) -> AsyncGenerator[Taken, None]:
         session = running.session
         while True:
-            if self._stopped:
-                raise EndpointClosedError(self.address)
+            if self._over is not None:
+                raise self._over
             self._take_in(running)
             session.on_timer(self._clock.now_s())
             self._flush(running)
@@ -193,18 +213,22 @@ class DeviceNode:
 
     async def _draw(self, running: _Running, work: DraftWork) -> None:
         """One block, in the worker's thread; what arrives meanwhile is heard before it is used."""
-        timed = await self._compute.run(
-            "draft",
-            work.length,
-            lambda: draw_block(
-                work,
-                running.session.request,
-                running.context,
-                support=self._model.support,
-                vocab_size=self._hello.vocab_size,
-                noise=self._noise,
-            ),
-        )
+        try:
+            timed = await self._compute.run(
+                "draft",
+                work.length,
+                lambda: draw_block(
+                    work,
+                    running.session.request,
+                    running.context,
+                    support=self._model.support,
+                    vocab_size=self._hello.vocab_size,
+                    noise=self._noise,
+                ),
+            )
+        except Exception as error:
+            self._log.info("device.draft_failed", exc_info=True)
+            raise DraftFailedError(error) from error
         running.account.drew(work.length, timed.seconds)
         self._take_in(running)
         block = replace(timed.value, token_s=timed.seconds / work.length)
@@ -233,7 +257,9 @@ class DeviceNode:
         """Every one counted, the first of a cause logged."""
         self.refused[reason] += 1
         if self.refused[reason] == 1:
-            self._log.warning("device.refused", reason=reason.name.lower(), detail=detail)
+            # A request that is over still has copies under way: nothing that a person must hear of.
+            say = self._log.info if reason is Reason.UNKNOWN_REQUEST else self._log.warning
+            say("device.refused", reason=reason.name.lower(), detail=detail)
 
 
-__all__ = ["DeviceNode", "InvalidRequestError", "RequestRefusedError"]
+__all__ = ["DeviceNode", "DraftFailedError", "InvalidRequestError", "RequestRefusedError"]

@@ -60,7 +60,7 @@ class Noise(Protocol):
 
 
 class PhiloxNoise:
-    """Philox 4x64 (Salmon et al. 2011): key words (seed, purpose and epoch), counter words (draw, position)."""
+    """Philox 4x64 (Salmon et al. 2011): key words (seed, purpose | epoch), counter words (draw, position)."""
 
     def draw_weights(self, key: Key, weights: NDArray[np.int64]) -> int:
         """24 random bits against the cumulative weights: no rounding anywhere."""
@@ -78,8 +78,9 @@ class PhiloxNoise:
         u_i belongs to index i, so the same key favours the same id whatever the masses.
         """
         uniforms = ((_raw(key, len(masses)) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-        with np.errstate(divide="ignore"):
-            return int(np.argmin(-np.log(uniforms) / masses))
+        possible = np.flatnonzero(masses)  # what has no mass must not win, however the others round
+        with np.errstate(over="ignore"):
+            return int(possible[np.argmin(-np.log(uniforms[possible]) / masses[possible])])
 
 
 def _raw(key: Key, count: int) -> NDArray[np.uint64]:

@@ -188,8 +188,8 @@ class DeviceSession:
     def receive(self, message: Message, now_s: float) -> None:
         """Take a message of the BS; whatever does not fit is counted in `ignored`."""
         if self.state in (Device.FINISHED, Device.FAILED):
-            if isinstance(message, Commit) and message.incarnation == self._incarnation:
-                self._close()
+            if isinstance(message, Commit | SparseLogitsRequest) and message.incarnation == self._incarnation:
+                self._close()  # a BS repeats these until it hears from us
             return
         match message:
             case Opened():

@@ -275,6 +275,8 @@ class TargetSession:
                 self._commit_due = True
             case Close():
                 self._acknowledge(message.known)
+                self._draft = self._step = None
+                self._rows.clear()
                 self._advance(TargetEvent.CLOSE)
 
     def _on_open(self, opened: Open, now_s: float) -> None:

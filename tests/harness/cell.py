@@ -17,7 +17,7 @@ import structlog
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
-from draftwire.codecs.messages import Hello, Open, Sampling
+from draftwire.codecs.messages import Hello, Open, Sampling, Welcome
 from draftwire.nodes.channel.node import ChannelNode
 from draftwire.nodes.controller.node import ControllerNode
 from draftwire.nodes.controller.policy import Policy
@@ -35,6 +35,7 @@ from draftwire.runtime.session.target import TargetSession
 from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
 
 T = TypeVar("T")
+M = TypeVar("M", bound=AnyMessage)
 
 VOCAB_SIZE = 64
 BS, CHANNEL, CONTROLLER = "ipc://bs", "ipc://channel", "ipc://controller"
@@ -112,6 +113,13 @@ class Peer:
         """The next message."""
         return decode_frame((await self.endpoint.receive()).data).message
 
+    async def hear_of(self, kind: type[M]) -> M:
+        """The next message of this kind; others are passed over."""
+        while True:
+            message = await self.hear()
+            if isinstance(message, kind):
+                return message
+
 
 @dataclass
 class Cell:
@@ -152,7 +160,13 @@ class Cell:
         return [served.session for served in self.target._requests.values()]
 
     async def device(
-        self, name: str = "dev", *, address: str = BS, timing: Timing | None = None, **changes: object
+        self,
+        name: str = "dev",
+        *,
+        address: str = BS,
+        timing: Timing | None = None,
+        model: LanguageModel | None = None,
+        **changes: object,
     ) -> DeviceNode:
         """A device, connected; `changes` are to its Hello."""
         node = DeviceNode(
@@ -161,7 +175,7 @@ class Cell:
             transport=MemoryTransport(self.network),
             clock=self.clock,
             compute=ModelledCompute(self.clock, PAPER),
-            model=self.pair.draft,
+            model=self.pair.draft if model is None else model,
             hello=hello(**changes),
             logger=structlog.get_logger(),
             numbers=random.Random(name),
@@ -201,6 +215,13 @@ class Cell:
         """A connection without a node."""
         transport = MemoryTransport(self.network)
         return Peer(await transport.connect(address, identity=name.encode()))
+
+    async def greeted(self, name: str) -> Peer:
+        """A connection without a node, whose Hello the BS has taken."""
+        peer = await self.peer(name)
+        peer.say(hello())
+        await peer.hear_of(Welcome)
+        return peer
 
     async def impostor(self, device: bytes, *, address: str = BS) -> Peer:
         """Somebody who is bound where the BS should be, and speaks to one device."""

@@ -27,9 +27,10 @@ from draftwire.codecs.rows import Row
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Block, Request, Timing
 from draftwire.runtime.session.states import Device, Target
-from draftwire.runtime.session.target import NO_TIMES, TargetSession
+from draftwire.runtime.session.target import NO_TIMES, Step, TargetSession
 
 VOCAB = 8
+EOS = 1
 PROMPT = (7,)
 LIFE = Incarnation(boot=1, counter=1)
 NEXT_LIFE = Incarnation(boot=1, counter=2)
@@ -72,15 +73,19 @@ def opened(
         incarnation=incarnation,
         known=len(tokens),
         log_hash=log_hash(tokens),
-        pending=pending
-        and PendingBlock(
-            draft_epoch=pending.draft_epoch,
-            start=pending.start,
-            length=len(pending.ids),
-            plan=pending.plan,
-            rows_hash=pending.digest,
-        ),
+        pending=None if pending is None else as_pending(pending),
         plan=plan,
+    )
+
+
+def as_pending(block: Block) -> PendingBlock:
+    """How Opened names a block."""
+    return PendingBlock(
+        draft_epoch=block.draft_epoch,
+        start=block.start,
+        length=len(block.ids),
+        plan=block.plan,
+        rows_hash=block.digest,
     )
 
 
@@ -165,6 +170,19 @@ def its_rows(block: Block, *, incarnation: Incarnation = LIFE) -> SparseLogits:
 # ------------------------------------------------------------------------------- either end, in any state
 
 
+class RememberingTarget(TargetSession):
+    """Holds on to the pass that `step` gave out, as the caller does."""
+
+    under_way: Step
+
+    def step(self, now_s: float) -> Step | None:
+        """As TargetSession."""
+        step = super().step(now_s)
+        if step is not None:
+            self.under_way = step
+        return step
+
+
 def device_in(state: Device, *, temperature: float = 1.0, timing: Timing = TIMING) -> DeviceSession:
     """A device's end that has come to `state` at 0 s, and whose messages have been sent."""
     greedy = temperature == 0
@@ -190,7 +208,7 @@ def device_in(state: Device, *, temperature: float = 1.0, timing: Timing = TIMIN
 
 def target_in(
     state: Target, *, temperature: float = 1.0, ahead: int = 64, plan: Plan = PLAN, timing: Timing = TIMING
-) -> TargetSession:
+) -> RememberingTarget:
     """A BS's end that has come to `state` at 0 s, and whose messages have been sent.
 
     TESTING and ROW_WAIT: of ids (2, 3) behind the prompt, epoch 1; the first of them rejected.
@@ -198,11 +216,11 @@ def target_in(
     wanted = a_request(temperature=temperature)
 
     def finish_of(tokens: Sequence[int], prompt_length: int) -> Finish:
-        if tokens[-1] == 0:
+        if tokens[-1] == EOS:
             return Finish.EOS
         return Finish.LENGTH if len(tokens) - prompt_length >= wanted.max_new_tokens else Finish.RUNNING
 
-    end = TargetSession(
+    end = RememberingTarget(
         an_open(request=wanted),
         LIFE,
         plan=plan,

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-SYNTHETIC = ("--draft", "synthetic:V=64,seed=1", "--target", "synthetic:V=64,seed=1", "--k", "8", "--gamma", "4")
+PAIR = "synthetic:V=64,seed=1"
+SYNTHETIC = ("--draft", PAIR, "--target", PAIR, "--k", "8", "--gamma", "4")
 
 WITHIN_S = 60.0
 """Far beyond what anything here takes: a deadline that only a hang meets."""
@@ -64,6 +65,11 @@ def children(pid: int) -> set[int]:
         if int(fields[1]) == pid and fields[0] != "Z":
             found.add(int(stat.parent.name))
     return found
+
+
+def arguments(pid: int) -> list[str]:
+    """A process's command line."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
 def alive(pid: int) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from tests.harness.pair import Direction, SessionPair, World
 from tests.harness.worlds import Text, request, world
 
-from draftwire.codecs.messages import Message
+from draftwire.codecs.messages import Finish, Message
 from draftwire.nodes.speculation.noise import PhiloxNoise
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Timing
@@ -52,6 +52,8 @@ class Schedule:
     "likewise the BS's"
     restarts: tuple[tuple[float, Who], ...] = ()
     "(seconds, who loses all but what it has on record)"
+    cancel_s: float | None = None
+    "when the device is told to cancel; one that restarts later has forgotten it"
     plans: tuple[tuple[int, int], ...] = ((2, 2),)
     "(K, gamma), by the length of the log in turn"
     timing: Timing = QUICK
@@ -117,6 +119,8 @@ def play(schedule: Schedule, *, temperature: float = 0.0) -> SessionPair:
 
     for at_s, who in schedule.restarts:
         pair.at(at_s, partial(restart, who))
+    if schedule.cancel_s is not None:
+        pair.at(schedule.cancel_s, lambda: pair.device.cancel())
     moments = 0
 
     def promises_hold() -> bool:
@@ -140,14 +144,16 @@ def check(pair: SessionPair) -> None:
 
 
 def check_rest(pair: SessionPair) -> None:
-    """What holds once the device has finished and its Close has arrived."""
+    """What holds once the device has finished and nothing is on its way any more."""
     assert pair.device.state is Device.FINISHED, pair.device.refusal
-    assert len(pair.output) == pair.request.max_new_tokens
+    whole = len(pair.output) == pair.request.max_new_tokens
+    assert pair.device.finish is (Finish.LENGTH if whole else Finish.CANCELLED)
     pair.rest()
     target = pair.target
     if target is not None and target.incarnation == pair.device.incarnation:
         assert target.log.tokens == pair.device.log.tokens
-        assert target.state is Target.CLOSED
+        assert target.state in (Target.CLOSED, Target.FINISHED)  # the latter: parked before a Close came
+        assert (target.next_deadline_s(), target.to_send()) == (None, [])
     assert pair.device.to_send() == []
 
 

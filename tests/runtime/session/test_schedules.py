@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import DrawFn
 from tests.harness.schedules import CALM_S, QUICK, Schedule, check_rest, greedy_text, play
 from tests.harness.worlds import world
+
+from draftwire.codecs.messages import Finish
 
 FATES = st.sampled_from(
     [
@@ -73,7 +75,22 @@ def test_greedy_text_is_the_undisturbed_one_under_any_schedule(schedule: Schedul
 
 
 @QUIET
+@given(schedules(), st.integers(0, 60), st.sampled_from([0.0, 1.0]))
+def test_a_cancelled_request_ends_under_any_schedule(
+    schedule: Schedule, tenths: int, temperature: float
+) -> None:
+    """Cancel may meet any state of either end: the request still ends, and what came before it stands."""
+    pair = play(replace(schedule, cancel_s=tenths / 10), temperature=temperature)
+    check_rest(pair)
+    if temperature == 0:
+        text = greedy_text(world(3, schedule.seed), schedule.tokens)
+        assert pair.output == text[: len(pair.output)]
+
+
+@QUIET
 @given(schedules())
 def test_sampled_text_ends_whole_under_any_schedule(schedule: Schedule) -> None:
     """At temperature 1 no schedule raises, loses or repeats a position, or keeps the request from its end."""
-    check_rest(play(schedule, temperature=1.0))
+    pair = play(schedule, temperature=1.0)
+    check_rest(pair)
+    assert pair.device.finish is Finish.LENGTH

@@ -1,0 +1,105 @@
+"""Conversations on standard input, and what a signal does to them."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from draftwire.nodes.console import roles
+from draftwire.nodes.console.foreground import TOLD_TO_STOP_EXIT_CODE, lines_of_stdin, run_foreground
+from draftwire.nodes.device.checks import InvalidRequestError
+from draftwire.nodes.device.node import RequestRefusedError
+from draftwire.runtime.errors import ConfigurationError
+
+
+@contextmanager
+def _stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The writing end of a pipe that is standard input."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield writer
+
+
+def test_lines_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are split at line ends only, wherever reads fall; white space around and empty lines go."""
+
+    async def main() -> list[str]:
+        with _stdin(monkeypatch) as writer:
+            text = "  first \n\n\tn\u00e4chste\nunfinished".encode()
+
+            async def write() -> None:
+                for i in range(len(text)):
+                    os.write(writer, text[i : i + 1])
+                    await asyncio.sleep(0)
+                os.close(writer)
+
+            writing = asyncio.create_task(write())
+            lines = [line async for line in lines_of_stdin()]
+            await writing
+            return lines
+
+    assert asyncio.run(main()) == ["first", "n\u00e4chste", "unfinished"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidRequestError("it is long", key="prompt", remedy="shorten it"), 2),
+        (RequestRefusedError("BUSY", "all taken"), 3),
+    ],
+)
+def test_a_line_that_cannot_be_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any, code: int
+) -> None:
+    """It is told in one line, the next ones are answered, and the exit code says that there was one."""
+    answered: list[str] = []
+
+    async def answer(device: object, prompt: str) -> None:
+        if prompt == "bad":
+            raise error
+        answered.append(prompt)
+
+    async def main() -> int:
+        with _stdin(monkeypatch) as writer:
+            os.write(writer, b"one\nbad\ntwo\n")
+            os.close(writer)
+            return await roles._converse(None, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(roles, "_answer", answer)
+    assert asyncio.run(main()) == code
+    assert answered == ["one", "two"]
+    assert capsys.readouterr().err == f"draftwire: {error}\n"
+
+
+@pytest.mark.parametrize("code", [0, TOLD_TO_STOP_EXIT_CODE])
+def test_sigterm_unwinds(code: int) -> None:
+    """Told to stop, what runs is cancelled, cleans up, and the code is the one asked for."""
+    events: list[str] = []
+
+    async def steps() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(60)
+        finally:
+            events.append("cleaned up")
+
+    async def main() -> None:
+        async for _ in steps():
+            os.kill(os.getpid(), 15)
+
+    assert run_foreground(main, told_to_stop=code) == code
+    assert events == ["cleaned up"]
+
+
+def test_errors_keep_their_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error that a person can mend is one line and its own code, as in run_process."""
+
+    async def main() -> None:
+        raise ConfigurationError("no", key="a.b")
+
+    assert run_foreground(main) == 2
+    assert capsys.readouterr().err == "draftwire: a.b: no\n"

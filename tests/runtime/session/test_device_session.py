@@ -1,0 +1,427 @@
+"""The device's end, message by message: what it does with each, and what it ignores and why."""
+
+from dataclasses import replace
+
+import pytest
+from tests.harness.messages import (
+    ALONE,
+    LIFE,
+    NEXT_LIFE,
+    PLAN,
+    TIMING,
+    a_block,
+    a_draft,
+    a_request,
+    commit,
+    device_in,
+    opened,
+    refused,
+)
+from tests.harness.pair import HELLO
+
+from draftwire.codecs.messages import (
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Message,
+    Open,
+    Ping,
+    Pong,
+    Reason,
+    SparseLogits,
+    SparseLogitsRequest,
+    Welcome,
+)
+from draftwire.runtime.session.device import ACKNOWLEDGE_EVERY, DeviceSession
+from draftwire.runtime.session.request import DraftWork
+from draftwire.runtime.session.states import Device, Ignored
+
+BLOCK = a_block(1, 1, (2, 3))
+WRONG_HASH = replace(commit((7, 4)), log_hash=bytes(8))
+
+IGNORED: list[tuple[Device, Message, Ignored]] = [
+    (Device.OPENING, commit((7, 4)), Ignored.NOT_OPENED),
+    (Device.OPENING, Pong(incarnation=LIFE, stamp=0), Ignored.NOT_OPENED),
+    (Device.OPENING, opened(device_try=2), Ignored.OLD_TRY),
+    (Device.OPENING, opened((7, 4)), Ignored.HISTORY),
+    (Device.OPENING, replace(opened(), log_hash=bytes(8)), Ignored.HISTORY),
+    (Device.OPENING, refused(Reason.SUPERSEDED, device_try=9), Ignored.OLD_TRY),
+    (Device.OPENING, refused(Reason.BUSY, device_try=9), Ignored.OLD_TRY),
+    (Device.WAITING, refused(Reason.TARGET_FAILED, device_try=9), Ignored.OLD_TRY),
+    (Device.WAITING, opened(), Ignored.OLD_TRY),
+    (Device.WAITING, commit((7, 4), incarnation=NEXT_LIFE), Ignored.INCARNATION),
+    (Device.WAITING, Pong(incarnation=NEXT_LIFE, stamp=0), Ignored.INCARNATION),
+    (Device.WAITING, commit((7, 4, 5), position=2), Ignored.GAP),
+    (Device.WAITING, WRONG_HASH, Ignored.HISTORY),
+    (Device.WAITING, commit((6, 4), position=0), Ignored.HISTORY),
+    (Device.WAITING, commit((7,)), Ignored.REPEATED),
+    (
+        Device.WAITING,
+        SparseLogitsRequest(incarnation=LIFE, draft_epoch=9, positions=(1,)),
+        Ignored.UNWANTED,
+    ),
+    (Device.WAITING, a_draft(BLOCK), Ignored.UNEXPECTED),
+]
+
+
+@pytest.mark.parametrize(("state", "message", "reason"), IGNORED)
+def test_what_does_not_fit_is_counted_and_changes_nothing(
+    state: Device, message: Message, reason: Ignored
+) -> None:
+    """One reason a message; the state stays, nothing becomes final, nothing is sent."""
+    end = device_in(state)
+    end.receive(message, 0.1)
+    assert end.ignored == {reason: 1}
+    assert (end.state, end.take(), end.to_send()) == (state, [], [])
+
+
+def test_a_commit_that_contradicts_what_is_final_is_ignored() -> None:
+    """What the device has taken stands, even against a Commit whose hash is right."""
+    end = device_in(Device.DRAFTING)
+    end.receive(commit((7, 4)), 0.1)
+    end.receive(commit((7, 5, 6)), 0.2)
+    assert end.log.tokens == [7, 4]
+    assert end.ignored == {Ignored.HISTORY: 1}
+
+
+# ----------------------------------------------------------------------------------- what becomes final
+
+
+def test_each_position_becomes_final_once() -> None:
+    """Commits overlap, repeat and overtake; every token is handed out once, in order."""
+    end = device_in(Device.LISTENING)
+    for log in ((7, 4), (7, 4, 5, 6), (7, 4, 5), (7, 4, 5, 6)):
+        end.receive(commit(log, plan=ALONE), 0.1)
+    assert [(t.position, t.token) for t in end.take()] == [(1, 4), (2, 5), (3, 6)]
+    assert end.take() == []
+    assert end.ignored == {Ignored.REPEATED: 2}
+
+
+def test_a_block_that_the_log_follows_is_kept() -> None:
+    """The BS decoded alone what was drafted: the block stays out, and is repeated with what is known now."""
+    end = device_in(Device.WAITING)
+    end.receive(commit((7, 2)), 0.1)
+    assert (end.state, end.to_send()) == (Device.WAITING, [])
+    end.on_timer(end.next_deadline_s() or 0.0)
+    draft, ping = end.to_send()
+    assert isinstance(draft, Draft) and isinstance(ping, Ping)
+    assert (draft.draft_epoch, draft.start, draft.known, draft.ids) == (1, 1, 2, (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("log", "tested_epoch"), [((7, 2, 5), 0), ((7, 4), 0), ((7, 2), 1), ((7, 2, 3), 0)]
+)
+def test_a_block_that_is_over_makes_room_for_the_next(log: tuple[int, ...], tested_epoch: int) -> None:
+    """Contradicted, tested or overtaken: the next block has a new epoch and stands behind the log."""
+    end = device_in(Device.WAITING)
+    end.receive(commit(log, tested_epoch=tested_epoch), 0.1)
+    assert end.work() == DraftWork(tokens=list(log), draft_epoch=2, length=2, plan=PLAN)
+
+
+def test_the_length_of_a_block_is_bounded_by_plan_and_request() -> None:
+    """gamma tokens, or as many as the request still wants; none once it has them all."""
+    request = a_request(tokens=3)
+    lengths = []
+    for log in ((7,), (7, 4), (7, 4, 4), (7, 4, 4, 4)):
+        end = DeviceSession(request, HELLO, now_s=0.0, output=log[1:])
+        end.receive(opened(log), 0.0)
+        work = end.work()
+        lengths.append(work.length if work else 0)
+    assert lengths == [2, 2, 1, 0]
+
+
+def test_a_block_that_is_no_longer_wanted_is_dropped_with_its_epoch() -> None:
+    """A Commit overtook the draft model: nothing is sent, and the epoch is not used again."""
+    end = device_in(Device.DRAFTING)
+    end.receive(commit((7, 4)), 0.1)
+    end.drawn(BLOCK, 0.2)
+    assert (end.state, end.to_send()) == (Device.DRAFTING, [])
+    work = end.work()
+    assert work is not None and work.draft_epoch == 2
+
+
+def test_rows_are_sent_again_when_asked_for() -> None:
+    """One message a position, each with its own row; positions outside the block have none."""
+    end = device_in(Device.WAITING)
+    wanted = SparseLogitsRequest(incarnation=LIFE, draft_epoch=1, positions=(2, 1, 3, 0))
+    end.receive(wanted, 0.1)
+    sent = [(m.start, m.rows) for m in end.to_send() if isinstance(m, SparseLogits)]
+    assert sent == [(2, BLOCK.rows[1:]), (1, BLOCK.rows[:1])]
+
+
+def test_a_failed_end_lets_the_bs_go() -> None:
+    """Its Cancel may be lost: a BS that still wants a row, or repeats a Commit, is told to forget it."""
+    end = device_in(Device.FAILED)
+    for message in (SparseLogitsRequest(incarnation=LIFE, draft_epoch=1, positions=(1,)), commit((7, 2))):
+        end.receive(message, 1.0)
+        assert end.to_send() == [Close(incarnation=LIFE, known=1)]
+
+
+def test_a_finished_end_answers_each_commit_with_close() -> None:
+    """Close may be lost: the BS repeats its last Commit and gets another one; nothing else is answered."""
+    end = device_in(Device.FINISHED)
+    for _ in range(2):
+        end.receive(commit((7, 2), finish=Finish.EOS), 1.0)
+        assert end.to_send() == [Close(incarnation=LIFE, known=2)]
+    end.receive(refused(Reason.UNKNOWN_REQUEST), 1.0)
+    end.receive(commit((7, 2), incarnation=NEXT_LIFE), 1.0)
+    end.on_timer(1e9)
+    assert (end.state, end.to_send(), end.next_deadline_s()) == (Device.FINISHED, [], None)
+
+
+# ------------------------------------------------------------------------------------------------- plans
+
+
+def test_the_newest_plan_counts() -> None:
+    """A late Commit brings an old plan, which is not taken; a block keeps the plan it was drawn with."""
+    newer, newest = (replace(PLAN, number=n, k=n) for n in (2, 3))
+    end = device_in(Device.WAITING)
+    end.receive(commit((7, 2), plan=newest), 0.1)
+    end.receive(commit((7,), plan=newer), 0.2)
+    assert end.plan == newest
+    end.on_timer(1.1)
+    draft = end.to_send()[0]
+    assert isinstance(draft, Draft) and draft.plan == PLAN
+
+
+def test_a_new_life_of_the_log_counts_plans_anew() -> None:
+    """A BS that restarted begins at plan 1, and that is in force."""
+    end = device_in(Device.WAITING)
+    end.receive(commit((7, 4), plan=replace(PLAN, number=9)), 0.1)
+    end.receive(refused(Reason.UNKNOWN_REQUEST), 0.2)
+    end.receive(opened((7, 4), device_try=2, incarnation=NEXT_LIFE), 0.3)
+    assert end.plan == PLAN
+
+
+def test_a_plan_without_news_moves_an_idle_end() -> None:
+    """A Commit without tokens is enough to start drafting, and to stop."""
+    end = device_in(Device.LISTENING)
+    end.receive(commit((7,), plan=replace(PLAN, number=2)), 0.1)
+    assert (end.state, end.work() is not None) == (Device.DRAFTING, True)
+    end.receive(commit((7,), plan=replace(ALONE, number=3)), 0.2)
+    assert (end.state, end.work()) == (Device.LISTENING, None)
+
+
+def test_a_listening_end_acknowledges_in_time() -> None:
+    """After so many tokens without a word it says what it knows, so that the BS never stops for long."""
+    end = device_in(Device.LISTENING)
+    log = [7]
+    pings = []
+    for _ in range(2 * ACKNOWLEDGE_EVERY):
+        log.append(4)
+        end.receive(commit(log, plan=ALONE), 0.1)
+        pings += [m.known for m in end.to_send() if isinstance(m, Ping)]
+    assert pings == [1 + ACKNOWLEDGE_EVERY, 1 + 2 * ACKNOWLEDGE_EVERY]
+
+
+# ----------------------------------------------------------------------------------- opening once more
+
+
+@pytest.mark.parametrize("reason", [Reason.UNKNOWN_REQUEST, Reason.NO_HELLO])
+def test_a_bs_without_memory_is_told_everything(reason: Reason) -> None:
+    """A new try with all that is final; Commits of the old life are ignored before and after Opened."""
+    end = device_in(Device.WAITING)
+    end.receive(commit((7, 2)), 0.1)
+    end.receive(refused(reason), 0.2)
+    hello, again = end.to_send()
+    assert hello == HELLO and isinstance(again, Open)
+    assert (again.device_try, again.tokens, again.draft_epoch) == (2, (7, 2), 1)
+    old = commit((7, 2, 5))
+    end.receive(old, 0.3)
+    end.receive(opened((7, 2), device_try=2, incarnation=NEXT_LIFE), 0.4)
+    end.receive(old, 0.5)
+    assert end.ignored == {Ignored.NOT_OPENED: 1, Ignored.INCARNATION: 1}
+    draft, rows = end.to_send()
+    assert isinstance(draft, Draft) and isinstance(rows, SparseLogits)
+    assert (draft.incarnation, draft.draft_epoch, draft.ids, rows.rows) == (NEXT_LIFE, 1, (2, 3), BLOCK.rows)
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.BUSY, Reason.VOCABULARY, Reason.PROMPT_TOO_LONG, Reason.TARGET_FAILED]
+)
+def test_a_refusal_for_good_ends_the_request(reason: Reason) -> None:
+    """The reason and its sentence are kept, and nothing is due any more."""
+    end = device_in(Device.OPENING)
+    end.receive(refused(reason, device_try=1), 0.1)
+    assert (end.state, end.refusal, end.next_deadline_s()) == (Device.FAILED, (reason, "because"), None)
+
+
+def test_a_superseded_end_fails() -> None:
+    """The BS serves a newer try than ours: another device goes on with this request."""
+    end = device_in(Device.OPENING)
+    end.receive(refused(Reason.SUPERSEDED, device_try=1), 0.1)
+    assert end.state is Device.FAILED
+
+
+# ----------------------------------------------------------------------------------------- redrawing
+
+
+def test_a_pending_block_is_drawn_once_more() -> None:
+    """After a restart: with the recorded epoch, length and plan; equal, so it is sent and waited for."""
+    end = device_in(Device.REDRAWING)
+    assert end.work() == DraftWork(tokens=[7], draft_epoch=1, length=2, plan=PLAN)
+    end.drawn(BLOCK, 0.1)
+    assert end.state is Device.WAITING
+    assert [type(m) for m in end.to_send()] == [Draft, SparseLogits]
+
+
+def test_a_pending_block_that_cannot_be_proved_ends_the_request() -> None:
+    """Other rows than the BS was promised: DRAFT_STATE_LOST, and the BS is told to end it."""
+    end = device_in(Device.REDRAWING)
+    end.drawn(a_block(1, 1, (2, 4)), 0.1)
+    assert end.state is Device.FAILED
+    assert end.refusal is not None and end.refusal[0] is Reason.DRAFT_STATE_LOST
+    assert [type(m).__name__ for m in end.to_send()] == ["Cancel"]
+
+
+def test_a_pending_block_waits_for_the_log_that_leads_up_to_it() -> None:
+    """The record holds fewer tokens than the block stands behind: nothing is drawn until they have come."""
+    end = device_in(Device.OPENING)
+    end.receive(opened(pending=a_block(1, 3, (2, 3))), 0.1)
+    assert end.work() is None
+    end.receive(commit((7, 4, 5)), 0.2)
+    assert end.work() == DraftWork(tokens=[7, 4, 5], draft_epoch=1, length=2, plan=PLAN)
+
+
+def test_a_pending_block_that_the_log_has_left_is_not_sent() -> None:
+    """While it was redrawn the BS decoded another token: the next block is wanted, with a new epoch."""
+    end = device_in(Device.REDRAWING)
+    end.receive(commit((7, 4)), 0.1)
+    assert end.state is Device.REDRAWING
+    end.drawn(BLOCK, 0.2)
+    assert (end.state, end.to_send()) == (Device.DRAFTING, [])
+    assert end.work() == DraftWork(tokens=[7, 4], draft_epoch=2, length=2, plan=PLAN)
+
+
+# ---------------------------------------------------------------------------------------------- silence
+
+
+def silence(end: DeviceSession) -> list[tuple[float, list[str]]]:
+    """Every timer until the end rests: (seconds, names of what is sent)."""
+    heard = []
+    while (at_s := end.next_deadline_s()) is not None:
+        end.on_timer(at_s)
+        heard.append((at_s, [type(m).__name__ for m in end.to_send()]))
+    return heard
+
+
+OPENS, ASKS = ["Hello", "Open"], ["Draft", "Ping"]
+SILENCES: dict[Device, list[tuple[float, list[str]]]] = {
+    Device.OPENING: [(1, OPENS), (3, OPENS), (7, OPENS), (15, OPENS), (23, OPENS), (30, [])],
+    Device.WAITING: [
+        *((1, ASKS), (3, ASKS), (7, ASKS), (15, ASKS)),
+        *((23, OPENS), (24, OPENS), (26, OPENS), (30, [])),
+    ],
+    Device.LISTENING: [(2, ["Ping"]), (6, ["Ping"]), (14, ["Ping"]), (22, ["Ping"]), (30, ["Cancel"])],
+}
+
+
+@pytest.mark.parametrize("state", SILENCES)
+def test_an_absent_bs_is_asked_ever_more_rarely_and_then_given_up(state: Device) -> None:
+    """Waits double up to 8 s; after four unanswered repeats it opens again; after 30 s it ends in ABSENT."""
+    end = device_in(state)
+    assert silence(end) == SILENCES[state]
+    assert end.state is Device.FAILED
+    assert end.refusal is not None and end.refusal[0] is Reason.ABSENT
+
+
+def test_a_bs_that_answers_pings_is_not_taken_for_restarted() -> None:
+    """However long a pass takes: no new try, repeats every 8 s, and no number grows too large."""
+    end = device_in(Device.WAITING)
+    now_s = 0.0
+    for _ in range(2000):
+        now_s = end.next_deadline_s() or 0.0
+        end.on_timer(now_s)
+        end.to_send()
+        end.receive(Pong(incarnation=LIFE, stamp=0), now_s + 0.5)
+    assert (end.state, end.device_try) == (Device.WAITING, 1)
+    assert end.next_deadline_s() == now_s + 8.0
+
+
+def test_the_first_repeat_waits_for_three_turnarounds() -> None:
+    """A slow link is not flooded: after an answer in 2 s the next repeat comes after 6."""
+    end = device_in(Device.WAITING)
+    end.receive(commit((7, 4)), 2.0)
+    end.drawn(a_block(2, 2, (2, 3)), 2.5)
+    assert end.next_deadline_s() == 8.5
+
+
+def test_a_slow_draft_model_does_not_make_the_bs_absent() -> None:
+    """The BS was asked nothing while a block was drawn, so its silence begins when the block is sent."""
+    end = device_in(Device.DRAFTING)
+    end.drawn(BLOCK, 40.0)
+    end.to_send()
+    assert end.next_deadline_s() == 41.0
+    end.on_timer(41.0)
+    assert [type(m).__name__ for m in end.to_send()] == ASKS
+
+
+def test_a_welcome_is_a_word_from_the_bs() -> None:
+    """It is served behind others: no Opened yet, and still not absent."""
+    end = device_in(Device.OPENING, timing=replace(TIMING, absent_s=4.0))
+    for now_s in (1.0, 3.0):
+        end.on_timer(now_s)
+        end.receive(Welcome(boot=1), now_s)
+    states = []
+    for now_s in (5.0, 7.0):
+        end.on_timer(now_s)
+        states.append(end.state)
+    assert states == [Device.OPENING, Device.FAILED]
+
+
+# ----------------------------------------------------------------------------------------------- cancel
+
+RUNNING = [Device.DRAFTING, Device.REDRAWING, Device.WAITING, Device.LISTENING]
+
+
+@pytest.mark.parametrize("state", RUNNING)
+def test_cancel_is_said_until_the_bs_has_ended_the_log(state: Device) -> None:
+    """Asked twice, said once; no block is drawn any more; a lost Cancel is repeated; a Commit ends it."""
+    end = device_in(state)
+    end.cancel()
+    end.cancel()
+    assert [type(m).__name__ for m in end.to_send()] == ["Cancel"]
+    assert end.work() is None
+    end.on_timer(end.next_deadline_s() or 0.0)
+    assert [type(m).__name__ for m in end.to_send()] == ["Cancel"]
+    end.receive(commit((7, 4), finish=Finish.CANCELLED), 3.0)
+    assert (end.state, end.finish) == (Device.FINISHED, Finish.CANCELLED)
+    assert end.to_send() == [Close(incarnation=LIFE, known=2)]
+
+
+@pytest.mark.parametrize("state", [Device.FINISHED, Device.FAILED])
+def test_cancel_of_what_is_over_does_nothing(state: Device) -> None:
+    """There is nothing left to end."""
+    end = device_in(state)
+    end.cancel()
+    assert (end.state, end.to_send()) == (state, [])
+
+
+@pytest.mark.parametrize("outstanding", [False, True])
+def test_cancel_while_opening_is_said_once_the_bs_has_opened(outstanding: bool) -> None:
+    """It is remembered: Opened is answered by Cancel alone, whether or not a block is out."""
+    end = device_in(Device.WAITING if outstanding else Device.OPENING)
+    if outstanding:
+        end.receive(refused(Reason.UNKNOWN_REQUEST), 0.1)
+        end.to_send()
+    end.cancel()
+    assert end.to_send() == []
+    end.receive(opened(device_try=end.device_try), 0.2)
+    assert [type(m).__name__ for m in end.to_send()] == ["Cancel"]
+    assert end.work() is None
+
+
+def test_every_reason_of_the_device_is_reached() -> None:
+    """The cases above hold each reason that the device's end can give."""
+    only_the_bs = {Ignored.OLD_EPOCH, Ignored.ROW_MISMATCH, Ignored.BAD_BLOCK}
+    assert {reason for _, _, reason in IGNORED} == set(Ignored) - only_the_bs
+
+
+def test_a_commit_is_kept_to_the_caller() -> None:
+    """The newest one that brought something is kept, for accounts."""
+    end = device_in(Device.WAITING)
+    news = commit((7, 4))
+    end.receive(news, 0.1)
+    end.receive(commit((7,)), 0.2)
+    assert isinstance(end.last_commit, Commit) and end.last_commit == news

@@ -1,0 +1,442 @@
+"""The BS's end, message by message: what it does with each, and what it ignores and why."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from tests.harness.messages import (
+    ALONE,
+    EOS,
+    LIFE,
+    NEXT_LIFE,
+    PLAN,
+    TIMING,
+    VOCAB,
+    a_block,
+    a_draft,
+    a_row,
+    an_open,
+    its_rows,
+    opened,
+    target_in,
+)
+
+from draftwire.codecs.hashes import log_hash
+from draftwire.codecs.messages import (
+    Cancel,
+    Close,
+    Commit,
+    Finish,
+    Message,
+    Opened,
+    Origin,
+    Ping,
+    Pong,
+    Reason,
+    Refused,
+    SparseLogits,
+    SparseLogitsRequest,
+)
+from draftwire.runtime.session.states import Ignored, Target
+from draftwire.runtime.session.target import MAX_ROWS_HELD, TargetSession
+
+BLOCK = a_block(1, 1, (2, 3))
+NEXT = a_block(2, 1, (4, 5))
+OTHER_V = SparseLogits(incarnation=LIFE, draft_epoch=1, start=1, rows=(a_row(2, vocab_size=VOCAB + 1),))
+
+IGNORED: list[tuple[Target, Message, Ignored]] = [
+    (Target.WAITING, a_draft(BLOCK, incarnation=NEXT_LIFE), Ignored.INCARNATION),
+    (Target.WAITING, an_open(device_try=0), Ignored.OLD_TRY),
+    (Target.WAITING, a_draft(a_block(1, 3, (2, 3)), (7, 4, 5)), Ignored.GAP),
+    (Target.WAITING, a_draft(BLOCK, (6,)), Ignored.HISTORY),
+    (Target.WAITING, OTHER_V, Ignored.ROW_MISMATCH),
+    (Target.WAITING, opened(), Ignored.UNEXPECTED),
+    (Target.TESTING, a_draft(BLOCK), Ignored.REPEATED),
+    (Target.TESTING, a_draft(a_block(0, 1, (2,))), Ignored.OLD_EPOCH),
+    (Target.TESTING, its_rows(a_block(0, 1, (2,))), Ignored.OLD_EPOCH),
+    (Target.TESTING, a_draft(NEXT), Ignored.UNWANTED),
+    (Target.ROW_WAIT, a_draft(NEXT), Ignored.UNWANTED),
+    (Target.FINISHED, a_draft(BLOCK), Ignored.UNWANTED),
+    *(
+        (Target.CLOSED, message, Ignored.UNWANTED)
+        for message in (
+            an_open(device_try=2),
+            a_draft(BLOCK),
+            its_rows(BLOCK),
+            Ping(incarnation=LIFE, known=1, stamp=0),
+            Cancel(incarnation=LIFE, known=1),
+            Close(incarnation=LIFE, known=1),
+        )
+    ),
+    (Target.WAITING, replace(a_draft(BLOCK), ids=(), weights=()), Ignored.BAD_BLOCK),
+    (Target.WAITING, replace(a_draft(BLOCK), weights=()), Ignored.BAD_BLOCK),
+    (Target.WAITING, replace(a_draft(BLOCK), ids=(2, VOCAB)), Ignored.BAD_BLOCK),
+]
+
+
+@pytest.mark.parametrize(("state", "message", "reason"), IGNORED)
+def test_what_does_not_fit_is_counted_and_changes_nothing(
+    state: Target, message: Message, reason: Ignored
+) -> None:
+    """One reason a message; state and log stay, and a block that fits is still served."""
+    end = target_in(state)
+    end.receive(message, 0.1)
+    assert end.ignored == {reason: 1}
+    assert (end.state, end.log.tokens) == (state, [7])
+    if state is Target.CLOSED:
+        assert end.to_send() == []
+    if state is Target.WAITING:
+        end.receive(a_draft(NEXT), 0.2)
+        step = end.step(0.2)
+        assert step is not None and step.ids == NEXT.ids
+
+
+def test_weights_have_no_place_at_temperature_0() -> None:
+    """A greedy request's blocks are ids alone."""
+    end = target_in(Target.WAITING, temperature=0.0)
+    end.receive(a_draft(BLOCK), 0.1)
+    assert end.ignored == {Ignored.BAD_BLOCK: 1}
+
+
+def test_every_reason_of_the_bs_is_reached() -> None:
+    """The cases above hold each reason that the BS's end can give."""
+    assert {reason for _, _, reason in IGNORED} == set(Ignored) - {Ignored.NOT_OPENED}
+
+
+# ------------------------------------------------------------------------------------ working by itself
+
+
+def decode_alone(end: TargetSession, token: int, now_s: float) -> None:
+    """The pass that is due comes to `token`."""
+    step = end.step(now_s)
+    assert step is not None and step.ids == ()
+    end.decoded(step, token, now_s)
+
+
+def commits(end: TargetSession) -> list[Commit]:
+    """Those that are sent now."""
+    return [m for m in end.to_send() if isinstance(m, Commit)]
+
+
+def test_patience_ends_in_a_token_decoded_alone() -> None:
+    """5 s after the last token without a block, and not before."""
+    end = target_in(Target.WAITING)
+    assert end.next_deadline_s() == 5.0
+    assert end.step(4.999) is None
+    decode_alone(end, 2, 5.0)
+    assert [(c.position, c.ids, c.origins) for c in commits(end)] == [(1, (2,), (Origin.ALONE,))]
+    assert end.next_deadline_s() == 10.0
+
+
+def test_the_step_is_due_at_the_deadline_that_was_named() -> None:
+    """Whatever the rounding: a clock that jumps to the deadline finds work there."""
+    end = target_in(Target.WAITING, timing=replace(TIMING, patience_s=0.1), ahead=1000)
+    for _ in range(10):
+        decode_alone(end, 2, end.next_deadline_s() or 0.0)
+
+
+def test_a_target_only_plan_needs_no_patience() -> None:
+    """gamma 0: a pass at once, one token each, without a deadline."""
+    end = target_in(Target.WAITING, plan=ALONE)
+    assert end.next_deadline_s() is None
+    decode_alone(end, 2, 0.0)
+    decode_alone(end, 3, 0.1)
+    assert end.log.tokens == [7, 2, 3]
+
+
+def test_it_runs_no_further_ahead_than_it_may() -> None:
+    """Two tokens beyond what the device is known to hold, then it waits for a word."""
+    end = target_in(Target.WAITING, plan=ALONE, ahead=2)
+    decode_alone(end, 2, 0.0)
+    decode_alone(end, 3, 0.0)
+    assert (end.step(0.0), end.next_deadline_s()) == (None, None)
+    end.receive(Ping(incarnation=LIFE, known=2, stamp=4), 0.1)
+    pong, commit = end.to_send()
+    assert pong == Pong(incarnation=LIFE, stamp=4)
+    assert isinstance(commit, Commit) and (commit.position, commit.ids) == (2, (3,))
+    decode_alone(end, 4, 0.1)
+    assert end.step(0.1) is None
+
+
+def test_a_late_block_is_used_as_far_as_it_continues_the_log() -> None:
+    """The BS decoded alone what was drafted first; the rest of the block is tested behind it."""
+    end = target_in(Target.WAITING)
+    decode_alone(end, 2, 5.0)
+    end.receive(a_draft(BLOCK), 5.1)
+    step = end.step(5.1)
+    assert step is not None
+    assert (step.tokens, step.ids, step.weights) == ([7, 2], (3,), BLOCK.weights[1:])
+
+
+def test_a_block_is_dropped_when_the_pass_it_met_contradicts_it() -> None:
+    """It came while the BS decoded alone; the token is another, so the BS waits for the next block."""
+    end = target_in(Target.WAITING)
+    step = end.step(5.0)
+    assert step is not None
+    end.receive(a_draft(BLOCK), 5.1)
+    end.decoded(step, 4, 5.2)
+    assert end.step(5.3) is None
+    assert end.next_deadline_s() == 5.2 + 5.0
+
+
+def test_the_newer_block_counts_not_the_longer() -> None:
+    """Before its test a block gives way to one of a newer epoch."""
+    end = target_in(Target.WAITING)
+    end.receive(a_draft(BLOCK), 0.1)
+    end.receive(a_draft(a_block(2, 1, (4,))), 0.2)
+    step = end.step(0.2)
+    assert step is not None and (step.draft_epoch, step.ids) == (2, (4,))
+
+
+# ------------------------------------------------------------------------------------------ the outcome
+
+
+def test_a_whole_block_is_followed_by_a_bonus() -> None:
+    """All drafts stand: they and one more token in one Commit, and the epoch is settled."""
+    end = target_in(Target.TESTING)
+    end.tested(end.under_way, 2, 6, 0.1)
+    (commit,) = commits(end)
+    assert (commit.ids, commit.log_hash) == ((2, 3, 6), log_hash((7, 2, 3, 6)))
+    assert commit.origins == (Origin.ACCEPTED, Origin.ACCEPTED, Origin.BONUS)
+    assert (commit.tested_epoch, commit.accepted, commit.seen) == (1, 2, 2)
+
+
+def test_the_log_ends_inside_an_accepted_run() -> None:
+    """The second of three accepted tokens ends the text: what lies behind it never was."""
+    end = target_in(Target.WAITING)
+    end.receive(a_draft(a_block(1, 1, (2, EOS, 3))), 0.1)
+    step = end.step(0.1)
+    assert step is not None
+    end.tested(step, 3, 6, 0.2)
+    (commit,) = commits(end)
+    assert (end.state, commit.ids, commit.finish) == (Target.FINISHED, (2, EOS), Finish.EOS)
+
+
+def test_a_rejection_waits_for_its_row_and_for_nothing_else() -> None:
+    """Nothing is drawn in its place; meanwhile a Commit says neither tokens nor that the epoch is settled."""
+    end = target_in(Target.ROW_WAIT)
+    assert (end.row(), end.step(1000.0)) == (None, None)
+    end.receive(an_open(device_try=2, draft_epoch=1), 0.1)
+    (again,) = end.to_send()
+    assert isinstance(again, Opened) and again.pending is not None
+    assert (again.pending.draft_epoch, again.pending.length) == (1, 2)
+    end.receive(its_rows(BLOCK, incarnation=again.incarnation), 0.2)
+    assert end.row() == BLOCK.rows[0]
+    end.corrected(end.under_way, 5, 0.3)
+    (commit,) = commits(end)
+    assert (commit.ids, commit.origins, commit.tested_epoch) == ((5,), (Origin.CORRECTED,), 1)
+
+
+@pytest.mark.parametrize("how", ["cancel", "close", "another log"])
+def test_an_outcome_that_was_overtaken_is_dropped(how: str) -> None:
+    """A pass ends after a Cancel, a Close, or a device whose log is another: its tokens go nowhere."""
+    end = target_in(Target.TESTING)
+    step = end.under_way
+    if how == "another log":
+        end.receive(an_open((7, 6), device_try=2), 0.1)
+    else:
+        kind = Cancel if how == "cancel" else Close
+        end.receive(kind(incarnation=LIFE, known=1), 0.1)
+    before = (end.state, list(end.log.tokens))
+    end.tested(step, 1, 6, 0.2)
+    end.corrected(step, 6, 0.2)
+    assert (end.state, end.log.tokens) == before
+
+
+# ------------------------------------------------------------------------------------------------- rows
+
+
+def test_rows_may_overtake_their_draft() -> None:
+    """They are kept for it."""
+    end = target_in(Target.WAITING)
+    end.receive(its_rows(BLOCK), 0.1)
+    end.receive(a_draft(BLOCK), 0.2)
+    step = end.step(0.2)
+    assert step is not None
+    end.tested(step, 1, None, 0.3)
+    assert end.row() == BLOCK.rows[1]
+
+
+def test_rows_of_an_older_block_do_not_push_out_newer_ones() -> None:
+    """Of two blocks whose Drafts are still to come, the newer one's rows stay."""
+    end = target_in(Target.WAITING)
+    end.receive(its_rows(NEXT), 0.1)
+    end.receive(its_rows(BLOCK), 0.2)
+    assert (end.rows_held, end.ignored) == (2, {Ignored.UNWANTED: 1})
+
+
+def test_a_row_that_contradicts_its_draft_is_not_used() -> None:
+    """q(x) is another than Draft said: it is dropped and asked for again, and the right one is used."""
+    end = target_in(Target.ROW_WAIT)
+    wrong = replace(its_rows(BLOCK), rows=(a_row(2, nats=3.0), a_row(3)))
+    end.receive(wrong, 0.1)
+    assert end.row() is None
+    assert end.ignored == {Ignored.ROW_MISMATCH: 1}
+    end.on_timer(1.0)
+    assert end.to_send() == [SparseLogitsRequest(incarnation=LIFE, draft_epoch=1, positions=(1,))]
+    end.receive(its_rows(BLOCK), 1.1)
+    assert end.row() == BLOCK.rows[0]
+
+
+def test_rows_are_never_more_than_a_block() -> None:
+    """However many a peer sends."""
+    end = target_in(Target.WAITING)
+    for start in range(1, 1000, 20):
+        end.receive(replace(its_rows(BLOCK), start=start, rows=(a_row(2),) * 20), 0.1)
+    assert end.rows_held == MAX_ROWS_HELD == 32
+
+
+# ----------------------------------------------------------------------------------------------- timers
+
+
+def timers(end: TargetSession) -> list[float]:
+    """Every time at which something is said, as long as the device keeps silent."""
+    times = []
+    while (at_s := end.next_deadline_s()) is not None:
+        end.on_timer(at_s)
+        assert len(end.to_send()) == 1
+        times.append(at_s)
+    return times
+
+
+@pytest.mark.parametrize("state", [Target.ROW_WAIT, Target.FINISHED])
+def test_a_silent_device_is_asked_ever_more_rarely_and_then_not_at_all(state: Target) -> None:
+    """Row requests, and the last Commit: waits double up to 8 s; from 20 s on the session is parked."""
+    end = target_in(state)
+    assert timers(end) == [1.0, 3.0, 7.0, 15.0]
+    assert not end.parked(19.9) and end.parked(20.0)
+    end.on_timer(1000.0)
+    assert end.to_send() == []
+    end.receive(Ping(incarnation=LIFE, known=1, stamp=0), 60.0)
+    end.to_send()
+    assert (end.next_deadline_s() or 0.0) <= 60.0
+    end.on_timer(60.0)
+    assert len(end.to_send()) == 1
+
+
+def test_the_last_commit_has_a_wait_of_its_own() -> None:
+    """It is repeated after repeat_s, and twice that: row_s is for rows."""
+    end = target_in(Target.FINISHED, timing=replace(TIMING, repeat_s=2.0, row_s=0.1))
+    assert timers(end) == [2.0, 6.0, 14.0]
+
+
+def test_a_row_is_asked_for_as_long_as_it_takes() -> None:
+    """Hours of a device that is there and sends no row: every 8 s, and no number grows too large."""
+    end = target_in(Target.ROW_WAIT)
+    now_s = 0.0
+    for _ in range(2000):
+        now_s = end.next_deadline_s() or 0.0
+        end.on_timer(now_s)
+        assert len(end.to_send()) == 1
+        end.receive(Ping(incarnation=LIFE, known=1, stamp=0), now_s)
+        end.to_send()
+    assert (end.state, end.next_deadline_s()) == (Target.ROW_WAIT, now_s + 8.0)
+
+
+def test_a_parked_session_takes_no_pass() -> None:
+    """Nobody listens: the target serves others until the device is heard again."""
+    end = target_in(Target.WAITING, plan=ALONE)
+    assert end.step(20.0) is None
+    end.receive(Ping(incarnation=LIFE, known=1, stamp=0), 60.0)
+    decode_alone(end, 2, 60.0)
+
+
+# -------------------------------------------------------------------------------------- ends and beginnings
+
+
+@pytest.mark.parametrize("state", [Target.WAITING, Target.TESTING, Target.ROW_WAIT, Target.FINISHED])
+def test_cancel_and_close_may_come_at_any_time_and_twice(state: Target) -> None:
+    """Each Cancel is answered by the last Commit; after Close it is silent for good."""
+    end = target_in(state)
+    for _ in range(2):
+        end.receive(Cancel(incarnation=LIFE, known=1), 0.1)
+        (commit,) = commits(end)
+        assert (end.state, commit.finish, commit.ids) == (Target.FINISHED, Finish.CANCELLED, ())
+    for _ in range(2):
+        end.receive(Close(incarnation=LIFE, known=1), 0.2)
+        assert (end.state, end.to_send(), end.next_deadline_s()) == (Target.CLOSED, [], None)
+    end.on_timer(1000.0)
+    assert (end.to_send(), end.step(1000.0)) == ([], None)
+
+
+def test_an_older_device_is_told_that_it_is_superseded() -> None:
+    """The newest try is served; an Open of an older one changes nothing."""
+    end = target_in(Target.WAITING)
+    end.receive(an_open(device_try=3), 0.1)
+    end.to_send()
+    end.receive(an_open((7, 6), device_try=2), 0.2)
+    (answer,) = end.to_send()
+    assert isinstance(answer, Refused)
+    assert (answer.reason, answer.device_try) == (Reason.SUPERSEDED, 2)
+    assert end.log.tokens == [7]
+
+
+def test_an_open_is_answered_as_often_as_it_comes() -> None:
+    """The same try keeps its life; a newer one begins another, deaf to messages of the old one."""
+    end = target_in(Target.WAITING)
+    lives = []
+    for device_try in (1, 2, 2):
+        end.receive(an_open(device_try=device_try), 0.1)
+        (answer,) = end.to_send()
+        assert isinstance(answer, Opened) and answer.device_try == device_try
+        lives.append(answer.incarnation)
+    assert lives == [LIFE, NEXT_LIFE, NEXT_LIFE]
+    end.receive(a_draft(BLOCK), 0.2)
+    assert (end.step(0.2), end.ignored) == (None, {Ignored.INCARNATION: 1})
+
+
+@pytest.mark.parametrize(("temperature", "named"), [(1.0, True), (0.0, False)])
+def test_opened_names_the_block_that_is_held(temperature: float, named: bool) -> None:
+    """Where tokens are sampled it has to be drawn again; at temperature 0 another one will do."""
+    end = target_in(Target.WAITING, temperature=temperature)
+    block = a_block(1, 1, (2, 3), greedy=not named)
+    end.receive(a_draft(block), 0.1)
+    end.receive(an_open(device_try=2, draft_epoch=1), 0.2)
+    (answer,) = end.to_send()
+    assert answer == opened(device_try=2, incarnation=NEXT_LIFE, pending=block if named else None)
+
+
+@pytest.mark.parametrize("known", [(7,), (7, 2), (7, 2, 3)])
+def test_a_device_that_comes_back_gets_what_it_lacks(known: Sequence[int]) -> None:
+    """A new try knows fewer tokens than the BS had heard of, or more: the next Commit begins there."""
+    end = target_in(Target.WAITING, plan=ALONE)
+    for token in (2, 3, 4):
+        decode_alone(end, token, 0.1)
+    end.receive(Ping(incarnation=LIFE, known=2, stamp=0), 0.2)
+    end.to_send()
+    end.receive(an_open(known, device_try=2), 0.3)
+    answer, commit = end.to_send()
+    assert isinstance(answer, Opened) and answer.known == len(known)
+    assert isinstance(commit, Commit)
+    assert (commit.position, [*known, *commit.ids]) == (len(known), [7, 2, 3, 4])
+
+
+@pytest.mark.parametrize("state", [Target.WAITING, Target.TESTING, Target.ROW_WAIT, Target.FINISHED])
+def test_a_device_that_holds_another_log_is_right(state: Target) -> None:
+    """Its tokens are final; whatever was held here is forgotten, and the block it has out counts again."""
+    end = target_in(state)
+    end.receive(a_draft(BLOCK), 0.1)
+    end.receive(an_open((7, 6), device_try=2, draft_epoch=1), 0.2)
+    assert (end.state, end.log.tokens, end.known) == (Target.WAITING, [7, 6], 2)
+    end.receive(a_draft(a_block(1, 2, (2, 3)), (7, 6), incarnation=NEXT_LIFE), 0.3)
+    step = end.step(0.3)
+    assert step is not None and (step.tokens, step.ids) == ([7, 6], (2, 3))
+
+
+# ------------------------------------------------------------------------------------------------- plans
+
+
+def test_plans_are_numbered_by_what_changes() -> None:
+    """The same values again are the same plan."""
+    end = target_in(Target.WAITING)
+    for k in (2, 3, 3):
+        end.replan(k=k, gamma=2, min_draft=2)
+    assert end.plan == replace(PLAN, number=2, k=3)
+
+
+def test_a_listening_device_is_told_that_blocks_are_wanted() -> None:
+    """Else both would wait: the BS for a block, the device for a Commit."""
+    end = target_in(Target.WAITING, plan=ALONE)
+    end.replan(k=2, gamma=2, min_draft=2)
+    (commit,) = commits(end)
+    assert (commit.ids, commit.plan.gamma) == ((), 2)
