@@ -20,7 +20,6 @@ from draftwire.codecs.messages import (
     Open,
     Opened,
     Origin,
-    PendingBlock,
     Ping,
     Plan,
     Pong,
@@ -31,6 +30,7 @@ from draftwire.codecs.messages import (
     StepTimes,
 )
 from draftwire.codecs.rows import Row
+from draftwire.runtime.session.hints import Hints
 from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.request import Request, Timing, doubled_s
 from draftwire.runtime.session.states import TARGET, Ignored, Target, TargetEvent
@@ -90,15 +90,15 @@ class TargetSession:
         self.heard_s = now_s
         self.ignored: Counter[Ignored] = Counter()
         self.incarnation = incarnation
-        self._vocab_size = vocab_size
         self._finish_of = finish_of
         self._ahead = ahead
         self._device_try = opened.device_try
-        self._newest_epoch = opened.draft_epoch - 1
+        self._hints = Hints(
+            vocab_size=vocab_size,
+            weighted=opened.sampling.temperature > 0,
+            draft_epoch=opened.draft_epoch,
+        )
         self._tested_epoch = 0
-        self._draft: Draft | None = None
-        self._draft_at_s = now_s
-        self._rows: dict[tuple[int, int], Row] = {}
         self._step: Step | None = None
         self._standing = 0
         "drafts that a test has accepted while the correction behind them waits for its row"
@@ -119,7 +119,7 @@ class TargetSession:
         """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
         if self.state is not Target.WAITING or not self._may_run_ahead() or self.parked(now_s):
             return None
-        draft = self._draft
+        draft = self._hints.draft
         if draft is None and not self._alone_now(now_s):
             return None
         skip = 0 if draft is None else len(self.log) - draft.start
@@ -168,12 +168,12 @@ class TargetSession:
         """The row that the rejected draft was drawn from, once it has come and if it says what Draft said."""
         if self.state is not Target.ROW_WAIT or self._step is None:
             return None
-        key = (self._step.draft_epoch, len(self.log) + self._standing)
-        row = self._rows.get(key)
+        place = (self._step.draft_epoch, len(self.log) + self._standing)
+        row = self._hints.row(*place)
         x, weight = self._step.ids[self._standing], self._step.weights[self._standing]
         if row is not None and row.weight_of(x) != weight:
             self.ignored[Ignored.ROW_MISMATCH] += 1
-            del self._rows[key]
+            self._hints.refuse_row(*place)
             return None
         return row
 
@@ -207,7 +207,8 @@ class TargetSession:
         Never at a time at which the session will be parked, if the device keeps silent until then.
         """
         deadline_s = self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
-        if self.state is Target.WAITING and self.plan.gamma and self._draft is None and self._may_run_ahead():
+        idle = self.state is Target.WAITING and self._hints.draft is None
+        if idle and self.plan.gamma and self._may_run_ahead():
             deadline_s = self._waits_since_s + self.timing.patience_s
         parks_s = self.heard_s + self.timing.parked_s
         return deadline_s if deadline_s is not None and deadline_s < parks_s else None
@@ -261,9 +262,9 @@ class TargetSession:
         self.heard_s = now_s
         match message:
             case Draft():
-                self._on_draft(message, now_s)
+                self._on_draft(message)
             case SparseLogits():
-                self._on_rows(message)
+                self._ignore(self._hints.offer_rows(message, tested_epoch=self._tested_epoch))
             case Ping():
                 self._acknowledge(message.known)
                 self._out.append(Pong(incarnation=self.incarnation, stamp=message.stamp))
@@ -275,8 +276,8 @@ class TargetSession:
                 self._commit_due = True
             case Close():
                 self._acknowledge(message.known)
-                self._draft = self._step = None
-                self._rows.clear()
+                self._step = None
+                self._hints.clear()
                 self._advance(TargetEvent.CLOSE)
 
     def _on_open(self, opened: Open, now_s: float) -> None:
@@ -299,9 +300,9 @@ class TargetSession:
             if self.log.tokens[: self.known] != list(opened.tokens):
                 self._adopt(opened, now_s)
             if self.request.sampling.temperature == 0:
-                self._draft = None  # nothing hangs on it: the device may draw another
-                self._newest_epoch = 0
-            self._newest_epoch = max(self._newest_epoch, opened.draft_epoch - 1)
+                self._hints.draft = None  # nothing hangs on it: the device may draw another
+                self._hints.newest_epoch = 0
+            self._hints.newest_epoch = max(self._hints.newest_epoch, opened.draft_epoch - 1)
         self._answer_open()
 
     def _adopt(self, opened: Open, now_s: float) -> None:
@@ -310,92 +311,50 @@ class TargetSession:
         self.log = TokenLog(prompt, opened.tokens[opened.prompt_length :])
         self.finish = Finish.RUNNING
         self._advance(TargetEvent.ADOPTED)
-        self._draft = self._step = None
-        self._newest_epoch = self._tested_epoch = 0
-        self._rows.clear()
+        self._step = None
+        self._hints.clear()
+        self._hints.newest_epoch = self._tested_epoch = 0
         self._waits_since_s = now_s
         self._end_if_complete(now_s)
 
     def _answer_open(self) -> None:
-        draft = self._draft
-        pending = None if draft is None else PendingBlock(
-            draft_epoch=draft.draft_epoch,
-            start=draft.start,
-            length=len(draft.ids),
-            plan=draft.plan,
-            rows_hash=draft.rows_hash,
-        )
         self._out.append(
             Opened(
                 device_try=self._device_try,
                 incarnation=self.incarnation,
                 known=self.known,
                 log_hash=self.log.hash_at(self.known),
-                pending=pending,
+                pending=self._hints.pending,
                 plan=self.plan,
             )
         )
         self._commit_due |= self.known < len(self.log) or self.finish is not Finish.RUNNING
 
-    def _on_draft(self, draft: Draft, now_s: float) -> None:
+    def _on_draft(self, draft: Draft) -> None:
         self._acknowledge(draft.known)
-        if draft.draft_epoch <= max(self._newest_epoch, self._tested_epoch):
-            same = self._draft is not None and self._draft.draft_epoch == draft.draft_epoch
-            self.ignored[Ignored.REPEATED if same else Ignored.OLD_EPOCH] += 1
+        held = self._hints.draft
+        if draft.draft_epoch <= max(self._hints.newest_epoch, self._tested_epoch):
+            same = held is not None and held.draft_epoch == draft.draft_epoch
+            self._ignore(Ignored.REPEATED if same else Ignored.OLD_EPOCH)
             self._commit_due |= self.known < len(self.log) or draft.draft_epoch <= self._tested_epoch
             return
         tests_another = self._step is not None and self._step.ids
         if tests_another or self.state is Target.FINISHED:
-            self.ignored[Ignored.UNWANTED] += 1
+            self._ignore(Ignored.UNWANTED)
             self._commit_due |= self.state is Target.FINISHED
             return
-        if not self._well_formed(draft):
-            self.ignored[Ignored.BAD_BLOCK] += 1
-            return
-        if draft.start > len(self.log):
-            self.ignored[Ignored.GAP] += 1
-            return
-        self._newest_epoch = draft.draft_epoch
-        self._draft = draft if self._usable(draft) else None
-        if self._draft is None:
-            self.ignored[Ignored.HISTORY] += 1
-            self._commit_due = True
-        self._draft_at_s = now_s
-        self._rows = {key: row for key, row in self._rows.items() if key[0] >= draft.draft_epoch}
+        reason = self._hints.offer(draft, self.log)
+        self._ignore(reason)
+        self._commit_due |= reason is Ignored.HISTORY
 
-    def _well_formed(self, draft: Draft) -> bool:
-        counts = len(draft.weights) == (len(draft.ids) if self.request.sampling.temperature > 0 else 0)
-        return bool(draft.ids) and counts and max(draft.ids) < self._vocab_size
-
-    def _usable(self, draft: Draft) -> bool:
-        """It was drawn on this log, and some of it still lies ahead."""
-        beyond = len(self.log) - draft.start
-        return (
-            0 <= beyond < len(draft.ids)
-            and draft.path_hash == self.log.hash_at(draft.start)
-            and self.log.continues(draft.start, draft.ids)
-        )
-
-    def _on_rows(self, message: SparseLogits) -> None:
-        """Rows may overtake their Draft, so those of the newest epochs are kept; never more than a block."""
-        if message.draft_epoch < max(self._newest_epoch, self._tested_epoch):
-            self.ignored[Ignored.OLD_EPOCH] += 1
-            return
-        if any(key[0] > message.draft_epoch for key in self._rows):
-            self.ignored[Ignored.UNWANTED] += 1
-            return
-        if any(row.vocab_size != self._vocab_size for row in message.rows):
-            self.ignored[Ignored.ROW_MISMATCH] += 1
-            return
-        self._rows = {key: row for key, row in self._rows.items() if key[0] == message.draft_epoch}
-        for position, row in enumerate(message.rows, start=message.start):
-            if len(self._rows) < MAX_ROWS_HELD:
-                self._rows[message.draft_epoch, position] = row
+    def _ignore(self, reason: Ignored | None) -> None:
+        if reason is not None:
+            self.ignored[reason] += 1
 
     @property
     def rows_held(self) -> int:
-        """Rows in memory; at most MAX_ROWS_HELD."""
-        return len(self._rows)
+        """Rows in memory; at most those of one block."""
+        return self._hints.rows_held
 
     def _may_run_ahead(self) -> bool:
         return len(self.log) - self.known < self._ahead
@@ -427,9 +386,7 @@ class TargetSession:
         self._advance(TargetEvent.APPENDED)
         self._commit_due = True
         self._waits_since_s = now_s
-        draft = self._draft
-        if draft is not None and (draft.draft_epoch <= self._tested_epoch or not self._usable(draft)):
-            self._draft = None
+        self._hints.follow(self.log, tested_epoch=self._tested_epoch)
 
     def _end_if_complete(self, now_s: float) -> bool:
         """Whether the log's last token ends it; a log that is all prompt goes on."""
@@ -442,7 +399,8 @@ class TargetSession:
 
     def _end(self, finish: Finish, now_s: float) -> None:
         self.finish = finish
-        self._draft = self._step = None
+        self._step = None
+        self._hints.draft = None
         self._advance(TargetEvent.ENDED)
         self._commit_due = True
         self._repeats = 0
@@ -468,10 +426,6 @@ class TargetSession:
 
     def _advance(self, event: TargetEvent) -> None:
         self.state = TARGET[self.state, event]
-
-
-MAX_ROWS_HELD = 32
-"""Rows of one block: the largest gamma."""
 
 
 __all__ = ["NO_TIMES", "Step", "TargetSession"]

@@ -7,12 +7,12 @@ Every draw, every acceptance and every event of the link is a branch with its ex
 from collections.abc import Callable, Sequence
 
 import pytest
-
-from draftwire.codecs.messages import Commit, Draft, Message, Open, Reason, SparseLogits
-from draftwire.runtime.session.request import Timing
 from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.pair import Direction, LinkScript, SessionPair, World, total_variation
 from tests.harness.worlds import Text, law_of_target, request, world
+
+from draftwire.codecs.messages import Commit, Draft, Message, Open, Reason, SparseLogits
+from draftwire.runtime.session.request import Timing
 
 EXACT = 1e-12
 

@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.exactness.test_enumeration import lossy
+from tests.harness import pair as harness
+from tests.harness.enumerate import EnumeratingNoise, explore
+from tests.harness.pair import Direction, SessionPair, total_variation
+from tests.harness.worlds import Text, law_of_target, request, world
 
 from draftwire.codecs.messages import Commit, Draft, Message, Opened, Origin, SparseLogits
 from draftwire.codecs.quantize import WEIGHT_SUM, quantize
@@ -21,11 +26,6 @@ from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Block, DraftWork, Request, Timing
 from draftwire.runtime.session.states import Device, Target
-from tests.exactness.test_enumeration import lossy
-from tests.harness import pair as harness
-from tests.harness.enumerate import EnumeratingNoise, explore
-from tests.harness.pair import Direction, SessionPair, total_variation
-from tests.harness.worlds import Text, law_of_target, request, world
 
 CAUGHT = 1e-4
 """A mutant that moves the law by less than this would be no proof of anything."""
@@ -64,7 +64,12 @@ def test_inverted_acceptance_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """u p < q instead of u q < p."""
 
     def accepted(
-        self: object, p: sampling.Rows, ids: Sequence[int], weights: Sequence[int], keys: Sequence[Key], noise: Noise
+        self: object,
+        p: sampling.Rows,
+        ids: Sequence[int],
+        weights: Sequence[int],
+        keys: Sequence[Key],
+        noise: Noise,
     ) -> int:
         for i, (x, weight, key) in enumerate(zip(ids, weights, keys, strict=True)):
             if not noise.accepts(key, weight / WEIGHT_SUM, max(1, round(float(p[i][x]) * WEIGHT_SUM))):
@@ -229,7 +234,7 @@ class Credulous(DeviceSession):
 
 
 def test_an_old_incarnations_commit_is_caught() -> None:
-    """The BS gives a late block up, decodes alone, and dies behind its slow Commit; the new BS tests the block.
+    """The BS gives a late block up, decodes alone, dies behind its slow Commit; a new BS tests the block.
 
     A device that takes the old Commit after its re-Open, and the rest from the new BS, mixes two lives.
     """
@@ -278,7 +283,12 @@ def test_acceptance_on_the_drafts_noise_is_caught(monkeypatch: pytest.MonkeyPatc
     """The acceptance test re-uses the number that the draft was drawn with."""
 
     def accepted(
-        self: object, p: sampling.Rows, ids: Sequence[int], weights: Sequence[int], keys: Sequence[Key], noise: Noise
+        self: object,
+        p: sampling.Rows,
+        ids: Sequence[int],
+        weights: Sequence[int],
+        keys: Sequence[Key],
+        noise: Noise,
     ) -> int:
         shared = [Key(key.seed, key.draft_epoch, key.position, Purpose.DRAFT) for key in keys]
         for i, (x, weight, key) in enumerate(zip(ids, weights, shared, strict=True)):

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
+from tests.harness.pair import Context, Direction, LinkScript, SessionPair, perfect
+from tests.harness.reference import reference_text
+from tests.harness.worlds import request, world
 
 from draftwire.codecs.messages import Draft, Message
 from draftwire.nodes.speculation.noise import PhiloxNoise
 from draftwire.runtime.session.request import Timing
-from tests.harness.pair import Context, Direction, LinkScript, SessionPair, perfect
-from tests.harness.reference import reference_text
-from tests.harness.worlds import request, world
 
 
 def slow(direction: Direction, message: Message, index: int) -> Sequence[float]:

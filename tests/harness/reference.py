@@ -11,7 +11,14 @@ from draftwire.runtime.session.request import Request
 
 
 def reference_text(
-    request: Request, draft: DraftLogits, target: DraftLogits, *, k: int, gamma: int, vocab_size: int, noise: Noise
+    request: Request,
+    draft: DraftLogits,
+    target: DraftLogits,
+    *,
+    k: int,
+    gamma: int,
+    vocab_size: int,
+    noise: Noise,
 ) -> tuple[int, ...]:
     """The output tokens of a request under rejection, with a fixed K and gamma and no stop but the length."""
     tokens, seed, rule = list(request.prompt), request.seed, Rejection()

@@ -9,12 +9,13 @@ import numpy as np
 from tests.harness.pair import Direction, SessionPair, World
 from tests.harness.worlds import Text, request, world
 
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import Finish, Message
 from draftwire.nodes.speculation.noise import PhiloxNoise
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.session.states import Device, Target
-from draftwire.runtime.session.target import MAX_ROWS_HELD, TargetSession
+from draftwire.runtime.session.target import TargetSession
 
 Who = Literal["device", "target", "both"]
 Fate = tuple[float, ...]
@@ -81,7 +82,7 @@ class WatchedTarget(TargetSession):
         """As TargetSession."""
         out = super().to_send()
         assert len(out) <= MOST_MESSAGES, out
-        assert self.rows_held <= MAX_ROWS_HELD
+        assert self.rows_held <= MAX_GAMMA
         return out
 
 

@@ -5,11 +5,11 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.harness.pair import LogitsOf, World
 
 from draftwire.codecs.messages import Sampling
 from draftwire.nodes.speculation.sampling import target_distribution
 from draftwire.runtime.session.request import Request
-from tests.harness.pair import LogitsOf, World
 
 Text = tuple[int, ...]
 

@@ -22,6 +22,7 @@ from tests.harness.messages import (
 )
 
 from draftwire.codecs.hashes import log_hash
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import (
     Cancel,
     Close,
@@ -38,7 +39,7 @@ from draftwire.codecs.messages import (
     SparseLogitsRequest,
 )
 from draftwire.runtime.session.states import Ignored, Target
-from draftwire.runtime.session.target import MAX_ROWS_HELD, TargetSession
+from draftwire.runtime.session.target import TargetSession
 
 BLOCK = a_block(1, 1, (2, 3))
 NEXT = a_block(2, 1, (4, 5))
@@ -283,7 +284,7 @@ def test_rows_are_never_more_than_a_block() -> None:
     end = target_in(Target.WAITING)
     for start in range(1, 1000, 20):
         end.receive(replace(its_rows(BLOCK), start=start, rows=(a_row(2),) * 20), 0.1)
-    assert end.rows_held == MAX_ROWS_HELD == 32
+    assert end.rows_held == MAX_GAMMA == 32
 
 
 # ----------------------------------------------------------------------------------------------- timers
