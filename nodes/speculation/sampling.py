@@ -39,10 +39,10 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
         one_hot = np.zeros(len(logits))
         one_hot[np.argmax(logits)] = 1.0
         return one_hot
-    scores = logits.astype(np.float64) / sampling.temperature
+    scores = _scaled(logits, sampling.temperature)
     if 0 < sampling.top_k < len(scores):
         scores[scores < np.partition(scores, -sampling.top_k)[-sampling.top_k]] = -np.inf
-    p: Floats = np.exp(scores - scores.max())
+    p: Floats = np.exp(scores)
     p /= p.sum()
     if sampling.top_p < 1:
         order = np.argsort(-p, kind="stable")
@@ -50,6 +50,13 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
         p[order[before >= sampling.top_p]] = 0.0
         p /= p.sum()
     return p
+
+
+def _scaled(logits: NDArray[np.float32], temperature: float) -> Floats:
+    """Log-weights at a temperature, the largest 0; finite, however small the temperature or a logit is."""
+    with np.errstate(over="ignore"):
+        scores: Floats = (logits.astype(np.float64) - logits.max()) / temperature
+    return np.maximum(scores, -1e9)
 
 
 class TargetRows:
@@ -78,7 +85,7 @@ def sparsify(
     k = min(k, len(logits))
     columns = np.arange(k) if k == len(logits) else np.sort(np.argpartition(logits, -k)[-k:])
     ids = columns if support is None else support[columns]
-    return quantize(ids, logits[columns].astype(np.float64) / temperature, vocab_size=vocab_size)
+    return quantize(ids, _scaled(logits[columns], temperature), vocab_size=vocab_size)
 
 
 def draw(row: Row, key: Key, noise: Noise) -> int:
