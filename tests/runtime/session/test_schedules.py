@@ -5,7 +5,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import DrawFn
-from tests.harness.schedules import CALM_S, QUICK, Schedule, check_rest, greedy_text, play
+from tests.harness.schedules import CALM_S, QUICK, Schedule, Who, check_rest, greedy_text, play
 from tests.harness.worlds import world
 
 from draftwire.codecs.messages import Finish
@@ -26,6 +26,9 @@ FATES = st.sampled_from(
 "Delays of the copies of one message: calm, lost, twice, twice with a late copy, late, overtaken."
 
 
+WHO: list[Who] = ["device", "target", "both"]
+
+
 @st.composite
 def schedules(draw: DrawFn) -> Schedule:
     """Disturbances of every kind in the first seconds, among short waits and plans that change."""
@@ -35,7 +38,7 @@ def schedules(draw: DrawFn) -> Schedule:
     restarts = draw(st.sampled_from([0, 1, 3]))
     whats = st.tuples(
         st.integers(0, 40).map(lambda tenths: tenths / 10),
-        st.sampled_from(["device", "target", "both"]),
+        st.sampled_from(WHO),
     )
     timing = replace(
         QUICK,
