@@ -280,8 +280,11 @@ class TrainingPlan:
     """Muon's learning rate."""
     other_rate: float = 3e-3
     """AdamW's."""
-    overlap: float = 0.0
-    """Share of the steps, the last ones, that minimise the rejected share itself instead of KL."""
+    overlap: float = 0.2
+    """Share of the steps, the last ones, that minimise the rejected share itself instead of KL.
+
+    Not from the start: where q is far below p that loss hardly slopes.
+    """
     warm_up: int = 20
     """Steps to full rate, which then falls in a line to a twentieth."""
     seed: int = 0
