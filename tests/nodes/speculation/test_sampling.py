@@ -27,8 +27,11 @@ from draftwire.nodes.speculation.sampling import (
 )
 
 KEY = Key(1, 2, 3, Purpose.ACCEPT)
+# On a grid: two logits are equal, or far enough apart that every exp() tells them apart.
 LOGITS = st.lists(
-    st.floats(-12, 12, width=32) | st.sampled_from([0.0, 1.0, float("-inf")]), min_size=2, max_size=20
+    st.integers(-12288, 12288).map(lambda n: n / 1024) | st.sampled_from([0.0, 1.0, float("-inf")]),
+    min_size=2,
+    max_size=20,
 ).filter(lambda logits: max(logits) > float("-inf"))
 
 
