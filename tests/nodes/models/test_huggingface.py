@@ -431,7 +431,6 @@ def test_a_gguf_file_is_the_same_model(
     llama: HuggingFaceModel, pair: tiny.TinyPair, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Weights from a GGUF file give the logits of the folder that it was made from."""
-    pytest.importorskip("accelerate", reason="transformers reads GGUF through accelerate")
     file = tmp_path / "tiny.gguf"
     write_gguf(pair.target, file)
     said: list[str] = []
