@@ -173,8 +173,8 @@ class DeviceSession:
         self._unanswered += 1
         if self.state is Device.OPENING:
             self._send_open()
-        elif self._unanswered > self.timing.reopen_after:
-            self._lose(now_s)
+        elif self._unanswered > self.timing.reopen_after or now_s >= self._heard_s + self.timing.absent_s / 2:
+            self._lose(now_s)  # in time for a BS that lives, but in another incarnation, to be heard
         elif self._cancelled:
             self._send_cancel()
         else:

@@ -71,7 +71,7 @@ class Timing:
     "the device's first repeat of an unanswered message; doubles, stretched by the turnaround it has seen"
     resend_most_s: float = 8.0
     reopen_after: int = 4
-    "unanswered repeats until the device takes the BS for restarted and opens again"
+    "unanswered repeats, or half of absent_s, until the device takes the BS for restarted and opens again"
     absent_s: float = 30.0
     "no word from the BS for so long ends the request"
     ping_s: float = 2.0
