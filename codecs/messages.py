@@ -184,6 +184,8 @@ class Open:
     "the log as far as the device knows it: prompt_length ids of prompt, then output"
     draft_epoch: int
     "highest draft_epoch the device has used"
+    outstanding: bool = False
+    "whether a block of that epoch is out and still counts: a BS that has no memory of it must wait for it"
 
     def __post_init__(self) -> None:
         check_uint32(

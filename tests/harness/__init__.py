@@ -1,1 +1,1 @@
-"""What tests of several folders share: a scripted link between two sessions, and an enumerating noise."""
+"""What tests of several folders share: scripted sessions, whole systems in virtual time, real processes."""
