@@ -41,11 +41,11 @@ from draftwire.codecs.reader import Reader, text_bytes, tokens_bytes
 _U8 = Struct(">B")
 _U24 = Struct(">3s")
 _U32 = Struct(">I")
-_U64 = Struct(">Q")
 _PLAN = Struct(">I3sBB")
 _INCARNATION = Struct(">II")
 _HELLO = Struct(">HH3s8s")
-_OPEN = Struct(">IQd3sdIIB")
+_REFUSED = Struct(">BI")
+_OPEN = Struct(">IQd3sdIIBB")
 _OPENED = Struct(">I8sI8s")
 _PENDING = Struct(">IIB")
 _DRAFT = Struct(">8sIII8s9s8sIBB")
@@ -110,11 +110,12 @@ def _welcome_from(reader: Reader) -> Welcome:
 
 
 def _refused_bytes(m: Refused) -> bytes:
-    return _U8.pack(m.reason) + text_bytes(m.detail)
+    return _REFUSED.pack(m.reason, m.device_try) + text_bytes(m.detail)
 
 
 def _refused_from(reader: Reader) -> Refused:
-    return Refused(reason=reader.choice(Reason, reader.unpack(_U8)[0]), detail=reader.text())
+    reason, device_try = reader.unpack(_REFUSED)
+    return Refused(reason=reader.choice(Reason, reason), device_try=device_try, detail=reader.text())
 
 
 def _open_bytes(m: Open) -> bytes:
@@ -127,6 +128,7 @@ def _open_bytes(m: Open) -> bytes:
         sampling.top_p,
         m.max_new_tokens,
         m.draft_epoch,
+        m.outstanding,
         len(m.stop),
     )
     stops = b"".join(map(text_bytes, m.stop))
@@ -134,9 +136,11 @@ def _open_bytes(m: Open) -> bytes:
 
 
 def _open_from(reader: Reader) -> Open:
-    device_try, seed, temperature, top_k, top_p, max_new, draft_epoch, stops = reader.unpack(_OPEN)
+    device_try, seed, temperature, top_k, top_p, max_new, *others = reader.unpack(_OPEN)
+    draft_epoch, outstanding, stops = others
     if temperature == 0 and copysign(1, temperature) < 0:
         raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail="a negative zero")
+    flagged = reader.flag(outstanding)
     reader.limited("the number of stop strings", stops, MAX_STOPS)
     stop = tuple(reader.text() for _ in range(stops))
     prompt_length = _from_u24(reader.unpack(_U24)[0])
@@ -150,6 +154,7 @@ def _open_from(reader: Reader) -> Open:
         prompt_length=prompt_length,
         tokens=reader.tokens(count),
         draft_epoch=draft_epoch,
+        outstanding=flagged,
     )
 
 

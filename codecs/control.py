@@ -28,10 +28,6 @@ from draftwire.codecs.messages import Plan
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-FIRST_CONTROL_KIND = 64
-"Lower kinds are data-plane messages."
-
-
 ANY_REQUEST = 0
 """The request of a PlanOrder that holds for every request that starts from now on."""
 
@@ -45,7 +41,7 @@ class StepReport:
     step: int
     "counts the request's steps from 0"
     plan: Plan
-    "in force when the step began"
+    "that the block was drawn with; without drafts: in force"
     position: int
     "log length before the step"
     drafted: int
@@ -94,7 +90,7 @@ class PlanOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Register:
-    """A node says who it is: first message to the controller or the observer."""
+    """A node says who it is: its first message to the controller."""
 
     role: str
     name: str
@@ -319,7 +315,6 @@ _CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
 __all__ = [
     "ANY_REQUEST",
     "CONTROL_KINDS",
-    "FIRST_CONTROL_KIND",
     "ControlMessage",
     "Event",
     "Json",

@@ -34,7 +34,7 @@ class Origin(IntEnum):
     ACCEPTED = 1
     "drafted, tested, kept"
     CORRECTED = 2
-    "drawn from the residual after a rejection (eq. residual in docs/theory.md)"
+    "drawn from the residual after a rejection (the residual of docs/theory.md, section 1)"
     BONUS = 3
     "drawn from p behind a block that was accepted whole"
     ALONE = 4
@@ -160,12 +160,12 @@ class Refused:
 
     reason: Reason
     detail: str
+    device_try: int = 0
+    "the try of the Open that this answers; 0: it answers none"
 
     def __post_init__(self) -> None:
+        check_uint32(device_try=self.device_try)
         check_text("detail", self.detail)
-
-    device_try: int = 0
-    "the Open that this answers, where it answers one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +263,8 @@ class Draft:
         check_tokens("ids", self.ids, least=0, most=MAX_GAMMA)
         check_digest("path_hash", self.path_hash)
         check_digest("rows_hash", self.rows_hash)
-        check_range("token_s", self.token_s, 0, inf)
+        if not 0 <= self.token_s < inf:
+            raise LocalError(field="token_s", value=self.token_s, remedy="must be finite and >= 0")
         if self.weights and not 1 <= min(self.weights) <= max(self.weights) <= WEIGHT_SUM:
             raise LocalError(field="weights", value=self.weights, remedy="each must lie in [1, 2**24]")
         if len(self.weights) not in (0, len(self.ids)):

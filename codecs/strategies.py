@@ -194,6 +194,7 @@ def _opens(draw: DrawFn) -> Open:
         prompt_length=draw(st.integers(1, len(tokens))),
         tokens=tokens,
         draft_epoch=draw(_uint32),
+        outstanding=draw(st.booleans()),
     )
 
 
@@ -235,7 +236,7 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
         fingerprint=_hashes,
     ),
     Welcome: st.builds(Welcome, boot=_uint32),
-    Refused: st.builds(Refused, reason=st.sampled_from(Reason), detail=_texts),
+    Refused: st.builds(Refused, reason=st.sampled_from(Reason), device_try=_uint32, detail=_texts),
     Open: _opens(),
     Opened: st.builds(
         Opened,

@@ -27,7 +27,7 @@ class StepFields(TypedDict):
     request: int
     step: int
     plan: int
-    "number of the plan in force"
+    "number of the plan that the block was drawn with; without drafts: in force"
     k: int
     gamma: int
     min_draft: int

@@ -48,10 +48,13 @@ class DeviceSession:
         output: Sequence[int] = (),
         device_try: int = 0,
         draft_epoch: int = 0,
+        outstanding: PendingBlock | None = None,
     ) -> None:
-        """A new request; or, with a record of `output`, `device_try` and `draft_epoch`, one that goes on.
+        """A new request; or, with a record of `output`, `device_try`, `draft_epoch` and `outstanding`, one
+        that goes on.
 
-        `draft_epoch` must be at least the highest ever sent: an epoch never repeats.
+        `draft_epoch` must be at least the highest ever sent: an epoch never repeats. `outstanding` is the
+        property of that name, as it was when the last message was sent.
         """
         self.request = request
         self.timing = timing or Timing()
@@ -67,7 +70,7 @@ class DeviceSession:
         self._hello = hello
         self._incarnation: Incarnation | None = None
         self._block: Block | None = None
-        self._pending: PendingBlock | None = None
+        self._pending = outstanding if request.sampling.temperature > 0 else None
         self._out: deque[Message] = deque()
         self._taken = len(self.log)
         self._acknowledged = len(self.log)
@@ -86,6 +89,21 @@ class DeviceSession:
     def incarnation(self) -> Incarnation | None:
         """The life of the log whose Commits are taken; None between Open and Opened."""
         return self._incarnation
+
+    @property
+    def outstanding(self) -> PendingBlock | None:
+        """The block that is out and still counts; part of a record from which a request can go on."""
+        block, pending = self._block, self._pending
+        if block is not None:
+            pending = PendingBlock(
+                draft_epoch=block.draft_epoch,
+                start=block.start,
+                length=len(block.ids),
+                plan=block.plan,
+                rows_hash=block.digest,
+            )
+        lives = pending is not None and len(self.log) < pending.start + pending.length
+        return pending if lives else None
 
     def work(self) -> DraftWork | None:
         """The block that is wanted now, if one is. Its length is settled here, before its first draw."""
@@ -223,9 +241,10 @@ class DeviceSession:
         self._heard(now_s)
         self._incarnation = opened.incarnation
         self.plan = opened.plan
-        self._pending = opened.pending
         if self._block is not None and not self._block_lives():
             self._block = None
+        # The BS names what it holds; what only a record tells of, an earlier life of the BS may have tested.
+        self._pending = opened.pending or (self.outstanding if self._block is None else None)
         if self._block is not None and (
             opened.pending is None or opened.pending.draft_epoch <= self._block.draft_epoch
         ):
@@ -233,7 +252,7 @@ class DeviceSession:
             if not self._cancelled:
                 self._send_draft()
                 self._send_rows()
-        elif opened.pending is not None:
+        elif self._pending is not None:
             self._block = None
             self._advance(DeviceEvent.OPENED_PENDING)
         elif opened.plan.gamma == 0:
@@ -274,7 +293,7 @@ class DeviceSession:
             self._close()
             return
         settled = self._block is not None and commit.tested_epoch >= self._block.draft_epoch
-        if news == 0 and not settled and not self._replanned():
+        if news == 0 and not settled:
             self.ignored[Ignored.REPEATED] += 1
             return
         self.last_commit = commit
@@ -301,12 +320,6 @@ class DeviceSession:
         assert self.plan is not None
         self._block = self._pending = None
         self._advance(DeviceEvent.MOVED if self.plan.gamma else DeviceEvent.MOVED_TARGET_ONLY)
-
-    def _replanned(self) -> bool:
-        """Whether the plan has begun to want blocks, or has ceased to, since the state was entered."""
-        assert self.plan is not None
-        idle = Device.LISTENING if self.plan.gamma else Device.DRAFTING
-        return self.state is idle
 
     def _on_rows_wanted(self, wanted: SparseLogitsRequest) -> None:
         if self._block is None or wanted.draft_epoch != self._block.draft_epoch or not self._block.rows:
@@ -339,8 +352,12 @@ class DeviceSession:
                 prompt_length=len(request.prompt),
                 tokens=tuple(self.log.tokens),
                 draft_epoch=self.draft_epoch,
+                outstanding=self._awaits_outcome(),
             )
         )
+
+    def _awaits_outcome(self) -> bool:
+        return self.outstanding is not None and self.request.sampling.temperature > 0
 
     def _send_draft(self) -> None:
         block, incarnation = self._block, self._incarnation

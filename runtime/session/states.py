@@ -15,11 +15,15 @@ therefore costs time and nothing else:
 1. A block's length is fixed before its first draw, by the plan and the known length alone.
 2. Its Draft is one message whose size depends on counts only, sent before its rows.
 3. The newer draft_epoch counts, never the longer block; an epoch never repeats within a request.
-4. Until its test begins a block may be given up, since its lateness cannot depend on its ids.
+4. Above temperature 0 the BS waits for a block that the device may have drawn, as long as the device lives.
+   A Draft that is repeated may be late because of its own rows before it, and those know its ids. So a new
+   plan is in force from the next tokens on, never while a block may be out. (At temperature 0 nothing hangs
+   on a block: the BS gives it up after its patience.)
 5. Once the test has begun the outcome stands: the one row that a correction needs is asked for until it
-   comes. Nothing is ever drawn from p in its place.
-6. A device that restarts redraws the block that the BS holds, with the recorded plan and keys, and proves
-   it equal by rows_hash; if it can't, the request ends with DRAFT_STATE_LOST.
+   comes. Nothing is ever drawn from p in its place. A BS that has lost its memory may have rejected the block
+   that Open calls outstanding, so it decodes nothing before that block has come again.
+6. A device that restarts redraws the block that is out, with the recorded plan and keys, and proves it equal
+   by rows_hash; if it can't, the request ends with DRAFT_STATE_LOST.
 
 **This file** holds every transition of both ends. The ends look their next state up here and nowhere else;
 a pair that is not in the table is a bug of ours and raises.

@@ -99,6 +99,9 @@ class TargetSession:
             draft_epoch=opened.draft_epoch,
         )
         self._tested_epoch = 0
+        self._awaited_epoch = self._awaited_by(opened)
+        "of a block that an earlier life of this BS may have tested; nothing is decoded before it"
+        self._next_plan: tuple[int, int, int] | None = None
         self._step: Step | None = None
         self._standing = 0
         "drafts that a test has accepted while the correction behind them waits for its row"
@@ -208,7 +211,7 @@ class TargetSession:
         """
         deadline_s = self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
         idle = self.state is Target.WAITING and self._hints.draft is None
-        if idle and self.plan.gamma and self._may_run_ahead():
+        if idle and self._greedy and self.plan.gamma and self._may_run_ahead():
             deadline_s = self._waits_since_s + self.timing.patience_s
         parks_s = self.heard_s + self.timing.parked_s
         return deadline_s if deadline_s is not None and deadline_s < parks_s else None
@@ -237,11 +240,11 @@ class TargetSession:
         return now_s >= self.heard_s + self.timing.parked_s
 
     def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
-        """The controller's word; it rides on the next Commit. The BS numbers plans."""
-        if (k, gamma, min_draft) != (self.plan.k, self.plan.gamma, self.plan.min_draft):
-            if self.plan.gamma == 0 and self.state is Target.WAITING:
-                self._commit_due = True  # the device listens and the BS will wait: no Commit would come
-            self.plan = Plan(number=self.plan.number + 1, k=k, gamma=gamma, min_draft=min_draft)
+        """The controller's word, in force from the next tokens on. The BS numbers plans.
+
+        Not at once: the device may have drawn a block by the plan that it knows, and the BS must wait for it.
+        """
+        self._next_plan = (k, gamma, min_draft)
 
     # -- what the device says ------------------------------------------------------------------------------
 
@@ -299,7 +302,7 @@ class TargetSession:
             self.known = len(opened.tokens)
             if self.log.tokens[: self.known] != list(opened.tokens):
                 self._adopt(opened, now_s)
-            if self.request.sampling.temperature == 0:
+            if self._greedy:
                 self._hints.draft = None  # nothing hangs on it: the device may draw another
                 self._hints.newest_epoch = 0
             self._hints.newest_epoch = max(self._hints.newest_epoch, opened.draft_epoch - 1)
@@ -314,6 +317,7 @@ class TargetSession:
         self._step = None
         self._hints.clear()
         self._hints.newest_epoch = self._tested_epoch = 0
+        self._awaited_epoch = self._awaited_by(opened)
         self._waits_since_s = now_s
         self._end_if_complete(now_s)
 
@@ -385,6 +389,7 @@ class TargetSession:
                 return
         self._advance(TargetEvent.APPENDED)
         self._commit_due = True
+        self._turn_to_next_plan()
         self._waits_since_s = now_s
         self._hints.follow(self.log, tested_epoch=self._tested_epoch)
 
@@ -407,7 +412,28 @@ class TargetSession:
         self._timer_s = now_s + self.timing.repeat_s
 
     def _alone_now(self, now_s: float) -> bool:
-        return self.plan.gamma == 0 or now_s >= self._waits_since_s + self.timing.patience_s
+        """Whether the BS decodes without drafts: never while a block may be out whose loss would tell of it.
+
+        Above temperature 0 that is as long as the plan wants blocks, and while one is awaited that an earlier
+        life may have rejected. At temperature 0 nothing hangs on a block, so patience may end.
+        """
+        if self._tested_epoch < self._awaited_epoch:
+            return False
+        over = self._greedy and now_s >= self._waits_since_s + self.timing.patience_s
+        return self.plan.gamma == 0 or over
+
+    def _awaited_by(self, opened: Open) -> int:
+        return opened.draft_epoch if opened.outstanding and not self._greedy else 0
+
+    @property
+    def _greedy(self) -> bool:
+        return self.request.sampling.temperature == 0
+
+    def _turn_to_next_plan(self) -> None:
+        wanted, self._next_plan = self._next_plan, None
+        if wanted not in (None, (self.plan.k, self.plan.gamma, self.plan.min_draft)):
+            k, gamma, min_draft = wanted
+            self.plan = Plan(number=self.plan.number + 1, k=k, gamma=gamma, min_draft=min_draft)
 
     def _commit(self) -> Commit:
         return Commit(

@@ -94,7 +94,9 @@ def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last
 CASES: dict[str, AnyMessage] = {
     "hello": Hello(protocol_version=1, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
     "welcome": Welcome(boot=0xB0070001),
-    "refused": Refused(reason=Reason.VOCABULARY, detail="device has 32000 ids, BS has 49152 – ≠"),
+    "refused": Refused(
+        reason=Reason.SUPERSEDED, device_try=3, detail="try 3 is over, try 4 is being served – ≠"
+    ),
     "open": Open(
         device_try=3,
         seed=0x0123456789ABCDEF,
@@ -104,6 +106,7 @@ CASES: dict[str, AnyMessage] = {
         prompt_length=2,
         tokens=(1, 262_143, 65_536),
         draft_epoch=2,
+        outstanding=True,
     ),
     "opened": Opened(device_try=3, incarnation=LIFE, known=3, log_hash=PATH, pending=None, plan=PLAN),
     "opened_pending": Opened(

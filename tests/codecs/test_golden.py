@@ -96,6 +96,7 @@ def wrong_frames() -> dict[str, bytes]:
         "a byte behind the body": resealed(ping + b"\0"),
         "33 drafted ids": resealed(draft[:64] + b"\x21" + draft[65:]),
         "unknown flag": resealed(draft[:63] + b"\x04" + draft[64:]),
+        "outstanding neither 0 nor 1": resealed(opening[:53] + b"\x02" + opening[54:]),
         "unknown origin": resealed(commit[:-3] + b"\xf0" + commit[-2:]),
         "id beyond the largest vocabulary": resealed(commit[:-3] + b"\x24" + commit[-2:]),
         "stop string not UTF-8": resealed(opening.replace(b"Ende", b"End\xff")),

@@ -11,7 +11,7 @@ from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.pair import Direction, LinkScript, SessionPair, World, total_variation
 from tests.harness.worlds import Text, law_of_target, request, world
 
-from draftwire.codecs.messages import Commit, Draft, Message, Open, Reason, SparseLogits
+from draftwire.codecs.messages import Commit, Draft, Message, Open, Plan, Reason, SparseLogits
 from draftwire.runtime.session.request import Timing
 
 EXACT = 1e-12
@@ -282,6 +282,107 @@ def test_law_holds_when_old_commits_arrive_after_a_reopen() -> None:
             timing=Timing(patience_s=0.4, resend_s=0.5, ping_s=0.5, reopen_after=1),
         )
         pair.at(0.3, pair.restart_target)
+        return pair
+
+    assert_exact(within, 3, scenario)
+
+# -------------------------------------------------------------- a rejection that somebody forgets
+
+
+def _without(first_rows: int, drafts: Sequence[int]) -> LinkScript:
+    """The first rows are lost, and the Drafts of these numbers, counted from 1."""
+    rows = sent = 0
+
+    def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
+        nonlocal rows, sent
+        if isinstance(message, SparseLogits):
+            rows += 1
+            return () if rows <= first_rows else (0.0,)
+        if isinstance(message, Draft):
+            sent += 1
+            return () if sent in drafts else (0.0,)
+        return (0.0,)
+
+    return link
+
+
+@pytest.mark.parametrize("lost", [(), (2, 3), (3, 4), tuple(range(2, 9))])
+@pytest.mark.parametrize("patience_s", [0.5, 5.0])
+def test_law_holds_when_the_bs_forgets_a_rejection(lost: Sequence[int], patience_s: float) -> None:
+    """It restarts while a correction waits for its row, and the block is long in coming again."""
+    within = world(3, seed=12)
+
+    def scenario(noise: EnumeratingNoise) -> SessionPair:
+        timing = Timing(patience_s=patience_s, row_s=0.6, resend_s=0.4)
+        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=_without(1, lost), timing=timing)
+        pair.at(0.2, pair.restart_target)
+        return pair
+
+    assert_exact(within, 2, scenario)
+
+
+def test_law_holds_when_the_bs_forgets_a_rejection_and_comes_back_target_only() -> None:
+    """The new life's plan wants no drafts, and still the block that is out has to come first."""
+    within = world(3, seed=12)
+
+    def scenario(noise: EnumeratingNoise) -> SessionPair:
+        timing = Timing(row_s=0.6, resend_s=0.4)
+        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=_without(1, ()), timing=timing)
+
+        def restart() -> None:
+            pair.restart_target()
+            pair.plan = Plan(number=1, k=2, gamma=0, min_draft=0)
+
+        pair.at(0.2, restart)
+        return pair
+
+    assert_exact(within, 2, scenario)
+
+
+@pytest.mark.parametrize("at_s", [0.1, 0.3, 0.5])
+def test_law_holds_when_both_ends_forget_a_rejection(at_s: float) -> None:
+    """The device's record says that a block is out, so it is drawn again and tested again."""
+    within = world(3, seed=12)
+
+    def scenario(noise: EnumeratingNoise) -> SessionPair:
+        timing = Timing(row_s=0.6, resend_s=0.4)
+        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=_without(1, ()), timing=timing)
+        pair.at(at_s, pair.restart_target)
+        pair.at(at_s + 0.01, pair.restart_device)
+        return pair
+
+    assert_exact(within, 2, scenario)
+
+
+@pytest.mark.parametrize("seed", [5, 7, 9])
+@pytest.mark.parametrize("to_target_only", [False, True])
+def test_law_holds_when_a_repeated_draft_waits_behind_its_own_rows(seed: int, to_target_only: bool) -> None:
+    """The first copy is lost; the second is late by what the rows' ids say. No plan may pass it by."""
+    within = world(3, seed=seed)
+
+    def scenario(noise: EnumeratingNoise) -> SessionPair:
+        queue_s, drafts = 0.0, 0
+
+        def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
+            nonlocal queue_s, drafts
+            if isinstance(message, SparseLogits):
+                queue_s = 0.1 + 3.0 * (int(message.rows[-1].ids[0]) % 2)
+                return (queue_s,)
+            if isinstance(message, Draft):
+                drafts += 1
+                delay_s, queue_s = queue_s, 0.0
+                return () if drafts == 1 else (delay_s,)
+            return (0.0,)
+
+        timing = Timing(patience_s=2.0)
+        pair = SessionPair(within, request(3), noise, plan=(2, 2), link=link, timing=timing)
+
+        def replan() -> None:
+            assert pair.target is not None
+            pair.target.replan(k=2, gamma=0, min_draft=0)
+
+        if to_target_only:
+            pair.at(1.5, replan)
         return pair
 
     assert_exact(within, 3, scenario)

@@ -149,7 +149,7 @@ class SessionPair:
         self._verdict = None
 
     def restart_device(self) -> None:
-        """The device loses all but its record: tokens taken, its try and its highest draft_epoch."""
+        """The device loses all but its record: tokens taken, its try, its highest epoch, the block out."""
         old = self.device
         self.device = self.device_class(
             self.request,
@@ -159,6 +159,7 @@ class SessionPair:
             output=self.output,
             device_try=old.device_try,
             draft_epoch=old.draft_epoch,
+            outstanding=old.outstanding,
         )
         self._drawing = False
 
