@@ -26,7 +26,8 @@ help:
 	@echo 'make demo        device, channel, base station and controller on this machine, a text, the speed-up'
 	@echo 'make test        lint, then the tests that take seconds'
 	@echo 'make test-all    lint, then every test, the slow ones too'
-	@echo 'make test-codec  the property suite of codecs/ alone, slow ones too: run it on a codec of your own'
+	@echo 'make test-codec  the property suite of codecs/ alone, slow ones too; on a row codec of your own as well:'
+	@echo '                 make test-codec CODEC=my_package.my_codec:MyCodec, importable from here'
 	@echo 'make lint        ruff, mypy --strict, import layers'
 	@echo
 	@echo 'setup takes variables:'
@@ -77,7 +78,7 @@ test-all: lint
 	$(BIN)/python -m pytest -m ''
 
 test-codec: $(STAMP)
-	$(BIN)/python -m pytest -m '' tests/codecs
+	$(BIN)/python -m pytest -m '' tests/codecs $(if $(CODEC),--row-codec '$(CODEC)')
 
 # mypy runs inside .package: from the root it would take our codecs/ for the standard library's. For the same
 # reason it meets the tests, which import each other as tests.*, through a folder that holds a link to them only.

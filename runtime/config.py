@@ -81,7 +81,7 @@ class TargetSettings:
     ahead: int = 64
     "tokens the log may grow beyond what a silent device is known to hold"
     patience_s: float = 5.0
-    "how long a free BS waits for drafts before it decodes a token by itself"
+    "temperature 0: how long a free BS waits for drafts before it decodes a token by itself"
     threads: int | None = None
     "of torch; None: its own choice"
 

@@ -10,17 +10,19 @@ What this module offers is imported when it is first used, so that `import draft
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from draftwire.nodes.console.api import Generation as Generation
+    from draftwire.nodes.console.api import Token as Token
     from draftwire.nodes.console.api import connect as connect
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "connect":
-        from draftwire.nodes.console.api import connect
+    if name in ("Generation", "Token", "connect"):
+        from draftwire.nodes.console import api
 
-        return connect
+        return getattr(api, name)
     raise AttributeError(f"module 'draftwire' has no attribute {name!r}")
 
 
-__all__ = ["__version__", "connect"]
+__all__ = ["Generation", "Token", "__version__", "connect"]

@@ -6,12 +6,16 @@
 """
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
 from draftwire.nodes.console.assemble import build_device
@@ -22,6 +26,7 @@ from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tokenizer import TextStream, Tokenizer
 from draftwire.runtime.config import SamplingSettings, Topology, load_topology
+from draftwire.runtime.link import LinkSpec
 from draftwire.runtime.session.request import Request
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import ZmqTransport
@@ -43,9 +48,11 @@ class Token:
 class Generation:
     """An answer under way: iterate it for its tokens. `account` and `finish` are complete afterwards."""
 
-    def __init__(self, node: DeviceNode, request: Request, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, node: DeviceNode, request: Request, tokenizer: Tokenizer, *, downlink: LinkSpec | None = None
+    ) -> None:
         self.request = request
-        self.account = Account(vocab_size=tokenizer.vocab_size)
+        self.account = Account(vocab_size=tokenizer.vocab_size, downlink=downlink)
         self.text = ""
         "of all tokens so far"
         self._node, self._tokenizer = node, tokenizer
@@ -73,11 +80,17 @@ class ConnectedDevice:
     """A device on its link."""
 
     def __init__(
-        self, node: DeviceNode, tokenizer: Tokenizer, compute: Compute, defaults: SamplingSettings
+        self,
+        node: DeviceNode,
+        tokenizer: Tokenizer,
+        compute: Compute,
+        defaults: SamplingSettings,
+        *,
+        downlink: LinkSpec | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.compute = compute
-        self._node, self._defaults = node, defaults
+        self._node, self._defaults, self._downlink = node, defaults, downlink
 
     @asynccontextmanager
     async def dependent_on(self, nodes: Launched) -> AsyncIterator[None]:
@@ -125,7 +138,7 @@ class ConnectedDevice:
             max_new_tokens=defaults.max_new_tokens if max_new_tokens is None else max_new_tokens,
             stop=tuple(stop),
         )
-        return Generation(self._node, request, self.tokenizer)
+        return Generation(self._node, request, self.tokenizer, downlink=self._downlink)
 
 
 @asynccontextmanager
@@ -162,7 +175,7 @@ async def connect(
                 build_device,
                 topology,
                 transport=transport,
-                logger=get_logger("device"),
+                logger=_logger(),
                 progress=progress,
             )
         )
@@ -171,10 +184,27 @@ async def connect(
         node, tokenizer, compute = await loading
         stack.callback(compute.close)
         await _run(node, stack)
-        device = ConnectedDevice(node, tokenizer, compute, topology.sampling)
+        downlink = None if topology.channel is None else topology.channel.downlink
+        device = ConnectedDevice(node, tokenizer, compute, topology.sampling, downlink=downlink)
         if nodes is not None:
             await stack.enter_async_context(device.dependent_on(nodes))
         yield device
+
+
+def _logger() -> FilteringBoundLogger:
+    """The program's own where it has set structlog up. If not, a library is quiet: warnings, on stderr."""
+    if structlog.is_configured():
+        return get_logger("device")
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+    )
+    return logger.bind(node="device")
 
 
 async def _whichever_fails_first(*waits: "asyncio.Future[Any]") -> None:

@@ -9,9 +9,10 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import PROTOCOL_VERSION
-from draftwire.codecs.limits import MAX_PLAIN_K
+from draftwire.codecs.limits import MAX_FRAME_BYTES, MAX_PLAIN_K
 from draftwire.codecs.messages import Hello
-from draftwire.nodes.models.catalogue import LoadOptions, load_draft, load_target, load_tokenizer
+from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.catalogue import LoadOptions, check_name, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.pacing import Compute, compute_for
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import NOISE_VERSION
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
+_WHOLE_ROW_BYTES_AN_ENTRY = 2
+_ROWS_HEAD_BYTES = 64
+"""More than what stands before the rows of a message: envelope, incarnation, epoch, position, header."""
+
 
 def build_device(
     topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, progress: Progress
@@ -38,8 +43,9 @@ def build_device(
     from draftwire.nodes.device.node import DeviceNode
 
     settings = topology.pair.draft
+    check_model(settings.model, key="pair.draft")
     tokenizer = load_tokenizer(settings.model, end="draft", revision=settings.revision, progress=progress)
-    check_k(topology.controller.k, tokenizer.vocab_size)
+    check_k(topology.controller.k, topology.controller.gamma, tokenizer.vocab_size)
     _limit_threads(topology.device.threads, settings.model)
     model = load_draft(settings.model, _options(settings), progress=progress)
     compute = compute_for(topology.compute.profile, LoopClock())
@@ -70,9 +76,10 @@ def build_target(
     from draftwire.nodes.target.node import TargetNode
 
     settings = topology.pair.target
+    check_model(settings.model, key="pair.target")
     tokenizer = load_tokenizer(settings.model, end="target", revision=settings.revision, progress=progress)
     _limit_threads(topology.target.threads, settings.model)
-    check_k(topology.controller.k, tokenizer.vocab_size)
+    check_k(topology.controller.k, topology.controller.gamma, tokenizer.vocab_size)
     model = load_target(settings.model, _options(settings), progress=progress)
     return TargetNode(
         topology.target,
@@ -129,7 +136,15 @@ def build_controller(
     )
 
 
-def check_k(k: int, vocab_size: int) -> None:
+def check_model(name: str, *, key: str) -> None:
+    """Raise UnsupportedModelError, naming `key`, for a name that no model can have; loads nothing."""
+    try:
+        check_name(name)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{key}: {error}") from None
+
+
+def check_k(k: int, gamma: int, vocab_size: int) -> None:
     """Raise ConfigurationError for rows that the vocabulary does not have or the wire can't carry."""
     if k > vocab_size:
         raise ConfigurationError(
@@ -142,6 +157,13 @@ def check_k(k: int, vocab_size: int) -> None:
             f"no sparse row of {k} entries can be sent",
             key="controller.k",
             remedy=f"write a number from 1 to {MAX_PLAIN_K}, or {vocab_size} for whole rows",
+        )
+    room = (MAX_FRAME_BYTES - _ROWS_HEAD_BYTES) // (_WHOLE_ROW_BYTES_AN_ENTRY * vocab_size)
+    if k > MAX_PLAIN_K and gamma > room:
+        raise ConfigurationError(
+            f"gamma = {gamma} whole rows of {vocab_size} entries exceed a message's {MAX_FRAME_BYTES} bytes",
+            key="controller.k",
+            remedy=f"write {room} for gamma, or a number from 1 to {MAX_PLAIN_K} here",
         )
 
 
@@ -173,4 +195,4 @@ def _limit_threads(threads: int | None, model: str) -> None:
     torch.set_num_threads(threads)
 
 
-__all__ = ["build_channel", "build_controller", "build_device", "build_target", "check_k"]
+__all__ = ["build_channel", "build_controller", "build_device", "build_target", "check_k", "check_model"]

@@ -9,10 +9,12 @@ from typing import Any
 
 import orjson
 
+from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.nodes.console.api import Generation, connect
+from draftwire.nodes.console.assemble import check_model
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
-from draftwire.nodes.device.checks import check_text
+from draftwire.nodes.device.checks import InvalidRequestError, check_text
 from draftwire.runtime.config import ChannelSettings, Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
@@ -76,6 +78,13 @@ def run(args: argparse.Namespace) -> int:
 async def _generate(args: argparse.Namespace) -> None:
     topology = chosen_topology(args)
     check_text(args.prompt, key="PROMPT")
+    if "" in args.stop:
+        raise InvalidRequestError(
+            "'' will not do", key="--stop", remedy=f"give 1 to {MAX_TEXT_BYTES} bytes of text"
+        )
+    # Both ends here, before a node is started: the nodes would name a key of a file that nobody wrote.
+    check_model(topology.pair.draft.model, key="pair.draft" if args.draft is None else "--draft")
+    check_model(topology.pair.target.model, key="pair.target" if args.target is None else "--target")
     if args.record is not None:
         _check_record(args.record)
     try:

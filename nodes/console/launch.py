@@ -87,18 +87,29 @@ class Launched:
 
 def on_this_host(topology: Topology, folder: Path) -> Topology:
     """The same system with addresses that no other process can have taken: sockets in a private folder."""
-    cores = os.cpu_count() or 1
+    topology = sharing_cores(topology)
     return replace(
         topology,
-        target=replace(
-            topology.target,
-            address=f"ipc://{folder}/target",
-            threads=topology.target.threads or max(1, cores - 1),
-        ),
+        target=replace(topology.target, address=f"ipc://{folder}/target"),
         channel=topology.channel and replace(topology.channel, address=f"ipc://{folder}/channel"),
         controller=replace(topology.controller, address=f"ipc://{folder}/controller"),
+    )
+
+
+def sharing_cores(topology: Topology) -> Topology:
+    """The same system with threads for a target and a device on this one host, where the file names none."""
+    return replace(
+        topology,
+        target=replace(topology.target, threads=topology.target.threads or max(1, _cores() - 1)),
         device=replace(topology.device, threads=topology.device.threads or 1),
     )
+
+
+def _cores() -> int:
+    """Those that this process may use: a container or taskset often leaves fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @asynccontextmanager
@@ -161,4 +172,4 @@ async def _stop(children: Sequence[Child]) -> None:
         child.log.close()
 
 
-__all__ = ["ChildFailedError", "Launched", "launched", "on_this_host"]
+__all__ = ["ChildFailedError", "Launched", "launched", "on_this_host", "sharing_cores"]

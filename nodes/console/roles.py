@@ -13,7 +13,8 @@ from typing import Any
 from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
 from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
-from draftwire.nodes.console.launch import launched
+from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.launch import launched, sharing_cores
 from draftwire.nodes.console.summary import Printer, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
@@ -103,7 +104,7 @@ def run_device(args: argparse.Namespace) -> int:
 
     async def main() -> None:
         nonlocal failed
-        async with connect(topology, launch=False, progress=_say) as device:
+        async with connect(topology, launch=False, progress=say) as device:
             failed = await _converse(device, args.prompt)
 
     return run_foreground(main, told_to_stop=0) or failed
@@ -111,16 +112,16 @@ def run_device(args: argparse.Namespace) -> int:
 
 def run_up(args: argparse.Namespace) -> int:
     """All nodes of a file on this host, at the file's addresses; answers every line of standard input."""
-    topology = load_topology(args.config)
+    topology = sharing_cores(load_topology(args.config))
     set_up_logging(level="warning")
     failed = 0
 
     async def main() -> None:
         nonlocal failed
         async with AsyncExitStack() as stack:
-            nodes = await stack.enter_async_context(launched(topology, progress=_say))
+            nodes = await stack.enter_async_context(launched(topology, progress=say))
             await nodes.ready()
-            device = await stack.enter_async_context(connect(topology, launch=False, progress=_say))
+            device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
             await stack.enter_async_context(device.dependent_on(nodes))
             failed = await _converse(device, None)
 
@@ -141,7 +142,7 @@ async def _converse(device: ConnectedDevice, prompt: str | None) -> int:
         try:
             await _answer(device, line)
         except (InvalidRequestError, RequestRefusedError) as error:
-            _say(f"draftwire: {error}")
+            say(f"draftwire: {error}")
             failed = error.exit_code
     return failed
 
@@ -152,7 +153,7 @@ async def _answer(device: ConnectedDevice, prompt: str) -> None:
     async for token in generation:
         printer.token(token)
     printer.end(generation)
-    _say(summary_line(generation.account, device.compute))
+    say(summary_line(generation.account, device.compute))
 
 
 def _topology(args: argparse.Namespace) -> Topology:
@@ -176,10 +177,6 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]], args: argparse.Namespace
         await main()
 
     return run_process(watched)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 __all__ = [

@@ -67,7 +67,7 @@ def summary_line(account: Account, compute: Compute) -> str:
     if account.tokens_per_s is not None:
         parts.append(f"{account.tokens_per_s:.1f} tok/s")
     if account.target_only_tokens_per_s is not None:
-        parts.append(f"target-only about {account.target_only_tokens_per_s:.1f} (estimated from step times)")
+        parts.append(f"target-only about {account.target_only_tokens_per_s:.1f} ({_estimated_from(account)})")
     parts.append("alpha -" if account.alpha is None else f"alpha {account.alpha:.2f}")
     up = f"{_size(account.bytes_up)} up"
     if account.drafted:
@@ -109,6 +109,14 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "paced": isinstance(compute, PacedCompute),
         "overruns": _overruns(account, compute),
     }
+
+
+def _estimated_from(account: Account) -> str:
+    if account.downlink is None:
+        return "estimated from step times, the link left out"
+    # A slow link's Commits repeat tokens whose acknowledgement is still under way.
+    lower = "; measured it may be lower" if account.link_bounds_target_only else ""
+    return f"estimated from step times and the link's rate{lower}"
 
 
 def _overruns(account: Account, compute: Compute) -> dict[str, int] | None:

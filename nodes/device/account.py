@@ -1,9 +1,11 @@
 """What a request came to, as its device saw it: speed, acceptance, bytes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
+from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Commit, Draft, Finish, Message, Plan, SparseLogits
+from draftwire.runtime.link import LinkSpec
 
 FULL_ROW_BITS_AN_ENTRY = 16
 """The paper's count of a full row: V probabilities in FP16."""
@@ -14,6 +16,8 @@ class Account:
     """Counts of one request; times in seconds, sizes in bytes of whole frames."""
 
     vocab_size: int
+    downlink: LinkSpec | None = None
+    "of the topology's channel; None: what the link does is not known here"
     began_s: float = 0.0
     first_token_s: float | None = None
     ended_s: float = 0.0
@@ -33,6 +37,8 @@ class Account:
     sparse_frames: int = 0
     plan: Plan | None = None
     finish: Finish = Finish.RUNNING
+    _example: Commit | None = field(default=None, repr=False)
+    "the first with news: how long a Commit is"
 
     def sent(self, message: Message, size: int) -> None:
         """A frame went up."""
@@ -65,6 +71,8 @@ class Account:
         self.ended_s = now_s
         if self.first_token_s is None:
             self.first_token_s = now_s
+        if self._example is None:
+            self._example = commit
 
     @property
     def alpha(self) -> float | None:
@@ -79,8 +87,32 @@ class Account:
 
     @property
     def target_only_tokens_per_s(self) -> float | None:
-        """An estimate: one token a pass, passes as long as those seen; the link only streams it down."""
+        """An estimate: one token a pass, passes as long as those seen, no more Commits than the link takes.
+
+        Measured it may be lower: a Commit also repeats the tokens not acknowledged yet, and this counts one.
+        """
+        passes = self._passes_per_s
+        commits = self._commits_per_s
+        return passes if passes is None or commits is None else min(passes, commits)
+
+    @property
+    def link_bounds_target_only(self) -> bool:
+        """Whether that estimate is the link's and not the target's."""
+        return self._passes_per_s is not None and self.target_only_tokens_per_s == self._commits_per_s
+
+    @property
+    def _passes_per_s(self) -> float | None:
         return 1 / median(self.step_s) if self.step_s and median(self.step_s) > 0 else None
+
+    @property
+    def _commits_per_s(self) -> float | None:
+        """One-token Commits that the downlink carries; None: as many as one likes, or not known."""
+        if self._example is None or self.downlink is None or self.downlink.rate_bps is None:
+            return None
+        ids, origins = self._example.ids[:1], self._example.origins[:1]
+        commit = replace(self._example, ids=ids, origins=origins, accepted=0, seen=0)
+        size = len(encode_frame(commit, session=0, sequence=0)) + self.downlink.overhead_bytes
+        return self.downlink.rate_bps / (8 * size)
 
     @property
     def full_rows_bytes(self) -> int:

@@ -83,15 +83,10 @@ def load_tokenizer(
     return load_tokenizer_files(_resolved(name), revision=revision, progress=progress)
 
 
-def same_vocabulary(draft: "Tokenizer", target: "Tokenizer") -> str | None:
-    """None where the ids of both ends mean the same; else a sentence with both values."""
-    if draft.fingerprint == target.fingerprint:
-        return None
-    return (
-        f"the draft's vocabulary has {draft.vocab_size} ids and fingerprint {draft.fingerprint.hex()}, the "
-        f"target's {target.vocab_size} and {target.fingerprint.hex()}: they have to be the same, so take two "
-        "models of one family"
-    )
+def check_name(name: str) -> None:
+    """Raise UnsupportedModelError for a name of no form; nothing is loaded or made, the hub is not asked."""
+    if name != SHIPPED and _synthetic(name) is None and _tiny_settings(name) is None:
+        _resolved(name)
 
 
 def shipped_draft() -> Path:
@@ -110,7 +105,14 @@ def _load(name: str, end: End, options: LoadOptions, progress: Callable[[str], N
         from draftwire.nodes.models.pairs import shipped
 
         folder = shipped.target_folder(progress=progress)
-        name = shipped.TARGET_HUB_ID if folder is None else str(folder)
+        if folder is None:
+            try:
+                return _load(shipped.TARGET_HUB_ID, end, options, progress)
+            except UnsupportedModelError as error:
+                raise UnsupportedModelError(
+                    f"{error} Or install the target's weights: {shipped.TARGET_INSTALL}"
+                ) from None
+        name = str(folder)
     elif (tiny := _tiny(name)) is not None:
         name = str(tiny.draft if end == "draft" else tiny.target)
     name = _resolved(name)
@@ -170,8 +172,12 @@ def _synthetic(name: str) -> "SyntheticPair | None":
     return pair
 
 
+def _tiny_settings(name: str) -> dict[str, Any] | None:
+    return _settings(name, "tiny", {"seed": int, "noise": float})
+
+
 def _tiny(name: str) -> "TinyPair | None":
-    settings = _settings(name, "tiny", {"seed": int, "noise": float})
+    settings = _tiny_settings(name)
     if settings is None:
         return None
     from draftwire.nodes.models.tiny import cached_pair

@@ -5,9 +5,6 @@ but the draft is a noisy copy of the target, so it is accepted as often as the n
 """
 
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from draftwire.nodes.models.cache import cached
 
 HIDDEN: Final = 64
 LAYERS: Final = 2
@@ -83,22 +82,10 @@ def write_pair(folder: Path, *, seed: int = 0, noise: float = 0.3) -> TinyPair:
 def cached_pair(*, seed: int = 0, noise: float = 0.3, cache: Path | None = None) -> TinyPair:
     """The pair from the cache folder, written there first if need be. Safe against other processes doing so.
 
-    `cache` defaults to DRAFTWIRE_CACHE, else draftwire in XDG_CACHE_HOME, else ~/.cache/draftwire.
+    `cache` as in `cache.cached`, whose errors it has.
     """
-    root = cache or _cache_folder()
-    folder = root / f"tiny-{_FORMAT}-seed{seed}-noise{noise:g}"
-    if not folder.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=root))
-        try:
-            write_pair(partial, seed=seed, noise=noise)
-            try:
-                partial.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster, and wrote the same bytes
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    name = f"tiny-{_FORMAT}-seed{seed}-noise{noise:g}"
+    folder = cached(name, lambda partial: write_pair(partial, seed=seed, noise=noise), cache=cache)
     return TinyPair(draft=folder / "draft", target=folder / "target")
 
 
@@ -188,13 +175,6 @@ def _config() -> dict[str, Any]:
         "pad_token_id": 0,
         "torch_dtype": "float32",
     }
-
-
-def _cache_folder() -> Path:
-    if chosen := os.environ.get("DRAFTWIRE_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "draftwire"
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ class Timing:
     ping_s: float = 2.0
     "the device's sign of life while it only listens"
     patience_s: float = 5.0
-    "the BS's wait for a block, then it decodes one token by itself"
+    "the BS's wait for a block at temperature 0, then it decodes one token by itself"
     row_s: float = 1.0
     "the BS's first wait for a row in flight, then it asks; doubles up to resend_most_s"
     repeat_s: float = 1.0

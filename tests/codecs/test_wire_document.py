@@ -1,17 +1,24 @@
 """docs/wire.md and the code name the same numbers."""
 
+import json
 import re
 from enum import IntEnum
 from hashlib import blake2b
+from math import log
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.codecs.second_implementation import noise_words
 
 from draftwire.codecs import exponents, limits
 from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import Refusal
+from draftwire.codecs.frame import PROTOCOL_VERSION
 from draftwire.codecs.messages import Finish, Origin, Reason
+from draftwire.nodes.models.tokenizer import fingerprint
+from draftwire.nodes.speculation.noise import NOISE_VERSION, Key, PhiloxNoise, Purpose
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
 
@@ -64,3 +71,51 @@ def test_integer_tables() -> None:
         data = b"".join(number.to_bytes(4, "big") for number in table)
         assert (len(table), blake2b(data, digest_size=8).hexdigest()) == (int(length), check)
     assert DOCUMENT.count("`E_") == 4
+
+
+def test_versions() -> None:
+    """The versions that Hello carries stand in the document."""
+    assert f"**protocol_version {PROTOCOL_VERSION}**" in DOCUMENT
+    assert f"**noise_version {NOISE_VERSION}**" in DOCUMENT
+
+
+def test_noise_vectors() -> None:
+    """The document's words are those of its own rules."""
+    vectors = re.findall(r"^\| (\w{16}) \| (\d+) \| (\d+) \| (\d) \| ([\w ]+) \|$", DOCUMENT, re.MULTILINE)
+    assert [int(purpose) for *_, purpose, _ in vectors] == list(Purpose)
+    for seed, epoch, position, purpose, words in vectors:
+        expected = noise_words(int(seed, 16), int(epoch), int(position), int(purpose), len(words.split()))
+        assert [f"{word:016x}" for word in expected] == words.split()
+
+
+@pytest.mark.parametrize("position", range(20))
+def test_noise_by_the_document(position: int) -> None:
+    """Our three kinds of draw are what the document makes of those words."""
+    seed, epoch, noise = 2**64 - 1 - position, 2**32 - 1, PhiloxNoise()
+    weights = np.array([2**22, 2**23, 1, 2**22 - 1])
+    ticket = noise_words(seed, epoch, position, Purpose.DRAFT, 1)[0] >> 40
+    drawn = next(i for i in range(4) if weights[: i + 1].sum() > ticket)
+    assert noise.draw_weights(Key(seed, epoch, position, Purpose.DRAFT), weights) == drawn
+
+    u = (noise_words(seed, epoch, position, Purpose.ACCEPT, 1)[0] >> 11) * 2.0**-53
+    accepts = u * 2**23 < 0.25 * 2**24
+    assert noise.accepts(Key(seed, epoch, position, Purpose.ACCEPT), 0.25, 2**23) == accepts
+
+    masses = np.array([0.1, 0.0, 0.3, 0.2, 0.1, 0.3])
+    uniforms = [((word >> 11) + 0.5) * 2.0**-53 for word in noise_words(seed, 0, position, Purpose.TARGET, 6)]
+    race = {i: -log(uniforms[i]) / masses[i] for i in range(6) if masses[i]}
+    assert noise.draw_masses(Key(seed, 0, position, Purpose.TARGET), masses) == min(
+        race, key=lambda i: race[i]
+    )
+
+
+def test_fingerprint_vectors() -> None:
+    """The document's fingerprints are those of the objects beside them, and ours of the same tokenizers."""
+    vectors = re.findall(r"^\| (\{.*\}) \| (\w{16}) \|$", DOCUMENT, re.MULTILINE)
+    assert len(vectors) == 2
+    for text, digest in vectors:
+        assert blake2b(text.encode("ascii"), digest_size=8).hexdigest() == digest
+        parts = json.loads(text)
+        content = {"model": {"merges": parts["merges"]}, "normalizer": parts["normalizer"]}
+        vocabulary = {token: index for index, token in parts["vocabulary"]}
+        assert fingerprint(vocabulary, content).hex() == digest

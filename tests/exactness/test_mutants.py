@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tests.exactness.test_enumeration import lossy
 from tests.harness import pair as harness
 from tests.harness.enumerate import EnumeratingNoise, explore
-from tests.harness.pair import Direction, SessionPair, total_variation
+from tests.harness.pair import Direction, SessionPair, World, total_variation
 from tests.harness.worlds import Text, law_of_target, request, world
 
-from draftwire.codecs.messages import Commit, Draft, Message, Opened, Origin, SparseLogits
+from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, Origin, Plan, SparseLogits
 from draftwire.codecs.quantize import WEIGHT_SUM, quantize
 from draftwire.codecs.rows import Row
 from draftwire.nodes.device import drafter
@@ -26,6 +26,7 @@ from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Block, DraftWork, Request, Timing
 from draftwire.runtime.session.states import Device, Target
+from draftwire.runtime.session.target import TargetSession
 
 CAUGHT = 1e-4
 """A mutant that moves the law by less than this would be no proof of anything."""
@@ -33,7 +34,17 @@ CAUGHT = 1e-4
 WITHIN = world(3, seed=21)
 
 
-def distance(scenario: Callable[[EnumeratingNoise], SessionPair], tokens: int) -> float:
+class Impatient(TargetSession):
+    """A BS that gives blocks up at any temperature. Exact as long as nothing else goes wrong; see below."""
+
+    @property
+    def _greedy(self) -> bool:
+        return True
+
+
+def distance(
+    scenario: Callable[[EnumeratingNoise], SessionPair], tokens: int, within: World = WITHIN
+) -> float:
     """Total variation between the law of the text and the target's."""
 
     def run(noise: EnumeratingNoise) -> Text:
@@ -41,7 +52,7 @@ def distance(scenario: Callable[[EnumeratingNoise], SessionPair], tokens: int) -
         pair.run(until_s=120)
         return pair.output
 
-    return total_variation(explore(run), law_of_target(WITHIN, request(tokens)))
+    return total_variation(explore(run), law_of_target(within, request(tokens)))
 
 
 def plain(noise: EnumeratingNoise) -> SessionPair:
@@ -111,7 +122,7 @@ def test_cutting_after_sampling_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
 def test_p_after_a_lost_row_is_caught() -> None:
     """The row of a rejected draft is lost (p = 0.3), and the BS draws from p in its place."""
 
-    class Impatient(SessionPair):
+    class DrawsFromP(SessionPair):
         def _correct(self) -> None:
             super()._correct()
             target, verdict = self.target, self._verdict
@@ -123,7 +134,7 @@ def test_p_after_a_lost_row_is_caught() -> None:
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
         link = lossy(noise, of=SparseLogits, probability=0.3)
-        return Impatient(WITHIN, request(2), noise, plan=(2, 2), link=link)
+        return DrawsFromP(WITHIN, request(2), noise, plan=(2, 2), link=link)
 
     assert_caught("p drawn after a lost row", distance(scenario, 2))
 
@@ -167,11 +178,72 @@ def test_adaptive_length_with_a_late_block_is_caught(monkeypatch: pytest.MonkeyP
         return (0.9 if isinstance(message, Draft) and len(message.ids) > 1 else 0.0,)
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
+        timing = Timing(patience_s=0.5)
         return SessionPair(
-            WITHIN, request(2), noise, plan=(2, 2), link=link, timing=Timing(patience_s=0.5)
+            WITHIN, request(2), noise, plan=(2, 2), link=link, timing=timing, target_class=Impatient
         )
 
     assert_caught("adaptive length and a time limit", distance(scenario, 2))
+
+
+def test_giving_up_a_repeated_draft_is_caught() -> None:
+    """The first copy is lost, the second waits behind its own rows, and the BS's patience ends meanwhile."""
+    within = world(3, seed=7)
+
+    def scenario(target_class: type[TargetSession]) -> Callable[[EnumeratingNoise], SessionPair]:
+        def make(noise: EnumeratingNoise) -> SessionPair:
+            queue_s, drafts = 0.0, 0
+
+            def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
+                nonlocal queue_s, drafts
+                if isinstance(message, SparseLogits):
+                    queue_s = 0.1 + 3.0 * (int(message.rows[-1].ids[0]) % 2)
+                    return (queue_s,)
+                if isinstance(message, Draft):
+                    drafts += 1
+                    delay_s, queue_s = queue_s, 0.0
+                    return () if drafts == 1 else (delay_s,)
+                return (0.0,)
+
+            timing = Timing(patience_s=2.0)
+            return SessionPair(
+                within, request(3), noise, plan=(2, 2), link=link, timing=timing, target_class=target_class
+            )
+
+        return make
+
+    assert distance(scenario(TargetSession), 3, within) < 1e-12
+    assert_caught("a repeated Draft given up", distance(scenario(Impatient), 3, within))
+
+
+class Forgetful(TargetSession):
+    """A BS that does not wait for a block that an earlier life of it may have rejected."""
+
+    def _awaited_by(self, opened: Open) -> int:
+        return 0
+
+
+def test_forgetting_a_rejection_is_caught() -> None:
+    """The BS restarts, target-only now, while a correction waits for its row."""
+
+    def scenario(target_class: type[TargetSession]) -> Callable[[EnumeratingNoise], SessionPair]:
+        def make(noise: EnumeratingNoise) -> SessionPair:
+            link = lossy(noise, of=SparseLogits, probability=1.0, first=1)
+            pair = SessionPair(
+                WITHIN, request(2), noise, plan=(2, 2), link=link, target_class=target_class
+            )
+
+            def restart() -> None:
+                pair.restart_target()
+                pair.plan = Plan(number=1, k=2, gamma=0, min_draft=0)
+
+            pair.at(0.2, restart)
+            return pair
+
+        return make
+
+    assert distance(scenario(TargetSession), 2) < 1e-12
+    assert_caught("a rejection forgotten by a restart", distance(scenario(Forgetful), 2))
 
 
 def test_drafts_keyed_by_position_alone_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +262,9 @@ def test_drafts_keyed_by_position_alone_are_caught(monkeypatch: pytest.MonkeyPat
                 return (delay_s,)
             return (0.0,)
 
+        timing = Timing(patience_s=0.5)
         return SessionPair(
-            WITHIN, request(3), noise, plan=(3, 2), link=link, timing=Timing(patience_s=0.5)
+            WITHIN, request(3), noise, plan=(3, 2), link=link, timing=timing, target_class=Impatient
         )
 
     assert distance(scenario, 3) < 1e-12
@@ -255,7 +328,14 @@ def test_an_old_incarnations_commit_is_caught() -> None:
 
             timing = Timing(patience_s=0.4, resend_s=0.6)
             pair = SessionPair(
-                WITHIN, request(2), noise, plan=(2, 1), link=link, timing=timing, device_class=device_class
+                WITHIN,
+                request(2),
+                noise,
+                plan=(2, 1),
+                link=link,
+                timing=timing,
+                device_class=device_class,
+                target_class=Impatient,
             )
             pair.at(0.5, pair.restart_target)
             return pair

@@ -127,6 +127,7 @@ def an_open(
     *,
     device_try: int = 1,
     draft_epoch: int = 0,
+    outstanding: bool = False,
     request: Request | None = None,
 ) -> Open:
     """A device that knows `tokens` opens."""
@@ -140,6 +141,7 @@ def an_open(
         prompt_length=1,
         tokens=tuple(tokens),
         draft_epoch=draft_epoch,
+        outstanding=outstanding,
     )
 
 
@@ -206,22 +208,18 @@ def device_in(state: Device, *, temperature: float = 1.0, timing: Timing = TIMIN
     return end
 
 
-def target_in(
-    state: Target, *, temperature: float = 1.0, ahead: int = 64, plan: Plan = PLAN, timing: Timing = TIMING
+def a_target(
+    opened: Open, *, plan: Plan = PLAN, ahead: int = 64, timing: Timing = TIMING
 ) -> RememberingTarget:
-    """A BS's end that has come to `state` at 0 s, and whose messages have been sent.
-
-    TESTING and ROW_WAIT: of ids (2, 3) behind the prompt, epoch 1; the first of them rejected.
-    """
-    wanted = a_request(temperature=temperature)
+    """A BS's end at 0 s, as an Open has made it; its Opened has not been sent."""
 
     def finish_of(tokens: Sequence[int], prompt_length: int) -> Finish:
         if tokens[-1] == EOS:
             return Finish.EOS
-        return Finish.LENGTH if len(tokens) - prompt_length >= wanted.max_new_tokens else Finish.RUNNING
+        return Finish.LENGTH if len(tokens) - prompt_length >= opened.max_new_tokens else Finish.RUNNING
 
-    end = RememberingTarget(
-        an_open(request=wanted),
+    return RememberingTarget(
+        opened,
         LIFE,
         plan=plan,
         vocab_size=VOCAB,
@@ -230,6 +228,16 @@ def target_in(
         ahead=ahead,
         timing=timing,
     )
+
+
+def target_in(
+    state: Target, *, temperature: float = 1.0, ahead: int = 64, plan: Plan = PLAN, timing: Timing = TIMING
+) -> RememberingTarget:
+    """A BS's end that has come to `state` at 0 s, and whose messages have been sent.
+
+    TESTING and ROW_WAIT: of ids (2, 3) behind the prompt, epoch 1; the first of them rejected.
+    """
+    end = a_target(an_open(request=a_request(temperature=temperature)), plan=plan, ahead=ahead, timing=timing)
     if state in (Target.TESTING, Target.ROW_WAIT):
         end.receive(a_draft(a_block(1, 1, (2, 3), greedy=temperature == 0)), 0.0)
         step = end.step(0.0)

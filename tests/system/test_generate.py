@@ -103,7 +103,8 @@ def test_text_and_one_line(folder: Path) -> None:
     assert "\x1b" not in ran.stdout
     line = ran.stderr.splitlines()[-1]
     pattern = (
-        r"12 tokens \| [\d.]+ tok/s \| target-only about [\d.]+ \(estimated from step times\) \| "
+        r"12 tokens \| [\d.]+ tok/s \| target-only about [\d.]+ "
+        r"\(estimated from step times and the link's rate(; measured it may be lower)?\) \| "
         r"alpha [\d.]+ \| [\d.]+ k?B up \(full rows: [\d.]+ k?B\), [\d.]+ k?B down \| K 8, gamma 4"
     )
     assert re.fullmatch(pattern, line), line

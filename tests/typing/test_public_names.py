@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import draftwire
+from draftwire.nodes.console import api
 
 
 def test_all_names_are_there() -> None:
@@ -16,6 +17,13 @@ def test_all_names_are_there() -> None:
         assert "conect" in str(error)
     else:
         raise AssertionError("an unknown name was found")
+
+
+def test_what_a_user_annotates_with() -> None:
+    """Token, Generation and connect are those of the Python interface, and __all__ has them."""
+    for name in ("Generation", "Token", "connect"):
+        assert name in draftwire.__all__
+        assert getattr(draftwire, name) is getattr(api, name)
 
 
 def test_import_is_light() -> None:

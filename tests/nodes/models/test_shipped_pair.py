@@ -1,5 +1,7 @@
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -277,13 +279,13 @@ def test_a_conversion_that_fails_leaves_nothing_behind(
     assert list(cache.iterdir()) == []
 
 
-def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """DRAFTWIRE_CACHE, then XDG_CACHE_HOME, then the home folder."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DRAFTWIRE_CACHE", str(tmp_path / "own"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert shipped.cache_folder() == tmp_path / "own"
-    monkeypatch.delenv("DRAFTWIRE_CACHE")
-    assert shipped.cache_folder() == tmp_path / "xdg" / "draftwire"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert shipped.cache_folder() == tmp_path / "home" / ".cache" / "draftwire"
+def test_the_shipped_tokenizer_loads_without_torch() -> None:
+    """Who reads a prompt does not pay for what only the conversion of the target needs."""
+    code = (
+        "import sys\n"
+        "from draftwire.nodes.models.catalogue import load_tokenizer\n"
+        "load_tokenizer('smollm2', end='target')\n"
+        "assert not {'torch', 'gguf', 'transformers'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -194,15 +194,6 @@ def test_a_new_life_of_the_log_counts_plans_anew() -> None:
     assert end.plan == PLAN
 
 
-def test_a_plan_without_news_moves_an_idle_end() -> None:
-    """A Commit without tokens is enough to start drafting, and to stop."""
-    end = device_in(Device.LISTENING)
-    end.receive(commit((7,), plan=replace(PLAN, number=2)), 0.1)
-    assert (end.state, end.work() is not None) == (Device.DRAFTING, True)
-    end.receive(commit((7,), plan=replace(ALONE, number=3)), 0.2)
-    assert (end.state, end.work()) == (Device.LISTENING, None)
-
-
 def test_a_listening_end_acknowledges_in_time() -> None:
     """After so many tokens without a word it says what it knows, so that the BS never stops for long."""
     end = device_in(Device.LISTENING)

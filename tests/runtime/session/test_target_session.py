@@ -9,12 +9,12 @@ from tests.harness.messages import (
     EOS,
     LIFE,
     NEXT_LIFE,
-    PLAN,
     TIMING,
     VOCAB,
     a_block,
     a_draft,
     a_row,
+    a_target,
     an_open,
     its_rows,
     opened,
@@ -120,8 +120,8 @@ def commits(end: TargetSession) -> list[Commit]:
 
 
 def test_patience_ends_in_a_token_decoded_alone() -> None:
-    """5 s after the last token without a block, and not before."""
-    end = target_in(Target.WAITING)
+    """Temperature 0: 5 s after the last token without a block, and not before."""
+    end = target_in(Target.WAITING, temperature=0)
     assert end.next_deadline_s() == 5.0
     assert end.step(4.999) is None
     decode_alone(end, 2, 5.0)
@@ -129,9 +129,31 @@ def test_patience_ends_in_a_token_decoded_alone() -> None:
     assert end.next_deadline_s() == 10.0
 
 
+def test_a_sampled_block_is_waited_for_without_end() -> None:
+    """Above temperature 0 nothing is decoded in place of a block that may be out; no deadline is named."""
+    end = target_in(Target.WAITING)
+    end.replan(k=2, gamma=0, min_draft=0)
+    assert (end.next_deadline_s(), end.step(15.0)) == (None, None)
+    end.receive(a_draft(BLOCK), 16.0)
+    step = end.step(16.0)
+    assert step is not None and step.ids == BLOCK.ids
+
+
+def test_a_bs_without_memory_waits_for_the_block_that_is_out() -> None:
+    """Target-only plan or not: an earlier life may have rejected it. Then it goes on by its plan."""
+    end = a_target(an_open((7,), device_try=2, draft_epoch=3, outstanding=True), plan=ALONE)
+    assert (end.step(0.0), end.next_deadline_s()) == (None, None)
+    end.receive(a_draft(a_block(3, 1, (2, 3))), 1.0)
+    step = end.step(1.0)
+    assert step is not None and step.draft_epoch == 3
+    end.tested(step, 2, 4, 1.0)
+    step = end.step(1.0)
+    assert step is not None and (step.tokens, step.ids) == ([7, 2, 3, 4], ())
+
+
 def test_the_step_is_due_at_the_deadline_that_was_named() -> None:
     """Whatever the rounding: a clock that jumps to the deadline finds work there."""
-    end = target_in(Target.WAITING, timing=replace(TIMING, patience_s=0.1), ahead=1000)
+    end = target_in(Target.WAITING, temperature=0, timing=replace(TIMING, patience_s=0.1), ahead=1000)
     for _ in range(10):
         decode_alone(end, 2, end.next_deadline_s() or 0.0)
 
@@ -161,20 +183,20 @@ def test_it_runs_no_further_ahead_than_it_may() -> None:
 
 def test_a_late_block_is_used_as_far_as_it_continues_the_log() -> None:
     """The BS decoded alone what was drafted first; the rest of the block is tested behind it."""
-    end = target_in(Target.WAITING)
+    end = target_in(Target.WAITING, temperature=0)
     decode_alone(end, 2, 5.0)
-    end.receive(a_draft(BLOCK), 5.1)
+    end.receive(a_draft(a_block(1, 1, (2, 3), greedy=True)), 5.1)
     step = end.step(5.1)
     assert step is not None
-    assert (step.tokens, step.ids, step.weights) == ([7, 2], (3,), BLOCK.weights[1:])
+    assert (step.tokens, step.ids, step.weights) == ([7, 2], (3,), ())
 
 
 def test_a_block_is_dropped_when_the_pass_it_met_contradicts_it() -> None:
     """It came while the BS decoded alone; the token is another, so the BS waits for the next block."""
-    end = target_in(Target.WAITING)
+    end = target_in(Target.WAITING, temperature=0)
     step = end.step(5.0)
     assert step is not None
-    end.receive(a_draft(BLOCK), 5.1)
+    end.receive(a_draft(a_block(1, 1, (2, 3), greedy=True)), 5.1)
     end.decoded(step, 4, 5.2)
     assert end.step(5.3) is None
     assert end.next_deadline_s() == 5.2 + 5.0
@@ -428,16 +450,11 @@ def test_a_device_that_holds_another_log_is_right(state: Target) -> None:
 
 
 def test_plans_are_numbered_by_what_changes() -> None:
-    """The same values again are the same plan."""
-    end = target_in(Target.WAITING)
+    """The same values again are the same plan; a new one is in force from the next tokens on."""
+    end = target_in(Target.WAITING, plan=ALONE)
     for k in (2, 3, 3):
         end.replan(k=k, gamma=2, min_draft=2)
-    assert end.plan == replace(PLAN, number=2, k=3)
-
-
-def test_a_listening_device_is_told_that_blocks_are_wanted() -> None:
-    """Else both would wait: the BS for a block, the device for a Commit."""
-    end = target_in(Target.WAITING, plan=ALONE)
-    end.replan(k=2, gamma=2, min_draft=2)
-    (commit,) = commits(end)
-    assert (commit.ids, commit.plan.gamma) == ((), 2)
+    assert end.plan == ALONE
+    decode_alone(end, 2, 0.0)
+    assert end.plan == replace(ALONE, number=ALONE.number + 1, k=3, gamma=2, min_draft=2)
+    assert commits(end)[-1].plan == end.plan

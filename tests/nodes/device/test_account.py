@@ -1,0 +1,55 @@
+"""What a request came to: the estimate of the target alone, with and without what is known of the link."""
+
+import pytest
+
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.messages import Commit, Incarnation, Origin, Plan, StepTimes
+from draftwire.nodes.device.account import Account
+from draftwire.runtime.link import LinkSpec, parse_link
+
+STEP_S = 0.01
+
+
+def _commit(ids: int) -> Commit:
+    return Commit(
+        incarnation=Incarnation(boot=1, counter=1),
+        position=5,
+        log_hash=bytes(8),
+        ids=(3,) * ids,
+        origins=(Origin.ACCEPTED,) * ids,
+        tested_epoch=1,
+        accepted=ids - 1,
+        seen=ids,
+        plan=Plan(number=0, k=8, gamma=4, min_draft=4),
+        times=StepTimes(hold_s=STEP_S, step_s=STEP_S, wait_s=0.0),
+    )
+
+
+def _account(downlink: LinkSpec | None) -> Account:
+    account = Account(vocab_size=64, downlink=downlink)
+    account.committed(_commit(4), 4, 1.0)
+    return account
+
+
+def test_a_slow_link_bounds_the_target_alone() -> None:
+    """At 20 kbit/s no more one-token Commits come down than the rate has room for, overhead included."""
+    link = parse_link("rate 20kbit delay 20ms overhead 50b")
+    account = _account(link)
+    bits = 8 * (len(encode_frame(_commit(1), session=0, sequence=0)) + 50)
+    assert account.target_only_tokens_per_s == pytest.approx(20_000 / bits)
+    assert account.link_bounds_target_only
+
+
+@pytest.mark.parametrize("link", [None, LinkSpec(), parse_link("rate 100mbit delay 20ms")])
+def test_a_fast_link_leaves_it_to_the_target(link: LinkSpec | None) -> None:
+    """Unknown, unlimited or fast: a token a pass."""
+    account = _account(link)
+    assert account.target_only_tokens_per_s == pytest.approx(1 / STEP_S)
+    assert not account.link_bounds_target_only
+
+
+def test_nothing_is_estimated_before_a_commit() -> None:
+    """No pass seen, no estimate, whatever the link is."""
+    account = Account(vocab_size=64, downlink=parse_link("rate 20kbit"))
+    assert account.target_only_tokens_per_s is None
+    assert not account.link_bounds_target_only
