@@ -222,13 +222,13 @@ class TargetNode:
             refused = Refused(reason=Reason.UNKNOWN_REQUEST, detail="this base station holds no such request")
             self._refuse(received.peer, number, refused)
             return
-        if isinstance(message, Draft):
-            served.draft_at_s, served.draft_bytes = received.at_s, len(received.data)
-            served.token_s = message.token_s
-            served.rows_at_s, served.rows_bytes = None, 0
-        elif isinstance(message, SparseLogits):
-            served.rows_at_s, served.rows_bytes = received.at_s, len(received.data)
+        newest_epoch = served.session.newest_epoch
         served.session.receive(message, self._clock.now_s())
+        if served.session.newest_epoch != newest_epoch and isinstance(message, Draft):
+            served.took(message, received.at_s, len(received.data))
+        elif isinstance(message, SparseLogits) and message.draft_epoch == newest_epoch:
+            served.rows_at_s = served.rows_at_s or received.at_s
+            served.rows_bytes += len(received.data)
         self._send(served)
 
     # -- work ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_NAME_LENGTH
-from draftwire.codecs.messages import Message, StepTimes
+from draftwire.codecs.messages import Draft, Message, StepTimes
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.session.target import Step, TargetSession
@@ -38,6 +38,11 @@ class Served:
     rows_bytes: int = 0
     step_s: float = 0.0
     tested_at_s: float = 0.0
+
+    def took(self, draft: Draft, at_s: float, size: int) -> None:
+        """A block of a new epoch has come; repeats change nothing."""
+        self.draft_at_s, self.draft_bytes, self.token_s = at_s, size, draft.token_s
+        self.rows_at_s, self.rows_bytes = None, 0
 
     @contextmanager
     def computes(self) -> Iterator[None]:

@@ -356,6 +356,11 @@ class TargetSession:
             self.ignored[reason] += 1
 
     @property
+    def newest_epoch(self) -> int:
+        """Of the blocks that have come."""
+        return self._hints.newest_epoch
+
+    @property
     def rows_held(self) -> int:
         """Rows in memory; at most those of one block."""
         return self._hints.rows_held

@@ -34,7 +34,7 @@ async def _connected(folder: Path) -> None:
 
 
 def test_a_library_is_quiet(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A program that has not set structlog up gets nothing on its standard output, or stderr, from a device."""
+    """A program that has not set structlog up finds nothing of a device's on its stdout or stderr."""
     asyncio.run(_connected(tmp_path))
     assert capfd.readouterr() == ("", "")
 

@@ -153,7 +153,7 @@ def test_whole_rows_that_exceed_a_frame(capfd: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize(("vocab_size", "gamma"), [(40_000, 13), (32_768, 15), (49_152, 10), (8192, 32)])
 def test_whole_rows_up_to_the_limit_are_sent(vocab_size: int, gamma: int) -> None:
-    """The largest block that passes the check is one that the codec spells, and most often one more is none."""
+    """The largest block that passes the check is one that the codec spells; one row more is refused."""
     check_k(vocab_size, gamma, vocab_size)
     row = quantize(np.arange(vocab_size), np.zeros(vocab_size), vocab_size=vocab_size)
     incarnation = Incarnation(boot=0, counter=0)

