@@ -115,7 +115,7 @@ def _estimated_from(account: Account) -> str:
     if account.downlink is None:
         return "estimated from step times, the link left out"
     # A slow link's Commits repeat tokens whose acknowledgement is still under way.
-    lower = "; measured it may be lower" if account.link_bounds_target_only else ""
+    lower = "; measured it may be lower" if account.target_only_may_be_lower else ""
     return f"estimated from step times and the link's rate{lower}"
 
 

@@ -96,9 +96,10 @@ class Account:
         return passes if passes is None or commits is None else min(passes, commits)
 
     @property
-    def link_bounds_target_only(self) -> bool:
-        """Whether that estimate is the link's and not the target's."""
-        return self._passes_per_s is not None and self.target_only_tokens_per_s == self._commits_per_s
+    def target_only_may_be_lower(self) -> bool:
+        """Whether one-token Commits at that speed take half the link or more: the repeats then count."""
+        speed, commits = self.target_only_tokens_per_s, self._commits_per_s
+        return speed is not None and commits is not None and speed >= commits / 2
 
     @property
     def _passes_per_s(self) -> float | None:

@@ -164,7 +164,6 @@ def test_whole_rows_up_to_the_limit_are_sent(vocab_size: int, gamma: int) -> Non
             check_k(vocab_size, gamma + 1, vocab_size)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is a place where nobody can write")
 def test_an_unwritable_cache(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made on the fly has nowhere to go: the path, the reason and the variable that helps."""
     monkeypatch.setenv("DRAFTWIRE_CACHE", "/proc/nope")

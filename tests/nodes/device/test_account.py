@@ -37,7 +37,7 @@ def test_a_slow_link_bounds_the_target_alone() -> None:
     account = _account(link)
     bits = 8 * (len(encode_frame(_commit(1), session=0, sequence=0)) + 50)
     assert account.target_only_tokens_per_s == pytest.approx(20_000 / bits)
-    assert account.link_bounds_target_only
+    assert account.target_only_may_be_lower
 
 
 @pytest.mark.parametrize("link", [None, LinkSpec(), parse_link("rate 100mbit delay 20ms")])
@@ -45,11 +45,19 @@ def test_a_fast_link_leaves_it_to_the_target(link: LinkSpec | None) -> None:
     """Unknown, unlimited or fast: a token a pass."""
     account = _account(link)
     assert account.target_only_tokens_per_s == pytest.approx(1 / STEP_S)
-    assert not account.link_bounds_target_only
+    assert not account.target_only_may_be_lower
+
+
+def test_a_link_that_is_half_full_is_told() -> None:
+    """The target bounds the estimate, but repeated tokens may fill the link: it may be lower."""
+    bits = 8 * (len(encode_frame(_commit(1), session=0, sequence=0)) + LinkSpec().overhead_bytes)
+    account = _account(LinkSpec(rate_bps=1.5 * bits / STEP_S))
+    assert account.target_only_tokens_per_s == pytest.approx(1 / STEP_S)
+    assert account.target_only_may_be_lower
 
 
 def test_nothing_is_estimated_before_a_commit() -> None:
     """No pass seen, no estimate, whatever the link is."""
     account = Account(vocab_size=64, downlink=parse_link("rate 20kbit"))
     assert account.target_only_tokens_per_s is None
-    assert not account.link_bounds_target_only
+    assert not account.target_only_may_be_lower
