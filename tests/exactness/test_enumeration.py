@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from tests.harness.enumerate import EnumeratingNoise, explore
-from tests.harness.pair import Direction, LinkScript, SessionPair, World, total_variation
+from tests.harness.links import behind_its_rows, behind_the_last_block, late, lossy, without
+from tests.harness.pair import Direction, SessionPair, World, total_variation
 from tests.harness.worlds import Text, law_of_target, request, world
 
 from draftwire.codecs.messages import Commit, Draft, Message, Open, Plan, Reason, SparseLogits
@@ -80,34 +81,6 @@ def test_law_holds_when_plans_learn_from_the_past(policy: Callable[[SessionPair]
 # ------------------------------------------------------------------------------------------ a bad link
 
 
-def lossy(noise: EnumeratingNoise, *, of: type, probability: float, first: int = 2) -> LinkScript:
-    """Each of the first few messages of a type is lost with a probability."""
-    seen = 0
-
-    def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-        nonlocal seen
-        if not isinstance(message, of):
-            return (0.0,)
-        seen += 1
-        return () if seen <= first and noise.coin((of.__name__, seen), probability) else (0.0,)
-
-    return link
-
-
-def late(noise: EnumeratingNoise, *, of: type, by_s: float, first: int = 1) -> LinkScript:
-    """Each of the first few messages of a type is late with a probability that does not look at it."""
-    seen = 0
-
-    def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-        nonlocal seen
-        if not isinstance(message, of):
-            return (0.0,)
-        seen += 1
-        return (by_s,) if seen <= first and noise.coin((of.__name__, "late", seen), 0.4) else (0.0,)
-
-    return link
-
-
 @pytest.mark.parametrize("kind", [Draft, SparseLogits, Commit, Open])
 @pytest.mark.parametrize("patience_s", [0.5, 5.0])
 def test_law_holds_when_messages_are_lost(kind: type, patience_s: float) -> None:
@@ -169,15 +142,7 @@ def test_law_holds_when_the_next_block_is_late_by_what_the_last_one_drew() -> No
     within = world(3, seed=6)
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
-        queue_s = 0.0
-
-        def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-            nonlocal queue_s
-            if isinstance(message, Draft):
-                delay_s, queue_s = queue_s, 0.9 * (message.ids[-1] % 2)
-                return (delay_s,)
-            return (0.0,)
-
+        link = behind_the_last_block()
         return SessionPair(
             within, request(3), noise, plan=(2, 2), link=link, timing=Timing(patience_s=0.5)
         )
@@ -289,23 +254,6 @@ def test_law_holds_when_old_commits_arrive_after_a_reopen() -> None:
 # -------------------------------------------------------------- a rejection that somebody forgets
 
 
-def _without(first_rows: int, drafts: Sequence[int]) -> LinkScript:
-    """The first rows are lost, and the Drafts of these numbers, counted from 1."""
-    rows = sent = 0
-
-    def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-        nonlocal rows, sent
-        if isinstance(message, SparseLogits):
-            rows += 1
-            return () if rows <= first_rows else (0.0,)
-        if isinstance(message, Draft):
-            sent += 1
-            return () if sent in drafts else (0.0,)
-        return (0.0,)
-
-    return link
-
-
 @pytest.mark.parametrize("lost", [(), (2, 3), (3, 4), tuple(range(2, 9))])
 @pytest.mark.parametrize("patience_s", [0.5, 5.0])
 def test_law_holds_when_the_bs_forgets_a_rejection(lost: Sequence[int], patience_s: float) -> None:
@@ -314,7 +262,7 @@ def test_law_holds_when_the_bs_forgets_a_rejection(lost: Sequence[int], patience
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
         timing = Timing(patience_s=patience_s, row_s=0.6, resend_s=0.4)
-        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=_without(1, lost), timing=timing)
+        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=without(1, lost), timing=timing)
         pair.at(0.2, pair.restart_target)
         return pair
 
@@ -327,7 +275,7 @@ def test_law_holds_when_the_bs_forgets_a_rejection_and_comes_back_target_only() 
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
         timing = Timing(row_s=0.6, resend_s=0.4)
-        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=_without(1, ()), timing=timing)
+        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=without(1, ()), timing=timing)
 
         def restart() -> None:
             pair.restart_target()
@@ -346,7 +294,7 @@ def test_law_holds_when_both_ends_forget_a_rejection(at_s: float) -> None:
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
         timing = Timing(row_s=0.6, resend_s=0.4)
-        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=_without(1, ()), timing=timing)
+        pair = SessionPair(within, request(2), noise, plan=(2, 2), link=without(1, ()), timing=timing)
         pair.at(at_s, pair.restart_target)
         pair.at(at_s + 0.01, pair.restart_device)
         return pair
@@ -361,20 +309,8 @@ def test_law_holds_when_a_repeated_draft_waits_behind_its_own_rows(seed: int, to
     within = world(3, seed=seed)
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
-        queue_s, drafts = 0.0, 0
-
-        def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-            nonlocal queue_s, drafts
-            if isinstance(message, SparseLogits):
-                queue_s = 0.1 + 3.0 * (int(message.rows[-1].ids[0]) % 2)
-                return (queue_s,)
-            if isinstance(message, Draft):
-                drafts += 1
-                delay_s, queue_s = queue_s, 0.0
-                return () if drafts == 1 else (delay_s,)
-            return (0.0,)
-
         timing = Timing(patience_s=2.0)
+        link = behind_its_rows()
         pair = SessionPair(within, request(3), noise, plan=(2, 2), link=link, timing=timing)
 
         def replan() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.exactness.test_enumeration import lossy
 from tests.harness import pair as harness
 from tests.harness.enumerate import EnumeratingNoise, explore
+from tests.harness.links import behind_its_rows, behind_the_last_block, lossy
 from tests.harness.pair import Direction, SessionPair, World, total_variation
 from tests.harness.worlds import Text, law_of_target, request, world
 
@@ -192,19 +192,7 @@ def test_giving_up_a_repeated_draft_is_caught() -> None:
 
     def scenario(target_class: type[TargetSession]) -> Callable[[EnumeratingNoise], SessionPair]:
         def make(noise: EnumeratingNoise) -> SessionPair:
-            queue_s, drafts = 0.0, 0
-
-            def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-                nonlocal queue_s, drafts
-                if isinstance(message, SparseLogits):
-                    queue_s = 0.1 + 3.0 * (int(message.rows[-1].ids[0]) % 2)
-                    return (queue_s,)
-                if isinstance(message, Draft):
-                    drafts += 1
-                    delay_s, queue_s = queue_s, 0.0
-                    return () if drafts == 1 else (delay_s,)
-                return (0.0,)
-
+            link = behind_its_rows()
             timing = Timing(patience_s=2.0)
             return SessionPair(
                 within, request(3), noise, plan=(2, 2), link=link, timing=timing, target_class=target_class
@@ -253,15 +241,7 @@ def test_drafts_keyed_by_position_alone_are_caught(monkeypatch: pytest.MonkeyPat
         return Key(seed, 0, position, purpose)
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
-        queue_s = 0.0
-
-        def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
-            nonlocal queue_s
-            if isinstance(message, Draft):
-                delay_s, queue_s = queue_s, 0.9 * (message.ids[-1] % 2)
-                return (delay_s,)
-            return (0.0,)
-
+        link = behind_the_last_block()
         timing = Timing(patience_s=0.5)
         return SessionPair(
             WITHIN, request(3), noise, plan=(3, 2), link=link, timing=timing, target_class=Impatient
