@@ -8,7 +8,6 @@ ends. An error that somebody can mend is one line on stderr and an exit code, ne
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -72,16 +71,6 @@ def print_ready(line: str) -> None:
     """Write the readiness line to standard output, at once: whoever started this process waits for it."""
     with suppress(BrokenPipeError):  # nobody waits any more
         print(line, flush=True)
-
-
-def ready_on(fd: int) -> Callable[[str], None]:
-    """Write the readiness line to this descriptor, usually a pipe handed down by the parent, and close it."""
-
-    def write(line: str) -> None:
-        with suppress(BrokenPipeError), os.fdopen(fd, "w") as pipe:
-            print(line, file=pipe)
-
-    return write
 
 
 async def run_actor(
@@ -177,7 +166,6 @@ __all__ = [
     "Addressed",
     "Drains",
     "print_ready",
-    "ready_on",
     "run_actor",
     "run_process",
 ]

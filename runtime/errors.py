@@ -8,7 +8,6 @@
     │   ├── EndpointClosedError     a receive on an endpoint that was closed
     │   └── DeadlockError           virtual time has nothing left to do
     └── PeerError                   the other end                             exit code 3
-        └── PeerUnreachableError    it does not answer                        exit code 3
 
 What the codecs refuse has its own tree beside the codecs. Anything else that escapes is a bug of ours.
 """
@@ -105,19 +104,6 @@ class PeerError(DraftwireError):
     exit_code = 3
 
 
-class PeerUnreachableError(PeerError):
-    """Raised when a peer that this process can't do without does not answer in time."""
-
-    def __init__(self, peer: str, address: str, *, waited_s: float) -> None:
-        self.peer = peer
-        self.address = address
-        self.waited_s = waited_s
-        super().__init__(
-            f"{address}: no answer from the {peer} within {waited_s:g} s; "
-            f"start the {peer}, or correct its address in the topology"
-        )
-
-
 def nearest(word: str, known: Sequence[str]) -> str:
     """A remedy for a word nobody knows: the nearest known one, or all of them where none is near."""
     close = get_close_matches(word, known, n=1)
@@ -133,6 +119,5 @@ __all__ = [
     "EndpointClosedError",
     "LocalError",
     "PeerError",
-    "PeerUnreachableError",
     "nearest",
 ]
