@@ -113,6 +113,11 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise LocalError(field="top_p", value=self.top_p, remedy="must lie in (0, 1]")
 
+    @property
+    def greedy(self) -> bool:
+        """Temperature 0: p is one-hot, so ids are all that has to travel."""
+        return self.temperature == 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incarnation:

@@ -13,12 +13,12 @@ from typing import Any
 from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
 from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
-from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.generate import say, show
 from draftwire.nodes.console.launch import launched, sharing_cores
-from draftwire.nodes.console.summary import Printer, summary_line
+from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
-from draftwire.runtime.actor import run_actor, run_process
+from draftwire.runtime.actor import Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.telemetry import Recorder, get_logger, log_step, set_up_logging, step_fields
 from draftwire.runtime.transport import ZmqTransport
@@ -72,25 +72,22 @@ def run_target(args: argparse.Namespace) -> int:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
-    topology = _topology(args)
-    set_up_logging()
-
-    async def main() -> None:
-        transport = ZmqTransport()
-        node = build_channel(topology, transport=transport, logger=get_logger("channel"))
-        await run_actor(node, transport=transport)
-
-    return _run(main, args)
+    return _run_one(args, "channel", build_channel)
 
 
 def run_controller(args: argparse.Namespace) -> int:
     """The controller alone: takes the target's reports and answers with plans (K, gamma)."""
+    return _run_one(args, "controller", build_controller)
+
+
+def _run_one(args: argparse.Namespace, name: str, build: Callable[..., Actor]) -> int:
+    """A node that needs nothing but its topology."""
     topology = _topology(args)
     set_up_logging()
 
     async def main() -> None:
         transport = ZmqTransport()
-        node = build_controller(topology, transport=transport, logger=get_logger("controller"))
+        node = build(topology, transport=transport, logger=get_logger(name))
         await run_actor(node, transport=transport)
 
     return _run(main, args)
@@ -148,11 +145,8 @@ async def _converse(device: ConnectedDevice, prompt: str | None) -> int:
 
 
 async def _answer(device: ConnectedDevice, prompt: str) -> None:
-    printer = Printer()
     generation = device.generate(prompt)
-    async for token in generation:
-        printer.token(token)
-    printer.end(generation)
+    await show(generation)
     say(summary_line(generation.account, device.compute))
 
 

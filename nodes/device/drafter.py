@@ -38,7 +38,7 @@ def draw_block(
     rows: list[Row] = []
     for _ in range(work.length):
         logits = context.logits(tokens, 1)[0]
-        if request.sampling.temperature == 0:
+        if request.sampling.greedy:
             column = int(np.argmax(logits))
             tokens.append(column if support is None else int(support[column]))
             continue

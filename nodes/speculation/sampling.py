@@ -35,7 +35,7 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
 
     At temperature 0, p is one-hot at the first of the largest logits.
     """
-    if sampling.temperature == 0:
+    if sampling.greedy:
         one_hot = np.zeros(len(logits))
         one_hot[np.argmax(logits)] = 1.0
         return one_hot
@@ -160,7 +160,7 @@ class Greedy:
 
 def accept_rule(sampling: Sampling) -> AcceptRule:
     """The rule of a request."""
-    return Greedy() if sampling.temperature == 0 else Rejection()
+    return Greedy() if sampling.greedy else Rejection()
 
 
 def sample_target(p: Floats, seed: int, position: int, noise: Noise) -> int:

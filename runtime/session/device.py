@@ -70,7 +70,7 @@ class DeviceSession:
         self._hello = hello
         self._incarnation: Incarnation | None = None
         self._block: Block | None = None
-        self._pending = outstanding if request.sampling.temperature > 0 else None
+        self._pending = None if request.sampling.greedy else outstanding
         self._out: deque[Message] = deque()
         self._taken = len(self.log)
         self._acknowledged = len(self.log)
@@ -93,15 +93,7 @@ class DeviceSession:
     @property
     def outstanding(self) -> PendingBlock | None:
         """The block that is out and still counts; part of a record from which a request can go on."""
-        block, pending = self._block, self._pending
-        if block is not None:
-            pending = PendingBlock(
-                draft_epoch=block.draft_epoch,
-                start=block.start,
-                length=len(block.ids),
-                plan=block.plan,
-                rows_hash=block.digest,
-            )
+        pending = self._pending if self._block is None else self._block.pending
         lives = pending is not None and len(self.log) < pending.start + pending.length
         return pending if lives else None
 
@@ -357,7 +349,7 @@ class DeviceSession:
         )
 
     def _awaits_outcome(self) -> bool:
-        return self.outstanding is not None and self.request.sampling.temperature > 0
+        return self.outstanding is not None and not self.request.sampling.greedy
 
     def _send_draft(self) -> None:
         block, incarnation = self._block, self._incarnation

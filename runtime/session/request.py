@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from draftwire.codecs.hashes import ids_hash, rows_hash
-from draftwire.codecs.messages import Origin, Plan, Sampling
+from draftwire.codecs.messages import Origin, PendingBlock, Plan, Sampling
 from draftwire.codecs.rows import Row
 
 
@@ -42,6 +42,17 @@ class Block:
     def digest(self) -> bytes:
         """8 bytes that prove a redrawn block equal to this one."""
         return rows_hash(self.rows) if self.rows else ids_hash(self.ids)
+
+    @property
+    def pending(self) -> PendingBlock:
+        """The block by what it takes to draw it again, and to prove that it is the same."""
+        return PendingBlock(
+            draft_epoch=self.draft_epoch,
+            start=self.start,
+            length=len(self.ids),
+            plan=self.plan,
+            rows_hash=self.digest,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

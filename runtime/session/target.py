@@ -73,16 +73,15 @@ class TargetSession:
         timing: Timing | None = None,
     ) -> None:
         """Serve what `opened` asks for, with the log it carries."""
-        prompt = opened.tokens[: opened.prompt_length]
         self.request = Request(
-            prompt=prompt,
+            prompt=opened.tokens[: opened.prompt_length],
             sampling=opened.sampling,
             seed=opened.seed,
             max_new_tokens=opened.max_new_tokens,
             stop=opened.stop,
         )
         self.timing = timing or Timing()
-        self.log = TokenLog(prompt, opened.tokens[opened.prompt_length :])
+        self.log = _log_of(opened)
         self.state = Target.WAITING
         self.finish = Finish.RUNNING
         self.plan = plan
@@ -95,7 +94,7 @@ class TargetSession:
         self._device_try = opened.device_try
         self._hints = Hints(
             vocab_size=vocab_size,
-            weighted=opened.sampling.temperature > 0,
+            weighted=not opened.sampling.greedy,
             draft_epoch=opened.draft_epoch,
         )
         self._tested_epoch = 0
@@ -310,8 +309,7 @@ class TargetSession:
 
     def _adopt(self, opened: Open, now_s: float) -> None:
         """What the device has taken is final, whatever this BS held, tested or drew."""
-        prompt = opened.tokens[: opened.prompt_length]
-        self.log = TokenLog(prompt, opened.tokens[opened.prompt_length :])
+        self.log = _log_of(opened)
         self.finish = Finish.RUNNING
         self._advance(TargetEvent.ADOPTED)
         self._step = None
@@ -432,7 +430,7 @@ class TargetSession:
 
     @property
     def _greedy(self) -> bool:
-        return self.request.sampling.temperature == 0
+        return self.request.sampling.greedy
 
     def _turn_to_next_plan(self) -> None:
         wanted, self._next_plan = self._next_plan, None
@@ -457,6 +455,11 @@ class TargetSession:
 
     def _advance(self, event: TargetEvent) -> None:
         self.state = TARGET[self.state, event]
+
+
+def _log_of(opened: Open) -> TokenLog:
+    """The log as far as a device knows it."""
+    return TokenLog(opened.tokens[: opened.prompt_length], opened.tokens[opened.prompt_length :])
 
 
 __all__ = ["NO_TIMES", "Step", "TargetSession"]

@@ -3,11 +3,13 @@
 import dataclasses
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 import structlog
+from tests.harness.reports import REPORT as A_REPORT
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.messages import Plan
@@ -20,26 +22,8 @@ from draftwire.runtime.telemetry import (
     step_fields,
 )
 
-REPORT = StepReport(
-    device="device-1",
-    request=7,
-    step=3,
-    plan=Plan(number=2, k=32, gamma=4, min_draft=3),
-    position=40,
-    drafted=4,
-    seen=3,
-    accepted=2,
-    computed=5,
-    step_s=0.04,
-    wait_s=0.001,
-    hold_s=0.05,
-    draft_bytes=60,
-    rows_bytes=400,
-    draft_at_s=1.5,
-    rows_at_s=None,
-    alone=False,
-    temperature=0.7,
-    device_step_s=0.003,
+REPORT = replace(
+    A_REPORT, plan=Plan(number=2, k=32, gamma=4, min_draft=3), drafted=4, computed=5, rows_at_s=None
 )
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.harness.reports import REPORT
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, StepReport
+from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Plan
@@ -20,28 +21,6 @@ from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
 
 WANTED = PlanValues(k=32, gamma=3, min_draft=3)
-
-REPORT = StepReport(
-    device="device-1",
-    request=7,
-    step=3,
-    plan=Plan(number=2, k=32, gamma=3, min_draft=3),
-    position=40,
-    drafted=3,
-    seen=3,
-    accepted=2,
-    computed=4,
-    step_s=0.04,
-    wait_s=0.001,
-    hold_s=0.05,
-    draft_bytes=60,
-    rows_bytes=400,
-    draft_at_s=1.5,
-    rows_at_s=1.6,
-    alone=False,
-    temperature=0.7,
-    device_step_s=0.003,
-)
 
 
 def _run(body: Callable[[ControllerNode, Endpoint], Awaitable[None]]) -> None:
