@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from operator import index
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -19,6 +19,8 @@ from draftwire.codecs.limits import (
     MAX_CONTROL_BYTES,
     MAX_CONTROL_DEPTH,
     MAX_GAMMA,
+    MAX_LADDER,
+    MAX_LINK_LENGTH,
     MAX_NAME_LENGTH,
     MAX_UINT32,
     MAX_UINT64,
@@ -27,6 +29,8 @@ from draftwire.codecs.limits import (
 from draftwire.codecs.messages import Plan
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+T = TypeVar("T")
 
 ANY_REQUEST = 0
 """The request of a PlanOrder that holds for every request that starts from now on."""
@@ -68,9 +72,60 @@ class StepReport:
     temperature: float
     device_step_s: float | None
     "the draft model's time for one token, where known"
+    asked_at_s: float | None
+    "when the message that this block answers was first sent, BS clock; None: no block, or not known"
+    asked_bytes: int
+    "of that message"
+    ended_at_s: float
+    "BS clock, with the Commit"
+    pinned_k: int | None
+    "by the user: the controller leaves it; None: free"
+    pinned_gamma: int | None
 
     def __post_init__(self) -> None:
         _check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsReport:
+    """What the rows of a tested block tell, from the BS to the controller: above temperature 0, once they came.
+
+    One value a tested position in each of the lists, in order, the first rejected one included. The maths and
+    the names: nodes/speculation/acceptance.py.
+    """
+
+    device: str
+    request: int
+    step: int
+    "as in the StepReport of the block"
+    temperature: float
+    k: int
+    "entries of each row"
+    ladder: tuple[int, ...]
+    "K' <= k, rising; its last is k"
+    alphas: tuple[tuple[float, ...], ...]
+    "sum_x min(p(x), q_K'(x)) by position and K'"
+    low: tuple[float, ...]
+    "of alpha with whole rows, at least this much"
+    high: tuple[float, ...]
+    "and at most this much"
+    gap: tuple[float, ...]
+    "high - low as they would be known from a third of the row's entries"
+    filled: tuple[float, ...]
+    "and how far above that low the alpha at k lies"
+    rows_bytes: int
+    "of the frame"
+    draft_at_s: float
+    "arrival of the block's Draft, BS clock"
+    rows_at_s: float
+    "arrival of its rows, BS clock"
+
+    def __post_init__(self) -> None:
+        _check(self)
+        shape = (len(self.low), len(self.ladder))
+        wrong = [row for row in self.alphas if len(row) != shape[1]]
+        if wrong or {len(self.alphas), len(self.high), len(self.gap), len(self.filled)} != {shape[0]}:
+            raise LocalError(field="alphas", value=self.alphas, remedy="must have one value a position and K'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +149,8 @@ class Register:
 
     role: str
     name: str
+    vocab_size: int
+    "V of the pair it serves"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -112,10 +169,36 @@ class Event:
         _check(self)
 
 
-ControlMessage = StepReport | PlanOrder | Register | Event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkOrder:
+    """A person's wish to a running channel: what every device's link does from now on; see runtime/link.py."""
+
+    uplink: str | None
+    "in the words of tc, or a schedule; None: leave it as it is. The same text for both asks for both"
+    downlink: str | None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkState:
+    """A channel's answer: what its links do now, and what was wrong with an order that changed nothing."""
+
+    uplink: str
+    downlink: str
+    refused: str | None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+ControlMessage = StepReport | RowsReport | PlanOrder | Register | Event | LinkOrder | LinkState
 """Everything that may stand in a control-plane frame."""
 
-CONTROL_KINDS: Mapping[type, int] = MappingProxyType({StepReport: 64, PlanOrder: 65, Register: 66, Event: 67})
+CONTROL_KINDS: Mapping[type, int] = MappingProxyType(
+    {StepReport: 64, PlanOrder: 65, Register: 66, Event: 67, RowsReport: 68, LinkOrder: 69, LinkState: 70}
+)
 "Message class -> its number on the wire."
 
 
@@ -219,8 +302,27 @@ def _real(low: float) -> Callable[[object], float]:
     return convert
 
 
-def _or_none(convert: Callable[[object], float]) -> Callable[[object], float | None]:
+def _or_none(convert: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else convert(value)
+
+
+def _each(convert: Callable[[object], T], most: int) -> Callable[[object], tuple[T, ...]]:
+    def convert_all(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        if len(value) > most:
+            raise ValueError(f"must have at most {most} items")
+        return tuple(convert(item) for item in value)
+
+    return convert_all
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if len(value) > MAX_LINK_LENGTH:
+        raise ValueError(f"must have at most {MAX_LINK_LENGTH} characters")
+    return str(value)
 
 
 def _truth(value: object) -> bool:
@@ -275,6 +377,8 @@ def _check_json(value: object, depth: int) -> None:
 _COUNT = _whole(0, MAX_UINT32)
 _SECONDS = _real(0.0)
 _CLOCK = _real(-inf)
+_K = _whole(1, MAX_VOCAB_SIZE)
+_MASSES = _each(_real(0.0), MAX_GAMMA)
 
 _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
     StepReport: {
@@ -297,16 +401,39 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "alone": _truth,
         "temperature": _SECONDS,
         "device_step_s": _or_none(_SECONDS),
+        "asked_at_s": _or_none(_CLOCK),
+        "asked_bytes": _COUNT,
+        "ended_at_s": _CLOCK,
+        "pinned_k": _or_none(_K),
+        "pinned_gamma": _or_none(_whole(0, MAX_GAMMA)),
+    },
+    RowsReport: {
+        "device": _name,
+        "request": _COUNT,
+        "step": _COUNT,
+        "temperature": _SECONDS,
+        "k": _K,
+        "ladder": _each(_K, MAX_LADDER),
+        "alphas": _each(_each(_real(0.0), MAX_LADDER), MAX_GAMMA),
+        "low": _MASSES,
+        "high": _MASSES,
+        "gap": _MASSES,
+        "filled": _MASSES,
+        "rows_bytes": _COUNT,
+        "draft_at_s": _CLOCK,
+        "rows_at_s": _CLOCK,
     },
     PlanOrder: {
         "device": _name,
         "request": _COUNT,
-        "k": _whole(1, MAX_VOCAB_SIZE),
+        "k": _K,
         "gamma": _whole(0, MAX_GAMMA),
         "min_draft": _whole(0, MAX_GAMMA),
     },
-    Register: {"role": _name, "name": _name},
+    Register: {"role": _name, "name": _name, "vocab_size": _whole(2, MAX_VOCAB_SIZE)},
     Event: {"node": _name, "at_s": _CLOCK, "fields": _json_object},
+    LinkOrder: {"uplink": _or_none(_text), "downlink": _or_none(_text)},
+    LinkState: {"uplink": _text, "downlink": _text, "refused": _or_none(_text)},
 }
 
 _CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
@@ -318,8 +445,11 @@ __all__ = [
     "ControlMessage",
     "Event",
     "Json",
+    "LinkOrder",
+    "LinkState",
     "PlanOrder",
     "Register",
+    "RowsReport",
     "StepReport",
     "decode_control",
     "encode_control",

@@ -49,3 +49,9 @@ MAX_CONTROL_DEPTH = 8
 
 MAX_NAME_LENGTH = 128
 "Characters of a node's, device's or role's name."
+
+MAX_LADDER = 32
+"Values of K that a report tells the acceptance at; the controller's own ladder has a dozen."
+
+MAX_LINK_LENGTH = 4096
+"Characters of a link or a schedule of links, as words."

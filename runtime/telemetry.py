@@ -46,6 +46,11 @@ class StepFields(TypedDict):
     alone: bool
     temperature: float
     device_step_s: float | None
+    asked_at_s: float | None
+    asked_bytes: int
+    ended_at_s: float
+    pinned_k: int | None
+    pinned_gamma: int | None
 
 
 def step_fields(report: StepReport) -> StepFields:
@@ -73,6 +78,11 @@ def step_fields(report: StepReport) -> StepFields:
         alone=report.alone,
         temperature=report.temperature,
         device_step_s=report.device_step_s,
+        asked_at_s=report.asked_at_s,
+        asked_bytes=report.asked_bytes,
+        ended_at_s=report.ended_at_s,
+        pinned_k=report.pinned_k,
+        pinned_gamma=report.pinned_gamma,
     )
 
 

@@ -68,8 +68,7 @@ class ControllerNode:
             self._policy.observe(message)
             log_step(self._logger, **step_fields(message))
             wanted = self._policy.plan(message.device, message.request)
-            if wanted != PlanValues(message.plan.k, message.plan.gamma, message.plan.min_draft):
-                self._order(endpoint, peer, message.device, message.request, wanted)
+            self._order(endpoint, peer, message.device, message.request, wanted)
         elif isinstance(message, Register):
             self._logger.info("registered", role=message.role, name=message.name)
             self._order(

@@ -1,9 +1,16 @@
-"""What a controller decides by: it sees reports and answers for each request with a plan."""
+"""What a controller decides by: it sees reports and answers for each request with a plan.
+
+A controller of one's own is an object with these two methods; docs/operations.md shows one in 20 lines.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from draftwire.codecs.control import StepReport
+from draftwire.codecs.control import RowsReport, StepReport
+from draftwire.nodes.controller.belief import Belief
+
+Report = StepReport | RowsReport
+"""What a policy learns from."""
 
 
 class PlanValues(NamedTuple):
@@ -12,17 +19,24 @@ class PlanValues(NamedTuple):
     k: int
     gamma: int
     min_draft: int
+    belief: Belief | None = None
+    "what it rests on, for records and people; a policy that has no model leaves it out"
+
+    @property
+    def values(self) -> tuple[int, int, int]:
+        """k, gamma, min_draft: what the BS is told."""
+        return self.k, self.gamma, self.min_draft
 
 
 class Policy(Protocol):
     """Learns from reports and plans by what it has learnt. Pure: no clock of its own, no waiting."""
 
-    def observe(self, report: StepReport) -> None:
-        """Take one verification step into account."""
+    def observe(self, report: Report) -> None:
+        """Take one verification step, or the rows of one, into account."""
         ...
 
     def plan(self, device: str, request: int) -> PlanValues:
-        """What this request should go by now."""
+        """What this request should go by now; ANY_REQUEST: the device's next one. Asked once a step."""
         ...
 
 
@@ -32,11 +46,11 @@ class FixedPolicy:
 
     values: PlanValues
 
-    def observe(self, report: StepReport) -> None:
+    def observe(self, report: Report) -> None:
         """Nothing to learn."""
 
     def plan(self, device: str, request: int) -> PlanValues:
         return self.values
 
 
-__all__ = ["FixedPolicy", "PlanValues", "Policy"]
+__all__ = ["FixedPolicy", "PlanValues", "Policy", "Report"]

@@ -350,7 +350,8 @@ class TargetNode:
 
     async def _obey(self, controller: Endpoint) -> None:
         """Plans come back from the controller; without it the last one stays in force."""
-        controller.send(b"", encode_frame(Register(role="target", name=self.name), session=0, sequence=0))
+        register = Register(role="target", name=self.name, vocab_size=self._hello.vocab_size)
+        controller.send(b"", encode_frame(register, session=0, sequence=0))
         while True:
             received = await controller.receive()
             try:

@@ -90,6 +90,11 @@ class Served:
             alone=not step.ids,
             temperature=self.session.request.sampling.temperature,
             device_step_s=self.token_s or None,
+            asked_at_s=None,
+            asked_bytes=0,
+            ended_at_s=now_s,
+            pinned_k=None,
+            pinned_gamma=None,
         )
 
 

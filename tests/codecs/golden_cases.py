@@ -164,9 +164,14 @@ CASES: dict[str, AnyMessage] = {
         alone=False,
         temperature=1.0,
         device_step_s=0.0031,
+        asked_at_s=1.4,
+        asked_bytes=90,
+        ended_at_s=1.7,
+        pinned_k=None,
+        pinned_gamma=None,
     ),
     "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4),
-    "register": Register(role="device", name="phone-1"),
+    "register": Register(role="device", name="phone-1", vocab_size=49152),
     "event": Event(node="bs", at_s=1.5, fields={"event": "step", "ids": [5, 0], "ok": True, "ä": None}),
 }
 

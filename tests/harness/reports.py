@@ -23,4 +23,9 @@ REPORT = StepReport(
     alone=False,
     temperature=0.7,
     device_step_s=0.003,
+    asked_at_s=1.4,
+    asked_bytes=90,
+    ended_at_s=1.7,
+    pinned_k=None,
+    pinned_gamma=None,
 )
