@@ -7,7 +7,7 @@
 
 Mode 0, plain (profiles 0 and 1), then goes on bit by bit, rows in order, a row's entries by rising id:
 
-    1. per row, 5 bits: its Rice parameter l
+    1. per row, 5 bits: its Rice parameter l; 6 bits: its tail
     2. per entry, a run of gap >> l; the gap is the number of ids skipped since the entry before
     3. per entry, a run of its coarse level
     4. per entry, a field of l bits: the rest of the gap
@@ -28,12 +28,13 @@ import numpy as np
 from draftwire.codecs.bits import Bits, bits_of_fields, bits_of_runs, fields_of_bits, runs_of_bits
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_VOCAB_SIZE
-from draftwire.codecs.rows import Row, check_shape, faults, rows_of_valid
+from draftwire.codecs.rows import NO_TAIL, Row, check_shape, check_tail, faults, rows_of_valid
 from draftwire.codecs.weights import COARSE_LEVELS, Integers, Profile, low_bits, refined
 
 HEADER = struct.Struct(">BB3s3s")
 HEADER_BITS = 8 * HEADER.size
 PARAMETER_BITS = 5
+TAIL_BITS = 6
 
 
 class Mode(IntEnum):
@@ -66,11 +67,9 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
         first.vocab_size.to_bytes(3, "big"),
         len(first).to_bytes(3, "big"),
     )
-    levels = np.stack([row.levels for row in rows])
     if mode is Mode.DENSE:
-        return header + levels.astype(">u2").tobytes()
-    sections = plain_sections(np.stack([row.ids for row in rows]), levels, first.profile, first.vocab_size)
-    return header + np.packbits(np.concatenate(sections)).tobytes()
+        return header + np.stack([row.levels for row in rows]).astype(">u2").tobytes()
+    return header + np.packbits(np.concatenate(plain_sections(rows))).tobytes()
 
 
 def decode_rows(data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...]:
@@ -94,26 +93,29 @@ def decode_rows(data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...
     if mode is Mode.DENSE:
         _check_length(len(data), HEADER.size + 2 * row_count * entries, HEADER.size + 2 * row_count * entries)
         levels = np.frombuffer(data, ">u2", offset=HEADER.size).astype(np.int64).reshape(shape)
-        ids = np.broadcast_to(np.arange(entries), shape)
+        ids, tails = np.broadcast_to(np.arange(entries), shape), [NO_TAIL] * row_count
     else:
-        ids, levels = _decode_plain(data, shape, profile, named_v)
+        ids, levels, tails = _decode_plain(data, shape, profile, named_v)
     for rule, wrong in faults(ids, levels, profile=profile, vocab_size=named_v):
         if wrong.any():
             row, entry = divmod(int(wrong.argmax()), wrong.shape[1])
             raise WireError(
                 reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"row {row}, entry {entry}: {rule}"
             )
-    return rows_of_valid(vocab_size=named_v, profile=profile, ids=ids, levels=levels)
+    return rows_of_valid(vocab_size=named_v, profile=profile, ids=ids, levels=levels, tails=tails)
 
 
-def plain_sections(ids: Integers, levels: Integers, profile: Profile, vocab_size: int) -> tuple[Bits, ...]:
-    """Sections 1 to 5 of plain rows, ids and levels of shape [R, K]."""
-    gaps = np.diff(ids, axis=1, prepend=-1) - 1
-    parameters = rice_parameters(gaps, vocab_size)
+def plain_sections(rows: Sequence[Row]) -> tuple[Bits, ...]:
+    """Sections 1 to 5 of plain rows that share V, K and profile."""
+    profile = rows[0].profile
+    levels = np.stack([row.levels for row in rows])
+    gaps = np.diff(np.stack([row.ids for row in rows]), axis=1, prepend=-1) - 1
+    parameters = rice_parameters(gaps, rows[0].vocab_size)
+    tails = np.array([row.tail for row in rows])
     s, widths = low_bits(profile), np.repeat(parameters, gaps.shape[1])
     kept = levels[refined(levels, profile)] & ((1 << s) - 1)
     return (
-        bits_of_fields(parameters, np.full(len(parameters), PARAMETER_BITS)),
+        bits_of_fields(parameters << TAIL_BITS | tails, np.full(len(rows), PARAMETER_BITS + TAIL_BITS)),
         bits_of_runs((gaps >> parameters[:, None]).reshape(-1)),
         bits_of_runs((levels >> s).reshape(-1)),
         bits_of_fields(gaps.reshape(-1) & ((1 << widths) - 1), widths),
@@ -158,17 +160,24 @@ def _check_length(length: int, least: int, most: int) -> None:
         )
 
 
-def _decode_plain(data: bytes, shape: tuple[int, int], profile: Profile, v: int) -> tuple[Integers, Integers]:
-    """ids and levels of shape [R, K]; the caller looks for faults within them."""
+def _decode_plain(
+    data: bytes, shape: tuple[int, int], profile: Profile, v: int
+) -> tuple[Integers, Integers, list[int]]:
+    """ids and levels of shape [R, K], in which the caller looks for faults; R tails."""
     (rows, k), n, s = shape, shape[0] * shape[1], low_bits(profile)
-    start = HEADER_BITS + PARAMETER_BITS * rows
+    start = HEADER_BITS + (PARAMETER_BITS + TAIL_BITS) * rows
     _check_length(len(data), _bytes(start + 2 * n), len(data))
     head = np.unpackbits(np.frombuffer(data, np.uint8, _bytes(start)))[HEADER_BITS:start]
-    parameters = fields_of_bits(head, np.full(rows, PARAMETER_BITS))
+    fields = fields_of_bits(head, np.full(rows, PARAMETER_BITS + TAIL_BITS))
+    parameters, tails = fields >> TAIL_BITS, (fields & ((1 << TAIL_BITS) - 1)).tolist()
     if parameters.max() >= MAX_VOCAB_SIZE.bit_length():
         raise WireError(
             reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"a Rice parameter of {parameters.max()}"
         )
+    try:
+        check_tail(min(tails), k=k, vocab_size=v)
+    except LocalError as error:
+        raise WireError(reason=Refusal.RANGE, offset=HEADER_BITS, detail=str(error)) from None
     # The least and the most that such rows can take, before the whole is unpacked to 8 times its size.
     rest = k * int(parameters.sum())
     quotients = int(((v - k) >> parameters).sum())
@@ -204,7 +213,7 @@ def _decode_plain(data: bytes, shape: tuple[int, int], profile: Profile, v: int)
             offset=HEADER_BITS,
             detail="a Rice parameter that is not the shortest",
         )
-    return ids, levels
+    return ids, levels, tails
 
 
 def _bytes(bits: int) -> int:

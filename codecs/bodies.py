@@ -45,7 +45,7 @@ _PLAN = Struct(">I3sBB")
 _INCARNATION = Struct(">II")
 _HELLO = Struct(">HH3s8s")
 _REFUSED = Struct(">BI")
-_OPEN = Struct(">IQd3sdIIBB")
+_OPEN = Struct(">IQd3sdI3sBIBB")
 _OPENED = Struct(">I8sI8s")
 _PENDING = Struct(">IIB")
 _DRAFT = Struct(">8sIII8s9s8sIBB")
@@ -56,6 +56,8 @@ _KNOWN = Struct(">8sI")
 _PING = Struct(">8sIQ")
 _PONG = Struct(">8sQ")
 
+_FREE_K = 0
+_FREE_GAMMA = 255
 _DRAFT_LAST = 1
 _DRAFT_WEIGHTS = 2
 _ORIGIN_SHIFT = 20
@@ -127,6 +129,8 @@ def _open_bytes(m: Open) -> bytes:
         _u24(sampling.top_k),
         sampling.top_p,
         m.max_new_tokens,
+        _u24(_FREE_K if m.pinned_k is None else m.pinned_k),
+        _FREE_GAMMA if m.pinned_gamma is None else m.pinned_gamma,
         m.draft_epoch,
         m.outstanding,
         len(m.stop),
@@ -137,7 +141,8 @@ def _open_bytes(m: Open) -> bytes:
 
 def _open_from(reader: Reader) -> Open:
     device_try, seed, temperature, top_k, top_p, max_new, *others = reader.unpack(_OPEN)
-    draft_epoch, outstanding, stops = others
+    pinned, gamma, draft_epoch, outstanding, stops = others
+    k = _from_u24(pinned)
     if temperature == 0 and copysign(1, temperature) < 0:
         raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail="a negative zero")
     flagged = reader.flag(outstanding)
@@ -155,6 +160,8 @@ def _open_from(reader: Reader) -> Open:
         tokens=reader.tokens(count),
         draft_epoch=draft_epoch,
         outstanding=flagged,
+        pinned_k=None if k == _FREE_K else k,
+        pinned_gamma=None if gamma == _FREE_GAMMA else gamma,
     )
 
 

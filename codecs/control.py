@@ -88,7 +88,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsReport:
-    """What the rows of a tested block tell, from the BS to the controller: above temperature 0, once they came.
+    """What the rows of a tested block tell, from the BS to the controller, above temperature 0.
 
     One value a tested position in each of the lists, in order, the first rejected one included. The maths and
     the names: nodes/speculation/acceptance.py.
@@ -125,7 +125,8 @@ class RowsReport:
         shape = (len(self.low), len(self.ladder))
         wrong = [row for row in self.alphas if len(row) != shape[1]]
         if wrong or {len(self.alphas), len(self.high), len(self.gap), len(self.filled)} != {shape[0]}:
-            raise LocalError(field="alphas", value=self.alphas, remedy="must have one value a position and K'")
+            remedy = "must have one value a position and K'"
+            raise LocalError(field="alphas", value=self.alphas, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkOrder:
-    """A person's wish to a running channel: what every device's link does from now on; see runtime/link.py."""
+    """A person's wish to a running channel: what every device's link does from now on (runtime/link.py)."""
 
     uplink: str | None
     "in the words of tc, or a schedule; None: leave it as it is. The same text for both asks for both"

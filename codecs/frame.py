@@ -1,6 +1,6 @@
 """The envelope: 14 bytes before the body of every message.
 
-    byte 0        0xD1: high 4 bits say draftwire, low 4 bits are the version of the wire
+    byte 0        0xD2: high 4 bits say draftwire, low 4 bits are the version of the wire
     byte 1        kind of message: 1 to 63 data plane, 64 to 127 control plane
     bytes 2-5     session: which of a connection's requests this belongs to
     bytes 6-9     sequence: counts the sender's frames of the session; for logs, nothing depends on it
@@ -21,10 +21,10 @@ from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireErro
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Message
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 "How values are spelt in bytes; every frame names it, so that a stranger's frame is not even parsed."
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 "What the messages mean and how the ends answer them; agreed in Hello, refused there with both values."
 
 _FIRST_BYTE = 0xD0 | WIRE_VERSION

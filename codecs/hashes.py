@@ -45,13 +45,14 @@ def ids_hash(ids: Sequence[int]) -> bytes:
 
 
 def rows_hash(rows: Sequence[Row]) -> bytes:
-    """Of rows as distributions: BLAKE2b("rows" | for each row V | K | every id | every weight).
+    """Of rows as distributions: BLAKE2b("rows" | for each row V | K | tail | every id | every weight).
 
-    Whatever mode the rows travel in, and whatever their levels were, equal distributions have equal hashes.
+    Whatever mode the rows travel in, and whatever their levels were, distributions that are equal, and have
+    equal tails, have equal hashes.
     """
     hasher = blake2b(b"rows", digest_size=HASH_BYTES)
     for row in rows:
-        hasher.update(row.vocab_size.to_bytes(4, "big") + len(row).to_bytes(4, "big"))
+        hasher.update(b"".join(n.to_bytes(4, "big") for n in (row.vocab_size, len(row), row.tail)))
         hasher.update(row.ids.astype(">u4").tobytes() + row.weights.astype(">u4").tobytes())
     return hasher.digest()
 

@@ -191,6 +191,10 @@ class Open:
     "highest draft_epoch the device has used"
     outstanding: bool = False
     "whether a block of that epoch is out and still counts: a BS that has no memory of it must wait for it"
+    pinned_k: int | None = None
+    "entries of each row, fixed by the user; None: the controller chooses"
+    pinned_gamma: int | None = None
+    "drafted tokens of a block, fixed by the user, 0: the target alone; None: the controller chooses"
 
     def __post_init__(self) -> None:
         check_uint32(
@@ -202,6 +206,10 @@ class Open:
             check_text("stop", text)
         check_tokens("tokens", self.tokens, least=1, most=MAX_TOKENS)
         check_range("prompt_length", self.prompt_length, 1, len(self.tokens))
+        if self.pinned_k is not None:
+            check_range("pinned_k", self.pinned_k, 1, MAX_VOCAB_SIZE)
+        if self.pinned_gamma is not None:
+            check_range("pinned_gamma", self.pinned_gamma, 0, MAX_GAMMA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ Quantise first, then sample from the row's weights: whatever is lost here is los
 cost acceptance and never exactness.
 """
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.limits import MAX_PLAIN_K
-from draftwire.codecs.rows import Row, check_shape, rows_of_valid
+from draftwire.codecs.rows import NO_TAIL, Row, check_shape, check_tail, rows_of_valid
 from draftwire.codecs.weights import (
     COARSE_LEVELS,
     DENSE_LEVELS,
@@ -39,13 +40,19 @@ def default_profile(*, k: int, vocab_size: int) -> Profile:
 
 
 def quantize(
-    ids: ArrayLike, log_weights: ArrayLike, *, vocab_size: int, profile: Profile | None = None
+    ids: ArrayLike,
+    log_weights: ArrayLike,
+    *,
+    vocab_size: int,
+    profile: Profile | None = None,
+    tail: int = NO_TAIL,
 ) -> Row:
     """The row that is nearest to softmax(log_weights) over `ids`.
 
     `ids`: integers, shape [K], in any order, no repeats. `log_weights`: shape [K], natural logarithms up to a
     common constant, finite. `profile`: None is `default_profile`; DENSE needs K = V. Entries more than 32
-    coarse steps (32 nats; 44.8 in LARGE; 32 in DENSE) below the largest count as that far below.
+    coarse steps (32 nats; 44.8 in LARGE; 32 in DENSE) below the largest count as that far below. `tail`: the
+    row's (`tail_of`); as it is, the row leaves out nothing.
 
     Raises LocalError, which names the argument, its value and the remedy.
     """
@@ -64,6 +71,7 @@ def quantize(
     if profile is None:
         profile = default_profile(k=len(tokens), vocab_size=vocab_size)
     check_shape(profile=profile, vocab_size=vocab_size, k=len(tokens), rows=1)
+    check_tail(tail, k=len(tokens), vocab_size=vocab_size)
     finite = np.isfinite(z)
     if not finite.all():
         place = int(finite.argmin())
@@ -77,8 +85,10 @@ def quantize(
         tokens, z = tokens[order], z[order]
     _check_tokens(tokens, vocab_size)
     tokens = tokens.astype(np.int64)  # a copy: the caller's array is not ours to freeze
-    levels = _dense_levels(z) if profile is Profile.DENSE else _fine_levels(z, profile)
-    return rows_of_valid(vocab_size=vocab_size, profile=profile, ids=tokens[None], levels=levels[None])[0]
+    levels = _dense_levels(z) if profile is Profile.DENSE else fine_levels(z, profile)
+    return rows_of_valid(
+        vocab_size=vocab_size, profile=profile, ids=tokens[None], levels=levels[None], tails=(index(tail),)
+    )[0]
 
 
 def _check_tokens(tokens: NDArray[np.integer[Any]], vocab_size: int) -> None:
@@ -93,11 +103,12 @@ def _check_tokens(tokens: NDArray[np.integer[Any]], vocab_size: int) -> None:
         raise LocalError(field="ids", value=value, remedy="stands more than once; each id must stand once")
 
 
-def _fine_levels(z: Floats, profile: Profile) -> Integers:
+def fine_levels(z: Floats, profile: Profile) -> Integers:
+    """Levels of plain rows from finite log-weights, both of shape [..., K]."""
     s, step = low_bits(profile), _STEP_NATS[profile]
     # A spread of more than 32 coarse steps is cut off below: at the top it would flatten what matters.
-    z = np.maximum(z, z.max() - COARSE_LEVELS * step)
-    levels = ((z - z.min()) * ((1 << s) / step)).astype(np.int64)
+    z = np.maximum(z, z.max(axis=-1, keepdims=True) - COARSE_LEVELS * step)
+    levels = ((z - z.min(axis=-1, keepdims=True)) * ((1 << s) / step)).astype(np.int64)
     levels = np.minimum(levels, (COARSE_LEVELS << s) - 1)
     kept: Integers = np.where(refined(levels, profile), levels, levels >> s << s)
     return kept
@@ -110,4 +121,4 @@ def _dense_levels(z: Floats) -> Integers:
     return levels
 
 
-__all__ = ["LARGE_FROM_K", "WEIGHT_SUM", "default_profile", "quantize"]
+__all__ = ["LARGE_FROM_K", "WEIGHT_SUM", "default_profile", "fine_levels", "quantize"]

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import log2
+from operator import index
 from typing import Protocol
 
 import numpy as np
@@ -20,13 +22,19 @@ from draftwire.codecs.weights import (
     refined,
 )
 
+NO_TAIL = 63
+"The tail of a row that leaves out 2**-15.75 of the mass or less; of a row with K = V always."
+
+_TAIL_STEPS = 4
+"Steps of a tail to a halving of the mass."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
     """A sparse row of q: K ids with positive integer weights that sum to exactly 2**24.
 
-    Made by `quantize` or by a decoder. Equal rows have equal vocabulary size, profile, ids and levels, and so
-    equal weights. The arrays are read-only. Raises LocalError if a field is not what it says.
+    Made by `quantize` or by a decoder. Equal rows have equal vocabulary size, profile, ids, levels and tail,
+    and so equal weights. The arrays are read-only. Raises LocalError if a field is not what it says.
     """
 
     vocab_size: int
@@ -38,6 +46,10 @@ class Row:
     levels: Integers = field(repr=False)
     """shape [K]. SMALL and LARGE: fine levels above the row's smallest, which is 0; an entry below the top 4
     coarse levels has zero low bits. DENSE: 16-bit levels, the largest is 65535."""
+    tail: int = NO_TAIL
+    """0 to 63: what the draft's whole row has outside the K entries, at the request's temperature, is
+    2**(-tail / 4) of its mass, to the nearest step; 63: that or less. A row with K = V has 63.
+    For estimates of what a larger K would bring: no draw and no test reads it."""
     weights: Integers = field(init=False, repr=False)
     "shape [K], derived from the levels: q(ids[i]) * 2**24"
 
@@ -54,11 +66,18 @@ class Row:
         for name, wrong in faults(ids[None], levels[None], profile=self.profile, vocab_size=self.vocab_size):
             if wrong.any():
                 raise LocalError(field="row", value=self, remedy=f"entry {int(wrong.argmax())}: {name}")
+        check_tail(self.tail, k=len(ids), vocab_size=self.vocab_size)
+        object.__setattr__(self, "tail", index(self.tail))
         _fill(self, ids, levels, derive_weights(levels[None], self.profile)[0])
 
     def __len__(self) -> int:
         """K."""
         return len(self.ids)
+
+    @property
+    def kept_mass(self) -> float:
+        """The part of the draft's whole row that the K entries have of it, 0 to 1, as the tail tells."""
+        return 1.0 if self.tail == NO_TAIL else 1.0 - 2.0 ** (-self.tail / _TAIL_STEPS)
 
     def weight_of(self, token: int) -> int:
         """q(token) * 2**24; 0 if the row does not hold it."""
@@ -71,12 +90,29 @@ class Row:
         return (
             self.vocab_size == other.vocab_size
             and self.profile is other.profile
+            and self.tail == other.tail
             and np.array_equal(self.ids, other.ids)
             and np.array_equal(self.levels, other.levels)
         )
 
     def __hash__(self) -> int:
-        return hash((self.vocab_size, self.profile, self.ids.tobytes(), self.levels.tobytes()))
+        return hash((self.vocab_size, self.profile, self.tail, self.ids.tobytes(), self.levels.tobytes()))
+
+
+def tail_of(mass: float) -> int:
+    """The tail, 0 to 63, of a row that leaves out `mass` of the draft's, 0 to 1: -4 log2(mass), rounded.
+
+    Raises LocalError if `mass` lies outside [0, 1].
+    """
+    check_range("mass", mass, 0, 1)
+    return min(NO_TAIL, round(-_TAIL_STEPS * log2(mass))) if mass > 0 else NO_TAIL
+
+
+def check_tail(tail: int, *, k: int, vocab_size: int) -> None:
+    """Raise LocalError unless a row of K entries over V ids may have this tail."""
+    check_range("tail", tail, 0, NO_TAIL)
+    if k == vocab_size and tail != NO_TAIL:
+        raise LocalError(field="tail", value=tail, remedy=f"must be {NO_TAIL}: nothing lies outside K = V")
 
 
 class RowCodec(Protocol):
@@ -128,14 +164,17 @@ def faults(
     )
 
 
-def rows_of_valid(*, vocab_size: int, profile: Profile, ids: Integers, levels: Integers) -> tuple[Row, ...]:
-    """R rows from ids and levels of shape [R, K] in which `faults` has found none."""
+def rows_of_valid(
+    *, vocab_size: int, profile: Profile, ids: Integers, levels: Integers, tails: Sequence[int]
+) -> tuple[Row, ...]:
+    """R rows from ids and levels of shape [R, K] in which `faults` has found none, and R valid tails."""
     weights = derive_weights(levels, profile)
     rows = []
-    for row_ids, row_levels, row_weights in zip(ids, levels, weights, strict=True):
+    for row_ids, row_levels, row_weights, tail in zip(ids, levels, weights, tails, strict=True):
         row = object.__new__(Row)
         object.__setattr__(row, "vocab_size", vocab_size)
         object.__setattr__(row, "profile", profile)
+        object.__setattr__(row, "tail", tail)
         _fill(row, row_ids, row_levels, row_weights)
         rows.append(row)
     return tuple(rows)
@@ -147,4 +186,4 @@ def _fill(row: Row, ids: Integers, levels: Integers, weights: Integers) -> None:
         object.__setattr__(row, name, array)
 
 
-__all__ = ["Row", "RowCodec", "check_shape", "faults", "rows_of_valid"]
+__all__ = ["NO_TAIL", "Row", "RowCodec", "check_shape", "check_tail", "faults", "rows_of_valid", "tail_of"]

@@ -17,10 +17,21 @@ import numpy as np
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from draftwire.codecs.blocks import encode_rows
-from draftwire.codecs.control import ControlMessage, Event, Json, PlanOrder, Register, StepReport
+from draftwire.codecs.control import (
+    ControlMessage,
+    Event,
+    Json,
+    LinkOrder,
+    LinkState,
+    PlanOrder,
+    Register,
+    RowsReport,
+    StepReport,
+)
 from draftwire.codecs.frame import ENVELOPE_BYTES, encode_frame
 from draftwire.codecs.limits import (
     MAX_GAMMA,
+    MAX_LADDER,
     MAX_NAME_LENGTH,
     MAX_PLAIN_K,
     MAX_STOPS,
@@ -54,7 +65,7 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.codecs.quantize import quantize
-from draftwire.codecs.rows import Row
+from draftwire.codecs.rows import NO_TAIL, Row
 from draftwire.codecs.weights import WEIGHT_SUM, Profile
 
 _BLOCK_ENTRIES = 8192
@@ -99,13 +110,15 @@ def _ks(v: int) -> SearchStrategy[int]:
 
 @st.composite
 def _rows(draw: DrawFn, v: int, k: int, profile: Profile) -> Row:
+    tail = NO_TAIL if k == v else draw(st.integers(0, NO_TAIL))
     if k <= 6 and draw(st.booleans()):  # drawn one by one, so that failures shrink to what matters
         ids = sorted(draw(st.sets(st.integers(0, v - 1), min_size=k, max_size=k)))
         z = draw(st.lists(st.floats(-1e300, 1e300) | st.floats(-50, 50), min_size=k, max_size=k))
-        return quantize(ids, z, vocab_size=v, profile=profile)
+        return quantize(ids, z, vocab_size=v, profile=profile, tail=tail)
     layout, shape = draw(st.sampled_from(_LAYOUTS)), draw(st.sampled_from(_SHAPES))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return quantize(_ids(layout, v, k, rng), _log_weights(shape, k, rng), vocab_size=v, profile=profile)
+    tokens, z = _ids(layout, v, k, rng), _log_weights(shape, k, rng)
+    return quantize(tokens, z, vocab_size=v, profile=profile, tail=tail)
 
 
 def _ids(layout: str, v: int, k: int, rng: np.random.Generator) -> Any:
@@ -195,6 +208,8 @@ def _opens(draw: DrawFn) -> Open:
         tokens=tokens,
         draft_epoch=draw(_uint32),
         outstanding=draw(st.booleans()),
+        pinned_k=draw(st.none() | st.integers(1, MAX_VOCAB_SIZE)),
+        pinned_gamma=draw(st.none() | st.integers(0, MAX_GAMMA)),
     )
 
 
@@ -283,6 +298,29 @@ def _plan_orders(draw: DrawFn) -> PlanOrder:
     )
 
 
+@st.composite
+def _rows_reports(draw: DrawFn) -> RowsReport:
+    positions = draw(st.integers(0, MAX_GAMMA))
+    ladder = tuple(sorted(draw(st.sets(st.integers(1, MAX_VOCAB_SIZE), max_size=MAX_LADDER))))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lists = {name: tuple(rng.random(positions).tolist()) for name in ("low", "high", "gap", "filled")}
+    return RowsReport(
+        device=draw(_names),
+        request=draw(_uint32),
+        step=draw(_uint32),
+        temperature=draw(_duration),
+        k=draw(st.integers(1, MAX_VOCAB_SIZE)),
+        ladder=ladder,
+        alphas=tuple(map(tuple, rng.random((positions, len(ladder))).tolist())),
+        rows_bytes=draw(_uint32),
+        draft_at_s=draw(_real),
+        rows_at_s=draw(_real),
+        **lists,
+    )
+
+
+_links = st.text(st.characters(codec="utf-8"), max_size=200)
+
 CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
     StepReport: st.builds(
         StepReport,
@@ -305,10 +343,20 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         alone=st.booleans(),
         temperature=_duration,
         device_step_s=st.none() | _duration,
+        asked_at_s=st.none() | _real,
+        asked_bytes=_uint32,
+        ended_at_s=_real,
+        pinned_k=st.none() | st.integers(1, MAX_VOCAB_SIZE),
+        pinned_gamma=st.none() | st.integers(0, MAX_GAMMA),
     ),
+    RowsReport: _rows_reports(),
     PlanOrder: _plan_orders(),
-    Register: st.builds(Register, role=_names, name=_names),
+    Register: st.builds(
+        Register, role=_names, name=_names, vocab_size=st.integers(MIN_VOCAB_SIZE, MAX_VOCAB_SIZE)
+    ),
     Event: st.builds(Event, node=_names, at_s=_real, fields=st.dictionaries(_texts, _json, max_size=5)),
+    LinkOrder: st.builds(LinkOrder, uplink=st.none() | _links, downlink=st.none() | _links),
+    LinkState: st.builds(LinkState, uplink=_links, downlink=_links, refused=st.none() | _links),
 }
 "A strategy for each control-plane message."
 

@@ -21,11 +21,13 @@ from typing import Any, Final, Self, get_args, get_origin, get_type_hints
 from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
 from draftwire.runtime.link import LinkSpec, parse_link
+from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
 from draftwire.runtime.transport.base import MAX_IDENTITY_BYTES, check_address
 
 DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
 DEFAULT_MODEL: Final = "smollm2"
 DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
+POLICIES: Final = ("adaptive", "ucb", "pid")
 
 
 class Profile(StrEnum):
@@ -99,39 +101,62 @@ class ChannelSettings:
 
     address: str = "tcp://127.0.0.1:5700"
     "bound by the channel; devices connect to it"
+    control: str = "tcp://127.0.0.1:5703"
+    "bound by the channel for orders to change its links; whoever reaches it may"
     uplink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
     "device to BS, in the words of tc"
     downlink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    schedule: str | None = None
+    "how both change from the first message on, as parse_schedule takes it; None: not at all"
     seed: int = 0
     "of the jitter"
     max_devices: int = 64
 
     def __post_init__(self) -> None:
         _check_address("address", self.address)
+        _check_address("control", self.control)
+        for link in (self.uplink, self.downlink):
+            self._scheduled(link)
         _between("seed", self.seed, 0, 2**63 - 1)
         _between("max_devices", self.max_devices, 1, 4096)
+
+    @property
+    def uplink_schedule(self) -> LinkSchedule:
+        """What the uplink does over time; of one step where nothing is scheduled."""
+        return self._scheduled(self.uplink)
+
+    @property
+    def downlink_schedule(self) -> LinkSchedule:
+        """The same of the downlink."""
+        return self._scheduled(self.downlink)
+
+    def _scheduled(self, link: LinkSpec) -> LinkSchedule:
+        try:
+            return parse_schedule(self.schedule or "", after=link)
+        except ConfigurationError as error:
+            raise error.placed(key="schedule") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSettings:
-    """[controller]: who plans, and the plan in force before it has learnt anything."""
+    """[controller]: who plans, and what of a plan is fixed for every request of this BS."""
 
     address: str = "tcp://127.0.0.1:5702"
     "bound by the controller; the target connects to it"
-    k: int = 32
-    "entries of each sparse row"
-    gamma: int = 3
-    "drafted tokens a verification step; 0: the target decodes alone"
+    policy: str = "adaptive"
+    "one of POLICIES, or `package.module:attribute`, a policy of one's own"
+    k: int | None = None
+    "entries of each sparse row, fixed for requests that fix none themselves; None: the controller chooses"
+    gamma: int | None = None
+    "drafted tokens a verification step, fixed likewise; 0: the target decodes alone"
 
     def __post_init__(self) -> None:
         _check_address("address", self.address)
+        known = self.policy in POLICIES or all(self.policy.partition(":"))
+        remedy = f"write package.module:attribute for one of your own; {nearest(self.policy, POLICIES)}"
+        _need(known, "policy", self.policy, remedy)
         _between("k", self.k, 1, MAX_VOCAB_SIZE)
         _between("gamma", self.gamma, 0, MAX_GAMMA)
-
-    @property
-    def min_draft(self) -> int:
-        """Drafted tokens that a free BS waits for: the whole block."""
-        return self.gamma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +219,15 @@ class Topology:
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     def __post_init__(self) -> None:
+        places = {"target.address": self.target.address}
+        if self.channel is not None:
+            places |= {"channel.address": self.channel.address, "channel.control": self.channel.control}
+        places |= {"controller.address": self.controller.address}
         taken = dict[str, str]()
-        for section in ("target", "channel", "controller"):
-            settings = getattr(self, section)
-            if settings is None:
-                continue
-            other = taken.setdefault(settings.address, section)
-            _need(other == section, f"{section}.address", settings.address, f"[{other}] has it already")
+        for place, address in places.items():
+            section, _, key = taken.setdefault(address, place).partition(".")
+            other = f"[{section}]" if key == "address" else f"[{section}] {key}"
+            _need(taken[address] == place, place, address, f"{other} has it already")
 
     @classmethod
     def default(cls) -> Self:
@@ -224,6 +251,9 @@ _SECTIONS: Final[dict[str, type]] = {
     "sampling": SamplingSettings,
     "compute": ComputeSettings,
 }
+_EXAMPLES: Final = {"channel.schedule": "5s rate 1mbit; 10s rate 20mbit; repeat 15s"}
+"""Of values that are None unless they are written, where a number is none."""
+
 _ENDS: Final = ("draft", "target")
 _MODEL_KEYS: Final = ("dtype", "device", "device_map", "revision")
 _PAIR_KEYS: Final = (*_ENDS, *_MODEL_KEYS, *(f"{end}_{key}" for end in _ENDS for key in _MODEL_KEYS))
@@ -335,7 +365,7 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
 def _example(place: str) -> str:
     section, key = place.split(".")
     default = "auto" if section == "pair" else getattr(_SECTIONS[section](), key, None)
-    return f"write for instance {key} = {_toml(4 if default is None else default)}"
+    return f"write for instance {key} = {_toml(_EXAMPLES.get(place, 4) if default is None else default)}"
 
 
 # --------------------------------------------------------------------------------------------- to a file

@@ -17,7 +17,7 @@ Links are written in the words of tc: `rate 5mbit delay 20ms 2ms limit 100`.
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from types import MappingProxyType
@@ -88,18 +88,23 @@ class LinkSpec:
             _check("limit", self.limit_bytes, 1, MAX_LIMIT_BYTES, "bytes")
 
     def __str__(self) -> str:
+        return self.words_after(LinkSpec())
+
+    def words_after(self, before: "LinkSpec") -> str:
+        """What differs from `before`, in words that parse_link(..., after=before) reads back as this link."""
         words = list[str]()
-        if self.rate_bps is not None:
+        if self.rate_bps is None and before.rate_bps is not None:
+            words += ["rate", _UNLIMITED]
+        elif self.rate_bps is not None and self.rate_bps != before.rate_bps:
             words += ["rate", _scaled(self.rate_bps, _RATE_UNITS, ("gbit", "mbit", "kbit", "bit"))]
-        if self.delay_s or self.jitter_s:
-            words += ["delay", _scaled(self.delay_s, _TIME_UNITS, ("s", "ms", "us"))]
-        if self.jitter_s:
-            words += [_scaled(self.jitter_s, _TIME_UNITS, ("s", "ms", "us"))]
-        if self.limit_messages != DEFAULT_LIMIT_MESSAGES:
+        if (self.delay_s, self.jitter_s) != (before.delay_s, before.jitter_s):
+            words += ["delay", time_words(self.delay_s)]
+            words += [time_words(self.jitter_s)] if self.jitter_s else []
+        if self.limit_messages != before.limit_messages:
             words += ["limit", str(self.limit_messages)]
-        if self.limit_bytes is not None:
-            words += ["limit", _size(self.limit_bytes)]
-        if self.overhead_bytes != DEFAULT_OVERHEAD_BYTES:
+        if self.limit_bytes != before.limit_bytes:
+            words += ["limit", _UNLIMITED if self.limit_bytes is None else _size(self.limit_bytes)]
+        if self.overhead_bytes != before.overhead_bytes:
             words += ["overhead", _size(self.overhead_bytes)]
         return " ".join(words)
 
@@ -214,20 +219,24 @@ _SIZE_UNITS: Final[dict[str, Decimal]] = {
 """tc's: k, m and g are powers of 1024 here."""
 
 _WORDS: Final = ("rate", "delay", "limit", "overhead")
+_UNLIMITED: Final = "unlimited"
+_MAX_DIGITS: Final = 30
+"""Before the point: beyond every bound above, and few enough to reckon with."""
 
 
-def parse_link(text: str) -> LinkSpec:
+def parse_link(text: str, *, after: LinkSpec | None = None) -> LinkSpec:
     """A link from words as tc writes them; an empty text is a link that does nothing.
 
-        rate RATE                 5mbit, 500kbit, 80kbps (bytes a second, as in tc); 0: outage
-        delay TIME [JITTER]       20ms 2ms
-        limit MESSAGES | BYTES    100, 64kb; both may be given
+        rate RATE                 5mbit, 500kbit, 80kbps (bytes a second, as in tc); 0: outage; unlimited
+        delay TIME [JITTER]       20ms 2ms; without JITTER there is none
+        limit MESSAGES | BYTES    100, 64kb; both may be given; unlimited: no limit in bytes
         overhead BYTES            of each message on the link, 74b unless given
 
-    Raises ConfigurationError that names the word, what is wrong with it, and the nearest word known.
+    What the words leave out is as in `after`, or as in a link that does nothing. Raises ConfigurationError
+    that names the word, what is wrong with it, and the nearest word known.
     """
     words = text.split()
-    values: dict[str, float | int] = {}
+    values: dict[str, float | int | None] = {}
     while words:
         word = words.pop(0).lower()
         if word not in _WORDS:
@@ -235,7 +244,9 @@ def parse_link(text: str) -> LinkSpec:
         if not words or words[0].lower() in _WORDS:
             raise ConfigurationError(f"{word!r} lacks its value", key=word, remedy=_example(word))
         value = words.pop(0)
-        if word == "rate":
+        if word in ("rate", "limit") and value.lower() == _UNLIMITED:
+            _set(values, "rate_bps" if word == "rate" else "limit_bytes", None, word)
+        elif word == "rate":
             _set(values, "rate_bps", float(_number(word, value, _RATE_UNITS)), word)
         elif word == "delay":
             _set(values, "delay_s", float(_number(word, value, _TIME_UNITS)), word)
@@ -247,10 +258,22 @@ def parse_link(text: str) -> LinkSpec:
             _set(values, "limit_messages" if counts else "limit_bytes", _whole(word, value, units), word)
         else:
             _set(values, "overhead_bytes", _whole(word, value, {"": Decimal(1), **_SIZE_UNITS}), word)
-    return LinkSpec(**values)  # type: ignore[arg-type]
+    if "delay_s" in values:
+        values.setdefault("jitter_s", 0.0)
+    return replace(after or LinkSpec(), **values)  # type: ignore[arg-type]
 
 
-def _set(values: dict[str, float | int], name: str, value: float | int, word: str) -> None:
+def parse_time(word: str, text: str) -> float:
+    """Seconds from a time in tc's units, `20ms`. Raises ConfigurationError that names `word`."""
+    return float(_number(word, text, _TIME_UNITS))
+
+
+def time_words(time_s: float) -> str:
+    """A time as parse_time reads it back."""
+    return _scaled(time_s, _TIME_UNITS, ("s", "ms", "us"))
+
+
+def _set(values: dict[str, float | int | None], name: str, value: float | int | None, word: str) -> None:
     if name in values:
         raise ConfigurationError(f"{word!r} is given twice", key=word, remedy="leave one of them out")
     values[name] = value
@@ -269,9 +292,9 @@ def _number(word: str, text: str, units: Mapping[str, Decimal]) -> Decimal:
     try:
         number = Decimal(digits)
     except InvalidOperation:
-        raise ConfigurationError(
-            f"{text!r} is no number with a unit", key=word, remedy=_example(word)
-        ) from None
+        number = Decimal("NaN")
+    if not number.is_finite() or number.adjusted() > _MAX_DIGITS:
+        raise ConfigurationError(f"{text!r} is no number with a unit", key=word, remedy=_example(word))
     if unit in units:
         return number * units[unit]
     if number == 0 and not unit:
@@ -290,7 +313,7 @@ def _example(word: str) -> str:
         "limit": "write for instance 'limit 100' (messages) or 'limit 64kb'",
         "overhead": "write for instance 'overhead 74b'",
     }
-    return examples[word]
+    return examples.get(word, "write for instance '5s' or '500ms'")
 
 
 def _check(word: str, value: float, low: float, high: float, unit: str) -> None:
@@ -323,4 +346,6 @@ __all__ = [
     "LinkStatistics",
     "Uniform",
     "parse_link",
+    "parse_time",
+    "time_words",
 ]

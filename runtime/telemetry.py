@@ -5,19 +5,38 @@ the canonical one: everything that is known about the step in one place, under t
 are also those of metrics and of recorded files.
 """
 
+import os
 import sys
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TextIO, TypedDict, Unpack
+from typing import Any, Final, Self, TextIO, TypedDict, Unpack
 
 import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from draftwire.codecs.control import StepReport
+from draftwire.codecs.control import RowsReport, StepReport
 
 STEP_EVENT: Final = "step"
 """The name of the canonical event."""
+
+ROWS_EVENT: Final = "rows"
+"""What the rows of a tested block told; its fields are those of RowsReport."""
+
+DECISION_EVENT: Final = "decision"
+"""A plan that the controller made, and the belief that it rests on."""
+
+LINK_EVENT: Final = "link"
+"""What a channel's links do from now on."""
+
+ANSWER_EVENT: Final = "answer"
+"""An answer as its device saw it."""
+
+RECORDED: Final = (STEP_EVENT, ROWS_EVENT, DECISION_EVENT, LINK_EVENT, ANSWER_EVENT)
+"""The events that a record may hold. Each is recorded by one node: steps by the target, rows and decisions by
+the controller, links by the channel, answers where they are shown."""
 
 
 class StepFields(TypedDict):
@@ -91,23 +110,43 @@ def log_step(logger: FilteringBoundLogger, **values: Unpack[StepFields]) -> None
     logger.info(STEP_EVENT, **values)
 
 
-class Recorder:
-    """Appends every canonical event to a file, one JSON object a line; a place in set_up_logging's pipeline.
+def rows_fields(report: RowsReport) -> dict[str, Any]:
+    """A report as the fields of a `rows` event."""
+    return {field.name: getattr(report, field.name) for field in fields(report)}
 
-    Each line is in the file when the event's log call returns, so a killed process loses none.
+
+def log_rows(logger: FilteringBoundLogger, report: RowsReport) -> None:
+    """Log what the rows of one block told."""
+    logger.info(ROWS_EVENT, **rows_fields(report))
+
+
+class Recorder:
+    """Appends events of some names to a file, one JSON object a line; a place in set_up_logging's pipeline.
+
+    Each line is in the file when the event's log call returns, so a killed process loses none. Several
+    processes may append to one file: a line is one write, at the file's end wherever that is by then.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+    def __init__(self, path: Path, *, events: Collection[str] = RECORDED) -> None:
+        """`events`: the names of those that this process records."""
+        self._events = frozenset(events)
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
-        if event.get("event") == STEP_EVENT:
-            self._file.write(_json(event) + b"\n")
+        if event.get("event") in self._events:
+            self.write(event)
         return event
 
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Append an event, whatever its name."""
+        if self._file is not None:
+            os.write(self._file, _json(event) + b"\n")
+
     def close(self) -> None:
-        """Close the file; idempotent."""
-        self._file.close()
+        """Close the file; idempotent, and what is logged later is not recorded."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def __enter__(self) -> Self:
         return self
@@ -161,16 +200,23 @@ def _json_text(logger: object, method: str, event: EventDict) -> str:
     return _json(event).decode()
 
 
-def _json(event: EventDict) -> bytes:
+def _json(event: Mapping[str, Any]) -> bytes:
     return orjson.dumps(dict(event), default=repr, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 __all__ = [
+    "ANSWER_EVENT",
+    "DECISION_EVENT",
+    "LINK_EVENT",
+    "RECORDED",
+    "ROWS_EVENT",
     "STEP_EVENT",
     "Recorder",
     "StepFields",
     "get_logger",
+    "log_rows",
     "log_step",
+    "rows_fields",
     "set_up_logging",
     "step_fields",
 ]

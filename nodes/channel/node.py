@@ -3,12 +3,15 @@
 Devices connect to it as they would to the BS. For each of them it opens one connection to the BS under the
 device's own identity, so neither end can tell that it is there. Each device has its own two links: what it
 sends waits for its own uplink only. Messages are neither read nor changed.
+
+What the links do may change: by a schedule, and by orders to an address of their own; see control.py.
 """
 
 import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,20 +20,19 @@ from types import MappingProxyType
 import numpy as np
 from structlog.typing import FilteringBoundLogger
 
+from draftwire.codecs.errors import Refusal
+from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
+from draftwire.nodes.channel.playing import Direction, PlayedLink
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, LinkStatistics
+from draftwire.runtime.link_schedule import LinkSchedule
+from draftwire.runtime.telemetry import LINK_EVENT
 from draftwire.runtime.transport import Endpoint, EndpointStatistics, Transport
+from draftwire.runtime.wake import Wake
 
 IDLE_S = 60.0
 """A device unheard of for this long gives up its place when another needs one."""
-
-
-class Direction(StrEnum):
-    """Of a link, seen from the device."""
-
-    UPLINK = "uplink"
-    DOWNLINK = "downlink"
 
 
 class ChannelRefusal(StrEnum):
@@ -51,6 +53,8 @@ class ChannelStatistics:
     "of the devices it serves now"
     refused: Mapping[ChannelRefusal, int]
     "messages"
+    orders_refused: Mapping[Refusal | str, int]
+    "messages to the control address that were answered by nothing, by cause"
     lateness: Lateness
     facing_devices: EndpointStatistics
     facing_target: Mapping[bytes, EndpointStatistics]
@@ -76,18 +80,28 @@ class ChannelNode:
         clock: Clock,
         address: str,
         target_address: str,
-        uplink: LinkSpec,
-        downlink: LinkSpec,
+        uplink: LinkSpec | LinkSchedule,
+        downlink: LinkSpec | LinkSchedule,
         seed: int,
         max_devices: int,
         logger: FilteringBoundLogger,
+        control_address: str | None = None,
     ) -> None:
         self.address = address
         "to bind; once started, the one bound"
+        self.control_address = control_address
+        "the same, for orders; None: it takes none"
         self._transport = transport
         self._clock = clock
         self._target_address = target_address
-        self._specs = {Direction.UPLINK: uplink, Direction.DOWNLINK: downlink}
+        self._played = {
+            Direction.UPLINK: PlayedLink(_schedule(uplink)),
+            Direction.DOWNLINK: PlayedLink(_schedule(downlink)),
+        }
+        self._changing = Wake(clock)
+        self._orders = LinkOrders(
+            current=lambda direction: self._played[direction].schedule, follow=self.set_link, logger=logger
+        )
         self._seed = seed
         self._max_devices = max_devices
         self._logger = logger
@@ -100,33 +114,38 @@ class ChannelNode:
     async def run(self, started: Callable[[], None]) -> None:
         """Forward until cancelled; what is under way then is lost, as when a link breaks.
 
-        Raises AddressError if its address can't be bound.
+        Time 0 of the schedules it was made with is the first message of any device. Raises AddressError if an
+        address can't be bound.
         """
-        downstream = self._downstream = await self._transport.bind(self.address)
-        self.address = downstream.address
-        try:
+        async with AsyncExitStack() as stack:
+            downstream = self._downstream = await self._transport.bind(self.address)
+            stack.push_async_callback(downstream.close)
+            self.address = downstream.address
+            control = None
+            if self.control_address is not None:
+                control = await self._transport.bind(self.control_address)
+                stack.push_async_callback(control.close)
+                self.control_address = control.address
+            stack.push_async_callback(self._stop)
+            for direction in Direction:
+                self._log_link(direction, self._clock.now_s())
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._deliveries.run(), name="channel deliveries")
+                group.create_task(self._play(), name="channel schedule")
+                if control is not None:
+                    group.create_task(self._orders.run(control), name="channel orders")
                 started()
-                while True:
-                    received = await downstream.receive()
-                    device = await self._device(received.peer, received.at_s, group)
-                    if device is not None:
-                        device.heard_s = received.at_s
-                        send = partial(device.upstream.send, b"", received.data)
-                        self._shape(device, Direction.UPLINK, received.at_s, len(received.data), send)
-        finally:
-            self._logger.info("channel stopped", **_flat(self.statistics()))
-            for device in self._devices.values():
-                await device.upstream.close()
-            await downstream.close()
+                await self._hear_devices(downstream, group)
 
-    def set_link(self, direction: Direction, spec: LinkSpec) -> None:
-        """Change a direction of every device's link, now: what is under way keeps its times."""
-        self._specs[direction] = spec
-        for device in self._devices.values():
-            device.links[direction].spec = spec
-        self._logger.info("link changed", direction=direction.value, link=str(spec))
+    def set_link(self, direction: Direction, link: LinkSpec | LinkSchedule) -> None:
+        """Change a direction of every device's link, now: what is under way keeps its times.
+
+        Time 0 of a schedule is now too. It takes the place of a schedule that was under way.
+        """
+        played = self._played[direction] = PlayedLink(_schedule(link))
+        now_s = self._clock.now_s()
+        played.start(now_s)
+        self._apply(direction, now_s)
 
     def statistics(self) -> ChannelStatistics:
         """Counts so far; needs to have started."""
@@ -142,6 +161,7 @@ class ChannelNode:
                 }
             ),
             refused=MappingProxyType(dict(self._refused)),
+            orders_refused=self._orders.refused(),
             lateness=self._deliveries.lateness(),
             facing_devices=self._downstream.statistics(),
             facing_target=MappingProxyType(
@@ -149,10 +169,59 @@ class ChannelNode:
             ),
         )
 
+    async def _hear_devices(self, downstream: Endpoint, group: asyncio.TaskGroup) -> None:
+        while True:
+            received = await downstream.receive()
+            device = await self._device(received.peer, received.at_s, group)
+            if device is not None:
+                device.heard_s = received.at_s
+                for played in self._played.values():
+                    if played.start(received.at_s):
+                        self._changing.set()
+                send = partial(device.upstream.send, b"", received.data)
+                self._shape(device, Direction.UPLINK, received.at_s, len(received.data), send)
+
+    async def _play(self) -> None:
+        """Let each change of a schedule happen at its time, for ever."""
+        while True:
+            due = [due_s for played in self._played.values() if (due_s := played.due_s()) is not None]
+            await self._changing.wait(min(due, default=None))
+            for direction in Direction:
+                self._advance(direction, self._clock.now_s())
+
+    def _advance(self, direction: Direction, now_s: float) -> None:
+        if self._played[direction].advance(now_s):
+            self._apply(direction, now_s)
+
+    def _apply(self, direction: Direction, now_s: float) -> None:
+        """Let what holds now hold for every device that is there."""
+        for device in self._devices.values():
+            device.links[direction].spec = self._played[direction].spec
+        self._changing.set()
+        self._log_link(direction, now_s)
+
+    def _log_link(self, direction: Direction, now_s: float) -> None:
+        spec = self._played[direction].spec
+        self._logger.info(
+            LINK_EVENT,
+            direction=direction.value,
+            link=str(spec),
+            rate_bps=spec.rate_bps,
+            delay_s=spec.delay_s,
+            jitter_s=spec.jitter_s,
+            at_s=now_s,
+        )
+
+    async def _stop(self) -> None:
+        self._logger.info("channel stopped", **_flat(self.statistics()))
+        for device in self._devices.values():
+            await device.upstream.close()
+
     def _shape(
         self, device: _Device, direction: Direction, at_s: float, size_bytes: int, send: Callable[[], object]
     ) -> None:
         """Let a message into a link, and have it sent on when the link delivers it."""
+        self._advance(direction, at_s)  # it may come before the timer of a change that it comes behind
         outcome = device.links[direction].offer(at_s, size_bytes)
         if not isinstance(outcome, LinkDrop):
             self._deliveries.add(outcome, send)
@@ -174,8 +243,8 @@ class ChannelNode:
         device = self._devices[identity] = _Device(
             upstream=upstream,
             links={
-                direction: Link(spec, jitter_stream(self._seed, identity, direction))
-                for direction, spec in self._specs.items()
+                direction: Link(played.spec, jitter_stream(self._seed, identity, direction))
+                for direction, played in self._played.items()
             },
             heard_s=now_s,
             listening=group.create_task(
@@ -213,6 +282,10 @@ def jitter_stream(seed: int, identity: bytes, direction: Direction) -> np.random
     """The jitter of one direction of one device: its own stream, the same whoever else is connected."""
     name = hashlib.sha256(direction.value.encode() + b"\0" + identity).digest()
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name])))
+
+
+def _schedule(link: LinkSpec | LinkSchedule) -> LinkSchedule:
+    return LinkSchedule.constant(link) if isinstance(link, LinkSpec) else link
 
 
 def _flat(statistics: ChannelStatistics) -> dict[str, object]:

@@ -117,11 +117,14 @@ class ConnectedDevice:
         top_p: float | None = None,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        k: int | None = None,
+        gamma: int | None = None,
     ) -> Generation:
         """Answer a prompt: a text (with the model's chat template unless `chat` is off) or token ids.
 
-        What is left out is the topology's [sampling]. The same seed, prompt and plan give the same text.
-        Raises ValueError for values that can't be.
+        What is left out is the topology's [sampling]. `k` and `gamma` fix the entries of a row and the
+        drafted tokens a step (0: the target alone); left out, the controller chooses, unless the BS fixes
+        them. The same seed, prompt and plans give the same text. Raises ValueError for values that can't be.
         """
         if isinstance(prompt, str):
             check_text(prompt, key="prompt")
@@ -137,6 +140,8 @@ class ConnectedDevice:
             seed=defaults.seed if seed is None else seed,
             max_new_tokens=defaults.max_new_tokens if max_new_tokens is None else max_new_tokens,
             stop=tuple(stop),
+            k=k,
+            gamma=gamma,
         )
         return Generation(self._node, request, self.tokenizer, downlink=self._downlink)
 
@@ -153,7 +158,7 @@ async def connect(
 
     `launch`: whether to start target, controller and channel on this host, at addresses of their own; by
     default, yes without a config and no with one: then they run already, here or elsewhere. `record`: a file
-    that a target started here appends its canonical events to. Raises a DraftwireError, or
+    that nodes started here append their events to (runtime/telemetry.py). Raises a DraftwireError, or
     UnsupportedModelError, where a node can't be had.
     """
     if config is None:

@@ -9,15 +9,15 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import PROTOCOL_VERSION
-from draftwire.codecs.limits import MAX_FRAME_BYTES, MAX_PLAIN_K
 from draftwire.codecs.messages import Hello
+from draftwire.nodes.device.checks import check_pins
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.catalogue import LoadOptions, check_name, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.pacing import Compute, compute_for
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
-from draftwire.runtime.config import ModelSettings, Topology
+from draftwire.runtime.config import ControllerSettings, ModelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.transport import Transport
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
-_WHOLE_ROW_BYTES_AN_ENTRY = 2
-_ROWS_HEAD_BYTES = 64
-"""More than what stands before the rows of a message: envelope, incarnation, epoch, position, header."""
-
 
 def build_device(
     topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, progress: Progress
@@ -45,7 +41,7 @@ def build_device(
     settings = topology.pair.draft
     check_model(settings.model, key="pair.draft")
     tokenizer = load_tokenizer(settings.model, end="draft", revision=settings.revision, progress=progress)
-    check_k(topology.controller.k, topology.controller.gamma, tokenizer.vocab_size)
+    _check_fixed(topology.controller, tokenizer.vocab_size)
     _limit_threads(topology.device.threads, settings.model)
     model = load_draft(settings.model, _options(settings), progress=progress)
     compute = compute_for(topology.compute.profile, LoopClock())
@@ -79,7 +75,7 @@ def build_target(
     check_model(settings.model, key="pair.target")
     tokenizer = load_tokenizer(settings.model, end="target", revision=settings.revision, progress=progress)
     _limit_threads(topology.target.threads, settings.model)
-    check_k(topology.controller.k, topology.controller.gamma, tokenizer.vocab_size)
+    _check_fixed(topology.controller, tokenizer.vocab_size)
     model = load_target(settings.model, _options(settings), progress=progress)
     return TargetNode(
         topology.target,
@@ -114,25 +110,25 @@ def build_channel(
         clock=LoopClock(),
         address=settings.address,
         target_address=topology.target.address,
-        uplink=settings.uplink,
-        downlink=settings.downlink,
+        uplink=settings.uplink_schedule,
+        downlink=settings.downlink_schedule,
         seed=settings.seed,
         max_devices=settings.max_devices,
         logger=logger,
+        control_address=settings.control,
     )
 
 
 def build_controller(
     topology: Topology, *, transport: Transport, logger: FilteringBoundLogger
 ) -> "ControllerNode":
-    """The controller, with the plan that the topology fixes."""
+    """The controller and the policy that the topology names. Raises ConfigurationError if it can't be had."""
+    from draftwire.nodes.controller.choice import make_policy
     from draftwire.nodes.controller.node import ControllerNode
-    from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
 
     settings = topology.controller
-    plan = PlanValues(settings.k, settings.gamma, settings.min_draft)
     return ControllerNode(
-        transport=transport, address=settings.address, policy=FixedPolicy(plan), logger=logger
+        transport=transport, address=settings.address, policy=make_policy(settings.policy), logger=logger
     )
 
 
@@ -144,27 +140,8 @@ def check_model(name: str, *, key: str) -> None:
         raise UnsupportedModelError(f"{key}: {error}") from None
 
 
-def check_k(k: int, gamma: int, vocab_size: int) -> None:
-    """Raise ConfigurationError for rows that the vocabulary does not have or the wire can't carry."""
-    if k > vocab_size:
-        raise ConfigurationError(
-            f"{k} entries, but the vocabulary has {vocab_size} ids",
-            key="controller.k",
-            remedy=f"write a number from 1 to {min(vocab_size, MAX_PLAIN_K)}, or {vocab_size} for whole rows",
-        )
-    if MAX_PLAIN_K < k < vocab_size:
-        raise ConfigurationError(
-            f"no sparse row of {k} entries can be sent",
-            key="controller.k",
-            remedy=f"write a number from 1 to {MAX_PLAIN_K}, or {vocab_size} for whole rows",
-        )
-    room = (MAX_FRAME_BYTES - _ROWS_HEAD_BYTES) // (_WHOLE_ROW_BYTES_AN_ENTRY * vocab_size)
-    if k > MAX_PLAIN_K and gamma > room:
-        raise ConfigurationError(
-            f"gamma = {gamma} whole rows of {vocab_size} entries exceed a message's {MAX_FRAME_BYTES} bytes",
-            key="controller.k",
-            remedy=f"write {room} for gamma, or a number from 1 to {MAX_PLAIN_K} here",
-        )
+def _check_fixed(settings: ControllerSettings, vocab_size: int) -> None:
+    check_pins(settings.k, settings.gamma, vocab_size, key="controller.k")
 
 
 def _hello(tokenizer: "Tokenizer") -> Hello:
@@ -195,4 +172,4 @@ def _limit_threads(threads: int | None, model: str) -> None:
     torch.set_num_threads(threads)
 
 
-__all__ = ["build_channel", "build_controller", "build_device", "build_target", "check_k", "check_model"]
+__all__ = ["build_channel", "build_controller", "build_device", "build_target", "check_model"]

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from draftwire import __version__
 from draftwire.codecs.errors import LocalError
-from draftwire.nodes.console import demo, generate, plan, roles
+from draftwire.nodes.console import bench, compare, demo, explain, generate, link, plan, roles, sweep
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.runtime.errors import DraftwireError
 
@@ -72,11 +72,16 @@ COMMANDS = (
     ("generate", generate.add_arguments, generate.run, "answer a prompt with all four nodes on this machine"),
     ("demo", demo.add_arguments, demo.run, "the shipped pair over an emulated link, beside the target alone"),
     ("plan", plan.add_arguments, plan.run, "best draft length and K: the paper's formulas, and true frames"),
+    ("bench", bench.add_arguments, bench.run, "measure what the controller is worth, in virtual time"),
+    ("compare", compare.add_arguments, compare.run, "fixed settings, the paper's, the controller: one link"),
+    ("sweep", sweep.add_arguments, sweep.run, "the paper's Table II on your pair: K, gamma, temperature"),
+    ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),
     ("up", roles.add_file_argument, roles.run_up, "all nodes of a topology file; answers standard input"),
     ("device", roles.add_device_arguments, roles.run_device, "the draft device alone"),
-    ("channel", roles.add_role_arguments, roles.run_channel, "the channel emulator alone"),
+    ("channel", roles.add_channel_arguments, roles.run_channel, "the channel emulator alone"),
+    ("link", link.add_arguments, link.run, "what a running channel does to the link: look, or change it"),
     ("target", roles.add_target_arguments, roles.run_target, "the target base station alone"),
-    ("controller", roles.add_role_arguments, roles.run_controller, "the controller alone"),
+    ("controller", roles.add_controller_arguments, roles.run_controller, "the controller alone"),
 )
 """Name, options, code, and a line of help."""
 

@@ -15,10 +15,10 @@ from draftwire.nodes.console.assemble import check_model
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError, check_text
-from draftwire.runtime.config import ChannelSettings, Profile, Topology, load_topology
+from draftwire.runtime.config import ChannelSettings, ControllerSettings, Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
-from draftwire.runtime.telemetry import set_up_logging
+from draftwire.runtime.telemetry import ANSWER_EVENT, Recorder, set_up_logging
 
 EXAMPLES = """\
 examples:
@@ -48,8 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     link.add_argument(
         "--link", metavar="WORDS", help="both directions, as tc says it: 'rate 5mbit delay 20ms 2ms'"
     )
-    link.add_argument("--k", type=int, metavar="N", help="entries of each sparse row")
-    link.add_argument("--gamma", type=int, metavar="N", help="drafted tokens a step; 0: the target alone")
+    link.add_argument(
+        "--schedule",
+        metavar="WORDS",
+        help="how it changes, from the first message on: '5s rate 1mbit; 10s rate 20mbit; repeat 15s'",
+    )
+    link.add_argument(
+        "--k", type=int, metavar="N", help="fix the entries of each row; left out, the controller chooses"
+    )
+    link.add_argument(
+        "--gamma",
+        type=int,
+        metavar="N",
+        help="fix the drafted tokens a step, 0: the target alone; left out, the controller chooses",
+    )
     link.add_argument(
         "--profile",
         choices=[one.value for one in Profile],
@@ -66,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    output.add_argument("--record", metavar="FILE", type=Path, help="append an event a step, JSON lines")
+    output.add_argument("--record", metavar="FILE", type=Path, help="append steps and decisions, JSON lines")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,14 +100,15 @@ async def _generate(args: argparse.Namespace) -> None:
     if args.record is not None:
         _check_record(args.record)
     try:
+        ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
         await _answer(topology, args)
     except ConfigurationError as error:
-        raise (error.placed(key="--k") if error.key == "controller.k" and args.k else error) from None
+        raise (error.placed(key=f"--{error.key}") if error.key in ("k", "gamma") else error) from None
 
 
 async def _answer(topology: Topology, args: argparse.Namespace) -> None:
     async with connect(topology, launch=True, record=args.record, progress=say) as device:
-        generation = device.generate(args.prompt, stop=args.stop)
+        generation = device.generate(args.prompt, stop=args.stop, k=args.k, gamma=args.gamma)
         if args.json:
             async for _ in generation:
                 pass
@@ -107,8 +120,8 @@ async def _answer(topology: Topology, args: argparse.Namespace) -> None:
         else:
             say(summary_line(generation.account, device.compute))
         if args.record is not None:
-            with args.record.open("ab") as file:
-                file.write(orjson.dumps({"event": "answer", **fields}) + b"\n")
+            with Recorder(args.record) as recorder:
+                recorder.write({"event": ANSWER_EVENT, **fields})
 
 
 def _check_record(path: Path) -> None:
@@ -145,7 +158,12 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
             link = parse_link(args.link)
         except ConfigurationError as error:
             raise error.placed(key="--link") from None
-        channel = replace(channel or ChannelSettings(), uplink=link, downlink=link)
+        channel = replace(channel or ChannelSettings(), uplink=link, downlink=link, schedule=None)
+    if args.schedule is not None:
+        try:
+            channel = replace(channel or ChannelSettings(), schedule=args.schedule)
+        except ConfigurationError as error:
+            raise error.placed(key="--schedule") from None
     compute = topology.compute
     if args.profile is not None:
         compute = replace(compute, profile=Profile(args.profile))
@@ -162,7 +180,6 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
             pair=replace(topology.pair, draft=draft, target=target),
             channel=channel,
             compute=compute,
-            controller=replace(topology.controller, **_given(k=args.k, gamma=args.gamma)),
             sampling=replace(topology.sampling, **sampling),
         )
     except ConfigurationError as error:

@@ -91,7 +91,8 @@ def on_this_host(topology: Topology, folder: Path) -> Topology:
     return replace(
         topology,
         target=replace(topology.target, address=f"ipc://{folder}/target"),
-        channel=topology.channel and replace(topology.channel, address=f"ipc://{folder}/channel"),
+        channel=topology.channel
+        and replace(topology.channel, address=f"ipc://{folder}/channel", control=f"ipc://{folder}/links"),
         controller=replace(topology.controller, address=f"ipc://{folder}/controller"),
     )
 
@@ -126,7 +127,7 @@ async def launched(
         children: list[Child] = []
         try:
             for role in roles:
-                children.append(await _start(role, config, record if role == "target" else None))
+                children.append(await _start(role, config, record))
             yield Launched(children=children, progress=progress)
         finally:
             await _stop(children)

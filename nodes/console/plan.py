@@ -9,33 +9,16 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from draftwire.codecs.blocks import HEADER_BITS, encode_rows
-from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
-from draftwire.codecs.messages import (
-    Commit,
-    Draft,
-    Incarnation,
-    Message,
-    Origin,
-    Plan,
-    SparseLogits,
-    StepTimes,
-)
-from draftwire.codecs.quantize import quantize
-from draftwire.codecs.rows import Row
 from draftwire.nodes.console.paper_tables import print_paper
 from draftwire.nodes.speculation.cost import (
     Compute,
     Forecast,
-    Frames,
     LinkEstimate,
     as2,
     best_length,
@@ -45,8 +28,9 @@ from draftwire.nodes.speculation.cost import (
     full_row_cost,
     speedup,
 )
+from draftwire.nodes.speculation.frames import true_frames
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES, LinkSpec, parse_link
+from draftwire.runtime.link import LinkSpec, parse_link
 
 DEFAULT_VOCAB_SIZE = 32_000
 DEFAULT_TARGET_STEP_S = 0.0445
@@ -82,76 +66,6 @@ class Advice:
     paper_best: Rung
     "the K of largest S; the smaller if several"
     true_best: Forecast
-
-
-def true_frames(*, vocab_size: int) -> Frames:
-    """Sizes as draftwire sends them, measured by encoding: Draft, one SparseLogits behind it, Commit.
-
-    The rows are Zipf rows over random ids. Text is kinder: its frequent ids lie close together.
-    """
-    incarnation, digest = Incarnation(boot=0, counter=0), bytes(8)
-    plan = Plan(number=0, k=1, gamma=1, min_draft=1)
-    times = StepTimes(hold_s=0, step_s=0, wait_s=0)
-
-    def bits(message: Message) -> int:
-        return 8 * (DEFAULT_OVERHEAD_BYTES + len(encode_frame(message, session=0, sequence=0)))
-
-    def draft_bits(k: int, gamma: int) -> int:
-        return bits(
-            Draft(
-                incarnation=incarnation,
-                draft_epoch=0,
-                known=0,
-                start=0,
-                path_hash=digest,
-                plan=plan,
-                ids=(0,) * gamma,
-                weights=(1,) * gamma,
-                rows_hash=digest,
-            )
-        )
-
-    def commit_bits(gamma: int) -> int:
-        ids = (0,) * (gamma + 1)  # a whole block and its bonus: the longest answer
-        return bits(
-            Commit(
-                incarnation=incarnation,
-                position=0,
-                log_hash=digest,
-                ids=ids,
-                origins=(Origin.ACCEPTED,) * len(ids),
-                tested_epoch=0,
-                accepted=gamma,
-                seen=gamma,
-                plan=plan,
-                times=times,
-            )
-        )
-
-    smallest = zipf_rows(k=1, vocab_size=vocab_size, count=1)
-    around_rows = bits(SparseLogits(incarnation=incarnation, draft_epoch=0, start=0, rows=smallest))
-    around_rows += HEADER_BITS - 8 * len(encode_rows(smallest))
-    return Frames(
-        draft_bits=draft_bits,
-        rows_bits=lambda k, n: around_rows + n * row_bits(k=k, vocab_size=vocab_size),
-        commit_bits=commit_bits,
-        rows_in_one=True,
-    )
-
-
-@cache
-def row_bits(*, k: int, vocab_size: int) -> float:
-    """Bits that one more row of K entries adds to a block, the mean of 4 Zipf rows."""
-    return (8 * len(encode_rows(zipf_rows(k=k, vocab_size=vocab_size, count=4))) - HEADER_BITS) / 4
-
-
-def zipf_rows(*, k: int, vocab_size: int, count: int) -> tuple[Row, ...]:
-    """Rows with q proportional to 1/rank over K random ids; always the same ones."""
-    rng = np.random.default_rng(0)
-    log_weights = -np.log(np.arange(1, k + 1))
-    return tuple(
-        quantize(rng.permutation(vocab_size)[:k], log_weights, vocab_size=vocab_size) for _ in range(count)
-    )
 
 
 def advise(
@@ -385,8 +299,5 @@ __all__ = [
     "Rung",
     "add_arguments",
     "advise",
-    "row_bits",
     "run",
-    "true_frames",
-    "zipf_rows",
 ]

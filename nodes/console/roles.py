@@ -5,10 +5,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
@@ -20,8 +20,26 @@ from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
 from draftwire.runtime.actor import Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
-from draftwire.runtime.telemetry import Recorder, get_logger, log_step, set_up_logging, step_fields
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.telemetry import (
+    DECISION_EVENT,
+    LINK_EVENT,
+    ROWS_EVENT,
+    STEP_EVENT,
+    Recorder,
+    get_logger,
+    log_step,
+    set_up_logging,
+    step_fields,
+)
 from draftwire.runtime.transport import ZmqTransport
+
+_RECORDED: Final = {
+    "target": (STEP_EVENT,),
+    "controller": (ROWS_EVENT, DECISION_EVENT),
+    "channel": (LINK_EVENT,),
+}
+"""The events that a node records: its own, so that a file of several nodes has none twice."""
 
 
 def add_role_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +52,22 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire target`."""
     add_role_arguments(parser)
     parser.add_argument("--record", metavar="FILE", type=Path, help="append an event a step, JSON lines")
+
+
+def add_controller_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `draftwire controller`."""
+    add_role_arguments(parser)
+    parser.add_argument(
+        "--record", metavar="FILE", type=Path, help="append what it learns and decides, JSON lines"
+    )
+
+
+def add_channel_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `draftwire channel`."""
+    add_role_arguments(parser)
+    parser.add_argument(
+        "--record", metavar="FILE", type=Path, help="append an event a change of a link, JSON lines"
+    )
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +84,7 @@ def add_file_argument(parser: argparse.ArgumentParser) -> None:
 def run_target(args: argparse.Namespace) -> int:
     """The target base station alone: binds target.address, verifies drafts, until it is told to stop."""
     topology = _topology(args)
-    recorder = Recorder(args.record) if args.record is not None else None
+    recorder = _recorder(args.record, _RECORDED["target"]) if args.record is not None else None
     set_up_logging(recorder=recorder)
     logger = get_logger("target")
     if topology.compute.profile is Profile.PAPER:
@@ -83,7 +117,8 @@ def run_controller(args: argparse.Namespace) -> int:
 def _run_one(args: argparse.Namespace, name: str, build: Callable[..., Actor]) -> int:
     """A node that needs nothing but its topology."""
     topology = _topology(args)
-    set_up_logging()
+    record: Path | None = getattr(args, "record", None)
+    set_up_logging(recorder=None if record is None else _recorder(record, _RECORDED[name]))
 
     async def main() -> None:
         transport = ZmqTransport()
@@ -150,6 +185,15 @@ async def _answer(device: ConnectedDevice, prompt: str) -> None:
     say(summary_line(generation.account, device.compute))
 
 
+def _recorder(path: Path, events: Sequence[str]) -> Recorder:
+    try:
+        return Recorder(path, events=events)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
+        ) from None
+
+
 def _topology(args: argparse.Namespace) -> Topology:
     return Topology.default() if args.config is None else load_topology(args.config)
 
@@ -174,6 +218,8 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]], args: argparse.Namespace
 
 
 __all__ = [
+    "add_channel_arguments",
+    "add_controller_arguments",
     "add_device_arguments",
     "add_file_argument",
     "add_role_arguments",

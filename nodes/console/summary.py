@@ -1,11 +1,12 @@
 """What people and programs are told of an answer: the coloured text, one line, one JSON object."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from draftwire.codecs.messages import Origin
+from draftwire.codecs.messages import Origin, Plan
 from draftwire.nodes.console.api import Generation, Token
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.models.pacing import PAPER, Compute, PacedCompute
@@ -74,8 +75,7 @@ def summary_line(account: Account, compute: Compute) -> str:
         up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
     parts.append(f"{up}, {_size(account.bytes_down)} down")
     if account.plan is not None:
-        alone = account.plan.gamma == 0
-        parts.append("target alone" if alone else f"K {account.plan.k}, gamma {account.plan.gamma}")
+        parts.append(_plans(account, account.plan))
     overruns = _overruns(account, compute)
     if overruns is not None:
         late = sum(overruns.values())
@@ -106,9 +106,29 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "sparse_frames": account.sparse_frames,
         "k": None if account.plan is None else account.plan.k,
         "gamma": None if account.plan is None else account.plan.gamma,
+        "k_used": _counts(account.k_used),
+        "gamma_used": _counts(account.gamma_used),
         "paced": isinstance(compute, PacedCompute),
         "overruns": _overruns(account, compute),
     }
+
+
+def _plans(account: Account, last: Plan) -> str:
+    """K and gamma of the steps; as ranges where they changed on the way."""
+    ks, gammas = account.k_used or [last.k], account.gamma_used or [last.gamma]
+    if max(gammas) == 0:
+        return "target alone"
+    return f"K {_range(ks)}, gamma {_range(gammas)}"
+
+
+def _range(values: Collection[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _counts(used: Mapping[int, int]) -> dict[str, int]:
+    """Value -> steps, the smallest value first; keys as JSON has them."""
+    return {str(value): used[value] for value in sorted(used)}
 
 
 def _estimated_from(account: Account) -> str:

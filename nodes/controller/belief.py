@@ -1,12 +1,18 @@
 """What a controller believes about one device's link, models and acceptance when it makes a plan.
 
 A record holds one belief a decision, so that `draftwire explain` can ask what every other choice would have
-given.
+given: `belief_forecast` makes the model of cost from it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from draftwire.nodes.speculation.cost import Compute, Frames, LinkEstimate, forecast_grid
+from draftwire.nodes.speculation.frames import true_frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,20 +27,45 @@ class Belief:
     draft_step_s: float
     "one drafted token"
     target_step_s: float
-    "the pass of no drafted token"
+    "the pass of no drafted token, as the line through passes with some has it"
     target_per_token_s: float
     "more for each drafted token in the pass"
+    alone_step_s: float
+    "a pass of the target by itself, whose kernels are often others"
     overhead_s: float
     "the BS's own time a step: Draft to pass, test to Commit"
     row_scale: float
     "bits of the rows seen over those that the model of frames expects"
+    rows: bool
+    "False: temperature 0, where only ids travel and K means nothing"
     vocab_size: int
     tokens_per_s: float
     "expected of the plan"
     alone_tokens_per_s: float
     "expected of the target alone"
     reason: str
-    "`best`, `explore` (a larger K, to see what lies above), `alone`, `retry` (a draft after a time alone), `pinned`"
+    "`best`, `explore` (to see what `best` does not show), `alone`, `retry` (of drafts, when alone), `pinned`"
+
+    @property
+    def compute(self) -> Compute:
+        """The models' times, as the model of cost takes them."""
+        return Compute(
+            draft_step_s=self.draft_step_s,
+            target_step_s=self.target_step_s,
+            target_per_token_s=self.target_per_token_s,
+            overhead_s=self.overhead_s,
+            alone_step_s=self.alone_step_s,
+        )
+
+    @property
+    def link(self) -> LinkEstimate:
+        """The link, taken for as fast down as up: only the uplink's rate is measured."""
+        return LinkEstimate(uplink_bps=self.uplink_bps, downlink_bps=self.uplink_bps, rtt_s=self.rtt_s)
+
+    @property
+    def frames(self) -> Frames:
+        """Sizes on the wire."""
+        return true_frames(vocab_size=self.vocab_size, row_scale=self.row_scale, rows=self.rows)
 
     def fields(self) -> dict[str, Any]:
         """Plain values, as a record holds them."""
@@ -48,4 +79,13 @@ class Belief:
         return cls(alphas=alphas, **{name: fields[name] for name in names})
 
 
-__all__ = ["Belief"]
+def belief_forecast(
+    belief: Belief, *, gammas: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tokens and seconds a step of every plan, shape [K, gamma]: K as in belief.alphas, gammas >= 1."""
+    return forecast_grid(
+        alphas=belief.alphas, gammas=gammas, compute=belief.compute, link=belief.link, frames=belief.frames
+    )
+
+
+__all__ = ["Belief", "belief_forecast"]

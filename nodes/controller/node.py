@@ -1,4 +1,4 @@
-"""The controller: takes the BS's reports, logs them, and answers with a plan where another one is better.
+"""The controller: takes the BS's reports, logs them, and answers each verification step with a plan.
 
 It stands beside the BS, so reports and plans cost the radio link nothing; a plan reaches the device on the
 BS's next Commit. When it dies, the last plan stays in force.
@@ -7,18 +7,29 @@ BS's next Commit. When it dies, the last plan stays in force.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, StepReport
+from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
-from draftwire.nodes.controller.policy import PlanValues, Policy
-from draftwire.runtime.telemetry import log_step, step_fields
+from draftwire.codecs.limits import MAX_PLAIN_K
+from draftwire.nodes.controller.policy import PlanValues, Policy, VocabularyAware
+from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
 from draftwire.runtime.transport import Endpoint, Transport
 
-UNEXPECTED = "unexpected"
+T = TypeVar("T")
+V = TypeVar("V")
+
+UNEXPECTED: Final = "unexpected"
 """The cause under which messages are counted that are well formed but not for a controller."""
+
+POLICY_FAILED: Final = "policy failed"
+"""The cause under which the policy's own errors are counted."""
+
+MAX_REMEMBERED: Final = 4096
+"""Base stations and devices remembered; beyond it the oldest is told its plan once more than it need be."""
 
 
 class ControllerNode:
@@ -40,7 +51,13 @@ class ControllerNode:
         self._policy = policy
         self._logger = logger
         self._refused: Counter[str] = Counter()
+        self._failed = set[str]()
+        "kinds of error of the policy that have been logged"
         self._sequence = 0
+        self._vocab_sizes: dict[bytes, int] = {}
+        "by BS"
+        self._next_plans: dict[tuple[bytes, str], tuple[int, int, int]] = {}
+        "by BS and device: what its next request was last ordered to begin with"
 
     async def run(self, started: Callable[[], None]) -> None:
         """Answer until cancelled. Raises AddressError if its address can't be bound."""
@@ -55,7 +72,7 @@ class ControllerNode:
             await endpoint.close()
 
     def refused(self) -> Mapping[Refusal | str, int]:
-        """Messages that were refused, by cause."""
+        """What was refused, by cause: messages, and plans that the policy did not make."""
         return MappingProxyType(dict(self._refused))
 
     def _receive(self, endpoint: Endpoint, peer: bytes, data: bytes) -> None:
@@ -65,24 +82,97 @@ class ControllerNode:
             self._refuse(error.reason, peer, error.detail)
             return
         if isinstance(message, StepReport):
-            self._policy.observe(message)
             log_step(self._logger, **step_fields(message))
-            wanted = self._policy.plan(message.device, message.request)
-            self._order(endpoint, peer, message.device, message.request, wanted)
+            self._attempt(lambda: self._policy.observe(message))
+            self._answer(endpoint, peer, message)
+        elif isinstance(message, RowsReport):
+            log_rows(self._logger, message)
+            self._attempt(lambda: self._policy.observe(message))
         elif isinstance(message, Register):
-            self._logger.info("registered", role=message.role, name=message.name)
-            self._order(
-                endpoint, peer, message.name, ANY_REQUEST, self._policy.plan(message.name, ANY_REQUEST)
-            )
+            self._register(peer, message)
+            self._order(endpoint, peer, message.name, ANY_REQUEST)
         else:
             self._refuse(UNEXPECTED, peer, f"{_kind(message)} is nothing that a controller is told")
 
-    def _order(self, endpoint: Endpoint, peer: bytes, device: str, request: int, plan: PlanValues) -> None:
-        order = PlanOrder(
-            device=device, request=request, k=plan.k, gamma=plan.gamma, min_draft=plan.min_draft
+    def _register(self, peer: bytes, message: Register) -> None:
+        """A BS introduces itself, again with each of its requests."""
+        if self._vocab_sizes.get(peer) == message.vocab_size:
+            return
+        _remember(self._vocab_sizes, peer, message.vocab_size)
+        self._logger.info("registered", role=message.role, name=message.name)
+        self._attempt(lambda: self._tell_vocabulary(message.vocab_size))
+
+    def _tell_vocabulary(self, vocab_size: int) -> None:
+        if isinstance(self._policy, VocabularyAware):
+            self._policy.vocab_size = vocab_size
+
+    def _answer(self, endpoint: Endpoint, peer: bytes, report: StepReport) -> None:
+        """An order for every report: its plan is the one the block was drawn with, not the one in force."""
+        device = report.device
+        plan = self._order(endpoint, peer, device, report.request)
+        if plan is not None:
+            self._attempt(lambda: self._log_decision(report, plan))
+        told = self._next_plans.get((peer, device))
+        later = self._order(endpoint, peer, device, ANY_REQUEST, unless=told)
+        if later is not None:
+            _remember(self._next_plans, (peer, device), later.values)
+
+    def _order(
+        self,
+        endpoint: Endpoint,
+        peer: bytes,
+        device: str,
+        request: int,
+        *,
+        unless: tuple[int, int, int] | None = None,
+    ) -> PlanValues | None:
+        """Ask the policy and send its plan, `unless` it is this one. None: the last order stays in force."""
+
+        def ordered() -> tuple[PlanValues, PlanOrder]:
+            plan = self._sendable(peer, self._policy.plan(device, request))
+            k, gamma, min_draft = plan.values
+            return plan, PlanOrder(device=device, request=request, k=k, gamma=gamma, min_draft=min_draft)
+
+        made = self._attempt(ordered)
+        if made is None:
+            return None
+        plan, order = made
+        if plan.values != unless:
+            self._sequence = (self._sequence + 1) % 2**32
+            endpoint.send(peer, encode_frame(order, session=request, sequence=self._sequence))
+        return plan
+
+    def _log_decision(self, report: StepReport, plan: PlanValues) -> None:
+        if plan.belief is None:
+            return
+        self._logger.info(
+            DECISION_EVENT,
+            device=report.device,
+            request=report.request,
+            step=report.step,
+            at_s=report.ended_at_s,
+            k=plan.k,
+            gamma=plan.gamma,
+            belief=plan.belief.fields(),
         )
-        self._sequence = (self._sequence + 1) % 2**32
-        endpoint.send(peer, encode_frame(order, session=request, sequence=self._sequence))
+
+    def _sendable(self, peer: bytes, plan: PlanValues) -> PlanValues:
+        """The plan with a K that the BS's vocabulary has a row for; a policy need not know V."""
+        v = self._vocab_sizes.get(peer)
+        if v is None or plan.k <= min(v, MAX_PLAIN_K):
+            return plan
+        return plan._replace(k=v if plan.k >= v else MAX_PLAIN_K)
+
+    def _attempt(self, work: Callable[[], T]) -> T | None:
+        """What `work` returns; a policy that raises, or whose plan can't be, is counted and logged once."""
+        try:
+            return work()
+        except Exception as error:
+            self._refused[POLICY_FAILED] += 1
+            if (kind := type(error).__name__) not in self._failed:
+                self._failed.add(kind)
+                self._logger.exception("policy.failed", remedy="the last plan stays in force")
+            return None
 
     def _refuse(self, cause: str, peer: bytes, detail: str) -> None:
         if not self._refused[cause]:  # said once; how often is counted
@@ -92,8 +182,16 @@ class ControllerNode:
         self._refused[cause] += 1
 
 
+def _remember(memory: dict[T, V], key: T, value: V) -> None:
+    """Newest last, so that the oldest is what is forgotten."""
+    memory.pop(key, None)
+    memory[key] = value
+    while len(memory) > MAX_REMEMBERED:
+        del memory[next(iter(memory))]
+
+
 def _kind(message: AnyMessage) -> str:
     return type(message).__name__
 
 
-__all__ = ["UNEXPECTED", "ControllerNode"]
+__all__ = ["POLICY_FAILED", "UNEXPECTED", "ControllerNode"]

@@ -4,7 +4,7 @@ A controller of one's own is an object with these two methods; docs/operations.m
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.nodes.controller.belief import Belief
@@ -40,6 +40,14 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class VocabularyAware(Protocol):
+    """A policy that also wants to know V: it is set when a BS registers."""
+
+    vocab_size: int
+    "of the pair that the BS serves"
+
+
 @dataclass(frozen=True, slots=True)
 class FixedPolicy:
     """The same plan for everybody, whatever happens."""
@@ -53,4 +61,4 @@ class FixedPolicy:
         return self.values
 
 
-__all__ = ["FixedPolicy", "PlanValues", "Policy", "Report"]
+__all__ = ["FixedPolicy", "PlanValues", "Policy", "Report", "VocabularyAware"]

@@ -1,5 +1,6 @@
 """What a request came to, as its device saw it: speed, acceptance, bytes."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -36,7 +37,14 @@ class Account:
     rows_bytes: int = 0
     sparse_frames: int = 0
     plan: Plan | None = None
+    "the last that a Commit named: what the next block would have been drawn with"
+    k_used: Counter[int] = field(default_factory=Counter)
+    "K -> steps whose block was drawn with it"
+    gamma_used: Counter[int] = field(default_factory=Counter)
+    "gamma -> steps whose block was drawn with it; 0: the target decoded alone"
     finish: Finish = Finish.RUNNING
+    _drawn: Plan | None = field(default=None, repr=False)
+    "of the last block"
     _example: Commit | None = field(default=None, repr=False)
     "the first with news: how long a Commit is"
 
@@ -53,9 +61,10 @@ class Account:
         """A frame came down."""
         self.bytes_down += size
 
-    def drew(self, tokens: int, seconds: float) -> None:
-        """A block was drawn."""
+    def drew(self, tokens: int, seconds: float, plan: Plan) -> None:
+        """A block was drawn by this plan."""
         self.drafted += tokens
+        self._drawn = plan
         self.draft_s.append(seconds / tokens)
 
     def committed(self, commit: Commit, news: int, now_s: float) -> None:
@@ -64,6 +73,7 @@ class Account:
         if news == 0:
             return
         self.steps += 1
+        self._count_plan(commit)
         self.tokens += news
         self.accepted += commit.accepted
         self.seen += commit.seen
@@ -73,6 +83,15 @@ class Account:
             self.first_token_s = now_s
         if self._example is None:
             self._example = commit
+
+    def _count_plan(self, commit: Commit) -> None:
+        """A Commit that tells of tested drafts tells of the block drawn last: there is one at a time."""
+        if not commit.seen:
+            self.gamma_used[0] += 1
+            return
+        plan = self._drawn or commit.plan
+        self.k_used[plan.k] += 1
+        self.gamma_used[plan.gamma] += 1
 
     @property
     def alpha(self) -> float | None:

@@ -1,8 +1,18 @@
 """What can be known to be wrong with a request before a byte of it is sent."""
 
-from draftwire.codecs.limits import MAX_STOPS, MAX_TEXT_BYTES, MAX_TOKENS, MAX_UINT64
+from draftwire.codecs.limits import (
+    MAX_FRAME_BYTES,
+    MAX_GAMMA,
+    MAX_PLAIN_K,
+    MAX_STOPS,
+    MAX_TEXT_BYTES,
+    MAX_TOKENS,
+    MAX_UINT64,
+    MAX_VOCAB_SIZE,
+)
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.session.request import Request
+from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
 
 class InvalidRequestError(ConfigurationError, ValueError):
@@ -23,6 +33,7 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
             )
     _between("max_new_tokens", new, 1, MAX_TOKENS)
     _between("seed", request.seed, 0, MAX_UINT64)
+    check_pins(request.k, request.gamma, vocab_size)
     if len(request.stop) > MAX_STOPS:
         raise InvalidRequestError(
             f"{len(request.stop)} texts are too many", key="stop", remedy=f"give at most {MAX_STOPS}"
@@ -37,6 +48,38 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
             f"its {len(prompt)} tokens and {new} new ones exceed the draft's context of {context_length}",
             key="prompt",
             remedy="shorten it, or lower max_new_tokens",
+        )
+
+
+def check_pins(k: int | None, gamma: int | None, vocab_size: int, *, key: str = "k") -> None:
+    """Raise InvalidRequestError, naming `key`, for rows that V does not have or the wire can't carry.
+
+    None: the controller chooses, and knows what can be sent.
+    """
+    if gamma is not None:
+        _between("gamma", gamma, 0, MAX_GAMMA)
+    if k is None:
+        return
+    _between(key, k, 1, MAX_VOCAB_SIZE)
+    whole = f"{vocab_size} for whole rows"
+    if k > vocab_size:
+        raise InvalidRequestError(
+            f"{k} entries, but the vocabulary has {vocab_size} ids",
+            key=key,
+            remedy=f"write a number from 1 to {min(vocab_size, MAX_PLAIN_K)}, or {whole}",
+        )
+    if not can_be_sent(k, vocab_size):
+        raise InvalidRequestError(
+            f"no sparse row of {k} entries can be sent",
+            key=key,
+            remedy=f"write a number from 1 to {MAX_PLAIN_K}, or {whole}",
+        )
+    room = most_rows(k, vocab_size)
+    if gamma is not None and gamma > room:
+        raise InvalidRequestError(
+            f"gamma = {gamma} whole rows of {vocab_size} entries exceed a message's {MAX_FRAME_BYTES} bytes",
+            key=key,
+            remedy=f"write {room} for gamma, or a number from 1 to {MAX_PLAIN_K} here",
         )
 
 
@@ -61,4 +104,4 @@ def _between(key: str, value: int, low: int, high: int) -> None:
         )
 
 
-__all__ = ["InvalidRequestError", "check_request", "check_text"]
+__all__ = ["InvalidRequestError", "check_pins", "check_request", "check_text"]

@@ -229,7 +229,7 @@ class DeviceNode:
         except Exception as error:
             self._log.info("device.draft_failed", exc_info=True)
             raise DraftFailedError(error) from error
-        running.account.drew(work.length, timed.seconds)
+        running.account.drew(work.length, timed.seconds, work.plan)
         self._take_in(running)
         block = replace(timed.value, token_s=timed.seconds / work.length)
         running.session.drawn(block, self._clock.now_s())

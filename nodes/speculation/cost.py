@@ -21,7 +21,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import lambertw
+
+from draftwire.nodes.speculation.lambert import log_minus_w
 
 TIE = 1e-12
 """Two speeds closer than this, relatively, are equal: rounding must not break an exact tie."""
@@ -75,7 +76,7 @@ def stationary_length(*, alpha: float, draft_cost: float) -> float:
     # W e^W = z gives W + 1 = (1/L - 1) ln(alpha) - ln(-W). Put into eq. (21), the two 1/L cancel on paper
     # instead of in floating point: gamma0 = -ln(-W) / ln(alpha) - 1.
     log_alpha = math.log(alpha)
-    return -_log_minus_w(-(1 / draft_cost - 1) * log_alpha) / log_alpha - 1
+    return -log_minus_w(-(1 / draft_cost - 1) * log_alpha) / log_alpha - 1
 
 
 def best_length(*, alpha: float, draft_cost: float, gamma_max: int | None = None) -> int:
@@ -149,9 +150,13 @@ class Compute:
     "added to a verification step by each drafted token, >= 0"
     overhead_s: float = 0.0
     "fixed time a speculative step: messages handled, tasks woken, >= 0"
+    alone_step_s: float | None = None
+    "a step of the target by itself, where it was measured, > 0; None: target_step_s"
 
     def __post_init__(self) -> None:
         _require_positive("target_step_s", self.target_step_s)
+        if self.alone_step_s is not None:
+            _require_positive("alone_step_s", self.alone_step_s)
         for name in ("draft_step_s", "target_per_token_s", "overhead_s"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, name, value, "give a time in seconds, 0 or more")
@@ -225,23 +230,40 @@ class Forecast:
 
 def alone_step_seconds(*, compute: Compute, link: LinkEstimate, frames: Frames) -> float:
     """Seconds a token of the target alone: its tokens stream down, so the round trip is not paid."""
-    return max(compute.target_step_s, frames.commit_bits(0) / link.downlink_bps)
+    step_s = compute.target_step_s if compute.alone_step_s is None else compute.alone_step_s
+    return max(step_s, frames.commit_bits(0) / link.downlink_bps)
 
 
 def forecast(
     *, k: int, gamma: int, alpha: float, compute: Compute, link: LinkEstimate, frames: Frames
 ) -> Forecast:
     """One plan's expected step; gamma = 0 is the target alone. Raises ValueError as `best_plan`."""
-    if gamma == 0:
-        return _alone(k=k, compute=compute, link=link, frames=frames)
-    tokens, steps = _grid((k,), np.array([alpha]), (gamma,), compute, link, frames)
+    alone_s = alone_step_seconds(compute=compute, link=link, frames=frames)
+    tokens, step_s = 1.0, alone_s
+    if gamma:
+        grid = _grid((k,), np.array([alpha]), (gamma,), compute, link, frames)
+        tokens, step_s = (float(values[0, 0]) for values in grid)
     return Forecast(
-        k=k,
-        gamma=gamma,
-        tokens_per_step=float(tokens[0, 0]),
-        step_s=float(steps[0, 0]),
-        alone_tokens_per_s=1 / alone_step_seconds(compute=compute, link=link, frames=frames),
+        k=k, gamma=gamma, tokens_per_step=tokens, step_s=step_s, alone_tokens_per_s=1 / alone_s
     )
+
+
+def forecast_grid(
+    *,
+    alphas: Mapping[int, float],
+    gammas: Sequence[int],
+    compute: Compute,
+    link: LinkEstimate,
+    frames: Frames,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What every plan is expected to bring: tokens a step and seconds a step, both of shape [K, gamma].
+
+    Rows in the order of `alphas`, columns in that of `gammas`. Raises ValueError as `best_plan`.
+    """
+    _require(len(alphas) > 0, "alphas", dict(alphas), "give at least one K with its alpha")
+    _require(len(gammas) > 0, "gammas", list(gammas), "give at least one length")
+    values = np.array(list(alphas.values()), np.float64)
+    return _grid(tuple(alphas), values, tuple(gammas), compute, link, frames)
 
 
 def best_plan(
@@ -260,20 +282,17 @@ def best_plan(
     this is eq. (11), and its best gamma is eq. (21)'s.
     Raises ValueError for an empty ladder, K < 1, alpha outside [0, 1] or gamma < 1.
     """
-    _require(len(alphas) > 0, "alphas", dict(alphas), "give at least one K with its alpha")
-    _require(len(gammas) > 0, "gammas", list(gammas), "give at least one length")
-    ks, lengths = tuple(sorted(alphas)), tuple(sorted(gammas, reverse=True))
-    tokens, steps = _grid(ks, np.array([alphas[k] for k in ks]), lengths, compute, link, frames)
+    ks, lengths = sorted(alphas), sorted(gammas, reverse=True)
+    tokens, steps = forecast_grid(
+        alphas={k: alphas[k] for k in ks}, gammas=lengths, compute=compute, link=link, frames=frames
+    )
     rates = tokens / steps
     row, column = divmod(int(np.argmax(rates >= rates.max() * (1 - TIE))), len(lengths))
-    best = Forecast(
-        k=ks[row],
-        gamma=lengths[column],
-        tokens_per_step=float(tokens[row, column]),
-        step_s=float(steps[row, column]),
-        alone_tokens_per_s=1 / alone_step_seconds(compute=compute, link=link, frames=frames),
+    alone_s = alone_step_seconds(compute=compute, link=link, frames=frames)
+    gamma = lengths[column] if rates[row, column] * alone_s > 1 + TIE else 0
+    return forecast(
+        k=ks[row], gamma=gamma, alpha=alphas[ks[row]], compute=compute, link=link, frames=frames
     )
-    return best if best.speedup > 1 + TIE else _alone(k=best.k, compute=compute, link=link, frames=frames)
 
 
 def _grid(
@@ -289,7 +308,7 @@ def _grid(
     step = gamma T_draft + draft / up + RTT + T_target(gamma) + commit / down + overhead
            + sum_{j<=gamma} alpha^(j-1) (1 - alpha) max(0, rows(j) / up - T_target(gamma))
     The sum: only a rejection needs a row, at j the j-th, and the step hides what came meanwhile. rows(j) is
-    rows_bits(k, j), or rows_bits(k, gamma) where one message holds them all.
+    rows_bits(k, j), or rows_bits(k, gamma) where one message holds them all: then the sum is a product.
     """
     for k, alpha in zip(ks, alphas, strict=True):
         _require(k >= 1, "k", k, "give 1 entry or more")
@@ -297,14 +316,18 @@ def _grid(
     for gamma in gammas:
         _require(gamma >= 1, "gamma", gamma, "give 1 or more; the target alone is compared anyway")
     draft_bits, rows_bits, commit_bits = _sizes(frames, ks, gammas)
-    a, g = alphas[:, None], np.array(gammas)
-    j = np.arange(1, max(gammas) + 1)
-    tokens = 1 + np.cumsum(a**j, axis=1)[:, g - 1]
+    g, j = np.array(gammas), np.arange(1, max(gammas) + 1)
+    survives = alphas[:, None] ** j  # [K, j]: the first j drafts all stand
+    tokens = 1 + np.cumsum(survives, axis=1)[:, g - 1]
     target = compute.target_step_s + g * compute.target_per_token_s
-    rejected_at = np.where(j <= g[:, None], (a ** (j - 1) * (1 - a))[:, None, :], 0.0)
     all_rows = rows_bits[:, g - 1]
-    behind = all_rows[:, :, None] if frames.rows_in_one else rows_bits[:, None, :]
-    late = np.maximum(0.0, behind / link.uplink_bps - target[:, None])
+    if frames.rows_in_one:
+        late = np.maximum(0.0, all_rows / link.uplink_bps - target)
+        waits = (1 - survives[:, g - 1]) * late
+    else:
+        late = np.maximum(0.0, rows_bits[:, None, :] / link.uplink_bps - target[:, None])
+        rejected = np.concatenate([1 - survives[:, :1], survives[:, :-1] - survives[:, 1:]], axis=1)
+        waits = np.where(j <= g[:, None], rejected[:, None, :] * late, 0.0).sum(axis=2)
     steps = (
         g * compute.draft_step_s
         + draft_bits / link.uplink_bps
@@ -312,7 +335,7 @@ def _grid(
         + target
         + commit_bits / link.downlink_bps
         + compute.overhead_s
-        + (rejected_at * late).sum(axis=2)
+        + waits
     )
     # Rows that nobody waited for still occupy the uplink: no step is shorter than what it sends.
     return tokens, np.maximum(steps, (draft_bits + all_rows) / link.uplink_bps)
@@ -330,29 +353,7 @@ def _sizes(
     )
 
 
-def _alone(*, k: int, compute: Compute, link: LinkEstimate, frames: Frames) -> Forecast:
-    step_s = alone_step_seconds(compute=compute, link=link, frames=frames)
-    return Forecast(k=k, gamma=0, tokens_per_step=1.0, step_s=step_s, alone_tokens_per_s=1 / step_s)
-
-
-# Numerics and checks ----------------------------------------------------------------------------------------
-
-
-def _log_minus_w(s: float) -> float:
-    """ln(-W_{-1}(-e^(-1-s))) for s > 0: the y > 0 with e^y - y - 1 = s.
-
-    Between 1e-6 and 700 that is Lambert W as it stands. Above, e^(-1-s) underflows, and v = 1 + s + ln(v)
-    settles in a few rounds; below, W near its branch point loses half its digits, and a series does not.
-    """
-    if s > 700:
-        v = 1 + s
-        for _ in range(6):
-            v = 1 + s + math.log(v)
-        return math.log(v)
-    if s < 1e-6:
-        t = math.sqrt(2 * s)
-        return t - t**2 / 6 + t**3 / 36
-    return math.log(-lambertw(-math.exp(-1 - s), k=-1).real)
+# Checks -----------------------------------------------------------------------------------------------------
 
 
 def _require(valid: bool, field: str, value: object, remedy: str) -> None:
@@ -390,6 +391,7 @@ __all__ = [
     "best_plan",
     "draft_cost_of_k",
     "forecast",
+    "forecast_grid",
     "full_row_cost",
     "speedup",
     "stationary_length",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.messages import Sampling
 from draftwire.codecs.quantize import WEIGHT_SUM, quantize
-from draftwire.codecs.rows import Row
+from draftwire.codecs.rows import NO_TAIL, Row, tail_of
 from draftwire.nodes.speculation.noise import Key, Noise, Purpose
 
 Floats = NDArray[np.float64]
@@ -85,7 +85,27 @@ def sparsify(
     k = min(k, len(logits))
     columns = np.arange(k) if k == len(logits) else np.sort(np.argpartition(logits, -k)[-k:])
     ids = columns if support is None else support[columns]
-    return quantize(ids, _scaled(logits[columns], temperature), vocab_size=vocab_size)
+    return quantize(
+        ids,
+        _scaled(logits[columns], temperature),
+        vocab_size=vocab_size,
+        tail=_tail(logits, columns, temperature),
+    )
+
+
+def _tail(logits: NDArray[np.float32], columns: Ids, temperature: float) -> int:
+    """A Row's tail: the mass of all but these columns, at the temperature.
+
+    In float32, as its steps are coarse; at a temperature beyond that, the mass is what it is at the limit.
+    """
+    if len(columns) == len(logits):
+        return NO_TAIL
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        masses = np.exp((logits - logits.max()) / np.float32(np.clip(temperature, 1e-30, 1e30)))
+    kept = float(masses[columns].sum())
+    masses[columns] = 0.0  # summed apart: the rest of a float32 sum would be lost in the kept part's rounding
+    left_out = float(masses.sum())
+    return tail_of(left_out / (kept + left_out)) if kept > 0 else NO_TAIL  # not numbers: quantize will say so
 
 
 def draw(row: Row, key: Key, noise: Noise) -> int:

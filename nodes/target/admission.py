@@ -2,6 +2,7 @@
 
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Hello, Open, Reason, Refused
+from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
 
 def disagreement(theirs: Hello, ours: Hello) -> Refused | None:
@@ -44,12 +45,26 @@ def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused 
             detail=f"token {max(opened.tokens)} is not below the vocabulary's size of {vocab_size}",
             device_try=opened.device_try,
         )
+    longest_row = min(MAX_PLAIN_K, vocab_size)
+    if opened.pinned_k is not None and not can_be_sent(opened.pinned_k, vocab_size):
+        return Refused(
+            reason=Reason.BAD_SAMPLING,
+            detail=(
+                f"k = {opened.pinned_k} can't be sent: a row has at most {longest_row} entries, or all "
+                f"{vocab_size} of the vocabulary: fix another k, or none"
+            ),
+            device_try=opened.device_try,
+        )
+    if (opened.pinned_gamma or 0) > (most := most_rows(opened.pinned_k or 1, vocab_size)):
+        return Refused(
+            reason=Reason.BAD_SAMPLING,
+            detail=(
+                f"gamma = {opened.pinned_gamma} whole rows of {vocab_size} entries can't be sent: a message "
+                f"has at most {most} of them: fix another gamma or k, or none"
+            ),
+            device_try=opened.device_try,
+        )
     return None
 
 
-def can_be_sent(k: int, vocab_size: int) -> bool:
-    """Whether a row of K entries has a form on the wire: up to MAX_PLAIN_K, or the whole vocabulary."""
-    return k <= MAX_PLAIN_K or k >= vocab_size
-
-
-__all__ = ["can_be_sent", "disagreement", "unanswerable"]
+__all__ = ["disagreement", "unanswerable"]

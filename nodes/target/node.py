@@ -7,13 +7,12 @@ One model, one pass at a time, the sessions in turn. The session protocol decide
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from structlog.typing import FilteringBoundLogger
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, StepReport
+from draftwire.codecs.control import StepReport
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_TEXT_BYTES
@@ -25,7 +24,6 @@ from draftwire.codecs.messages import (
     Incarnation,
     Open,
     Ping,
-    Plan,
     Reason,
     Refused,
     SparseLogits,
@@ -34,7 +32,8 @@ from draftwire.codecs.messages import (
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute, Timed
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
-from draftwire.nodes.target.admission import can_be_sent, disagreement, unanswerable
+from draftwire.nodes.target.admission import disagreement, unanswerable
+from draftwire.nodes.target.control import Control
 from draftwire.nodes.target.served import Served, name_of
 from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.verifier import Verdict, correct, verify
@@ -73,12 +72,11 @@ class TargetNode:
         noise: Noise | None = None,
         on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
-        """`controller` tells its address, and the plan in force until it speaks; `hello` is what a device
-        must agree with; `boot` tells this life from the last (32 bits).
+        """`controller` tells its address, and what is fixed for every request; `hello` is what a device must
+        agree with; `boot` tells this life from the last (32 bits).
         """
         self.settings = settings
         self.refused: Counter[Refusal | Reason] = Counter()
-        self._first = controller
         self._timing = Timing(patience_s=settings.patience_s)
         self._transport, self._clock, self._compute = transport, clock, compute
         self._model, self._tokenizer, self._hello, self._boot = model, tokenizer, hello, boot
@@ -89,7 +87,13 @@ class TargetNode:
         self._incarnations = 0
         self._wake = Wake(clock)
         self._endpoint: Endpoint | None = None
-        self._controller: Endpoint | None = None
+        self._control = Control(
+            controller,
+            name=self.name,
+            vocab_size=hello.vocab_size,
+            transport=transport,
+            refuse=self._count_refusal,
+        )
 
     @property
     def address(self) -> str:
@@ -100,19 +104,17 @@ class TargetNode:
         """Bind, then serve. Raises AddressError where the address can't be had."""
         self._endpoint = await self._transport.bind(self.settings.address)
         try:
-            self._controller = await self._transport.connect(
-                self._first.address, identity=self.name.encode()
-            )
+            await self._control.connect()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(self._endpoint), name="target receives")
                 tasks.create_task(self._work(), name="target works")
-                tasks.create_task(self._obey(self._controller), name="target obeys")
+                obeying = self._control.obey(lambda: list(self._requests.values()), self._wake.set)
+                tasks.create_task(obeying, name="target obeys")
                 self._log.info("target.ready", address=self.address)
                 started()
         finally:
-            for endpoint in (self._endpoint, self._controller):
-                if endpoint is not None:
-                    await endpoint.close()
+            await self._endpoint.close()
+            await self._control.close()
 
     # -- messages ------------------------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class TargetNode:
         self._reply(peer, number, Welcome(boot=self._boot))
 
     def _open(self, received: Received, number: int, opened: Open) -> None:
-        peer = received.peer
+        peer, opened = received.peer, self._control.plans.pinned(opened)
         served = self._requests.get((peer, number))
         if served is not None and served.session.state is Target.CLOSED:
             if opened.device_try <= served.device_try:
@@ -162,7 +164,7 @@ class TargetNode:
             self._refuse(peer, number, refusal)
             return
         if served is not None:
-            served.device_try = max(served.device_try, opened.device_try)
+            served.opens(opened)
             served.session.receive(opened, self._clock.now_s())
             self._send(served)
             return
@@ -170,9 +172,7 @@ class TargetNode:
         session = TargetSession(
             opened,
             Incarnation(boot=self._boot, counter=self._incarnations),
-            plan=Plan(
-                number=1, k=self._first.k, gamma=self._first.gamma, min_draft=self._first.min_draft
-            ),
+            plan=self._control.plans.first(name_of(peer), opened),
             vocab_size=self._hello.vocab_size,
             finish_of=finish_rule(
                 self._tokenizer, max_new_tokens=opened.max_new_tokens, stop=opened.stop
@@ -187,8 +187,10 @@ class TargetNode:
             session=session,
             context=self._model.open(),
             device_try=opened.device_try,
+            drawn_before=opened.draft_epoch,
         )
         self._requests[peer, number] = served
+        self._control.introduce()
         self._log.info("target.request", device=name_of(peer), request=number, prompt=opened.prompt_length)
         self._send(served)
 
@@ -230,6 +232,9 @@ class TargetNode:
             served.rows_at_s = served.rows_at_s or received.at_s
             served.rows_bytes += len(received.data)
         self._send(served)
+        if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
+            served.lesson.rows_came(message, size=len(received.data), at_s=received.at_s)
+            self._tell_rows(served)
 
     # -- work ----------------------------------------------------------------------------------------------
 
@@ -247,6 +252,7 @@ class TargetNode:
         session = served.session
         if session.state is Target.CLOSED:
             served.context.close()
+            served.lesson.forget()
             return False
         if self._correct(served):
             return True
@@ -293,7 +299,7 @@ class TargetNode:
             session.tested(step, verdict.accepted, verdict.token, now_s, times=served.times(step, now_s))
         served.verdict = verdict
         if session.state is not Target.ROW_WAIT:
-            self._finish_step(served, step, verdict.accepted)
+            self._finish_step(served, verdict)
         else:
             self._correct(served)
 
@@ -324,17 +330,26 @@ class TargetNode:
         token = correct(verdict, row, session.request, self._noise)
         now_s = self._clock.now_s()
         session.corrected(verdict.step, token, now_s, times=served.times(verdict.step, now_s))
-        self._finish_step(served, verdict.step, verdict.accepted)
+        self._finish_step(served, verdict)
         return True
 
-    def _finish_step(self, served: Served, step: Step, accepted: int) -> None:
+    def _finish_step(self, served: Served, verdict: Verdict) -> None:
+        """The Commit first, then what the controller learns from."""
         served.verdict = None
         self._send(served)
-        report = served.report(step, accepted=accepted, now_s=self._clock.now_s())
+        step, session = verdict.step, served.session
+        report = served.report(step, accepted=verdict.accepted, now_s=self._clock.now_s())
+        if step.ids:
+            served.lesson.was_tested(step, report, verdict.tested, session.incarnation)
+            self._tell_rows(served)
         if self._on_step is not None:
             self._on_step(report)
-        if self._controller is not None:
-            self._controller.send(b"", encode_frame(report, session=served.number, sequence=report.step))
+        self._control.tell(report, session=served.number)
+
+    def _tell_rows(self, served: Served) -> None:
+        report = served.lesson.due()
+        if report is not None:
+            self._control.tell(report, session=served.number)
 
     def _next_deadline_s(self) -> float | None:
         now_s = self._clock.now_s()
@@ -346,39 +361,14 @@ class TargetNode:
         ]
         return min(deadlines, default=None)
 
-    # -- the controller ------------------------------------------------------------------------------------
-
-    async def _obey(self, controller: Endpoint) -> None:
-        """Plans come back from the controller; without it the last one stays in force."""
-        register = Register(role="target", name=self.name, vocab_size=self._hello.vocab_size)
-        controller.send(b"", encode_frame(register, session=0, sequence=0))
-        while True:
-            received = await controller.receive()
-            try:
-                order = decode_frame(received.data).message
-            except WireError as error:
-                self._count_refusal(error.reason, b"controller", str(error))
-                continue
-            if not isinstance(order, PlanOrder):
-                detail = f"a controller has no business sending {type(order).__name__}"
-                self._count_refusal(Refusal.KIND, b"controller", detail)
-            elif not can_be_sent(order.k, self._hello.vocab_size):
-                detail = f"no row of {order.k} entries can be sent"
-                self._count_refusal(Refusal.RANGE, b"controller", detail)
-            elif order.request == ANY_REQUEST:
-                self._first = replace(self._first, k=order.k, gamma=order.gamma)
-            else:
-                served = self._requests.get((order.device.encode(), order.request))
-                if served is not None:
-                    served.session.replan(k=order.k, gamma=order.gamma, min_draft=order.min_draft)
-                    self._wake.set()
-
     # -- sending -------------------------------------------------------------------------------------------
 
     def _send(self, served: Served) -> None:
         assert self._endpoint is not None
         for message in served.session.to_send():
-            self._endpoint.send(served.peer, served.frame(message))
+            data = served.frame(message)
+            if self._endpoint.send(served.peer, data):
+                served.sent(message, len(data), self._clock.now_s())
 
     def _reply(self, peer: bytes, number: int, message: Welcome | Refused) -> None:
         assert self._endpoint is not None

@@ -2,15 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_NAME_LENGTH
-from draftwire.codecs.messages import Draft, Message, StepTimes
+from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, StepTimes
 from draftwire.nodes.models.base import Context
+from draftwire.nodes.target.lesson import Lesson
 from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.session.target import Step, TargetSession
+
+
+class Asked(NamedTuple):
+    """The first message that told the device the log as it stands, and so to draw behind it."""
+
+    at_s: float
+    size: int
+    length: int
+    "of the log"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +39,7 @@ class Served:
     "the context is in use by the worker's thread, so it must not be closed"
     verdict: Verdict | None = None
     "of a test whose correction waits for its row"
+    lesson: Lesson = field(default_factory=Lesson)
     sequence: int = 0
     steps: int = 0
     draft_at_s: float = 0.0
@@ -38,11 +50,31 @@ class Served:
     rows_bytes: int = 0
     step_s: float = 0.0
     tested_at_s: float = 0.0
+    drawn_before: int = 0
+    "epoch of the last block that was drawn before the newest Open"
+    asked: Asked | None = None
+    block_asked: Asked | None = None
+    "what the block at hand answers, where that is known"
+
+    def opens(self, opened: Open) -> None:
+        """A new try of the request: whatever it draws from now on, the next Opened or Commit asked for."""
+        if opened.device_try > self.device_try:
+            self.device_try, self.drawn_before, self.asked = opened.device_try, opened.draft_epoch, None
 
     def took(self, draft: Draft, at_s: float, size: int) -> None:
         """A block of a new epoch has come; repeats change nothing."""
         self.draft_at_s, self.draft_bytes, self.token_s = at_s, size, draft.token_s
         self.rows_at_s, self.rows_bytes = None, 0
+        asked = self.asked
+        answers = asked and asked.length == draft.start and draft.draft_epoch > self.drawn_before
+        self.block_asked = asked if answers else None
+
+    def sent(self, message: Message, size: int, now_s: float) -> None:
+        """A message has left; only the first that tells the log as it stands makes the device draw."""
+        length = len(self.session.log)
+        asks = isinstance(message, Commit) or (isinstance(message, Opened) and message.known == length)
+        if asks and (self.asked is None or self.asked.length != length):
+            self.asked = Asked(now_s, size, length)
 
     @contextmanager
     def computes(self) -> Iterator[None]:
@@ -68,7 +100,8 @@ class Served:
 
     def report(self, step: Step, *, accepted: int, now_s: float) -> StepReport:
         """The canonical account of the step that ends now."""
-        times = self.times(step, now_s)
+        times, pins = self.times(step, now_s), self.session.request
+        asked = self.block_asked if step.ids else None
         number, self.steps = self.steps, self.steps + 1
         return StepReport(
             device=name_of(self.peer),
@@ -83,18 +116,18 @@ class Served:
             step_s=times.step_s,
             wait_s=times.wait_s,
             hold_s=times.hold_s,
-            draft_bytes=self.draft_bytes,
-            rows_bytes=self.rows_bytes,
+            draft_bytes=self.draft_bytes if step.ids else 0,
+            rows_bytes=self.rows_bytes if step.ids else 0,
             draft_at_s=self.draft_at_s,
-            rows_at_s=self.rows_at_s,
+            rows_at_s=self.rows_at_s if step.ids else None,
             alone=not step.ids,
             temperature=self.session.request.sampling.temperature,
             device_step_s=self.token_s or None,
-            asked_at_s=None,
-            asked_bytes=0,
+            asked_at_s=asked.at_s if asked else None,
+            asked_bytes=asked.size if asked else 0,
             ended_at_s=now_s,
-            pinned_k=None,
-            pinned_gamma=None,
+            pinned_k=pins.k,
+            pinned_gamma=pins.gamma,
         )
 
 

@@ -1,6 +1,6 @@
 """Testing a block: the BS's half of TK-SLT, on the rows of one pass."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ class Verdict:
     "the token behind the accepted ones; None: a correction that waits for its row"
     p: NDArray[np.float64] = field(repr=False)
     "shape [V], at the position of `token`"
+    tested: tuple[NDArray[np.float64], ...] = field(repr=False, default=())
+    "p at each position that a draft was tested at; empty at temperature 0, where rows tell nothing"
 
 
 def verify(step: Step, logits: NDArray[np.float32], request: Request, noise: Noise) -> Verdict:
@@ -34,10 +36,16 @@ def verify(step: Step, logits: NDArray[np.float32], request: Request, noise: Noi
     token: int | None = None
     if accepted == len(step.ids):
         token = sample_target(p[accepted], request.seed, start + accepted, noise)
-    verdict = Verdict(step=step, accepted=accepted, token=token, p=p[accepted])
+    seen = min(accepted + 1, len(step.ids)) if rule.needs_rows else 0
+    verdict = Verdict(
+        step=step,
+        accepted=accepted,
+        token=token,
+        p=p[accepted],
+        tested=tuple(p[i] for i in range(seen)),
+    )
     if token is None and not rule.needs_rows:
-        token = correct(verdict, None, request, noise)
-        verdict = Verdict(step=step, accepted=accepted, token=token, p=p[accepted])
+        verdict = replace(verdict, token=correct(verdict, None, request, noise))
     return verdict
 
 

@@ -345,6 +345,8 @@ class DeviceSession:
                 tokens=tuple(self.log.tokens),
                 draft_epoch=self.draft_epoch,
                 outstanding=self._awaits_outcome(),
+                pinned_k=request.k,
+                pinned_gamma=request.gamma,
             )
         )
 

@@ -18,6 +18,10 @@ class Request:
     "64 bits: all randomness of the request is keyed by it"
     max_new_tokens: int
     stop: tuple[str, ...] = ()
+    k: int | None = None
+    "entries of each row, fixed by the user; None: the controller chooses"
+    gamma: int | None = None
+    "drafted tokens of a block, fixed by the user, 0: the target alone; None: the controller chooses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

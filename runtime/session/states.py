@@ -22,6 +22,8 @@ therefore costs time and nothing else:
 5. Once the test has begun the outcome stands: the one row that a correction needs is asked for until it
    comes. Nothing is ever drawn from p in its place. A BS that has lost its memory may have rejected the block
    that Open calls outstanding, so it decodes nothing before that block has come again.
+   Plans may follow from all that is known of tested blocks, whatever they held. They must not follow from ids
+   that the target decoded by itself: a restart may lose these, and another plan would draw them anew.
 6. A device that restarts redraws the block that is out, with the recorded plan and keys, and proves it equal
    by rows_hash; if it can't, the request ends with DRAFT_STATE_LOST.
 

@@ -7,7 +7,7 @@ what `to_send` returns, in order.
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from draftwire.codecs.messages import (
     Cancel,
@@ -79,12 +79,14 @@ class TargetSession:
             seed=opened.seed,
             max_new_tokens=opened.max_new_tokens,
             stop=opened.stop,
+            k=opened.pinned_k,
+            gamma=opened.pinned_gamma,
         )
         self.timing = timing or Timing()
         self.log = _log_of(opened)
         self.state = Target.WAITING
         self.finish = Finish.RUNNING
-        self.plan = plan
+        self.plan = self._numbered(plan.number, plan.k, plan.gamma, plan.min_draft)
         self.known = len(self.log)
         self.heard_s = now_s
         self.ignored: Counter[Ignored] = Counter()
@@ -239,7 +241,7 @@ class TargetSession:
         return now_s >= self.heard_s + self.timing.parked_s
 
     def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
-        """The controller's word, in force from the next tokens on. The BS numbers plans.
+        """The controller's word, in force from the next tokens on; what the request fixes stays fixed.
 
         Not at once: the device may have drawn a block by the plan that it knows, and the BS must wait for it.
         """
@@ -434,9 +436,21 @@ class TargetSession:
 
     def _turn_to_next_plan(self) -> None:
         wanted, self._next_plan = self._next_plan, None
-        if wanted not in (None, (self.plan.k, self.plan.gamma, self.plan.min_draft)):
-            k, gamma, min_draft = wanted
-            self.plan = Plan(number=self.plan.number + 1, k=k, gamma=gamma, min_draft=min_draft)
+        if wanted is not None:
+            same = self._numbered(self.plan.number, *wanted)
+            self.plan = same if same == self.plan else replace(same, number=self.plan.number + 1)
+
+    def _numbered(self, number: int, k: int, gamma: int, min_draft: int) -> Plan:
+        """The BS numbers plans; what the user fixed stands in the place of what the controller chose."""
+        pins = self.request
+        fixed = gamma if pins.gamma is None else pins.gamma
+        waits_for_all = min_draft == gamma
+        return Plan(
+            number=number,
+            k=k if pins.k is None else pins.k,
+            gamma=fixed,
+            min_draft=fixed if waits_for_all else min(min_draft, fixed),
+        )
 
     def _commit(self) -> Commit:
         return Commit(

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from draftwire.codecs.blocks import HEADER_BITS, encode_rows, plain_sections
-from draftwire.codecs.control import Event, PlanOrder, Register, StepReport
+from draftwire.codecs.control import (
+    Event,
+    LinkOrder,
+    LinkState,
+    PlanOrder,
+    Register,
+    RowsReport,
+    StepReport,
+)
 from draftwire.codecs.frame import AnyMessage
 from draftwire.codecs.hashes import ids_hash, log_hash, rows_hash
 from draftwire.codecs.messages import (
@@ -45,8 +53,10 @@ PATH = log_hash([1, 2, 3])
 
 # Logs of whole numbers: quantising them takes no rounding that could differ between machines.
 SMALL_ROWS = (
-    quantize([5, 17, 300, 301, 302, 4000, 31998, 31999], [0, -1, -2, -2, -2, -7, -9, -9], vocab_size=32000),
-    quantize(range(8), [0] * 8, vocab_size=32000),
+    quantize(
+        [5, 17, 300, 301, 302, 4000, 31998, 31999], [0, -1, -2, -2, -2, -7, -9, -9], vocab_size=32000, tail=21
+    ),
+    quantize(range(8), [0] * 8, vocab_size=32000, tail=0),
     quantize(range(31992, 32000), [-20, -20, -20, 0, -20, -20, -20, -20], vocab_size=32000),
 )
 LARGE_ROWS = tuple(
@@ -54,6 +64,7 @@ LARGE_ROWS = tuple(
         range(first, 30000, step),
         [-(i % 11) for i in range(len(range(first, 30000, step)))],
         vocab_size=32000,
+        tail=40 + first % 2,
     )
     for first, step in ((0, 200), (199, 200))
 )
@@ -92,7 +103,7 @@ def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last
 
 
 CASES: dict[str, AnyMessage] = {
-    "hello": Hello(protocol_version=1, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
+    "hello": Hello(protocol_version=2, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
     "welcome": Welcome(boot=0xB0070001),
     "refused": Refused(
         reason=Reason.SUPERSEDED, device_try=3, detail="try 3 is over, try 4 is being served – ≠"
@@ -107,6 +118,18 @@ CASES: dict[str, AnyMessage] = {
         tokens=(1, 262_143, 65_536),
         draft_epoch=2,
         outstanding=True,
+        pinned_k=320,
+        pinned_gamma=0,
+    ),
+    "open_free": Open(
+        device_try=1,
+        seed=1,
+        sampling=Sampling(temperature=0),
+        max_new_tokens=1,
+        stop=(),
+        prompt_length=1,
+        tokens=(1,),
+        draft_epoch=0,
     ),
     "opened": Opened(device_try=3, incarnation=LIFE, known=3, log_hash=PATH, pending=None, plan=PLAN),
     "opened_pending": Opened(
@@ -164,14 +187,34 @@ CASES: dict[str, AnyMessage] = {
         alone=False,
         temperature=1.0,
         device_step_s=0.0031,
-        asked_at_s=1.4,
+        asked_at_s=12.4,
         asked_bytes=90,
-        ended_at_s=1.7,
-        pinned_k=None,
+        ended_at_s=12.55,
+        pinned_k=320,
         pinned_gamma=None,
+    ),
+    "rows_report": RowsReport(
+        device="phone-1",
+        request=9,
+        step=4,
+        temperature=1.0,
+        k=8,
+        ladder=(1, 4, 8),
+        alphas=((0.5, 0.625, 0.6875), (0.25, 0.5, 0.5)),
+        low=(0.6875, 0.5),
+        high=(0.75, 0.5),
+        gap=(0.25, 0.125),
+        filled=(0.03125, 0.0),
+        rows_bytes=120,
+        draft_at_s=12.5,
+        rows_at_s=12.53,
     ),
     "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4),
     "register": Register(role="device", name="phone-1", vocab_size=49152),
+    "link_order": LinkOrder(uplink="rate 5mbit delay 20ms 3ms", downlink=None),
+    "link_state": LinkState(
+        uplink="rate 5mbit delay 20ms 3ms", downlink="rate 20mbit delay 2ms", refused="rate: 5 what? – ≠"
+    ),
     "event": Event(node="bs", at_s=1.5, fields={"event": "step", "ids": [5, 0], "ok": True, "ä": None}),
 }
 
@@ -194,12 +237,8 @@ def sections(rows: tuple[Row, ...]) -> dict[str, int]:
     first = rows[0]
     if first.profile is Profile.DENSE:
         return {"header": 0, "levels": HEADER_BITS, "end": 8 * len(encode_rows(rows))}
-    parts = plain_sections(
-        np.stack([row.ids for row in rows]),
-        np.stack([row.levels for row in rows]),
-        first.profile,
-        first.vocab_size,
-    )
-    names = ("rice parameters", "gap quotients", "coarse levels", "gap remainders", "low bits", "padding")
+    parts = plain_sections(rows)
+    heads, quotients, remainders = "rice parameters and tails", "gap quotients", "gap remainders"
+    names = (heads, quotients, "coarse levels", remainders, "low bits", "padding")
     starts = np.cumsum([HEADER_BITS, *map(len, parts)]).tolist()
     return {"header": 0, **dict(zip(names, starts, strict=True)), "end": 8 * len(encode_rows(rows))}

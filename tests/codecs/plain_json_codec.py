@@ -12,7 +12,7 @@ from draftwire.codecs.weights import Profile
 
 
 class PlainJson:
-    """[V, profile, [[ids, levels], ...]]."""
+    """[V, profile, [[ids, levels, tail], ...]]."""
 
     name = "plain-json"
 
@@ -22,16 +22,17 @@ class PlainJson:
             raise LocalError(field="rows", value=len(rows), remedy="must be 1 to 32")
         if len({(row.vocab_size, row.profile, len(row)) for row in rows}) > 1:
             raise LocalError(field="rows", value=rows, remedy="must share V, K and profile")
-        arrays = [[row.ids.tolist(), row.levels.tolist()] for row in rows]
+        arrays = [[row.ids.tolist(), row.levels.tolist(), row.tail] for row in rows]
         return orjson.dumps([rows[0].vocab_size, int(rows[0].profile), arrays])
 
     def decode(self, data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...]:
         """Build the rows, whose own checks refuse what is wrong; then demand the one spelling."""
         try:
             v, profile, arrays = orjson.loads(data)
+            profile = Profile(profile)
             rows = tuple(
-                Row(vocab_size=v, profile=Profile(profile), ids=np.array(ids), levels=np.array(levels))
-                for ids, levels in arrays
+                Row(vocab_size=v, profile=profile, ids=np.array(ids), levels=np.array(levels), tail=tail)
+                for ids, levels, tail in arrays
             )
             spelling = self.encode(rows)
         except (ValueError, TypeError, OverflowError) as error:

@@ -32,8 +32,8 @@ def weights_of(levels: list[int], profile: int) -> list[int]:
     return weights
 
 
-def read_block(data: bytes) -> tuple[int, int, list[list[int]], list[list[int]]]:
-    """Section "Blocks of rows": V, profile, and each row's ids and levels. For valid blocks only."""
+def read_block(data: bytes) -> tuple[int, int, list[list[int]], list[list[int]], list[int]]:
+    """Section "Blocks of rows": V, profile, and each row's ids, levels and tail. For valid blocks only."""
     stream = "".join(f"{byte:08b}" for byte in data)
     place = 0
 
@@ -49,9 +49,11 @@ def read_block(data: bytes) -> tuple[int, int, list[list[int]], list[list[int]]]
 
     mode, profile, count, v, k = field(4), field(4), field(8), field(24), field(24)
     if mode == 2:
-        return v, profile, [list(range(v))] * count, [[field(16) for _ in range(k)] for _ in range(count)]
+        dense = [[field(16) for _ in range(k)] for _ in range(count)]
+        return v, profile, [list(range(v))] * count, dense, [63] * count
     s = (2, 3)[profile]
-    parameters = [field(5) for _ in range(count)]
+    heads = [(field(5), field(6)) for _ in range(count)]
+    parameters, tails = [width for width, _ in heads], [tail for _, tail in heads]
     quotients = [[run() for _ in range(k)] for _ in range(count)]
     coarse = [[run() for _ in range(k)] for _ in range(count)]
     ids: list[list[int]] = []
@@ -63,14 +65,14 @@ def read_block(data: bytes) -> tuple[int, int, list[list[int]], list[list[int]]]
             ids[-1].append(before)
     levels = [[c << s | (field(s) if c >= max(row) - 3 else 0) for c in row] for row in coarse]
     assert set(stream[place:]) <= {"0"} and len(stream) - place < 8
-    return v, profile, ids, levels
+    return v, profile, ids, levels, tails
 
 
-def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]]) -> bytes:
+def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]], tails: list[int]) -> bytes:
     """Section "Hashes"."""
     text = b"rows"
-    for row_ids, row_weights in zip(ids, weights, strict=True):
-        for number in (v, len(row_ids), *row_ids, *row_weights):
+    for row_ids, row_weights, tail in zip(ids, weights, tails, strict=True):
+        for number in (v, len(row_ids), tail, *row_ids, *row_weights):
             text += number.to_bytes(4, "big")
     return blake2b(text, digest_size=8).digest()
 

@@ -25,13 +25,14 @@ def zipf_rows(*, k: int, v: int, count: int = 4) -> list[Row]:
 @given(rows=row_blocks(vocab_size=300))
 def test_blocks_by_the_book(rows: tuple[Row, ...]) -> None:
     """A reader written from the document alone, one bit at a time, reads the same rows."""
-    v, profile, ids, levels = read_block(encode_rows(rows))
+    v, profile, ids, levels, tails = read_block(encode_rows(rows))
     assert (v, profile) == (300, rows[0].profile)
     assert ids == [row.ids.tolist() for row in rows]
     assert levels == [row.levels.tolist() for row in rows]
+    assert tails == [row.tail for row in rows]
 
 
-@pytest.mark.parametrize("k, v, most", [(8, 32000, 20), (32, 32000, 16), (320, 32000, 11), (3200, 32000, 7)])
+@pytest.mark.parametrize("k, v, most", [(8, 32000, 21), (32, 32000, 16), (320, 32000, 11), (3200, 32000, 7)])
 def test_bits_an_entry(k: int, v: int, most: float) -> None:
     """Zipf rows over uniformly random ids, header and all, stay within these bits an entry."""
     rows = zipf_rows(k=k, v=v)
@@ -53,15 +54,15 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-PLAIN = encode_rows([quantize([3, 4, 9], [0.0, -1.0, -9.0], vocab_size=10)])
+PLAIN = encode_rows([quantize([3, 4, 9], [0.0, -1.0, -9.0], vocab_size=10, tail=22)])
 DENSE = encode_rows([quantize([0, 1], [0.0, -1.0], vocab_size=2, profile=Profile.DENSE)])
 
 
 def test_the_examples_below() -> None:
-    """l = 1; gaps 3, 0, 4 are runs 1, 0, 2 and bits 1, 0, 0; coarse levels 9, 8, 0; low bits 0, 0."""
+    """l = 1; tail 22; gaps 3, 0, 4: runs 1, 0, 2 and bits 1, 0, 0; coarse levels 9, 8, 0; low bits 0, 0."""
     body = "".join(f"{byte:08b}" for byte in PLAIN[8:])
     assert PLAIN[:8].hex() == "000100000a000003"
-    assert body == "00001" + "011001" + "00000000010000000011" + "100" + "0000" + "00"
+    assert body == "00001" + "010110" + "011001" + "00000000010000000011" + "100" + "0000" + "0000"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_the_examples_below() -> None:
         (PLAIN + b"\0", Refusal.TRAILING, 8 * len(PLAIN)),
         (PLAIN + bytes(1000), Refusal.TRAILING, None),
         (PLAIN[:8] + bytes(len(PLAIN) - 8), Refusal.TRUNCATED, 8 * len(PLAIN)),
-        (flipped(PLAIN, 8 * len(PLAIN) - 1), Refusal.NOT_CANONICAL, 8 * len(PLAIN) - 2),
+        (flipped(PLAIN, 8 * len(PLAIN) - 1), Refusal.NOT_CANONICAL, 8 * len(PLAIN) - 4),
         (DENSE[:-1], Refusal.TRUNCATED, 8 * len(DENSE) - 8),
         (DENSE + b"\0", Refusal.TRAILING, 8 * len(DENSE)),
         (DENSE[:8] + bytes(4), Refusal.RANGE, 64),
@@ -99,9 +100,9 @@ def test_refusals(data: bytes, reason: Refusal, offset: int | None) -> None:
     assert offset is None or caught.value.offset == offset
 
 
-def block(parameter: int, runs: str, rest: str, *, v: int, k: int) -> bytes:
+def block(parameter: int, runs: str, rest: str, *, v: int, k: int, tail: int = 63) -> bytes:
     """A plain block of one row, profile SMALL, from its bits."""
-    bits = f"{parameter:05b}" + runs + rest
+    bits = f"{parameter:05b}{tail:06b}" + runs + rest
     bits += "0" * (-len(bits) % 8)
     return (
         bytes([0, 1])
@@ -115,6 +116,9 @@ def block(parameter: int, runs: str, rest: str, *, v: int, k: int) -> bytes:
     "make, reason",
     [
         (lambda: block(0, "1" + "1", "00", v=2, k=1), None),
+        (lambda: block(0, "1" + "1", "00", v=2, k=1, tail=0), None),
+        (lambda: block(0, "11" + "11", "0000", v=2, k=2), None),
+        (lambda: block(0, "11" + "11", "0000", v=2, k=2, tail=62), Refusal.RANGE),
         (lambda: block(1, "1" + "1", "0" + "00", v=4, k=1), Refusal.NOT_CANONICAL),
         (lambda: block(0, "001" + "1", "00", v=2, k=1), Refusal.RANGE),
         (lambda: block(0, "1" + "1", "01", v=2, k=1), Refusal.RANGE),
@@ -124,6 +128,9 @@ def block(parameter: int, runs: str, rest: str, *, v: int, k: int) -> bytes:
     ],
     ids=[
         "valid",
+        "any tail",
+        "whole row",
+        "whole row with a tail",
         "long parameter",
         "id too large",
         "no level 0",

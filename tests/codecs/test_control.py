@@ -8,12 +8,22 @@ import orjson
 import pytest
 from tests.codecs.golden_cases import CASES
 
-from draftwire.codecs.control import CONTROL_KINDS, Event, PlanOrder, Register, decode_control, encode_control
+from draftwire.codecs.control import (
+    CONTROL_KINDS,
+    Event,
+    LinkOrder,
+    PlanOrder,
+    Register,
+    RowsReport,
+    decode_control,
+    encode_control,
+)
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_CONTROL_BYTES
 
 REPORT: Any = CASES["step_report"]
 ORDER: Any = CASES["plan_order"]
+ROWS: Any = CASES["rows_report"]
 
 
 def deep(levels: int) -> Any:
@@ -33,10 +43,30 @@ def deep(levels: int) -> Any:
         (REPORT, {"hold_s": -0.1}),
         (REPORT, {"rows_at_s": float("inf")}),
         (REPORT, {"alone": 1}),
+        (REPORT, {"asked_at_s": "soon"}),
+        (REPORT, {"asked_bytes": -1}),
+        (REPORT, {"ended_at_s": None}),
+        (REPORT, {"pinned_k": 0}),
+        (REPORT, {"pinned_gamma": 33}),
+        (ROWS, {"low": (0.5,)}),
+        (ROWS, {"high": (0.5, -0.1)}),
+        (ROWS, {"filled": 0.5}),
+        (ROWS, {"gap": (0.5, True)}),
+        (ROWS, {"ladder": (4, 8)}),
+        (ROWS, {"ladder": (0, 4, 8)}),
+        (ROWS, {"ladder": tuple(range(1, 34)), "alphas": ((0.0,) * 33,) * 2}),
+        (ROWS, {"alphas": ((0.5, 0.625, 0.6875),)}),
+        (ROWS, {"alphas": ((0.5, 0.625, 0.6875), (0.5, 0.5))}),
+        (ROWS, {"rows_at_s": None}),
         (ORDER, {"k": 0}),
         (ORDER, {"gamma": 33}),
         (ORDER, {"min_draft": 5}),
         (CASES["register"], {"role": 7}),
+        (CASES["register"], {"vocab_size": 1}),
+        (CASES["link_order"], {"uplink": 5}),
+        (CASES["link_order"], {"downlink": "x" * 4097}),
+        (CASES["link_state"], {"downlink": None}),
+        (CASES["link_state"], {"refused": 1}),
         (CASES["event"], {"fields": []}),
         (CASES["event"], {"fields": {1: 2}}),
         (CASES["event"], {"fields": {"x": float("nan")}}),
@@ -73,7 +103,9 @@ def test_too_much_telemetry_is_refused() -> None:
 def test_text_that_is_no_text() -> None:
     """A lone surrogate is a local error."""
     with pytest.raises(LocalError):
-        encode_control(Register(role="device", name="\ud800"))
+        encode_control(Register(role="device", name="\ud800", vocab_size=64))
+    with pytest.raises(LocalError):
+        encode_control(LinkOrder(uplink="rate \ud800", downlink=None))
 
 
 def changed(message: Any, **keys: Any) -> bytes:
@@ -106,6 +138,16 @@ def plan_keys(**keys: Any) -> dict[str, Any]:
         (type(REPORT), changed(REPORT, plan=plan_keys(min_draft=4)), Refusal.RANGE),
         (type(REPORT), changed(REPORT, step_s=1), Refusal.NOT_CANONICAL),
         (type(REPORT), changed(REPORT, alone=0), Refusal.TYPE),
+        (type(REPORT), changed(REPORT, asked_at_s=1), Refusal.NOT_CANONICAL),
+        (type(REPORT), changed(REPORT, pinned_k=1.0), Refusal.TYPE),
+        (RowsReport, changed(ROWS, low=0.5), Refusal.TYPE),
+        (RowsReport, changed(ROWS, low=["a", "b"]), Refusal.TYPE),
+        (RowsReport, changed(ROWS, low=[0.5]), Refusal.RANGE),
+        (RowsReport, changed(ROWS, low=[1, 0.5]), Refusal.NOT_CANONICAL),
+        (RowsReport, changed(ROWS, ladder=[]), Refusal.RANGE),
+        (RowsReport, changed(ROWS, low=[0.0] * 33), Refusal.RANGE),
+        (LinkOrder, b'{"uplink":null}', Refusal.KEYS),
+        (LinkOrder, b'{"uplink":null,"downlink":7}', Refusal.TYPE),
         (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 99 + b"1" + b"}" * 100, Refusal.RANGE),
         (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 2000 + b"1" + b"}" * 2001, Refusal.JSON),
         (Event, b'{"node":"x","at_s":1e999,"fields":{}}', Refusal.JSON),

@@ -37,16 +37,18 @@ def test_known_hashes() -> None:
 
 @given(rows=row_blocks(vocab_size=300))
 def test_rows_hash_by_the_book(rows: tuple[Row, ...]) -> None:
-    """Rows are hashed by vocabulary size, ids and weights, and by nothing else."""
-    expected = rows_hash_of(300, [r.ids.tolist() for r in rows], [r.weights.tolist() for r in rows])
+    """Rows are hashed by vocabulary size, tail, ids and weights, and by nothing else."""
+    ids, weights = [r.ids.tolist() for r in rows], [r.weights.tolist() for r in rows]
+    expected = rows_hash_of(300, ids, weights, [r.tail for r in rows])
     assert rows_hash(rows) == expected
 
 
 def test_rows_hash_tells_rows_apart() -> None:
-    """Another order, another weight and another vocabulary are another hash."""
+    """Another order, another weight, another vocabulary and another tail are another hash."""
     a, b = quantize([1, 2], [0.0, 1.0], vocab_size=9), quantize([1, 2], [1.0, 0.0], vocab_size=9)
     c = quantize([1, 2], [0.0, 1.0], vocab_size=10)
-    assert len({rows_hash(rows) for rows in ([a], [b], [c], [a, b], [b, a], [])}) == 6
+    d = quantize([1, 2], [0.0, 1.0], vocab_size=9, tail=62)
+    assert len({rows_hash(rows) for rows in ([a], [b], [c], [d], [a, b], [b, a], [])}) == 7
 
 
 @pytest.mark.parametrize("token", [-1, 2**32])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.quantize import default_profile, quantize
-from draftwire.codecs.rows import Row
+from draftwire.codecs.rows import NO_TAIL, Row, tail_of
 from draftwire.codecs.strategies import rows
 from draftwire.codecs.weights import WEIGHT_SUM, Profile
 
@@ -16,6 +16,10 @@ from draftwire.codecs.weights import WEIGHT_SUM, Profile
 def q(row: Row) -> NDArray[np.float64]:
     probabilities: NDArray[np.float64] = row.weights / WEIGHT_SUM
     return probabilities
+
+
+def with_tail(row: Row, tail: int) -> Row:
+    return Row(vocab_size=row.vocab_size, profile=row.profile, ids=row.ids, levels=row.levels, tail=tail)
 
 
 @given(
@@ -99,10 +103,12 @@ def test_limits(k: int, v: int) -> None:
 
 @given(row=rows())
 def test_rows_are_values(row: Row) -> None:
-    """Equal content is equal and hashes alike; arrays can't be written."""
-    twin = Row(vocab_size=row.vocab_size, profile=row.profile, ids=row.ids, levels=row.levels)
+    """Equal content is equal and hashes alike, another tail is another row; arrays can't be written."""
+    twin = with_tail(row, row.tail)
     assert twin == row
     assert hash(twin) == hash(row)
+    if len(row) < row.vocab_size:
+        assert with_tail(row, (row.tail + 1) % 64) != row
     for array in (row.ids, row.levels, row.weights, twin.ids):
         with pytest.raises(ValueError):
             array[0] = 1
@@ -126,6 +132,41 @@ def test_rows_check_themselves(ids: list[int], levels: list[int]) -> None:
     """A Row that breaks a rule of its fields can't be built."""
     with pytest.raises(LocalError):
         Row(vocab_size=9, profile=Profile.SMALL, ids=np.array(ids), levels=np.array(levels))
+
+
+@given(st.floats(0, 1))
+def test_a_tail_is_the_nearest_step_to_a_mass(mass: float) -> None:
+    """Within half a step of 2**0.25 down to 2**-15.75; what lies below counts as nothing left out."""
+    tail = tail_of(mass)
+    row = quantize([0], [0.0], vocab_size=2, tail=tail)
+    if mass < 2**-15.625:
+        assert (tail, row.kept_mass) == (NO_TAIL, 1.0)
+    elif tail < NO_TAIL:
+        assert 2**-0.125 - 1e-9 <= mass / (1 - row.kept_mass) <= 2**0.125 + 1e-9
+
+
+def test_the_ends_of_the_tails() -> None:
+    """All of the mass, half of it, the last step, and nothing at all."""
+    assert [tail_of(mass) for mass in (1.0, 0.5, 2**-15.5, 2**-15.75, 1e-9, 0.0)] == [0, 4, 62, 63, 63, 63]
+    kept = [quantize([0], [0.0], vocab_size=2, tail=tail).kept_mass for tail in (0, 4, 63)]
+    assert kept == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("mass", [-1e-9, 1.001, float("nan"), float("inf")])
+def test_a_mass_is_part_of_a_whole(mass: float) -> None:
+    """What is no part of a row's mass has no tail."""
+    with pytest.raises(LocalError):
+        tail_of(mass)
+
+
+@pytest.mark.parametrize(("k", "tail"), [(2, -1), (2, 64), (9, 62)])
+def test_tails_check_themselves(k: int, tail: int) -> None:
+    """0 to 63, and nothing lies outside a row of the whole vocabulary."""
+    with pytest.raises(LocalError):
+        quantize(range(k), range(k), vocab_size=9, tail=tail)
+    levels = quantize(range(k), range(k), vocab_size=9).levels
+    with pytest.raises(LocalError):
+        Row(vocab_size=9, profile=Profile.SMALL, ids=np.arange(k), levels=levels, tail=tail)
 
 
 @pytest.mark.parametrize("levels", [[0, 0], [65535, -1], [65536, 0]])

@@ -17,7 +17,7 @@ def some_rows(*, v: int = 300, k: int = 8, count: int = 2, profile: Profile = Pr
 
 @given(rows=row_blocks())
 def test_round_trip(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
-    """Any block comes back as it was: ids, levels, and weights that are positive and sum to 2**24."""
+    """Any block comes back as it was: ids, levels, tails, and weights that are positive and sum to 2**24."""
     decoded = row_codec.decode(row_codec.encode(rows))
     assert decoded == rows
     for row, original in zip(decoded, rows, strict=True):
@@ -30,7 +30,9 @@ def test_round_trip(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
 def test_same_bytes_whatever_the_rows_came_from(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
     """Rows that were decoded, and rows built from their parts, have the spelling of the originals."""
     data = row_codec.encode(rows)
-    rebuilt = [Row(vocab_size=r.vocab_size, profile=r.profile, ids=r.ids, levels=r.levels) for r in rows]
+    rebuilt = [
+        Row(vocab_size=r.vocab_size, profile=r.profile, ids=r.ids, levels=r.levels, tail=r.tail) for r in rows
+    ]
     assert row_codec.encode(rebuilt) == data
     assert row_codec.encode(row_codec.decode(data)) == data
 

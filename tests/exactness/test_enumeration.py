@@ -7,36 +7,19 @@ Every draw, every acceptance and every event of the link is a branch with its ex
 from collections.abc import Callable, Sequence
 
 import pytest
+from tests.harness import worlds
 from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.links import behind_its_rows, behind_the_last_block, late, lossy, without
-from tests.harness.pair import Direction, SessionPair, World, total_variation
-from tests.harness.worlds import Text, law_of_target, request, world
+from tests.harness.pair import Direction, SessionPair, World
+from tests.harness.worlds import EXACT, Scenario, Text, law_of_target, request, world
 
 from draftwire.codecs.messages import Commit, Draft, Message, Open, Plan, Reason, SparseLogits
 from draftwire.runtime.session.request import Timing
 
-EXACT = 1e-12
-
-Scenario = Callable[[EnumeratingNoise], SessionPair]
-
-
-def law_of(scenario: Scenario) -> dict[Text, float]:
-    """The law of the text that a scenario's device takes."""
-
-    def run(noise: EnumeratingNoise) -> Text:
-        pair = scenario(noise)
-        pair.run()
-        assert pair.over(), f"no end: device {pair.device.state}, BS {pair.target and pair.target.state}"
-        assert pair.device.refusal is None, pair.device.refusal
-        return pair.output
-
-    return explore(run)
-
 
 def assert_exact(within: World, tokens: int, scenario: Scenario) -> None:
     """The text's law equals the target's."""
-    tv = total_variation(law_of(scenario), law_of_target(within, request(tokens)))
-    assert tv < EXACT, tv
+    worlds.assert_exact(within, request(tokens), scenario)
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 2, 3])

@@ -14,7 +14,7 @@ from tests.harness import pair as harness
 from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.links import behind_its_rows, behind_the_last_block, lossy
 from tests.harness.pair import Direction, SessionPair, World, total_variation
-from tests.harness.worlds import Text, law_of_target, request, world
+from tests.harness.worlds import CAUGHT, Text, law_of_target, request, world
 
 from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, Origin, Plan, SparseLogits
 from draftwire.codecs.quantize import WEIGHT_SUM, quantize
@@ -27,9 +27,6 @@ from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Block, DraftWork, Request, Timing
 from draftwire.runtime.session.states import Device, Target
 from draftwire.runtime.session.target import TargetSession
-
-CAUGHT = 1e-4
-"""A mutant that moves the law by less than this would be no proof of anything."""
 
 WITHIN = world(3, seed=21)
 

@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from draftwire.codecs.control import StepReport
-from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
+from draftwire.codecs.frame import PROTOCOL_VERSION, AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.messages import Hello, Open, Sampling, Welcome
 from draftwire.nodes.channel.node import ChannelNode
 from draftwire.nodes.controller.node import ControllerNode
@@ -54,7 +54,7 @@ def run(main: Coroutine[Any, Any, T], *, within_s: float = 3600.0) -> T:
 def hello(**changes: object) -> Hello:
     """What both ends say, unless a test changes it."""
     fields: dict[str, object] = {
-        "protocol_version": 1,
+        "protocol_version": PROTOCOL_VERSION,
         "noise_version": 1,
         "vocab_size": VOCAB_SIZE,
         "fingerprint": SyntheticTokenizer(VOCAB_SIZE).fingerprint,
@@ -63,14 +63,22 @@ def hello(**changes: object) -> Hello:
 
 
 def request(
-    prompt: tuple[int, ...] = (1, 2, 3), *, temperature: float = 1.0, max_new_tokens: int = 40, seed: int = 5
+    prompt: tuple[int, ...] = (1, 2, 3),
+    *,
+    temperature: float = 1.0,
+    max_new_tokens: int = 40,
+    seed: int = 5,
+    k: int | None = None,
+    gamma: int | None = None,
 ) -> Request:
-    """A request with sensible values."""
+    """A request with sensible values; `k` and `gamma` fix them, as a user may."""
     return Request(
         prompt=prompt,
         sampling=Sampling(temperature=temperature),
         seed=seed,
         max_new_tokens=max_new_tokens,
+        k=k,
+        gamma=gamma,
     )
 
 
@@ -85,6 +93,8 @@ def open_for(wanted: Request, **changes: Any) -> Open:
         "prompt_length": len(wanted.prompt),
         "tokens": wanted.prompt,
         "draft_epoch": 0,
+        "pinned_k": wanted.k,
+        "pinned_gamma": wanted.gamma,
     }
     return Open(**(fields | changes))
 
@@ -231,23 +241,31 @@ class Cell:
 @asynccontextmanager
 async def cell(
     *,
-    k: int = 8,
-    gamma: int = 4,
+    k: int | None = 8,
+    gamma: int | None = 4,
+    policy: Policy | None = None,
     noise: float = 0.5,
     model: LanguageModel | None = None,
     serve: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Cell]:
-    """A BS that serves a synthetic pair, or `model` in its target's place; everything ends with the block."""
+    """A BS that serves a synthetic pair, or `model` in its target's place; everything ends with the block.
+
+    `k` and `gamma` are fixed for all requests, unless None. With a `policy` nothing is fixed: a controller
+    plans by it, and it was there before the BS.
+    """
     pair = SyntheticPair(vocab_size=VOCAB_SIZE, seed=1, noise=noise)
     network, clock = MemoryNetwork(), LoopClock()
     reports: list[StepReport] = []
     boots = iter(range(7, 100))
+    controlled = ControllerSettings(address=CONTROLLER)
+    if policy is None:
+        controlled = ControllerSettings(address=CONTROLLER, k=k, gamma=gamma)
 
     def make_target() -> TargetNode:
         return TargetNode(
             TargetSettings(address=BS, **settings),
-            ControllerSettings(address=CONTROLLER, k=k, gamma=gamma),
+            controlled,
             transport=MemoryTransport(network),
             clock=clock,
             compute=ModelledCompute(clock, PAPER),
@@ -261,6 +279,8 @@ async def cell(
 
     async with asyncio.TaskGroup() as tasks:
         whole = Cell(pair, network, clock, tasks, reports, make_target)
+        if policy is not None:
+            await whole.controller(policy)
         if serve:
             await whole.serve()
         yield whole

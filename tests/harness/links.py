@@ -83,3 +83,8 @@ def behind_the_last_block() -> LinkScript:
         return (0.0,)
 
     return link
+
+
+def rows_first(direction: Direction, message: Message, index: int) -> Sequence[float]:
+    """Rows overtake their Draft by far."""
+    return (1.0,) if isinstance(message, Draft) else (0.1,)

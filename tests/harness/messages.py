@@ -142,6 +142,8 @@ def an_open(
         tokens=tuple(tokens),
         draft_epoch=draft_epoch,
         outstanding=outstanding,
+        pinned_k=wanted.k,
+        pinned_gamma=wanted.gamma,
     )
 
 

@@ -28,7 +28,7 @@ Direction = Literal["up", "down"]
 LinkScript = Callable[[Direction, Message, int], Sequence[float]]
 LogitsOf = Callable[[Sequence[int]], NDArray[np.float32]]
 
-HELLO = Hello(protocol_version=1, noise_version=1, vocab_size=2, fingerprint=bytes(8))
+HELLO = Hello(protocol_version=2, noise_version=1, vocab_size=2, fingerprint=bytes(8))
 
 
 def perfect(direction: Direction, message: Message, index: int) -> Sequence[float]:

@@ -1,17 +1,23 @@
 """Small worlds with two models, and the law of their target's text, worked out directly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.harness.pair import LogitsOf, World
+from tests.harness.enumerate import EnumeratingNoise, explore
+from tests.harness.pair import LogitsOf, SessionPair, World, total_variation
 
 from draftwire.codecs.messages import Sampling
 from draftwire.nodes.speculation.sampling import target_distribution
 from draftwire.runtime.session.request import Request
 
 Text = tuple[int, ...]
+Scenario = Callable[[EnumeratingNoise], SessionPair]
+"""A pair that is ready to run, on noise that enumerates."""
+
+EXACT = 1e-12
+"""Total variation below which two laws count as equal: the rounding of some thousand sums."""
 
 
 def world(vocab_size: int, seed: int, *, spread: float = 1.3) -> World:
@@ -49,3 +55,33 @@ def law_of_target(within: World, wanted: Request) -> dict[Text, float]:
                 longer[(*text, token)] = mass * float(p[token])
         law = longer
     return law
+
+
+CAUGHT = 1e-4
+"""A mistake that moves the law by less than this would be no proof of anything."""
+
+
+def law_of(scenario: Scenario) -> dict[Text, float]:
+    """The law of the text that a scenario's device takes; each path has to end well."""
+
+    def run(noise: EnumeratingNoise) -> Text:
+        pair = scenario(noise)
+        pair.run(until_s=120)
+        assert pair.over(), f"no end: device {pair.device.state}, BS {pair.target and pair.target.state}"
+        assert pair.device.refusal is None, pair.device.refusal
+        return pair.output
+
+    return explore(run)
+
+
+def assert_exact(within: World, wanted: Request, scenario: Scenario) -> None:
+    """The law of a scenario's text equals the target's."""
+    tv = total_variation(law_of(scenario), law_of_target(within, wanted))
+    assert tv < EXACT, tv
+
+
+def assert_caught(name: str, within: World, wanted: Request, scenario: Scenario) -> None:
+    """A mistake is seen, and how clearly."""
+    tv = total_variation(law_of(scenario), law_of_target(within, wanted))
+    print(f"{name}: TV {tv:.6f}")
+    assert tv > CAUGHT

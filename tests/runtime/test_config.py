@@ -35,7 +35,8 @@ def test_an_empty_file_is_the_default_topology() -> None:
     assert topology.pair.draft.model == topology.pair.target.model == "smollm2"
     assert topology.channel is not None
     assert str(topology.channel.uplink) == str(topology.channel.downlink) == "rate 20mbit delay 5ms"
-    assert (topology.controller.k, topology.controller.gamma, topology.controller.min_draft) == (32, 3, 3)
+    assert topology.controller.policy == "adaptive"
+    assert (topology.controller.k, topology.controller.gamma) == (None, None)
     assert topology.device_connects_to == topology.channel.address
 
 
@@ -45,6 +46,22 @@ def test_sections_and_keys_have_defaults_each() -> None:
     assert parse_topology("[sampling]\ntemperature = 0") == replace(
         default, sampling=replace(default.sampling, temperature=0.0)
     )
+
+
+def test_a_schedule_changes_what_each_direction_is_at_first() -> None:
+    """[channel] schedule goes on top of uplink and of downlink; without one each has one step."""
+    channel = parse_topology(
+        """
+        [channel]
+        uplink = "rate 2mbit delay 5ms"
+        downlink = "rate 9mbit"
+        schedule = "5s rate 1mbit; 7s delay 1ms; repeat 8s"
+        """
+    ).channel
+    assert channel is not None
+    assert str(channel.uplink_schedule) == "rate 2mbit delay 5ms; 5s rate 1mbit; 7s delay 1ms; repeat 8s"
+    assert str(channel.downlink_schedule) == "rate 9mbit; 5s rate 1mbit; 7s delay 1ms; repeat 8s"
+    assert str(ChannelSettings().uplink_schedule) == "rate 20mbit delay 5ms"
 
 
 def test_a_placed_target_without_a_channel_is_a_real_network() -> None:
@@ -106,6 +123,16 @@ def test_what_is_said_of_one_end_goes_first() -> None:
         ("[sampling]\ntop_p = 0", "x.toml: sampling.top_p: 0.0 will not do; write a number above 0, up to 1"),
         ("[sampling]\ntemperature = nan", "x.toml: sampling.temperature: NaN will not do"),
         ("[controller]\nk = 0", "x.toml: controller.k: 0 will not do; write a number from 1 to 262144"),
+        (
+            '[controller]\npolicy = "adaptiv"',
+            'x.toml: controller.policy: "adaptiv" will not do; write package.module:attribute for one of '
+            "your own; did you mean 'adaptive'?",
+        ),
+        (
+            '[controller]\npolicy = "module:"',
+            'x.toml: controller.policy: "module:" will not do; write package.module:attribute for one of '
+            "your own; known: adaptive, pid, ucb",
+        ),
         ("[controller]\ngamma = 33", "x.toml: controller.gamma: 33 will not do; write a number from 0 to 32"),
         ("[device]\nthreads = 0", "x.toml: device.threads: 0 will not do; write a number from 1 to 1024"),
         ('[device]\nname = ""', 'x.toml: device.name: "" will not do; write 1 to 128 characters'),
@@ -117,6 +144,28 @@ def test_what_is_said_of_one_end_goes_first() -> None:
             "[channel]\nuplink = 5",
             "x.toml: channel.uplink: 5 is not a text in quotes; write for instance uplink = "
             '"rate 20mbit delay 5ms"',
+        ),
+        (
+            "[channel]\nschedule = '5s rate 1mbit; 9s rate fst'",
+            "x.toml: channel.schedule: piece 2 ('9s rate fst'): 'fst' is no number with a unit;",
+        ),
+        (
+            "[channel]\nuplink = 'delay 5ms 1ms'\nschedule = '5s rate 1mbit; 5s rate 2mbit'",
+            "x.toml: channel.schedule: piece 2 ('5s rate 2mbit'): the piece at 5s follows one at 5s; write a",
+        ),
+        (
+            "[channel]\nschedule = 5",
+            'x.toml: channel.schedule: 5 is not a text in quotes; write for instance schedule = "5s rate',
+        ),
+        ("[channel]\ncontrol = '5703'", 'x.toml: channel.control: "5703": not an address; write tcp://HOST'),
+        ("[channel]\ncontrol = 'tcp://h:0'", 'x.toml: channel.control: "tcp://h:0" will not do; name'),
+        (
+            "[channel]\ncontrol = 'tcp://127.0.0.1:5700'",
+            'x.toml: channel.control: "tcp://127.0.0.1:5700" will not do; [channel] has it already',
+        ),
+        (
+            "[controller]\naddress = 'tcp://127.0.0.1:5703'",
+            'x.toml: controller.address: "tcp://127.0.0.1:5703" will not do; [channel] control has',
         ),
         ("[pair]\ndraft_dtype = 'float23'", 'x.toml: pair.draft_dtype: "float23" will not do; did you mean'),
         ("[pair]\ndevice = 'cpu'\ndevice_map = 'auto'", 'x.toml: pair.device_map: "auto" will not do; give'),
@@ -189,8 +238,20 @@ _topologies = st.builds(
         threads=st.none() | st.integers(1, 9),
     ),
     channel=st.none()
-    | st.builds(ChannelSettings, address=_addresses.map("{}c".format), uplink=_links, downlink=_links),
-    controller=st.builds(ControllerSettings, k=st.integers(1, 4096), gamma=st.integers(0, 32)),
+    | st.builds(
+        ChannelSettings,
+        address=_addresses.map("{}c".format),
+        control=_addresses.map("{}o".format),
+        uplink=_links,
+        downlink=_links,
+        schedule=st.none() | st.sampled_from(["", "5s rate 1mbit; repeat 8s", "0s  RATE 5mbit;1s delay 1ms"]),
+    ),
+    controller=st.builds(
+        ControllerSettings,
+        policy=st.sampled_from(["adaptive", "ucb", "pid", "a.b:C"]),
+        k=st.none() | st.integers(1, 4096),
+        gamma=st.none() | st.integers(0, 32),
+    ),
     device=st.builds(DeviceSettings, name=st.text("aä-_.", min_size=1)),
     sampling=st.builds(SamplingSettings, temperature=st.floats(0, 2), seed=st.integers(0, 2**63 - 1)),
     compute=st.builds(ComputeSettings, profile=st.sampled_from(Profile)),
@@ -212,7 +273,10 @@ def test_any_text_is_a_topology_or_one_error(text: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["demo", "single-host", "two-machines"])
+SHIPPED = ("changing-link", "demo", "single-host", "two-machines")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_files_load(name: str) -> None:
     """Every file in configs/ is a valid topology and survives being written and read again."""
     topology = load_topology(CONFIGS / f"{name}.toml")
@@ -222,4 +286,4 @@ def test_the_shipped_files_load(name: str) -> None:
 
 def test_no_shipped_file_is_untested() -> None:
     """configs/ holds the files that the test above names, and no others."""
-    assert {path.stem for path in CONFIGS.glob("*.toml")} == {"demo", "single-host", "two-machines"}
+    assert {path.stem for path in CONFIGS.glob("*.toml")} == set(SHIPPED)

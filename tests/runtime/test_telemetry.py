@@ -10,13 +10,16 @@ import orjson
 import pytest
 import structlog
 from tests.harness.reports import REPORT as A_REPORT
+from tests.harness.reports import ROWS
 
-from draftwire.codecs.control import StepReport
+from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.messages import Plan
 from draftwire.runtime.telemetry import (
+    RECORDED,
     Recorder,
     StepFields,
     get_logger,
+    log_rows,
     log_step,
     set_up_logging,
     step_fields,
@@ -71,15 +74,60 @@ def test_lines_for_people_on_request() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_the_recorder_appends_steps_only(tmp_path: Path) -> None:
-    """A recorded file holds canonical events alone, one JSON object a line, and grows over runs."""
-    path = tmp_path / "steps.jsonl"
-    for _ in range(2):
-        with Recorder(path) as recorder:
+def test_rows_are_one_event() -> None:
+    """log_rows emits one event, named `rows`, under the names of RowsReport; a record can hold its values."""
+    with structlog.testing.capture_logs() as events:
+        log_rows(get_logger("controller"), ROWS)
+    (event,) = events
+    assert event["event"] == "rows" and event["node"] == "controller"
+    assert {field.name for field in dataclasses.fields(RowsReport)} <= set(event)
+    assert orjson.loads(orjson.dumps(event))["alphas"][1][6] == 0.4
+
+
+def test_the_recorder_appends_the_events_it_is_for(tmp_path: Path) -> None:
+    """A recorded file holds events of these names alone, one JSON object a line, and grows over runs."""
+    path = tmp_path / "record.jsonl"
+    for events in ({"step"}, {"rows", "decision"}):
+        with Recorder(path, events=events) as recorder:
             set_up_logging(stream=io.StringIO(), recorder=recorder)
             get_logger("target").info("something else")
             log_step(get_logger("target"), **step_fields(REPORT))
+            log_rows(get_logger("controller"), ROWS)
+            get_logger("controller").info("decision", k=3)
             assert path.read_bytes().endswith(b"\n")  # in the file already
-    events = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-    assert len(events) == 2
-    assert events[0]["event"] == "step" and events[0]["rows_bytes"] == 400
+    events_read = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    assert [event["event"] for event in events_read] == ["step", "rows", "decision"]
+    assert events_read[0]["rows_bytes"] == 400
+    assert events_read[1]["ladder"] == list(ROWS.ladder)
+
+
+def test_a_recorder_takes_every_recorded_event_by_default(tmp_path: Path) -> None:
+    """Without a choice of its own it appends what a record may hold; after close, nothing."""
+    path = tmp_path / "record.jsonl"
+    recorder = Recorder(path)
+    set_up_logging(stream=io.StringIO(), recorder=recorder)
+    for name in (*RECORDED, "something else"):
+        get_logger("target").info(name)
+    recorder.close()
+    get_logger("target").info(RECORDED[0])
+    recorder.close()
+    assert [orjson.loads(line)["event"] for line in path.read_bytes().splitlines()] == list(RECORDED)
+
+
+def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its length, so that lines of several processes never mix."""
+    written = list[bytes]()
+    monkeypatch.setattr("os.write", lambda file, data: written.append(data))
+    with Recorder(tmp_path / "record.jsonl") as recorder:
+        recorder.write({"event": "answer", "text": "x" * 100_000})
+    assert len(written) == 1 and written[0].endswith(b"}\n")
+
+
+def test_recorders_of_one_file_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """Two that are open at the same time both append at the end, wherever that is by then."""
+    path = tmp_path / "record.jsonl"
+    with Recorder(path) as one, Recorder(path) as other:
+        for number in range(100):
+            (one, other)[number % 2].write({"event": "step", "number": number, "text": "x" * (number * 50)})
+    lines = [orjson.loads(line)["number"] for line in path.read_bytes().splitlines()]
+    assert lines == list(range(100))

@@ -26,6 +26,7 @@ from tests.harness.processes import (
     wait_until,
 )
 
+from draftwire.nodes.controller.belief import Belief
 from draftwire.runtime.telemetry import StepFields
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
@@ -50,6 +51,8 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "sparse_frames": int,
     "k": int,
     "gamma": int,
+    "k_used": dict,
+    "gamma_used": dict,
     "paced": bool,
     "overruns": type(None),
 }
@@ -77,13 +80,51 @@ def test_json_and_record(folder: Path) -> None:
         assert isinstance(fields[key], kind), f"{key}: {fields[key]!r}"
     assert (fields["tokens"], fields["k"], fields["gamma"], fields["finish"]) == (30, 8, 4, "length")
     assert len(fields["text"].split()) == 30
-    *steps, answer = [orjson.loads(line) for line in record.read_bytes().splitlines()]
-    assert answer == {"event": "answer", **fields}
-    assert len(steps) == fields["steps"]
+    assert fields["k_used"] == {"8": fields["steps"]} and fields["gamma_used"] == {"4": fields["steps"]}
+    events = _events(record)
+    assert events["answer"] == [{"event": "answer", **fields}]
+    assert set(events) <= {"step", "rows", "decision", "link", "answer"}
+    steps = events["step"]
+    assert [step["step"] for step in steps] == list(range(fields["steps"]))
+    assert {(step["pinned_k"], step["pinned_gamma"]) for step in steps} == {(8, 4)}
+    told = [one["step"] for one in events["rows"]]
+    assert len(set(told)) == len(told) and set(told) <= set(range(fields["steps"]))
     for step in steps:
         _check_step(step)
     assert sum(step["accepted"] for step in steps) == fields["accepted"]
     assert [path for path in folder.iterdir() if path != record] == []
+
+
+def _events(record: Path) -> dict[str, list[dict[str, Any]]]:
+    events: dict[str, list[dict[str, Any]]] = {}
+    for line in record.read_bytes().splitlines():
+        event = orjson.loads(line)
+        events.setdefault(event["event"], []).append(event)
+    return events
+
+
+def test_the_controller_chooses_what_is_not_fixed(folder: Path) -> None:
+    """With K alone fixed gamma is the controller's; each step is answered by one decision and its belief."""
+    record = folder / "record.jsonl"
+    pair = SYNTHETIC[:4]
+    ran = finished(
+        "generate", "hello", *pair, "--k", "16", "--max-new-tokens", "60", "--json", "--record", str(record),
+        temporary=folder,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    fields, events = orjson.loads(ran.stdout), _events(record)
+    assert set(fields["k_used"]) <= {"16"}
+    assert sum(fields["gamma_used"].values()) == fields["steps"] == len(events["step"])
+    assert {(step["pinned_k"], step["pinned_gamma"]) for step in events["step"]} == {(16, None)}
+    begun = events["step"][0]
+    assert begun["k"] == 16
+    decisions = events["decision"]
+    assert 0 < len(decisions) <= len(events["step"])
+    assert len({one["step"] for one in decisions}) == len(decisions)
+    ended = {step["step"]: step["ended_at_s"] for step in events["step"]}
+    for one in decisions:
+        assert one["at_s"] == ended[one["step"]]
+        assert Belief.from_fields(one["belief"]).tokens_per_s > 0
 
 
 def _check_step(step: dict[str, Any]) -> None:

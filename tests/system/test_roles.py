@@ -30,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 def _file(folder: Path, *, channel: bool) -> Path:
     with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(3)]
+        sockets = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(4)]
         ports = [one.getsockname()[1] for one in sockets]
     path = folder / "topology.toml"
     path.write_text(
@@ -38,7 +38,12 @@ def _file(folder: Path, *, channel: bool) -> Path:
         f"[target]\naddress = 'tcp://127.0.0.1:{ports[0]}'\n"
         f"[controller]\naddress = 'tcp://127.0.0.1:{ports[1]}'\nk = 8\ngamma = 4\n"
         f"[sampling]\ntemperature = 0\nmax_new_tokens = {TOKENS}\n"
-        + (f"[channel]\naddress = 'tcp://127.0.0.1:{ports[2]}'\nuplink = 'rate 1mbit'\n" if channel else "")
+        + (
+            f"[channel]\naddress = 'tcp://127.0.0.1:{ports[2]}'\ncontrol = 'tcp://127.0.0.1:{ports[3]}'\n"
+            "uplink = 'rate 1mbit'\n"
+            if channel
+            else ""
+        )
     )
     return path
 

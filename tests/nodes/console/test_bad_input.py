@@ -16,8 +16,8 @@ from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.codecs.quantize import quantize
-from draftwire.nodes.console.assemble import check_k
 from draftwire.nodes.console.cli import main, one_line, parser
+from draftwire.nodes.device.checks import check_pins
 from draftwire.runtime.errors import ConfigurationError
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
@@ -154,14 +154,32 @@ def test_whole_rows_that_exceed_a_frame(capfd: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(("vocab_size", "gamma"), [(40_000, 13), (32_768, 15), (49_152, 10), (8192, 32)])
 def test_whole_rows_up_to_the_limit_are_sent(vocab_size: int, gamma: int) -> None:
     """The largest block that passes the check is one that the codec spells; one row more is refused."""
-    check_k(vocab_size, gamma, vocab_size)
+    check_pins(vocab_size, gamma, vocab_size)
     row = quantize(np.arange(vocab_size), np.zeros(vocab_size), vocab_size=vocab_size)
     incarnation = Incarnation(boot=0, counter=0)
     message = SparseLogits(incarnation=incarnation, draft_epoch=0, start=0, rows=(row,) * gamma)
     assert len(encode_frame(message, session=0, sequence=0)) <= MAX_FRAME_BYTES
     if gamma < 32:
         with pytest.raises(ConfigurationError, match=f"write {gamma} for gamma"):
-            check_k(vocab_size, gamma + 1, vocab_size)
+            check_pins(vocab_size, gamma + 1, vocab_size)
+
+
+def test_rows_of_a_file_that_no_message_can_carry(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What a file fixes for all requests is checked when a node that knows the vocabulary starts."""
+    pair = "[pair]\ndraft = 'synthetic:V=64'\ntarget = 'synthetic:V=64'\n"
+    path = _file(tmp_path, f"{pair}[controller]\nk = 65\n")
+    for role in ("target", "device"):
+        _fails(capfd, [role, "--config", path], 2, "controller.k", "65", "64")
+
+
+def test_a_policy_that_cannot_be_had(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The controller says which name is wrong and what to write; so does a command that starts one."""
+    path = _file(tmp_path, "[controller]\npolicy = 'no_such_module:Policy'\n")
+    words = ("controller.policy", "no_such_module", "PYTHONPATH")
+    _fails(capfd, ["controller", "--config", path], 2, *words)
+    _fails(capfd, [*GENERATE, "--config", path], 2, *words)
 
 
 def test_an_unwritable_cache(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +210,7 @@ def _file(tmp_path: Path, text: str) -> str:
         ("[tragets]\n", ("tragets", "'target'")),
         ("[controller]\nk = 'x'\n", ("controller.k", '"x"', "whole number")),
         ("[controller]\ngamma = -1\n", ("controller.gamma", "-1", "from 0 to 32")),
+        ("[controller]\npolicy = 'pdi'\n", ("controller.policy", "pdi", "'pid'", "package.module:attribute")),
         ("[channel]\nuplink = 'speed 5mbit'\n", ("channel.uplink", "speed", "rate")),
         ("not toml", ("mend the TOML",)),
     ],

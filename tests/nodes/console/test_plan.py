@@ -11,8 +11,9 @@ from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.nodes.console.paper_tables import PAPER_L, PAPER_TABLE_I, table_i, table_ii
-from draftwire.nodes.console.plan import Advice, add_arguments, advise, row_bits, run, true_frames, zipf_rows
+from draftwire.nodes.console.plan import Advice, add_arguments, advise, run
 from draftwire.nodes.speculation.cost import as2, best_length, draft_cost_of_k, full_row_cost
+from draftwire.nodes.speculation.frames import row_bits, true_frames, zipf_rows
 from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
 MEASURED_LADDER = "3=.28,32=.34,320=.354"

@@ -5,17 +5,22 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import orjson
+import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.harness.reports import REPORT
+from tests.harness.policies import Scripted
+from tests.harness.reports import REPORT, ROWS, a_belief
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register
+from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Plan
-from draftwire.nodes.controller.node import UNEXPECTED, ControllerNode
-from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
+from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.choice import make_policy
+from draftwire.nodes.controller.node import POLICY_FAILED, UNEXPECTED, ControllerNode
+from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy, Report, VocabularyAware
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
@@ -23,7 +28,9 @@ from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
 WANTED = PlanValues(k=32, gamma=3, min_draft=3)
 
 
-def _run(body: Callable[[ControllerNode, Endpoint], Awaitable[None]]) -> None:
+def _run(
+    body: Callable[[ControllerNode, Endpoint], Awaitable[None]], policy: Policy | None = None
+) -> None:
     """Run a body with a started controller and a BS's end of its connection."""
 
     async def main() -> None:
@@ -31,7 +38,7 @@ def _run(body: Callable[[ControllerNode, Endpoint], Awaitable[None]]) -> None:
             node = ControllerNode(
                 transport=transport,
                 address="memory://controller",
-                policy=FixedPolicy(WANTED),
+                policy=policy or FixedPolicy(WANTED),
                 logger=get_logger("controller"),
             )
             started = asyncio.Event()
@@ -50,30 +57,188 @@ async def _ordered(bs: Endpoint) -> PlanOrder:
     return message
 
 
-def test_a_report_under_another_plan_is_answered() -> None:
-    """A report whose plan differs in any value gets an order for its request; one that agrees gets none."""
+async def _ordered_within_1s(bs: Endpoint) -> list[PlanOrder]:
+    """All orders that came; none other may."""
+    await LoopClock().sleep_until(LoopClock().now_s() + 1.0)
+    return [await _ordered(bs) for _ in range(bs.statistics().waiting)]
+
+
+def _say(bs: Endpoint, *messages: StepReport | RowsReport | Register) -> None:
+    for message in messages:
+        bs.send(b"", encode_frame(message, session=getattr(message, "request", 0), sequence=0))
+
+
+def _order(k: int, gamma: int, *, request: int, device: str = "device-1") -> PlanOrder:
+    return PlanOrder(device=device, request=request, k=k, gamma=gamma, min_draft=gamma)
+
+
+def test_every_report_of_a_step_is_answered() -> None:
+    """Also one whose plan agrees: it names the plan its block was drawn with, not the one in force."""
 
     async def body(node: ControllerNode, bs: Endpoint) -> None:
         agreed = Plan(number=2, k=32, gamma=3, min_draft=3)
-        others = [replace(agreed, k=16), replace(agreed, gamma=4), replace(agreed, min_draft=2)]
-        for request, plan in enumerate([agreed, *others, replace(agreed, number=9)], start=10):
-            report = replace(REPORT, request=request, plan=plan)
-            bs.send(b"", encode_frame(report, session=request, sequence=0))
-        for request in (11, 12, 13):
-            assert await _ordered(bs) == PlanOrder(
-                device="device-1", request=request, k=32, gamma=3, min_draft=3
-            )
-        await LoopClock().sleep_until(1.0)
-        assert bs.statistics().received == 3 and bs.statistics().waiting == 0
+        plans = [agreed, replace(agreed, k=16), replace(agreed, gamma=4), replace(agreed, number=9)]
+        _say(bs, *(replace(REPORT, request=10 + i, plan=one) for i, one in enumerate(plans)))
+        orders = await _ordered_within_1s(bs)
+        assert [one for one in orders if one.request] == [_order(32, 3, request=10 + i) for i in range(4)]
 
     _run(body)
+
+
+def test_the_next_request_is_planned_for_where_that_has_changed() -> None:
+    """The plan of a device's next request goes out with its first report, and again when it is another."""
+
+    class Growing:
+        k = 4
+
+        def observe(self, report: Report) -> None:
+            self.k += isinstance(report, StepReport) and report.step == 5
+
+        def plan(self, device: str, request: int) -> PlanValues:
+            return PlanValues(self.k if request == ANY_REQUEST else 9, 1, 1)
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        for device in ("a", "b"):
+            _say(bs, *(replace(REPORT, device=device, step=step) for step in range(8)))
+        orders = await _ordered_within_1s(bs)
+        later = [(one.device, one.k) for one in orders if one.request == ANY_REQUEST]
+        assert later == [("a", 4), ("a", 5), ("b", 5), ("b", 6)]
+        assert len(orders) - len(later) == 16
+
+    _run(body, Growing())
+
+
+def test_rows_are_observed_and_not_answered() -> None:
+    """A policy hears of both kinds of report, in the order they came, and plans on steps alone."""
+    policy = Scripted(((8, 4),))
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        with structlog.testing.capture_logs() as logs:
+            _say(bs, ROWS, REPORT, ROWS)
+            assert len(await _ordered_within_1s(bs)) == 2
+        assert policy.reports == [ROWS, REPORT, ROWS]
+        told = [log for log in logs if log["event"] == "rows"]
+        assert len(told) == 2 and told[0]["alphas"] == ROWS.alphas and told[0]["step"] == ROWS.step
+
+    _run(body, policy)
+
+
+def test_a_decision_is_logged_with_the_belief_it_rests_on() -> None:
+    """One `decision` a step where the policy believes something; the belief reads back from the event."""
+    belief = a_belief()
+
+    class Believing:
+        def observe(self, report: Report) -> None:
+            pass
+
+        def plan(self, device: str, request: int) -> PlanValues:
+            return PlanValues(16, 5, 5, belief)
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        with structlog.testing.capture_logs() as logs:
+            _say(bs, REPORT)
+            await _ordered_within_1s(bs)
+        (event,) = [log for log in logs if log["event"] == "decision"]
+        assert Belief.from_fields(orjson.loads(orjson.dumps(event["belief"]))) == belief
+        values = {name: event[name] for name in ("device", "request", "step", "at_s", "k", "gamma")}
+        assert values == {
+            "device": "device-1", "request": 7, "step": 3, "at_s": REPORT.ended_at_s, "k": 16, "gamma": 5,
+        }  # fmt: skip
+
+    _run(body, Believing())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "vocab_size", "k"),
+    [(64, 64, 64), (320, 64, 64), (320, 49_152, 320), (5000, 49_152, 4096), (60_000, 49_152, 49_152)],
+)
+def test_k_fits_the_vocabulary(wanted: int, vocab_size: int, k: int) -> None:
+    """A policy need not know V: what the BS said of it when it registered bounds every K."""
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        _say(bs, Register(role="target", name="bs-1", vocab_size=vocab_size), REPORT)
+        assert {one.k for one in await _ordered_within_1s(bs)} == {k}
+
+    _run(body, FixedPolicy(PlanValues(k=wanted, gamma=3, min_draft=3)))
+
+
+def test_a_policy_that_wants_the_vocabulary_is_told() -> None:
+    """One with an attribute `vocab_size` has it set when the BS registers, before it plans."""
+
+    class Aware(Scripted):
+        vocab_size = 0
+
+        def plan(self, device: str, request: int) -> PlanValues:
+            return PlanValues(k=self.vocab_size // 2, gamma=1, min_draft=1)
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        with structlog.testing.capture_logs() as logs:
+            _say(bs, *[Register(role="target", name="bs-1", vocab_size=100)] * 3)
+            assert {one.k for one in await _ordered_within_1s(bs)} == {50}
+        assert [log["event"] for log in logs] == ["registered"]
+
+    _run(body, Aware(()))
+    assert make_policy("adaptive").plan("d", 1).k >= 1
+    assert isinstance(make_policy("adaptive"), VocabularyAware)
+    assert not isinstance(FixedPolicy(WANTED), VocabularyAware)
+
+
+BAD_PLANS = {
+    "no plan": None,
+    "a tuple": (1, 2, 3),
+    "k": PlanValues(0, 1, 1),
+    "gamma": PlanValues(8, 33, 33),
+    "min_draft": PlanValues(8, 2, 3),
+    "no number": PlanValues("many", 1, 1),  # type: ignore[arg-type]
+    "belief": PlanValues(8, 2, 2, "a feeling"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("bad", BAD_PLANS)
+def test_plans_that_cannot_be_do_not_stop_the_controller(bad: str) -> None:
+    """A policy's mistakes are counted, logged once, and order nothing; the next good plan goes out."""
+
+    class Recovering:
+        steps = 0
+
+        def observe(self, report: Report) -> None:
+            self.steps += 1
+
+        def plan(self, device: str, request: int) -> PlanValues:
+            return BAD_PLANS[bad] if self.steps < 3 else WANTED  # type: ignore[return-value]
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        with structlog.testing.capture_logs() as logs:
+            _say(bs, Register(role="target", name="bs-1", vocab_size=64), REPORT, REPORT, REPORT)
+            orders = await _ordered_within_1s(bs)
+        assert orders[-2:] == [_order(32, 3, request=7), _order(32, 3, request=ANY_REQUEST)]
+        assert len(orders) == 2 or bad == "belief"
+        assert node.refused()[POLICY_FAILED] >= 2
+        assert len([log for log in logs if log["event"] == "policy.failed"]) == 1
+
+    _run(body, Recovering())
+
+
+def test_an_observer_that_raises_still_plans() -> None:
+    """What a policy can't take in it can't learn from; its plans go out all the same."""
+
+    class Blind(FixedPolicy):
+        def observe(self, report: Report) -> None:
+            raise KeyError("rows")
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        _say(bs, ROWS, REPORT)
+        assert len(await _ordered_within_1s(bs)) == 2
+        assert node.refused() == {POLICY_FAILED: 2}
+
+    _run(body, Blind(WANTED))
 
 
 def test_a_register_is_answered_with_the_plan_to_begin_with() -> None:
     """Whoever registers learns the plan for requests that are yet to come."""
 
     async def body(node: ControllerNode, bs: Endpoint) -> None:
-        bs.send(b"", encode_frame(Register(role="target", name="bs-1"), session=0, sequence=0))
+        _say(bs, Register(role="target", name="bs-1", vocab_size=64))
         order = await _ordered(bs)
         assert order == PlanOrder(device="bs-1", request=ANY_REQUEST, k=32, gamma=3, min_draft=3)
 
@@ -104,7 +269,7 @@ def test_refusals_are_counted_by_cause_and_logged_once() -> None:
             for _ in range(3):
                 for data in hostile:
                     bs.send(b"", data)
-            bs.send(b"", encode_frame(Register(role="target", name="bs-1"), session=0, sequence=0))
+            _say(bs, Register(role="target", name="bs-1", vocab_size=64))
             await _ordered(bs)
         assert node.refused() == {Refusal.TRUNCATED: 6, Refusal.CHECKSUM: 6, UNEXPECTED: 3}
         assert [log["reason"] for log in logs if log["event"] == "refused"] == [
@@ -128,7 +293,7 @@ def test_no_bytes_stop_the_controller(garbage: list[bytes], seed: int) -> None:
             report[rng.randrange(len(report))] ^= 1 << rng.randrange(8)
             bs.send(b"", data)
             bs.send(b"", bytes(report))
-        bs.send(b"", encode_frame(Register(role="target", name="bs-1"), session=0, sequence=0))
+        _say(bs, Register(role="target", name="bs-1", vocab_size=64))
         while (await _ordered(bs)).request != ANY_REQUEST:
             pass
 

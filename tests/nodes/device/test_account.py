@@ -1,5 +1,7 @@
 """What a request came to: the estimate of the target alone, with and without what is known of the link."""
 
+from dataclasses import replace
+
 import pytest
 
 from draftwire.codecs.frame import encode_frame
@@ -54,6 +56,20 @@ def test_a_link_that_is_half_full_is_told() -> None:
     account = _account(LinkSpec(rate_bps=1.5 * bits / STEP_S))
     assert account.target_only_tokens_per_s == pytest.approx(1 / STEP_S)
     assert account.target_only_may_be_lower
+
+
+def test_steps_are_counted_by_the_plan_that_their_block_was_drawn_with() -> None:
+    """The plan in a Commit is that of the next block; steps without drafts count as gamma 0 and have no K."""
+    account = Account(vocab_size=64)
+    for number, (k, gamma) in enumerate([(32, 2), (32, 2), (320, 5)]):
+        plan = Plan(number=number, k=k, gamma=gamma, min_draft=gamma)
+        account.drew(gamma, 0.01, plan)
+        account.committed(_commit(2), 2, 1.0)
+        account.committed(_commit(2), 0, 1.0)  # a repeat
+    account.committed(replace(_commit(1), seen=0, accepted=0), 1, 1.0)
+    assert account.k_used == {32: 2, 320: 1}
+    assert account.gamma_used == {2: 2, 5: 1, 0: 1}
+    assert account.steps == sum(account.gamma_used.values())
 
 
 def test_nothing_is_estimated_before_a_commit() -> None:

@@ -8,7 +8,7 @@ from tests.harness.cell import BS, CHANNEL, VOCAB_SIZE, cell, checked, greedy, r
 from tests.harness.reference import reference_text
 
 from draftwire.codecs.control import ANY_REQUEST, StepReport
-from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
+from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Report
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.speculation.noise import PhiloxNoise
 from draftwire.runtime.errors import EndpointClosedError
@@ -145,9 +145,7 @@ def test_first_plan_of_the_controller_holds() -> None:
     """The controller's plan for every request replaces the BS's own before the first one begins."""
 
     async def main() -> None:
-        async with cell(k=8, gamma=4, serve=False) as bs:
-            await bs.controller(FixedPolicy(PlanValues(k=5, gamma=2, min_draft=2)))
-            await bs.serve()
+        async with cell(policy=FixedPolicy(PlanValues(k=5, gamma=2, min_draft=2))) as bs:
             await asyncio.sleep(0.01)
             await text(await bs.device(), request())
             assert {(one.plan.k, one.plan.gamma) for one in bs.reports} == {(5, 2)}
@@ -162,17 +160,18 @@ def test_a_plan_reaches_the_device_in_mid_answer() -> None:
     class Switching:
         """Another plan once a few tokens are out."""
 
-        def observe(self, report: StepReport) -> None:
-            self.position = report.position
+        position = 0
+
+        def observe(self, report: Report) -> None:
+            if isinstance(report, StepReport):
+                self.position = report.position
 
         def plan(self, device: str, number: int) -> PlanValues:
             later = number != ANY_REQUEST and self.position > 20
             return PlanValues(k=12, gamma=6, min_draft=6) if later else PlanValues(k=8, gamma=4, min_draft=4)
 
     async def main() -> None:
-        async with cell(serve=False) as bs:
-            await bs.controller(Switching())
-            await bs.serve()
+        async with cell(policy=Switching()) as bs:
             await bs.channel("rate 1mbit delay 20ms")
             await text(await bs.device(address=CHANNEL), request(max_new_tokens=80))
             plans = [(one.plan.k, one.plan.gamma, one.plan.number) for one in bs.reports]

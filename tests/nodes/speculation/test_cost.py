@@ -21,6 +21,7 @@ from draftwire.nodes.speculation.cost import (
     best_plan,
     draft_cost_of_k,
     forecast,
+    forecast_grid,
     full_row_cost,
     speedup,
     stationary_length,
@@ -163,6 +164,7 @@ def test_an_unbounded_length_is_refused_unless_bounded(alpha: float, draft_cost:
         (lambda: full_row_cost(vocab_size=9, rate_bps=1, target_step_s=-1), "target_step_s is -1"),
         (lambda: Compute(draft_step_s=-1, target_step_s=1), "draft_step_s is -1"),
         (lambda: Compute(draft_step_s=0, target_step_s=0), "target_step_s is 0"),
+        (lambda: Compute(draft_step_s=0, target_step_s=1, alone_step_s=0), "alone_step_s is 0"),
         (lambda: LinkEstimate(uplink_bps=0, downlink_bps=1, rtt_s=0), "uplink_bps is 0"),
         (lambda: LinkEstimate(uplink_bps=1, downlink_bps=1, rtt_s=-1), "rtt_s is -1"),
         (lambda: plan({}, [1]), "alphas is {}"),
@@ -170,6 +172,8 @@ def test_an_unbounded_length_is_refused_unless_bounded(alpha: float, draft_cost:
         (lambda: plan({3: 0.5}, [0]), "gamma is 0"),
         (lambda: plan({0: 0.5}, [1]), "k is 0"),
         (lambda: plan({3: 2.0}, [1]), "alpha is 2.0"),
+        (lambda: grid({}, [1]), "alphas is {}"),
+        (lambda: grid({3: 0.5}, []), r"gammas is \[\]"),
     ],
 )
 def test_errors_name_field_and_value(call: Callable[[], object], field: str) -> None:
@@ -191,6 +195,10 @@ FRAMES = Frames(
 
 def plan(ladder: dict[int, float], gammas: list[int]) -> Forecast:
     return best_plan(alphas=ladder, gammas=gammas, compute=COMPUTE, link=LINK, frames=FRAMES)
+
+
+def grid(ladder: dict[int, float], gammas: list[int]) -> object:
+    return forecast_grid(alphas=ladder, gammas=gammas, compute=COMPUTE, link=LINK, frames=FRAMES)
 
 
 def step_by_the_book(k: int, gamma: int, alpha: float, link: LinkEstimate) -> float:
@@ -255,6 +263,42 @@ def test_equation_21_is_the_special_case(alpha: float, c: float, k: int, rate_bp
     assert best.speedup == pytest.approx(s)
 
 
+@given(ladder=ladders, link=links, together=st.booleans())
+def test_the_grid_is_every_forecast(ladder: dict[int, float], link: LinkEstimate, together: bool) -> None:
+    """Rows in the order of the ladder given, columns in that of the lengths, each as `forecast` has it."""
+    frames, gammas = replace(FRAMES, rows_in_one=together), (3, 1, 8)
+    tokens, seconds = forecast_grid(alphas=ladder, gammas=gammas, compute=COMPUTE, link=link, frames=frames)
+    assert tokens.shape == seconds.shape == (len(ladder), 3)
+    for row, (k, alpha) in enumerate(ladder.items()):
+        for column, gamma in enumerate(gammas):
+            one = forecast(k=k, gamma=gamma, alpha=alpha, compute=COMPUTE, link=link, frames=frames)
+            assert tokens[row, column] == pytest.approx(one.tokens_per_step)
+            assert seconds[row, column] == pytest.approx(one.step_s)
+
+
+@given(ladder=ladders, link=links, faster=st.floats(1, 1e3), together=st.booleans())
+def test_more_rate_is_never_slower(
+    ladder: dict[int, float], link: LinkEstimate, faster: float, together: bool
+) -> None:
+    """Neither the best plan nor any other makes fewer tokens a second when either direction gets faster."""
+    frames, gammas = replace(FRAMES, rows_in_one=together), range(1, 17)
+    for changed in (
+        replace(link, uplink_bps=faster * link.uplink_bps),
+        replace(link, downlink_bps=faster * link.downlink_bps),
+    ):
+        speeds, bests = [], []
+        for one in (link, changed):
+            tokens, seconds = forecast_grid(
+                alphas=ladder, gammas=gammas, compute=COMPUTE, link=one, frames=frames
+            )
+            speeds.append(tokens / seconds)
+            bests.append(
+                best_plan(alphas=ladder, gammas=gammas, compute=COMPUTE, link=one, frames=frames).tokens_per_s
+            )
+        assert (speeds[1] >= speeds[0] * (1 - 1e-12)).all()
+        assert bests[1] >= bests[0] * (1 - 1e-12)
+
+
 def test_rows_travel_behind_the_step() -> None:
     """Rows that arrive during the target's step cost nothing; later ones cost their rejection's wait."""
     none = Frames(draft_bits=FRAMES.draft_bits, rows_bits=lambda k, n: 0, commit_bits=FRAMES.commit_bits)
@@ -290,6 +334,8 @@ def test_the_target_alone_streams() -> None:
     far = LinkEstimate(uplink_bps=1e6, downlink_bps=1e6, rtt_s=1)
     best = best_plan(alphas={3: 0.5, 8: 0.6}, gammas=[1, 2], compute=COMPUTE, link=far, frames=FRAMES)
     assert (best.gamma, best.k, best.speedup) == (0, 8, 1)
+    quick = replace(COMPUTE, alone_step_s=0.03)  # kernels for one row are often faster
+    assert alone_step_seconds(compute=quick, link=LINK, frames=FRAMES) == 0.03
 
 
 def test_ties_cost_few_bits_and_draft_long() -> None:

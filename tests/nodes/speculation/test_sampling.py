@@ -1,7 +1,7 @@
 """The maths of a step: the target's distribution, the draft's row, the test, the residual."""
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, log2
 
 import hypothesis.strategies as st
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from numpy.typing import NDArray
 
+from draftwire.codecs.errors import LocalError
 from draftwire.codecs.messages import Sampling
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
@@ -129,6 +130,54 @@ def test_sparsify_keeps_the_k_largest(seed: int, columns: int, k: int, temperatu
     softmax = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
     assert row.weights.sum() == WEIGHT_SUM
     assert np.abs(row.weights / WEIGHT_SUM - softmax).sum() / 2 < 0.12
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 400), st.integers(1, 400), st.floats(0.3, 3), st.floats(0.1, 12)
+)
+def test_sparsify_tells_the_mass_that_it_leaves_out(
+    seed: int, columns: int, k: int, temperature: float, spread: float
+) -> None:
+    """The tail is the nearest step to the softmax of all columns at the temperature; a whole row has none."""
+    logits = np.random.default_rng(seed).normal(0, spread, columns).astype(np.float32)
+    row = sparsify(logits, None, k=k, temperature=temperature, vocab_size=columns)
+    z = logits.astype(np.float64) / temperature
+    p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+    left_out = float(np.delete(p, row.ids).sum())
+    exact = 63.0 if left_out < 2**-15.75 else -4 * log2(left_out)
+    assert abs(row.tail - exact) <= 0.501
+    if k >= columns:
+        assert row.tail == 63
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-30, 1.0, 1e30, 1e308])
+def test_a_tail_is_told_at_any_temperature(temperature: float) -> None:
+    """Towards 0 all mass is kept unless the largest are equal; towards infinity all that have mass are."""
+    with np.errstate(all="raise"):
+        row = sparsify(
+            np.array([3.0, 1.0, -np.inf, 2.0], np.float32), None, k=1, temperature=temperature, vocab_size=4
+        )
+        even = sparsify(np.zeros(4, np.float32), None, k=1, temperature=temperature, vocab_size=4)
+    assert abs(even.kept_mass - 0.25) < 0.05
+    if temperature < 1:
+        assert row.kept_mass == 1.0
+    if temperature > 1:
+        assert abs(row.kept_mass - 1 / 3) < 0.06
+
+
+def test_the_tail_of_a_draft_of_a_part_of_the_vocabulary() -> None:
+    """Ids that the draft does not have lie outside its row and have no mass."""
+    logits, support = np.zeros(4, np.float32), np.array([90, 17, 5, 40])
+    tails = [sparsify(logits, support, k=k, temperature=1.0, vocab_size=100).tail for k in (1, 2, 4)]
+    assert tails == [2, 4, 63]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_have_no_row(wrong: float) -> None:
+    """The error names the logarithms, whatever becomes of the tail."""
+    with np.errstate(invalid="ignore"), pytest.raises(LocalError, match="log_weights"):
+        logits = np.array([0.0, wrong, 1.0], np.float32)
+        sparsify(logits, None, k=2, temperature=1.0, vocab_size=3)
 
 
 def test_columns_of_a_draft_stand_for_the_ids_of_its_support() -> None:

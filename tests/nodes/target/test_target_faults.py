@@ -173,7 +173,7 @@ WRONG: dict[str, tuple[bytes | Message | PlanOrder | Register | Event, Refusal |
     "refusing": (Refused(reason=Reason.BUSY, detail=""), Refusal.KIND),
     "a pong": (Pong(incarnation=LIFE, stamp=1), Refusal.KIND),
     "an order": (PlanOrder(device="dev", request=9, k=1, gamma=0, min_draft=0), Refusal.KIND),
-    "a registration": (Register(role="device", name="x"), Refusal.KIND),
+    "a registration": (Register(role="device", name="x", vocab_size=64), Refusal.KIND),
     "an event": (Event(node="x", at_s=0.0, fields={}), Refusal.KIND),
     "a draft for nothing": (_draft(), Reason.UNKNOWN_REQUEST),
     "rows for nothing": (

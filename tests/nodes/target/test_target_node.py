@@ -26,8 +26,8 @@ from draftwire.codecs.messages import (
     Refused,
     Welcome,
 )
-from draftwire.nodes.target.admission import can_be_sent
 from draftwire.runtime.session.request import Timing
+from draftwire.runtime.session.sendable import can_be_sent
 from draftwire.runtime.session.states import Target
 
 

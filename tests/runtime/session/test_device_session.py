@@ -27,6 +27,7 @@ from draftwire.codecs.messages import (
     Message,
     Open,
     Ping,
+    Plan,
     Pong,
     Reason,
     SparseLogits,
@@ -226,6 +227,37 @@ def test_a_bs_without_memory_is_told_everything(reason: Reason) -> None:
     draft, rows = end.to_send()
     assert isinstance(draft, Draft) and isinstance(rows, SparseLogits)
     assert (draft.incarnation, draft.draft_epoch, draft.ids, rows.rows) == (NEXT_LIFE, 1, (2, 3), BLOCK.rows)
+
+
+@pytest.mark.parametrize(("k", "gamma"), [(None, None), (5, 0), (None, 3), (1, None)])
+def test_every_open_says_what_the_user_fixed(k: int | None, gamma: int | None) -> None:
+    """The first, and that of a new try for a BS without memory."""
+    end = DeviceSession(replace(a_request(), k=k, gamma=gamma), HELLO, now_s=0.0)
+    end.receive(opened(), 0.1)
+    end.receive(refused(Reason.UNKNOWN_REQUEST), 0.2)
+    opens = [message for message in end.to_send() if isinstance(message, Open)]
+    assert [one.device_try for one in opens] == [1, 2]
+    assert {(one.pinned_k, one.pinned_gamma) for one in opens} == {(k, gamma)}
+
+
+def test_blocks_come_and_go_with_the_plan() -> None:
+    """Commits turn drafting on and off in mid-request; each block is new, and no epoch is used twice."""
+    end = device_in(Device.LISTENING)
+    log, epochs = [7], list[int]()
+    for number, gamma in enumerate((2, 0, 0, 1, 0, 2), start=2):
+        plan = Plan(number=number, k=2, gamma=gamma, min_draft=gamma)
+        log.append(4)
+        end.receive(commit(log, len(log) - 1, tested_epoch=max(epochs, default=0), plan=plan), 0.1)
+        work = end.work()
+        assert (work is None) == (gamma == 0)
+        if work is None:
+            assert end.state.name == "LISTENING"
+        else:
+            assert (work.length, list(work.tokens), work.plan) == (gamma, log, plan)
+            end.drawn(a_block(work.draft_epoch, len(log), (2,) * work.length, plan=plan), 0.1)
+            epochs.append(work.draft_epoch)
+            assert end.state.name == "WAITING"
+    assert epochs == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.harness.messages import (
     VOCAB,
     a_block,
     a_draft,
+    a_request,
     a_row,
     a_target,
     an_open,
@@ -32,6 +33,7 @@ from draftwire.codecs.messages import (
     Opened,
     Origin,
     Ping,
+    Plan,
     Pong,
     Reason,
     Refused,
@@ -458,3 +460,65 @@ def test_plans_are_numbered_by_what_changes() -> None:
     decode_alone(end, 2, 0.0)
     assert end.plan == replace(ALONE, number=ALONE.number + 1, k=3, gamma=2, min_draft=2)
     assert commits(end)[-1].plan == end.plan
+
+
+PINS = [(None, None), (5, None), (None, 0), (None, 3), (4, 1)]
+
+
+@pytest.mark.parametrize(("k", "gamma"), PINS)
+@pytest.mark.parametrize("min_draft", [0, 1, 2])
+def test_every_plan_has_what_the_user_fixed(k: int | None, gamma: int | None, min_draft: int) -> None:
+    """The first plan and each that follows; a BS that waits for whole blocks goes on to."""
+    first = Plan(number=1, k=2, gamma=2, min_draft=min_draft)
+    end = a_target(an_open(request=replace(a_request(), k=k, gamma=gamma)), plan=first)
+    (answer,) = end.to_send()
+    assert isinstance(answer, Opened) and answer.plan == end.plan
+    for number, (free_k, free_gamma) in enumerate([(2, 2), (3, 4), (1, 0)], start=1):
+        least = min(min_draft, free_gamma)
+        if number > 1:
+            end.replan(k=free_k, gamma=free_gamma, min_draft=least)
+            let_one_token_come(end)
+        fixed = free_gamma if gamma is None else gamma
+        assert (end.plan.k, end.plan.gamma) == (free_k if k is None else k, fixed)
+        assert end.plan.min_draft == (fixed if least == free_gamma else min(least, fixed))
+
+
+def let_one_token_come(end: TargetSession) -> None:
+    """By a block of the plan in force, or without one."""
+    epoch = end.newest_epoch + 2
+    if end.plan.gamma:
+        log = end.log.tokens
+        block = a_block(epoch, len(log), (2,), plan=end.plan)
+        end.receive(a_draft(block, log, incarnation=end.incarnation), 0.0)
+    step = end.step(0.0)
+    assert step is not None
+    if step.ids:
+        end.tested(step, 0, 4, 0.0)
+    else:
+        end.decoded(step, 4, 0.0)
+
+
+def test_what_the_user_fixed_is_no_new_plan() -> None:
+    """Orders that differ only in what is fixed change nothing, the plan's number neither."""
+    end = a_target(an_open(request=replace(a_request(), k=5, gamma=0)))
+    first = end.plan
+    assert first == Plan(number=1, k=5, gamma=0, min_draft=0)
+    for k in (2, 3):
+        end.replan(k=k, gamma=k, min_draft=k)
+        decode_alone(end, 2, 0.0)
+        assert end.plan == first
+
+
+@pytest.mark.parametrize("log", [(7,), (7, 6)])
+def test_what_the_user_fixed_outlives_a_new_try(log: tuple[int, ...]) -> None:
+    """Whether the BS keeps its log or takes the device's, the request is the one that began."""
+    wanted = replace(a_request(), k=5, gamma=1)
+    end = a_target(an_open(request=wanted))
+    let_one_token_come(end)
+    end.to_send()
+    end.receive(an_open(log, device_try=2, draft_epoch=2, request=wanted), 0.1)
+    answers = [message for message in end.to_send() if isinstance(message, Opened)]
+    assert [(answer.plan.k, answer.plan.gamma) for answer in answers] == [(5, 1)]
+    end.replan(k=2, gamma=2, min_draft=2)
+    let_one_token_come(end)
+    assert (end.plan.k, end.plan.gamma, end.plan.min_draft) == (5, 1, 1)

@@ -1,0 +1,159 @@
+"""Orders to a running channel: the end of it that takes them, and the call that sends one.
+
+    state = await order_link(transport, "tcp://127.0.0.1:5703", uplink="rate 1mbit delay 40ms", clock=clock)
+
+An order is a link or a schedule for either direction, and takes the whole place of what held before. It holds
+for every device, at once; time 0 of a schedule is the moment of the order. One that can't be followed in full
+changes nothing.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.codecs.control import LinkOrder, LinkState
+from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.limits import MAX_LINK_LENGTH
+from draftwire.nodes.channel.playing import Direction
+from draftwire.runtime.clock import Clock
+from draftwire.runtime.errors import ConfigurationError, PeerError
+from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
+from draftwire.runtime.transport import Endpoint, Transport
+
+UNEXPECTED = "unexpected"
+"""The cause under which messages are counted that are well formed but no orders."""
+
+
+class NoChannelError(PeerError):
+    """Raised when nobody answers an order; names the address and the remedy."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self.address = address
+        super().__init__(
+            f"{address}: no channel answered within {timeout_s:g} s; start one with `draftwire channel`, "
+            "or give the address that its [channel] control names"
+        )
+
+
+class LinkOrders:
+    """A channel's side: takes orders from anybody who reaches the endpoint, and answers what holds now."""
+
+    def __init__(
+        self,
+        *,
+        current: Callable[[Direction], LinkSchedule],
+        follow: Callable[[Direction, LinkSchedule], None],
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._current = current
+        self._follow = follow
+        self._logger = logger
+        self._refused: Counter[Refusal | str] = Counter()
+
+    async def run(self, endpoint: Endpoint) -> None:
+        """Answer until cancelled."""
+        while True:
+            received = await endpoint.receive()
+            try:
+                frame = decode_frame(received.data)
+            except WireError as error:
+                self._refuse(error.reason, received.peer, error.detail)
+                continue
+            if not isinstance(frame.message, LinkOrder):
+                detail = f"{type(frame.message).__name__} is no order to a channel"
+                self._refuse(UNEXPECTED, received.peer, detail)
+                continue
+            state = self._obey(frame.message)
+            endpoint.send(
+                received.peer, encode_frame(state, session=frame.session, sequence=frame.sequence)
+            )
+
+    def refused(self) -> Mapping[Refusal | str, int]:
+        """Messages that were answered by nothing, by cause."""
+        return MappingProxyType(dict(self._refused))
+
+    def _obey(self, order: LinkOrder) -> LinkState:
+        refused = None
+        try:
+            wanted = _schedules(order)
+        except ConfigurationError as error:
+            refused = str(error)[:MAX_LINK_LENGTH]
+            self._logger.warning("order refused", reason=refused)
+        else:
+            for direction, schedule in wanted.items():
+                self._follow(direction, schedule)
+        return LinkState(
+            uplink=str(self._current(Direction.UPLINK)),
+            downlink=str(self._current(Direction.DOWNLINK)),
+            refused=refused,
+        )
+
+    def _refuse(self, cause: Refusal | str, peer: bytes, detail: str) -> None:
+        if not self._refused[cause]:  # said once; how often is counted
+            self._logger.warning(
+                "refused", reason=str(cause), peer=peer.decode(errors="replace"), detail=detail
+            )
+        self._refused[cause] += 1
+
+
+def _schedules(order: LinkOrder) -> dict[Direction, LinkSchedule]:
+    """What the order asks for, all of it or ConfigurationError, which names the direction."""
+    wanted = {}
+    for direction, text in ((Direction.UPLINK, order.uplink), (Direction.DOWNLINK, order.downlink)):
+        if text is not None:
+            try:
+                wanted[direction] = parse_schedule(text)
+            except ConfigurationError as error:
+                raise error.placed(key=direction.value) from None
+    return wanted
+
+
+async def order_link(
+    transport: Transport,
+    address: str,
+    *,
+    uplink: str | None = None,
+    downlink: str | None = None,
+    timeout_s: float = 2.0,
+    clock: Clock,
+) -> LinkState:
+    """Order a channel to change its links, None: as they are; the answer is what holds then.
+
+    Links and schedules as parse_schedule takes them; with neither, it only asks. LinkState.refused tells why
+    an order changed nothing. Raises NoChannelError when nobody answers in time; a channel that comes up at
+    that very moment may still follow it. Raises AddressError for what is no address.
+    """
+    endpoint = await transport.connect(address, identity=b"link-" + secrets.token_hex(8).encode())
+    deadline = asyncio.create_task(clock.sleep_until(clock.now_s() + timeout_s), name="order's deadline")
+    answer = asyncio.create_task(_answer(endpoint), name="order's answer")
+    try:
+        order = LinkOrder(uplink=uplink, downlink=downlink)
+        endpoint.send(b"", encode_frame(order, session=0, sequence=0))
+        await asyncio.wait((answer, deadline), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise NoChannelError(address, timeout_s)
+        return answer.result()
+    finally:
+        deadline.cancel()
+        answer.cancel()
+        await asyncio.gather(deadline, answer, return_exceptions=True)
+        await endpoint.close()
+
+
+async def _answer(endpoint: Endpoint) -> LinkState:
+    """The first LinkState that comes; whoever else is bound there may say what he likes."""
+    while True:
+        try:
+            message = decode_frame((await endpoint.receive()).data).message
+        except WireError:
+            continue
+        if isinstance(message, LinkState):
+            return message
+
+
+__all__ = ["UNEXPECTED", "LinkOrders", "NoChannelError", "order_link"]

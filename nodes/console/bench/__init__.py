@@ -1,0 +1,40 @@
+"""`draftwire bench`: what a controller is worth, measured.
+
+Each benchmark is a module, imported when asked for: `add_arguments(parser)`, and `run(args) -> exit code`.
+"""
+
+import argparse
+from importlib import import_module
+from typing import Final
+
+BENCHMARKS: Final = {
+    "controller": (
+        "draftwire.nodes.console.bench.controller",
+        "the adaptive controller against fixed settings, the paper's rule, a bandit and an oracle",
+    ),
+}
+"""Name -> module, and a line of help."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options of `draftwire bench`."""
+    parser.description = "Run a benchmark.\n\n" + "\n".join(
+        f"  {name:<12}{summary}" for name, (_, summary) in BENCHMARKS.items()
+    )
+    parser.epilog = "`draftwire bench NAME --help` says what it measures, and how.\n"
+    parser.add_argument("name", choices=BENCHMARKS, metavar="NAME", help=" or ".join(BENCHMARKS))
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="of that benchmark")
+    parser.set_defaults(bench_parser=type(parser))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the benchmark of that name; returns its exit code."""
+    module = import_module(BENCHMARKS[args.name][0])
+    parser = args.bench_parser(
+        prog=f"draftwire bench {args.name}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.options)))
+
+
+__all__ = ["BENCHMARKS", "add_arguments", "run"]

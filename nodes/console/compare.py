@@ -1,0 +1,215 @@
+"""`draftwire compare`: on one link the target alone, the paper's setting, a grid, and the controller.
+
+All take turns on the same four nodes, with the same prompt, so what the machine does besides hits them alike.
+"""
+
+import argparse
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from draftwire.nodes.console import options
+from draftwire.nodes.console.comparison import (
+    CALIBRATING,
+    CALIBRATION_GAMMA,
+    PAPER_K,
+    Conditions,
+    as_json,
+    grid_of,
+    paper_setting,
+)
+from draftwire.nodes.console.comparison_views import HEADER_EVENT, comparison_in, picture, print_comparison
+from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.outcome import ALONE, AUTO, PROMPT, Outcome, Scene, Setting, append_event, fixed
+from draftwire.nodes.console.plots import check_picture, save
+from draftwire.nodes.console.record import Record, read_record
+from draftwire.nodes.console.runner import Begin, Bench, experiment, interleaved, progress_bar
+from draftwire.nodes.device.checks import check_pins, check_text
+from draftwire.runtime.config import DEFAULT_LINK, ChannelSettings, Topology
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import parse_link
+from draftwire.runtime.link_schedule import parse_schedule
+from draftwire.runtime.telemetry import set_up_logging
+
+DEFAULT_K = (8, 32, 320)
+DEFAULT_GAMMA = (2, 4, 8)
+
+EXAMPLES = """\
+examples:
+  draftwire compare
+  draftwire compare "Tell me a story." --link 'rate 1mbit delay 20ms' --k 8,32 --gamma 2,4
+  draftwire compare --schedule 'rate 20mbit delay 2ms; 5s rate 1mbit; repeat 10s' --tokens 256
+  draftwire compare --profile paper --record runs.jsonl --plot runs.png
+  draftwire compare --from runs.jsonl --plot runs.pdf
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `draftwire compare`."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("prompt", nargs="?", default=None, help="what to answer; default: a long story")
+    link = parser.add_mutually_exclusive_group()
+    link.add_argument(
+        "--link", metavar="WORDS", help=f"both directions, as tc says it; default: '{DEFAULT_LINK}'"
+    )
+    link.add_argument(
+        "--schedule", metavar="WORDS", help="a link that changes; it begins anew with each request"
+    )
+    parser.add_argument("--k", type=options.widths, metavar="N,...", help="of the grid; default: 8,32,320")
+    parser.add_argument("--gamma", type=options.lengths, metavar="N,...", help="of the grid; default: 2,4,8")
+    parser.add_argument("--tokens", type=options.tokens, default=96, metavar="N", help="of each answer: 96")
+    parser.add_argument("--repeats", type=options.count, default=3, metavar="N", help="of each setting: 3")
+    parser.add_argument("--temperature", type=options.temperature, default=1.0, metavar="T", help="default 1")
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of the first repeat")
+    options.add_pair_arguments(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
+    output.add_argument("--record", metavar="FILE", type=Path, help="keep every step, decision and outcome")
+    output.add_argument(
+        "--from", dest="source", metavar="FILE", type=Path, help="run nothing: show such a record again"
+    )
+    output.add_argument("--plot", metavar="FILE", type=Path, help="a picture: .png, .svg or .pdf")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Which K and gamma are fastest on a link, and does the controller find them? Measured, one table."""
+    set_up_logging(level="warning")
+    check_picture(args.plot)
+    if args.source is not None:
+        for name in ("prompt", "link", "schedule", "k", "gamma", "record"):
+            if getattr(args, name) is not None:
+                option = "PROMPT" if name == "prompt" else f"--{name}"
+                raise ConfigurationError("--from runs nothing", key=option, remedy=f"leave out {option}")
+        _show(read_record(args.source), args)
+        return 0
+    options.check_record(args.record)
+    return run_foreground(lambda: _run(args))
+
+
+async def _run(args: argparse.Namespace) -> None:
+    scene, topology = _scene_and_topology(args)
+    prompt = PROMPT if args.prompt is None else args.prompt
+    check_text(prompt, key="PROMPT")
+    with ExitStack() as stack:
+        record = args.record
+        if record is None:
+            record = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))) / "record"
+        async with experiment(topology, record=record, progress=say) as bench:
+            conditions = Conditions(
+                prompt=prompt,
+                link=scene.name,
+                rate_bps=scene.rate_bps,
+                tokens=args.tokens,
+                repeats=args.repeats,
+                temperature=args.temperature,
+                seed=args.seed,
+                draft=topology.pair.draft.model,
+                target=topology.pair.target.model,
+                profile=topology.compute.profile.value,
+                vocab_size=bench.vocab_size,
+            )
+            append_event(record, HEADER_EVENT, conditions.fields())
+            grid = _grid(args, bench.vocab_size)
+            async for _ in measure(bench, conditions, scene, *grid):
+                pass
+        _show(read_record(record), args)
+
+
+async def measure(
+    bench: Bench, conditions: Conditions, scene: Scene, ks: Sequence[int], gammas: Sequence[int]
+) -> AsyncIterator[Outcome]:
+    """Every outcome of a comparison: first two requests that calibrate the paper's setting, then in turns."""
+    wide = fixed(min(PAPER_K, bench.vocab_size), CALIBRATION_GAMMA)
+    calibration = list[Outcome]()
+    with progress_bar(2) as progress:
+        async for outcome in _once(bench, conditions, scene, (ALONE, wide), progress):
+            calibration.append(outcome)
+            yield outcome
+    try:
+        paper, _ = paper_setting(calibration, conditions)
+    except ValueError as error:
+        raise ConfigurationError(
+            str(error), key="--tokens", remedy="ask for more tokens, or of a prompt with a longer answer"
+        ) from None
+    settings = [ALONE, paper, *grid_of(ks, gammas, besides=paper), AUTO]
+    with progress_bar(conditions.repeats * len(settings)) as progress:
+        async for outcome in interleaved(
+            bench,
+            settings=settings,
+            scenes=[scene],
+            prompt=conditions.prompt,
+            tokens=conditions.tokens,
+            repeats=conditions.repeats,
+            seed=conditions.seed,
+            temperature=conditions.temperature,
+            progress=progress,
+        ):
+            yield outcome
+
+
+async def _once(
+    bench: Bench, conditions: Conditions, scene: Scene, settings: Sequence[Setting], begin: Begin
+) -> AsyncIterator[Outcome]:
+    for setting in settings:
+        begin(f"calibrating: {setting.name}")
+        await bench.link(scene)
+        yield await bench.run(
+            setting,
+            conditions.prompt,
+            tokens=conditions.tokens,
+            seed=conditions.seed,
+            temperature=conditions.temperature,
+            repeat=CALIBRATING,
+        )
+
+
+def _scene_and_topology(args: argparse.Namespace) -> tuple[Scene, Topology]:
+    """The link of the comparison: the one asked for, or the file's own; the channel starts with it."""
+    topology = options.chosen_pair(args)
+    channel = topology.channel or ChannelSettings()
+    asked = args.link if args.link is not None else args.schedule
+    if asked is None:
+        return Scene.of(str(channel.uplink_schedule)), replace(topology, channel=channel)
+    try:
+        words = str(parse_link(asked) if args.link is not None else parse_schedule(asked))
+    except ConfigurationError as error:
+        raise error.placed(key="--link" if args.link is not None else "--schedule") from None
+    scene = Scene.of(words)
+    if scene.rate_bps == 0:
+        raise ConfigurationError(
+            "an outage for ever", key="--link", remedy="give a rate above 0, or a schedule that comes back"
+        )
+    first = scene.schedule.steps[0].link
+    return scene, replace(topology, channel=replace(channel, uplink=first, downlink=first, schedule=None))
+
+
+def _grid(args: argparse.Namespace, vocab_size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """K and gamma of the grid. At temperature 0 no rows travel, so one K stands for all."""
+    ks = args.k or tuple(k for k in DEFAULT_K if k <= vocab_size) or (vocab_size,)
+    gammas = args.gamma or DEFAULT_GAMMA
+    for k in ks:
+        check_pins(k, max(gammas), vocab_size, key="--k")
+    return (ks[:1] if args.temperature == 0 else ks), gammas
+
+
+# What is shown ----------------------------------------------------------------------------------------------
+
+
+def _show(record: Record, args: argparse.Namespace) -> None:
+    comparison = comparison_in(record)
+    if args.plot is not None:
+        save(picture(comparison, record), args.plot)
+        say(f"picture: {args.plot}")
+    if args.json:
+        print(orjson.dumps(as_json(comparison)).decode(), flush=True)
+    else:
+        print_comparison(Console(), comparison)
+
+
+__all__ = ["add_arguments", "measure", "run"]

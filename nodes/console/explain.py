@@ -1,0 +1,215 @@
+"""`draftwire explain RECORD`: what the controller believed, chose and promised, and what came of it."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from draftwire.nodes.console.choices import ALONE, Moment, Option, few_digits, grid, options, speed_of
+from draftwire.nodes.console.explanation import Explanation, Slice, explain
+from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.plots import check_picture, explanation_figure, save
+from draftwire.nodes.console.record import read_record
+from draftwire.runtime.errors import ConfigurationError
+
+TOP = 5
+"""Choices shown of one moment."""
+
+EXAMPLES = """\
+examples:
+  draftwire generate "Tell me a story." --schedule '5s rate 1mbit' --record run.jsonl
+  draftwire explain run.jsonl
+  draftwire explain run.jsonl --plot run.png
+  draftwire explain run.jsonl --at 7.5
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `draftwire explain`."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("record", metavar="RECORD", type=Path, help="a file that --record wrote")
+    parser.add_argument("--at", type=float, metavar="SECONDS", help="one decision in full: that of this time")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="a picture: .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Why the controller chose what it chose: over a recorded run, or at one moment of it."""
+    check_picture(args.plot)
+    explanation = explain(read_record(args.record))
+    if args.at is not None and not 0 <= args.at <= explanation.traces.seconds:
+        raise ConfigurationError(
+            f"{args.at:g} s is outside of the record",
+            key="--at",
+            remedy=f"write 0 to {explanation.traces.seconds:.1f}",
+        )
+    if args.plot is not None:
+        title = summary(explanation).replace("; ", "\n", 1)
+        save(explanation_figure(explanation.traces, title=title), args.plot)
+        say(f"picture: {args.plot}")
+    if args.json:
+        shown = moment_fields(explanation.at(args.at)) if args.at is not None else fields(explanation)
+        print(orjson.dumps(shown).decode(), flush=True)
+    elif args.at is not None:
+        print_moment(Console(), explanation.at(args.at))
+    else:
+        print_explanation(Console(), explanation)
+    return 0
+
+
+# For people -------------------------------------------------------------------------------------------------
+
+
+def summary(explanation: Explanation) -> str:
+    """One line: how much, how fast, how well foretold."""
+    requests = "1 request" if explanation.requests == 1 else f"{explanation.requests} requests"
+    parts = [f"{requests}, {explanation.steps} steps, {explanation.traces.seconds:.1f} s"]
+    measured = explanation.measured
+    if measured is not None:
+        off = explanation.predicted / measured - 1
+        parts.append(f"{measured:.1f} tok/s, predicted {explanation.predicted:.1f} ({off:+.0%})")
+    parts.append(f"target alone, predicted {explanation.alone:.1f}")
+    return "; ".join(parts)
+
+
+def print_explanation(console: Console, explanation: Explanation) -> None:
+    """The summary, a table over time, and each change in words."""
+    console.print(summary(explanation), highlight=False, soft_wrap=True)
+    console.print(table_of(explanation.slices))
+    for change in explanation.changes:
+        console.print(f"{change.at_s:7.1f} s  {change.words}", highlight=False, soft_wrap=True)
+    if not explanation.changes:
+        console.print("The choice made most often never changed.")
+    if not explanation.traces.true_bps:
+        console.print("No rate of the link was recorded: there was no channel, or it wrote another file.")
+
+
+def table_of(slices: tuple[Slice, ...]) -> Table:
+    """A row a slice: what was chosen most, by what belief, what it promised, and what came."""
+    title = "believed / true; next: the best other K, gamma"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    headings = ("to s", "K", "g", "Mbit/s", "RTT ms", "alpha", "t_d ms", "t_v ms", "tok/s", "alone")
+    for heading in (*headings, "next tok/s"):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for one in slices:
+        table.add_row(*_cells(one))
+    return table
+
+
+def print_moment(console: Console, moment: Moment) -> None:
+    """One decision: its belief, its best choices, the target alone, and the fixed settings."""
+    belief = moment.belief
+    console.print(f"{moment.at_s:.2f} s: {moment.choice} ({belief.reason})", highlight=False)
+    true = "" if moment.true_bps is None else f" (true: {moment.true_bps / 1e6:.3g})"
+    console.print(
+        f"link {belief.uplink_bps / 1e6:.3g} Mbit/s up{true}, round trip {1e3 * belief.rtt_s:.1f} ms; "
+        f"a drafted token {1e3 * belief.draft_step_s:.2f} ms, a pass {1e3 * belief.target_step_s:.1f} ms and "
+        f"{1e3 * belief.target_per_token_s:.2f} ms a drafted token",
+        highlight=False,
+        soft_wrap=True,
+    )
+    alphas = ", ".join(f"{k}: {alpha:.2f}" for k, alpha in belief.alphas.items())
+    console.print(f"alpha by K: {alphas}", highlight=False, soft_wrap=True)
+    title = "By this belief, tokens a second"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("choice", no_wrap=True)
+    table.add_column("tok/s", justify="right")
+    table.add_column("x chosen", justify="right")
+    chosen = speed_of(belief, moment.choice)
+    for name, speed in _alternatives(moment):
+        table.add_row(name, f"{speed:.1f}", f"{speed / chosen:.2f}")
+    console.print(table)
+
+
+def _alternatives(moment: Moment) -> list[tuple[str, float]]:
+    best = options(moment.belief)[:TOP]
+    rows = [(f"{moment.choice}, chosen", speed_of(moment.belief, moment.choice))]
+    rows += [(str(one.choice), one.tokens_per_s) for one in best if one.choice != moment.choice]
+    others = [Option(ALONE, speed_of(moment.belief, ALONE)), *grid(moment.belief)]
+    shown = {moment.choice, *(one.choice for one in best)}
+    return rows + [(str(one.choice), one.tokens_per_s) for one in others if one.choice not in shown]
+
+
+def _cells(one: Slice) -> tuple[str, ...]:
+    belief, choice = one.moment.belief, one.moment.choice
+    alpha = belief.alphas.get(choice.k)
+    other = one.alternative
+    return (
+        f"{one.ends_s:.1f}",
+        str(choice.k) if choice.gamma else "-",
+        str(choice.gamma) + ("?" if belief.reason in ("explore", "retry") else ""),
+        "/".join(_mbit(rate) for rate in (belief.uplink_bps, one.moment.true_bps)),
+        f"{1e3 * belief.rtt_s:.0f}",
+        "-" if alpha is None or not choice.gamma else f"{alpha:.2f}",
+        f"{1e3 * belief.draft_step_s:.1f}",
+        f"{1e3 * (belief.target_step_s + choice.gamma * belief.target_per_token_s):.0f}",
+        f"{one.predicted:.1f}/{'-' if one.measured is None else f'{one.measured:.1f}'}",
+        f"{one.alone:.1f}",
+        "-" if other is None else f"{other.choice.k},{other.choice.gamma} {other.tokens_per_s:.1f}",
+    )
+
+
+def _mbit(rate_bps: float | None) -> str:
+    return "-" if rate_bps is None else few_digits(rate_bps / 1e6)
+
+
+# For programs -----------------------------------------------------------------------------------------------
+
+
+def fields(explanation: Explanation) -> dict[str, Any]:
+    """Plain values; units in the names."""
+    return {
+        "requests": explanation.requests,
+        "steps": explanation.steps,
+        "seconds": explanation.traces.seconds,
+        "tokens_per_s": explanation.measured,
+        "predicted_tokens_per_s": explanation.predicted,
+        "alone_tokens_per_s_predicted": explanation.alone,
+        "slices": [
+            {
+                "begins_s": one.begins_s,
+                "ends_s": one.ends_s,
+                "share": one.share,
+                "predicted_tokens_per_s": one.predicted,
+                "measured_tokens_per_s": one.measured,
+                "alone_tokens_per_s_predicted": one.alone,
+                "decision": moment_fields(one.moment),
+            }
+            for one in explanation.slices
+        ],
+        "changes": [asdict(change) for change in explanation.changes],
+    }
+
+
+def moment_fields(moment: Moment) -> dict[str, Any]:
+    """One decision: belief, and what its choices promise."""
+
+    def each(some: tuple[Option, ...]) -> list[dict[str, Any]]:
+        return [{**one.choice._asdict(), "tokens_per_s": one.tokens_per_s} for one in some]
+
+    return {
+        "at_s": moment.at_s,
+        **moment.choice._asdict(),
+        "true_uplink_bps": moment.true_bps,
+        "belief": moment.belief.fields(),
+        "best": each(options(moment.belief)[:TOP]),
+        "grid": each(grid(moment.belief)),
+        "alone_tokens_per_s": speed_of(moment.belief, ALONE),
+    }
+
+
+__all__ = [
+    "add_arguments",
+    "fields",
+    "moment_fields",
+    "print_explanation",
+    "print_moment",
+    "run",
+    "summary",
+    "table_of",
+]

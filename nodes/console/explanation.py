@@ -1,0 +1,200 @@
+"""Why a controller chose what it chose: its beliefs over time, what else they would have allowed, what came.
+
+Pure: a record in, values and words out. `draftwire explain` prints them.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+from draftwire.nodes.console.choices import ALONE, Choice, Moment, Option, change_words, options
+from draftwire.nodes.console.record import Decision, Record, RecordError
+from draftwire.nodes.console.timeline import Run, Traces, rate_at, runs_of, speed_between, traces_of
+from draftwire.nodes.controller.belief import Belief
+
+SLICES: Final = 12
+"""Of the axis, rows of the table: a controller may change its mind every step, nobody reads that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A piece of the axis: the choice made most often in it, and how that went."""
+
+    begins_s: float
+    ends_s: float
+    moment: Moment
+    "the last decision for that choice"
+    share: float
+    "of the decisions in it"
+    predicted: float
+    "tokens a second, the mean of its beliefs over time"
+    alone: float
+    "the same for the target alone"
+    measured: float | None
+    "tokens over seconds of the steps in it; None: there were none"
+    alternative: Option | None
+    "the best other K and gamma, by the moment's belief"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """From one slice's choice to the next one's."""
+
+    at_s: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A record's requests, explained."""
+
+    requests: int
+    steps: int
+    tokens: int
+    "of the steps whose time is known"
+    seconds: float
+    "that they took"
+    predicted: float
+    "tokens a second, over time"
+    alone: float
+    moments: tuple[Moment, ...]
+    slices: tuple[Slice, ...]
+    changes: tuple[Change, ...]
+    traces: Traces
+
+    @property
+    def measured(self) -> float | None:
+        """Tokens a second, over the same steps."""
+        return self.tokens / self.seconds if self.seconds else None
+
+    def at(self, at_s: float) -> Moment:
+        """The decision in force at a time of the axis; before the first, the first."""
+        place = bisect_right(self.moments, at_s, key=lambda moment: moment.at_s)
+        return self.moments[max(0, place - 1)]
+
+
+def explain(record: Record) -> Explanation:
+    """Explain a record. Raises RecordError for one that holds nothing to explain, and says what would."""
+    runs = tuple(run for run in runs_of(record) if run.decisions)
+    if not record.decisions:
+        raise _nothing(record, "holds no decision of a controller")
+    if not runs:
+        raise _nothing(record, "the user fixed K and gamma of every request: no choice was left")
+    if not any(one.belief for run in runs for one in run.decisions):
+        raise _nothing(record, "the decisions rest on no belief: a policy without a model made them")
+    runs = _placed(runs)
+    moments = tuple(
+        Moment(
+            at_s=run.on_axis(one.at_s),
+            choice=Choice(one.k, one.gamma) if one.gamma else ALONE,
+            belief=one.belief,
+            true_bps=rate_at(record.links, one.at_s),
+        )
+        for run in runs
+        for one in _heeded(run)
+        if one.belief is not None
+    )
+    traces = traces_of(runs, record.links)
+    slices = _slices(moments, runs, traces.seconds)
+    totals = [speed_between(run, run.begins_s, run.ends_s) for run in runs]
+    return Explanation(
+        requests=len(runs),
+        steps=sum(len(run.steps) for run in runs),
+        tokens=sum(tokens for tokens, _ in totals),
+        seconds=sum(seconds for _, seconds in totals),
+        predicted=_over_time(moments, traces.seconds, lambda belief: belief.tokens_per_s),
+        alone=_over_time(moments, traces.seconds, lambda belief: belief.alone_tokens_per_s),
+        moments=moments,
+        slices=slices,
+        changes=tuple(_changes(slices)),
+        traces=traces,
+    )
+
+
+def _nothing(record: Record, problem: str) -> RecordError:
+    remedy = "record an answer with the adaptive controller: draftwire generate PROMPT --record FILE"
+    return RecordError(problem, source=str(record.path), remedy=remedy)
+
+
+def _placed(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """One behind the other again, after some were left out."""
+    placed, offset_s = list[Run](), 0.0
+    for run in runs:
+        placed.append(replace(run, offset_s=offset_s))
+        offset_s += run.ends_s - run.begins_s
+    return tuple(placed)
+
+
+def _heeded(run: Run) -> list[Decision]:
+    """The last decision comes with the last step: it rules nothing, but where it is the only one."""
+    return [one for one in run.decisions if one.at_s <= run.ends_s] or list(run.decisions[:1])
+
+
+# Slices -----------------------------------------------------------------------------------------------------
+
+
+def _slices(moments: Sequence[Moment], runs: Sequence[Run], seconds: float) -> tuple[Slice, ...]:
+    count = max(1, min(SLICES, len(moments) // 2))
+    found = list[Slice]()
+    for number in range(count):
+        begins_s, ends_s = number * seconds / count, (number + 1) * seconds / count
+        inside = [one for one in moments if begins_s <= one.at_s < ends_s or one.at_s == ends_s == seconds]
+        if not inside:
+            continue
+        choice, times = Counter(one.choice for one in inside).most_common(1)[0]
+        moment = [one for one in inside if one.choice == choice][-1]
+        found.append(
+            Slice(
+                begins_s=begins_s,
+                ends_s=ends_s,
+                moment=moment,
+                share=times / len(inside),
+                predicted=_over_time(inside, ends_s, lambda belief: belief.tokens_per_s),
+                alone=_over_time(inside, ends_s, lambda belief: belief.alone_tokens_per_s),
+                measured=_measured(runs, begins_s, ends_s),
+                alternative=_alternative(moment),
+            )
+        )
+    return tuple(found)
+
+
+def _alternative(moment: Moment) -> Option | None:
+    chosen = moment.choice
+    for option in options(moment.belief):
+        k, gamma = option.choice
+        if gamma and (gamma != chosen.gamma or (k != chosen.k and moment.belief.rows)):
+            return option
+    return None
+
+
+def _measured(runs: Sequence[Run], begins_s: float, ends_s: float) -> float | None:
+    parts = [
+        speed_between(run, run.begins_s + begins_s - run.offset_s, run.begins_s + ends_s - run.offset_s)
+        for run in runs
+    ]
+    seconds = sum(part[1] for part in parts)
+    return sum(part[0] for part in parts) / seconds if seconds else None
+
+
+def _over_time(moments: Sequence[Moment], ends_s: float, value: Callable[[Belief], float]) -> float:
+    """The mean of a value of the beliefs, each weighted by how long it held."""
+    times = [*(moment.at_s for moment in moments), max(ends_s, moments[-1].at_s)]
+    weights = [after - before for before, after in pairwise(times)]
+    if not sum(weights):
+        weights = [1.0] * len(moments)
+    values = [value(moment.belief) for moment in moments]
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+def _changes(slices: Sequence[Slice]) -> list[Change]:
+    return [
+        Change(at_s=after.begins_s, words=change_words(before.moment, after.moment))
+        for before, after in pairwise(slices)
+        if before.moment.choice != after.moment.choice
+    ]
+
+
+__all__ = ["Change", "Explanation", "Slice", "explain"]

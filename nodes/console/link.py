@@ -1,0 +1,153 @@
+"""`draftwire link set WORDS`, `draftwire link show`: the link of a channel that runs."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from draftwire.codecs.control import LinkState
+from draftwire.nodes.channel.control import order_link
+from draftwire.nodes.console.foreground import run_foreground
+from draftwire.runtime.clock import LoopClock
+from draftwire.runtime.config import Topology, load_topology
+from draftwire.runtime.errors import AddressError, ConfigurationError, PeerError
+from draftwire.runtime.link_schedule import parse_schedule
+from draftwire.runtime.transport import ZmqTransport
+from draftwire.runtime.transport.base import check_address
+
+EXAMPLES = """\
+examples:
+  draftwire link show                                        what the link does now
+  draftwire link set 'rate 1mbit delay 40ms'                 both directions, from now on
+  draftwire link set 'rate 100kbit delay 40ms' --uplink-only
+  draftwire link set 'rate 0' --downlink-only                an outage: everything is dropped
+  draftwire link set 'rate 20mbit delay 2ms; 5s rate 1mbit; 10s rate 100kbit; repeat 15s'
+
+What is set takes the whole place of what was before, as with `tc`: words that are left out are back at their
+defaults. A schedule begins with the order; each of its pieces says what changes. Messages that are on the
+link keep their times.
+
+The channel is the one of the topology file given (`draftwire up FILE` and `draftwire channel --config FILE`
+start one), or of the address given. The channel of `generate` is private to it: give it --schedule.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What to send to whom."""
+
+    address: str
+    uplink: str | None = None
+    downlink: str | None = None
+
+
+class OrderRefusedError(PeerError):
+    """Raised when a channel understands an order otherwise than we do, and changes nothing."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: the channel changed nothing: {reason}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `draftwire link`."""
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, help="show or set")
+    show = actions.add_parser("show", help="what both directions do now", description=_SHOW)
+    show.set_defaults(order=_asking)
+    change = actions.add_parser(
+        "set",
+        help="change what they do",
+        description=_SET,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    change.add_argument("words", metavar="WORDS", help="a link as tc says it, or a schedule of links")
+    only = change.add_mutually_exclusive_group()
+    only.add_argument("--uplink-only", action="store_true", help="leave the way to the device as it is")
+    only.add_argument("--downlink-only", action="store_true", help="leave the way from the device as it is")
+    change.set_defaults(order=_changing)
+    for action in (show, change):
+        where = action.add_mutually_exclusive_group()
+        where.add_argument(
+            "--config", metavar="FILE", type=Path, help="topology file of the channel; left out: the default"
+        )
+        where.add_argument("--address", metavar="ADDR", help="its [channel] control, tcp://HOST:PORT")
+        action.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+_SHOW = "What the links of a running channel do now."
+_SET = "Change the links of a running channel, for all its devices, now."
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at the link of a running channel, or change it."""
+    make: Callable[[argparse.Namespace], _Order] = args.order
+    order = make(args)
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            state = await order_link(
+                transport,
+                order.address,
+                uplink=order.uplink,
+                downlink=order.downlink,
+                clock=LoopClock(),
+            )
+        if state.refused is not None:
+            raise OrderRefusedError(order.address, state.refused)
+        _print(state, as_json=args.json)
+
+    return run_foreground(main)
+
+
+def _asking(args: argparse.Namespace) -> _Order:
+    return _Order(address=_address(args))
+
+
+def _changing(args: argparse.Namespace) -> _Order:
+    try:
+        words = str(parse_schedule(args.words))  # refused here, a mistake is named as what was typed
+    except ConfigurationError as error:
+        raise error.placed(key="WORDS") from None
+    return _Order(
+        address=_address(args),
+        uplink=None if args.downlink_only else words,
+        downlink=None if args.uplink_only else words,
+    )
+
+
+def _address(args: argparse.Namespace) -> str:
+    """Of the channel's control."""
+    if args.address is not None:
+        try:
+            check_address(args.address, "tcp", "ipc")
+        except AddressError as error:
+            problem = f"{args.address!r}: {error.problem}"
+            raise ConfigurationError(problem, key="--address", remedy=error.remedy) from None
+        return str(args.address)
+    channel = (Topology.default() if args.config is None else load_topology(args.config)).channel
+    if channel is None:
+        raise ConfigurationError(
+            "this topology has no channel",
+            key="channel",
+            remedy="add a section [channel]: there is no link to change without one",
+            source=str(args.config),
+        )
+    return channel.control
+
+
+def _print(state: LinkState, *, as_json: bool) -> None:
+    if as_json:
+        text = orjson.dumps({"uplink": state.uplink, "downlink": state.downlink}).decode()
+    else:
+        text = f"uplink    {state.uplink or _FREE}\ndownlink  {state.downlink or _FREE}"
+    print(text, flush=True)
+
+
+_FREE = "delay 0"
+"""Words for a link that does nothing, which has none of its own."""
+
+
+__all__ = ["OrderRefusedError", "add_arguments", "run"]

@@ -1,0 +1,140 @@
+"""Options that several experiments share, and the topology that they make."""
+
+import argparse
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from draftwire.codecs.limits import MAX_GAMMA, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.nodes.console.assemble import check_model
+from draftwire.runtime.config import Profile, Topology, load_topology
+from draftwire.runtime.errors import ConfigurationError
+
+
+def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which models, and how fast they compute."""
+    models = parser.add_argument_group("models (any Hugging Face pair with one vocabulary)")
+    models.add_argument("--draft", metavar="ID", help="smollm2, a folder, a .gguf file or a hub id")
+    models.add_argument("--target", metavar="ID", help="the same, for the base station")
+    models.add_argument("--dtype", help="of both models' weights: auto, float32, bfloat16, float16")
+    models.add_argument(
+        "--config", metavar="FILE", type=Path, help="topology file for all that is not said here"
+    )
+    models.add_argument(
+        "--profile",
+        choices=[one.value for one in Profile],
+        help="native: as fast as this machine goes; paper: paced to the paper's hardware",
+    )
+
+
+def chosen_pair(args: argparse.Namespace) -> Topology:
+    """The file's topology, or the default one, with the models that the command line names.
+
+    Raises ConfigurationError or UnsupportedModelError, naming the option.
+    """
+    topology = Topology.default() if args.config is None else load_topology(args.config)
+    ends = {}
+    for end in ("draft", "target"):
+        settings, model = getattr(topology.pair, end), getattr(args, end)
+        try:
+            settings = replace(settings, model=settings.model if model is None else model)
+        except ConfigurationError as error:
+            raise error.placed(key=f"--{end}") from None
+        try:
+            settings = replace(settings, dtype=settings.dtype if args.dtype is None else args.dtype)
+        except ConfigurationError as error:
+            raise error.placed(key="--dtype") from None
+        check_model(settings.model, key=f"pair.{end}" if model is None else f"--{end}")
+        ends[end] = settings
+    compute = topology.compute
+    if args.profile is not None:
+        compute = replace(compute, profile=Profile(args.profile))
+    return replace(topology, pair=replace(topology.pair, **ends), compute=compute)
+
+
+def check_record(path: Path | None) -> None:
+    """Raise ConfigurationError, naming --record, for a file that can't be written or is no new one."""
+    if path is None:
+        return
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
+        ) from None
+    if path.stat().st_size:
+        raise ConfigurationError(
+            f"{str(path)!r}: holds something already", key="--record", remedy="name a new file"
+        )
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Of --k: `8,32,320`."""
+    return _numbers(text, low=1, high=MAX_VOCAB_SIZE, example="8,32,320")
+
+
+def lengths(text: str) -> tuple[int, ...]:
+    """Of --gamma: `2,4,8`, or `1..8` for all of them."""
+    return _numbers(text, low=1, high=MAX_GAMMA, example="2,4,8")
+
+
+def tokens(text: str) -> int:
+    """Of --tokens."""
+    return _number(text, 1, MAX_TOKENS)
+
+
+def count(text: str) -> int:
+    """Of --repeats."""
+    return _number(text, 1, 1000)
+
+
+def seed(text: str) -> int:
+    """Of --seed."""
+    return _number(text, 0, 2**62)
+
+
+def temperature(text: str) -> float:
+    """Of --temperature."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise ArgumentTypeError(f"{text!r} is no temperature: write 0 (greedy) to 100")
+    return value
+
+
+def _numbers(text: str, *, low: int, high: int, example: str) -> tuple[int, ...]:
+    found = list[int]()
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        numbers: Sequence[int]
+        try:
+            numbers = range(int(first), int(last) + 1) if dots else (int(first),)
+        except ValueError:
+            numbers = ()
+        if not numbers or numbers[0] < low or numbers[-1] > high:
+            problem = f"{part!r} is no number from {low} to {high}"
+            raise ArgumentTypeError(f"{problem}: write for instance {example}")
+        found += numbers
+    return tuple(dict.fromkeys(found))
+
+
+def _number(text: str, low: int, high: int) -> int:
+    if not text.strip().isdecimal() or not low <= int(text) <= high:
+        raise ArgumentTypeError(f"{text!r} is no number from {low} to {high}")
+    return int(text)
+
+
+__all__ = [
+    "add_pair_arguments",
+    "check_record",
+    "chosen_pair",
+    "count",
+    "lengths",
+    "seed",
+    "temperature",
+    "tokens",
+    "widths",
+]

@@ -1,0 +1,226 @@
+"""Reading records: the JSON lines that nodes and experiments append, as typed values.
+
+A record holds lines of several nodes in the order they were written. What is read here: `step` (of the BS,
+one a verification step), `rows` and `decision` (of the controller), `link` (of the channel), `outcome` and
+`answer` (of who asked). Other lines are counted and left alone: a later version may write more.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_type_hints
+
+import orjson
+
+from draftwire.nodes.console.outcome import OUTCOME_EVENT, Outcome
+from draftwire.nodes.controller.belief import Belief
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.telemetry import ANSWER_EVENT, DECISION_EVENT, LINK_EVENT, ROWS_EVENT, STEP_EVENT
+
+T = TypeVar("T")
+
+
+class RecordError(ConfigurationError):
+    """Raised when a file is no record, or a line is not what its event says; names file and line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One verification step, as the BS reported it. The fields are StepReport's."""
+
+    device: str
+    request: int
+    step: int
+    k: int
+    gamma: int
+    position: int
+    drafted: int
+    seen: int
+    accepted: int
+    computed: int
+    step_s: float
+    wait_s: float
+    hold_s: float
+    draft_bytes: int
+    rows_bytes: int
+    alone: bool
+    temperature: float
+    device_step_s: float | None
+    ended_at_s: float
+    pinned_k: int | None
+    pinned_gamma: int | None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the controller had nothing to choose."""
+        return self.pinned_gamma == 0 or (self.pinned_k is not None and self.pinned_gamma is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What the rows of a tested block told; fields of RowsReport."""
+
+    device: str
+    request: int
+    step: int
+    k: int
+    rows_bytes: int
+    draft_at_s: float
+    rows_at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the controller chose, and what it believed then."""
+
+    device: str
+    request: int
+    step: int
+    "whose report it answers"
+    at_s: float
+    k: int
+    gamma: int
+    belief: Belief | None
+    "None: a policy without a model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChange:
+    """What one direction of the emulated link does from `at_s` on."""
+
+    direction: str
+    "up or down"
+    link: str
+    rate_bps: float | None
+    "None: sending takes no time; 0: an outage"
+    delay_s: float
+    jitter_s: float
+    at_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """All of a file, each kind in the order of its lines. Times are the recording host's monotonic clock."""
+
+    path: Path
+    steps: list[Step] = field(default_factory=list)
+    rows: list[Rows] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    links: list[LinkChange] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    answers: list[Mapping[str, Any]] = field(default_factory=list)
+    "the fields of `generate --json`"
+    headers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    "what an experiment wrote about itself: event -> fields; the last of each"
+    others: Counter[str] = field(default_factory=Counter)
+    "lines of other events"
+    cut: bool = False
+    "whether the last line is incomplete: somebody still writes, or was killed"
+
+
+HEADERS: Final = ("compare", "sweep", "bench")
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file. Raises RecordError for one that can't be read or is none, naming the line.
+
+    A last line that was cut off is left out. A step told twice, by BS and controller, counts once.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(str(error.strerror), source=str(path), remedy="name a file of --record") from None
+    record = Record(path=path)
+    lines = data.split(b"\n")
+    told = set[tuple[str, int, int]]()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            if number == len(lines):
+                record.cut = True
+                break
+            raise RecordError(
+                "this line is no JSON", source=f"{path}:{number}", remedy="give a file that --record wrote"
+            ) from None
+        _take(record, event, told, source=f"{path}:{number}")
+    if not any((record.steps, record.decisions, record.outcomes, record.links, record.answers)):
+        known = "no event of a run" if record.others or record.rows else "nothing"
+        raise RecordError(f"holds {known}", source=str(path), remedy="record a run with --record FILE")
+    record.steps.sort(key=lambda one: one.ended_at_s)
+    record.decisions.sort(key=lambda one: one.at_s)
+    record.links.sort(key=lambda one: one.at_s)
+    return record
+
+
+def _take(record: Record, event: Any, told: set[tuple[str, int, int]], *, source: str) -> None:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise RecordError("this line is no event", source=source, remedy="give a file that --record wrote")
+    kind = event["event"]
+    if kind == STEP_EVENT:
+        step = _value(Step, event, source)
+        if (key := (step.device, step.request, step.step)) not in told:
+            told.add(key)
+            record.steps.append(step)
+    elif kind == ROWS_EVENT:
+        record.rows.append(_value(Rows, event, source))
+    elif kind == DECISION_EVENT:
+        record.decisions.append(_decision(event, source))
+    elif kind == LINK_EVENT:
+        record.links.append(_value(LinkChange, event, source))
+    elif kind == OUTCOME_EVENT:
+        try:
+            record.outcomes.append(Outcome.from_fields(event))
+        except (KeyError, TypeError) as error:
+            raise _odd(kind, str(error), source) from None
+    elif kind == ANSWER_EVENT:
+        record.answers.append(event)
+    elif kind in HEADERS:
+        record.headers[kind] = event
+    else:
+        record.others[kind] += 1
+
+
+def _decision(event: Mapping[str, Any], source: str) -> Decision:
+    try:
+        belief = None if event.get("belief") is None else Belief.from_fields(event["belief"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _odd(DECISION_EVENT, f"belief: {error}", source) from None
+    return _value(Decision, {**event, "belief": belief}, source)
+
+
+def _value(kind: type[T], event: Mapping[str, Any], source: str) -> T:
+    """The event's fields as a value of this class; what the class does not know is left out."""
+    values = {}
+    for name, hint in get_type_hints(kind).items():
+        if name not in event:
+            raise _odd(event["event"], f"{name} is missing", source)
+        value = event[name]
+        if hint is float or (type(value) is int and hint == float | None):
+            value = float(value) if type(value) in (int, float) else value
+        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+            raise _odd(event["event"], f"{name} is {value!r}", source)
+        values[name] = value
+    return kind(**values)
+
+
+def _odd(kind: str, problem: str, source: str) -> RecordError:
+    return RecordError(
+        f"a line of event {kind!r} that can't be read ({problem})",
+        source=source,
+        remedy="record the run again with this version",
+    )
+
+
+__all__ = [
+    "Decision",
+    "LinkChange",
+    "Record",
+    "RecordError",
+    "Rows",
+    "Step",
+    "read_record",
+]

@@ -1,0 +1,256 @@
+"""What every experiment uses: the four nodes started once, and requests whose setting and link vary.
+
+    async with experiment(topology) as bench:
+        async for outcome in interleaved(bench, settings=[ALONE, AUTO], scenes=[scene], tokens=96, repeats=3):
+            print(outcome.setting.name, outcome.tokens_per_s)
+
+A speed is the same thing for every setting: output tokens over the time from the request's first Open to its
+last token. Both ends' reading of the prompt is within it, starting the nodes and loading weights is not.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from draftwire.nodes.channel.control import order_link
+from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.launch import launched, on_this_host
+from draftwire.nodes.console.outcome import (
+    ALONE,
+    AUTO,
+    OUTCOME_EVENT,
+    PROMPT,
+    Outcome,
+    Scene,
+    Setting,
+    append_event,
+    fixed,
+    outcome_of,
+)
+from draftwire.runtime.clock import LoopClock
+from draftwire.runtime.config import ChannelSettings, Topology
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.transport import ZmqTransport
+
+WARM_UP_TOKENS: Final = 16
+ORDER_WITHIN_S: Final = 10.0
+"""For the channel's answer, which takes milliseconds."""
+
+Begin = Callable[[str], None]
+"""Told of each request before it runs."""
+
+
+class Bench:
+    """Four running nodes; see `experiment`."""
+
+    def __init__(
+        self, device: ConnectedDevice, topology: Topology, transport: ZmqTransport, record: Path | None
+    ) -> None:
+        assert topology.channel is not None
+        self.device = device
+        self.topology = topology
+        self.scene = Scene.of(str(topology.channel.uplink_schedule))
+        "what the link does now"
+        self._transport = transport
+        self._record = record
+
+    @property
+    def vocab_size(self) -> int:
+        """V of the pair."""
+        return self.device.tokenizer.vocab_size
+
+    async def link(self, scene: Scene) -> None:
+        """Both directions do `scene` from now on; a schedule starts at its beginning.
+
+        A link that stands still and stands already is left alone. Raises ConfigurationError if the channel
+        refuses it.
+        """
+        if scene.link == self.scene.link and not scene.changes:
+            return
+        assert self.topology.channel is not None
+        state = await order_link(
+            self._transport,
+            self.topology.channel.control,
+            uplink=scene.link,
+            downlink=scene.link,
+            clock=LoopClock(),
+            timeout_s=ORDER_WITHIN_S,
+        )
+        if state.refused is not None:
+            raise ConfigurationError(
+                f"the channel refuses {scene.link!r}: {state.refused}", remedy="correct the link's words"
+            )
+        self.scene = scene
+
+    async def run(
+        self,
+        setting: Setting,
+        prompt: str = PROMPT,
+        *,
+        tokens: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        repeat: int = 0,
+    ) -> Outcome:
+        """One request over the link as it is, to its end. With a record, its outcome is appended there.
+
+        Returns when the link has carried what the request left on it, so that the next one finds it free.
+        Raises RequestRefusedError where it can't go on, ChildFailedError if a node has ended.
+        """
+        generation = self.device.generate(
+            prompt,
+            max_new_tokens=tokens,
+            temperature=temperature,
+            top_k=0,
+            top_p=1.0,
+            seed=seed,
+            k=setting.k,
+            gamma=setting.gamma,
+        )
+        plans = Counter[tuple[int, int]]()
+        ids = list[int]()
+        async for token in generation:
+            ids.append(token.id)
+            plan = generation.account.plan
+            if plan is not None:
+                plans[plan.k, plan.gamma] += 1
+        outcome = outcome_of(
+            generation,
+            plans,
+            ids,
+            setting=setting,
+            scene=self.scene,
+            repeat=repeat,
+            seed=seed,
+            temperature=temperature,
+        )
+        if self._record is not None:
+            append_event(self._record, OUTCOME_EVENT, outcome.fields())
+        await asyncio.sleep(settling_s(outcome))
+        return outcome
+
+
+@asynccontextmanager
+async def experiment(
+    topology: Topology,
+    *,
+    record: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> AsyncIterator[Bench]:
+    """The four nodes of `topology` on this host, started once and warmed up by one short request.
+
+    A topology without a channel gets one. `record`: a file that the nodes and the bench append their events
+    to. Raises a DraftwireError, or UnsupportedModelError, where a node can't be had.
+    """
+    controller = replace(topology.controller, k=None, gamma=None)  # each request says what it fixes
+    topology = replace(topology, channel=topology.channel or ChannelSettings(), controller=controller)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
+        topology = on_this_host(topology, Path(folder))
+        nodes = await stack.enter_async_context(launched(topology, record=record, progress=progress))
+        await nodes.ready()
+        device = await stack.enter_async_context(connect(topology, launch=False, progress=progress))
+        await stack.enter_async_context(device.dependent_on(nodes))
+        transport = ZmqTransport()
+        stack.push_async_callback(transport.close)
+        progress("warming up")
+        async for _ in device.generate(PROMPT, max_new_tokens=WARM_UP_TOKENS):
+            pass
+        yield Bench(device, topology, transport, record)
+
+
+def order_of(
+    settings: Sequence[Setting], scenes: Sequence[Scene], repeats: int
+) -> Iterator[tuple[int, Scene, Setting]]:
+    """Every setting in every scene, once a repeat; who comes first in a scene turns with the repeat.
+
+    So a machine that grows slower, or is shared for a while, does so for all of them.
+    """
+    for repeat in range(repeats):
+        turn = repeat % max(1, len(settings))
+        for scene in scenes:
+            for setting in (*settings[turn:], *settings[:turn]):
+                yield repeat, scene, setting
+
+
+async def interleaved(
+    bench: Bench,
+    *,
+    settings: Sequence[Setting],
+    scenes: Sequence[Scene],
+    tokens: int,
+    repeats: int,
+    prompt: str = PROMPT,
+    seed: int = 0,
+    temperature: float = 1.0,
+    progress: Begin = lambda text: None,
+) -> AsyncIterator[Outcome]:
+    """The outcomes in `order_of`: one prompt and one number of tokens for all, another seed each repeat.
+
+    `progress` is told of each request before it runs.
+    """
+    for repeat, scene, setting in order_of(settings, scenes, repeats):
+        progress(f"{setting.name}, repeat {repeat + 1}")
+        await bench.link(scene)
+        yield await bench.run(
+            setting, prompt, tokens=tokens, seed=seed + repeat, temperature=temperature, repeat=repeat
+        )
+
+
+@contextmanager
+def progress_bar(total: int, *, console: Console | None = None) -> Iterator[Begin]:
+    """A bar on stderr over `total` requests, on a terminal; call the value before each, with its name."""
+    console = console or Console(stderr=True)
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=name)
+            begun += 1
+
+        yield begin
+
+
+def settling_s(outcome: Outcome) -> float:
+    """How long what a request left behind may occupy the link: rows of one block, and an empty message."""
+    specs = [step.link for step in outcome.scene.schedule.steps]
+    rates = [spec.rate_bps for spec in specs if spec.rate_bps]
+    delays = [spec.delay_s + spec.jitter_s for spec in specs]
+    block_bytes = outcome.bytes_up / max(1, outcome.steps) + 500
+    return 2 * max(delays) + (8 * block_bytes / min(rates) if rates else 0.0)
+
+
+__all__ = [
+    "ALONE",
+    "AUTO",
+    "OUTCOME_EVENT",
+    "PROMPT",
+    "Begin",
+    "Bench",
+    "Outcome",
+    "Scene",
+    "Setting",
+    "append_event",
+    "experiment",
+    "fixed",
+    "interleaved",
+    "order_of",
+    "progress_bar",
+    "settling_s",
+]

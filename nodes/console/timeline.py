@@ -1,0 +1,189 @@
+"""A record over time: the requests in which the controller chose, one behind the other on one axis.
+
+What lies between two requests, or belongs to requests whose K and gamma the user fixed, is left out; so is
+what an experiment asked for only to warm up. Pure.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from draftwire.nodes.console.record import Decision, LinkChange, Record, Step
+from draftwire.nodes.controller.belief import Belief
+
+WINDOW_STEPS: Final = 8
+"""A measured speed is over so many steps: a single one says little, its tokens are 1 to gamma + 1."""
+
+Points = tuple[tuple[float, float], ...]
+"""(seconds on the axis, value), rising in time; the value is NaN where a line is to break."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One request in which the controller chose."""
+
+    device: str
+    request: int
+    begins_s: float
+    "of the record's clock: its first pass"
+    ends_s: float
+    offset_s: float
+    "on the axis, where it begins"
+    steps: tuple[Step, ...]
+    decisions: tuple[Decision, ...]
+
+    def on_axis(self, at_s: float) -> float:
+        """The record's clock -> the axis."""
+        return self.offset_s + at_s - self.begins_s
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """By step: how far the log grew; of the last one, what it accepted and the token behind that."""
+        grown = [after.position - before.position for before, after in pairwise(self.steps)]
+        return (*grown, self.steps[-1].accepted + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What a picture of a record shows, over the axis."""
+
+    seconds: float
+    "the axis' length"
+    borders: tuple[float, ...]
+    "where one request follows another"
+    true_bps: Points
+    "the uplink's rate, as the channel told; from each time on. Outages are 0; empty: not recorded"
+    believed_bps: Points
+    k: Points
+    "of the steps as they were drawn; NaN for the target alone"
+    gamma: Points
+    predicted: Points
+    "tokens a second, by the controller"
+    alone: Points
+    "the same for the target alone"
+    measured: Points
+    "tokens a second over WINDOW_STEPS steps, at their middle"
+
+
+def runs_of(record: Record) -> tuple[Run, ...]:
+    """The requests in which the controller had something to choose, in order of time."""
+    steps: dict[tuple[str, int], list[Step]] = {}
+    for step in record.steps:
+        if not step.pinned:
+            steps.setdefault((step.device, step.request), []).append(step)
+    decisions: dict[tuple[str, int], list[Decision]] = {}
+    for decision in record.decisions:
+        decisions.setdefault((decision.device, decision.request), []).append(decision)
+    asked = [(one.started_at_s, one.started_at_s + one.seconds) for one in record.outcomes]
+    runs: list[Run] = []
+    offset_s = 0.0
+    for key, own in steps.items():
+        begins_s = own[0].ended_at_s - own[0].hold_s - own[0].step_s * (own[0].hold_s == 0)
+        ends_s = own[-1].ended_at_s
+        if asked and not any(begins_s < until_s and from_s < ends_s for from_s, until_s in asked):
+            continue
+        chosen = [one for one in decisions.get(key, ()) if begins_s <= one.at_s]
+        runs.append(
+            Run(
+                device=key[0],
+                request=key[1],
+                begins_s=begins_s,
+                ends_s=ends_s,
+                offset_s=offset_s,
+                steps=tuple(own),
+                decisions=tuple(chosen),
+            )
+        )
+        offset_s += ends_s - begins_s
+    return tuple(runs)
+
+
+def traces_of(runs: Sequence[Run], links: Iterable[LinkChange]) -> Traces:
+    """The lines of a picture. `links`: of the whole record, in order of time."""
+    uplink = [one for one in links if one.direction.startswith("up")]
+    last = runs[-1]
+    return Traces(
+        seconds=last.on_axis(last.ends_s),
+        borders=tuple(run.offset_s for run in runs[1:]),
+        true_bps=_joined(runs, lambda run: _true_rates(run, uplink)),
+        believed_bps=_believed(runs, lambda belief: belief.uplink_bps),
+        k=_drawn(runs, lambda step: float(step.k) if step.drafted else math.nan),
+        gamma=_drawn(runs, lambda step: float(step.drafted and step.gamma)),
+        predicted=_believed(runs, lambda belief: belief.tokens_per_s),
+        alone=_believed(runs, lambda belief: belief.alone_tokens_per_s),
+        measured=_joined(runs, _measured),
+    )
+
+
+def rate_at(links: Iterable[LinkChange], at_s: float) -> float | None:
+    """The uplink's true rate at a time of the record's clock; None: not recorded, or no rate at all."""
+    told = [one.rate_bps for one in links if one.direction.startswith("up") and one.at_s <= at_s]
+    return told[-1] if told else None
+
+
+def speed_between(run: Run, begin_s: float, end_s: float) -> tuple[int, float]:
+    """Tokens of the steps that ended in (begin_s, end_s] of the record's clock, and how long those took.
+
+    The first step of a request has no beginning that the record knows, so it does not count.
+    """
+    tokens, seconds = 0, 0.0
+    for (before, step), grown in zip(pairwise(run.steps), run.tokens[1:], strict=True):
+        if begin_s < step.ended_at_s <= end_s:
+            tokens += grown
+            seconds += step.ended_at_s - before.ended_at_s
+    return tokens, seconds
+
+
+def _true_rates(run: Run, uplink: Sequence[LinkChange]) -> list[tuple[float, float]]:
+    def rate(change: LinkChange) -> float:
+        return math.inf if change.rate_bps is None else change.rate_bps
+
+    before = [one for one in uplink if one.at_s <= run.begins_s]
+    points = [(run.offset_s, rate(before[-1]))] if before else []
+    points += [(run.on_axis(one.at_s), rate(one)) for one in uplink if run.begins_s < one.at_s <= run.ends_s]
+    if points:
+        points.append((run.on_axis(run.ends_s), points[-1][1]))
+    return points
+
+
+def _joined(runs: Sequence[Run], points: Callable[[Run], list[tuple[float, float]]]) -> Points:
+    """The lines of all runs as one, with a break between them."""
+    joined = list[tuple[float, float]]()
+    for run in runs:
+        own = points(run)
+        if joined and own:
+            joined.append((run.offset_s, math.nan))
+        joined += own
+    return tuple(joined)
+
+
+def _drawn(runs: Sequence[Run], value: Callable[[Step], float]) -> Points:
+    return _joined(runs, lambda run: [(run.on_axis(step.ended_at_s), value(step)) for step in run.steps])
+
+
+def _believed(runs: Sequence[Run], value: Callable[[Belief], float]) -> Points:
+    def points(run: Run) -> list[tuple[float, float]]:
+        return [
+            (run.on_axis(one.at_s), value(one.belief))
+            for one in run.decisions
+            if one.belief is not None and one.at_s <= run.ends_s
+        ]
+
+    return _joined(runs, points)
+
+
+def _measured(run: Run) -> list[tuple[float, float]]:
+    ends, tokens = [step.ended_at_s for step in run.steps], run.tokens
+    points = []
+    for first in range(len(ends) - WINDOW_STEPS):
+        last = first + WINDOW_STEPS
+        seconds = ends[last] - ends[first]
+        if seconds > 0:
+            middle = run.on_axis((ends[first] + ends[last]) / 2)
+            points.append((middle, sum(tokens[first + 1 : last + 1]) / seconds))
+    return points
+
+
+__all__ = ["WINDOW_STEPS", "Points", "Run", "Traces", "rate_at", "runs_of", "speed_between", "traces_of"]

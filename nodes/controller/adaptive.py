@@ -1,0 +1,284 @@
+"""The policy that adapts K and gamma: the plan of most expected tokens a second, by what reports have told.
+
+Each plan is the best of a grid, K by gamma and the target alone, under the model of cost of
+nodes/speculation/cost.py with the estimates of nodes/controller/estimators. What is never tried is never
+learnt, so now and then a plan of a request is another one than the best:
+
+- It draws from a larger K. Rows tell alpha for every smaller K, and little of larger ones; a controller that
+  believes in K = 3 would never learn that K = 32 is better. The token drawn from the larger row counts as
+  ever, so this costs bits only, and it is done only while what K hides may be worth more than them.
+- It has another gamma, as long as the target's time has hardly been seen at different lengths. For the same
+  reason gamma moves by at most 2 a plan.
+- It is one step of the target alone, where that may be the faster choice and has long not been timed.
+- While the target decodes alone, drafts are tried again after a time: see pause.py.
+
+A plan rests on the reports of blocks drawn one plan earlier, as an order reaches the BS after the Commit of
+the step that it was asked for. Pure: the same reports and questions give the same plans.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from draftwire.codecs.control import ANY_REQUEST
+from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
+from draftwire.nodes.controller.belief import Belief, belief_forecast
+from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
+from draftwire.nodes.controller.policy import PlanValues, Report
+from draftwire.nodes.speculation.acceptance import LADDER
+from draftwire.nodes.speculation.cost import TIE, alone_step_seconds
+
+MAX_MOVE = 2
+"Of gamma, from one plan of a request to the next."
+
+RETRY_GAMMA = 2
+"The longest draft of a try: it is likely to be lost."
+
+EQUAL = 0.002
+"Speeds that differ by less, relatively, are equal: no estimate is as good as that, and the smaller K wins."
+
+OPTIMISM, OPTIMISM_POSITIONS = 0.2, 8
+"""Before the target is left to decode alone, alpha is taken for larger by this share of it, falling as the
+prior's weight does: a prior that is too low would otherwise hardly ever meet the truth."""
+
+MIN_OPTIMISM = 0.02
+"Where both are about as fast, a stretch of hard text must not end drafts for the seconds that follow."
+
+EXPLORE_FROM = 32
+"A look above K shows at least this many entries: below, each rung tells little of the next."
+
+EXPLORE_WORTH = 0.85
+"Of the best plan's speed: a look that is slower than this goes one rung up only."
+
+KNOWN_SPREAD = 6.0
+"Tokens squared: with less spread of gamma the target's slope is not known."
+
+ALONE_EVERY = 64
+"Steps with drafts from one step alone to the next."
+
+ALONE_WORTH = 2.0
+"Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
+
+RARELY = 4
+"Where even one rung up is slower than that, every so many looks."
+
+GREEDY_K = 32
+"Where K means nothing and nobody has named one."
+
+
+class AdaptivePolicy:
+    """See above. One object serves all devices of a BS."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int = 32_000,
+        ladder: Sequence[int] = LADDER,
+        max_gamma: int = 16,
+        target_only: bool = True,
+        explore_every: int = 4,
+    ) -> None:
+        """ladder: the K to choose from; target_only: whether gamma = 0 may be chosen; explore_every: plans of
+        a request from one that may not be the best to the next. Raises ValueError for a value out of range.
+        """
+        _require(vocab_size >= 2, "vocab_size", vocab_size, "give the number of token ids, 2 or more")
+        _require(1 <= max_gamma <= MAX_GAMMA, "max_gamma", max_gamma, f"give 1 to {MAX_GAMMA}")
+        _require(explore_every >= 2, "explore_every", explore_every, "give 2 or more")
+        rungs = tuple(sorted(set(ladder)))
+        _require(
+            bool(rungs) and 1 <= rungs[0] and rungs[-1] <= MAX_PLAIN_K,
+            "ladder",
+            list(ladder),
+            f"give at least one K, each from 1 to {MAX_PLAIN_K}",
+        )
+        self._ladder, self._max_gamma = rungs, max_gamma
+        self._target_only, self._explore_every = target_only, explore_every
+        self._known = Knowledge(vocab_size=vocab_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """V of the pair that the BS serves; set it when the BS has registered."""
+        return self._known.vocab_size
+
+    @vocab_size.setter
+    def vocab_size(self, vocab_size: int) -> None:
+        self._known.vocab_size = vocab_size
+
+    def observe(self, report: Report) -> None:
+        """Take one verification step, or the rows of one, into account."""
+        self._known.observe(report)
+
+    def plan(self, device: str, request: int) -> PlanValues:
+        """What this request should go by now; ANY_REQUEST: the device's next one."""
+        known = self._known.devices[device]
+        state = RequestState() if request == ANY_REQUEST else self._known.requests[device, request]
+        temperature = known.temperature if state.temperature is None else state.temperature
+        text = known.texts[temperature]
+        choices = _Choices(self._belief(known, text, state, greedy=temperature == 0), self._longest(state))
+        pin = state.pinned_gamma
+        if pin is not None:
+            k, gamma = choices.best(pin, pin) if pin else (choices.ks[0], 0)
+        else:
+            k, gamma = choices.best(1, self._max_gamma)
+            if self._target_only and not self._may_pay(text, choices):
+                return self._alone(text, state, choices, may_try=request != ANY_REQUEST)
+            text.pause.over()
+            if state.gamma is not None:
+                k, gamma = choices.best(
+                    max(1, state.gamma - MAX_MOVE), min(state.gamma + MAX_MOVE, self._max_gamma)
+                )
+        return self._with_a_look(text, state, choices, k, gamma)
+
+    def _longest(self, state: RequestState) -> int:
+        return max(self._max_gamma, state.pinned_gamma or 0)
+
+    def _may_pay(self, text: TextState, choices: "_Choices") -> bool:
+        """Whether drafts are expected to be faster than the target alone, or may turn out to be: AS2."""
+        if choices.pays():
+            return True
+        prior = OPTIMISM_POSITIONS / (OPTIMISM_POSITIONS + text.acceptance.seen)
+        return choices.if_alpha(1 + max(OPTIMISM * prior, MIN_OPTIMISM)).pays()
+
+    def _alone(
+        self, text: TextState, state: RequestState, choices: "_Choices", *, may_try: bool
+    ) -> PlanValues:
+        """The target alone is expected to be faster: so it decodes alone, or a draft is tried."""
+        k, gamma = choices.best(1, min(RETRY_GAMMA, self._max_gamma))
+        if may_try and text.pause.due(choices.loss_s(k, gamma)):
+            return _given(state, choices, k, gamma, "retry")
+        return _given(state, choices, k, 0, "alone")
+
+    def _with_a_look(
+        self, text: TextState, state: RequestState, choices: "_Choices", k: int, gamma: int
+    ) -> PlanValues:
+        """This plan, or now and then one that shows what it does not."""
+        pinned = state.pinned_k is not None or state.pinned_gamma is not None
+        reason = "pinned" if pinned else "best"
+        state.plans += gamma > 0
+        turn = state.plans % self._explore_every
+        if state.pinned_gamma is None:
+            if turn == self._explore_every // 2 and self._look_at_alone(choices, k, gamma):
+                look = _given(state, choices, k, 0, "explore")
+                state.gamma = gamma  # what comes next goes on from here
+                return look
+            if turn == 0 and self._known.target.spread < KNOWN_SPREAD:
+                gamma = gamma - MAX_MOVE if gamma > MAX_MOVE else min(gamma + MAX_MOVE, self._max_gamma)
+                reason = "explore"
+        above = self._look_above(text, state, choices, k, gamma) if turn == 0 and gamma else None
+        if above is not None:
+            k, reason = above, "explore"
+        return _given(state, choices, k, gamma, reason)
+
+    def _look_at_alone(self, choices: "_Choices", k: int, gamma: int) -> bool:
+        """Whether a step alone should say how fast the target alone is: where it may be the better choice."""
+        target = self._known.target
+        old = not target.knows_alone or target.since_alone >= ALONE_EVERY
+        return self._target_only and old and choices.rate(k, gamma) < ALONE_WORTH * choices.rate(k, 0)
+
+    def _look_above(
+        self, text: TextState, state: RequestState, choices: "_Choices", k: int, gamma: int
+    ) -> int | None:
+        """The larger K to draw from now, if there may be anything to find."""
+        ks = choices.ks
+        at = ks.index(k)
+        if at + 1 == len(ks) or not choices.more_above(k, gamma, text.acceptance.hidden(k)):
+            return None
+        far = max(min(at + 2, len(ks) - 1), next((i for i, rung in enumerate(ks) if rung >= EXPLORE_FROM), 0))
+        least = EXPLORE_WORTH * choices.rate(k, gamma)
+        for above in (ks[far], ks[at + 1]):
+            if choices.rate(above, gamma) >= least:
+                return above
+        # Even the next rung is dear: seldom, but not never.
+        return None if state.plans % (self._explore_every * RARELY) else ks[at + 1]
+
+    def _belief(self, known: DeviceState, text: TextState, state: RequestState, *, greedy: bool) -> Belief:
+        """What reports have told; the expected speeds are not known yet."""
+        target = self._known.target
+        if state.pinned_k is not None:
+            ks: tuple[int, ...] = (state.pinned_k,)
+        elif greedy:
+            ks = (known.k or GREEDY_K,)
+        else:
+            ks = tuple(k for k in self._ladder if k <= self.vocab_size) or (self.vocab_size,)
+        return Belief(
+            alphas=text.acceptance.alphas(ks),
+            uplink_bps=known.link.bps,
+            rtt_s=known.trip.rtt_s,
+            draft_step_s=known.draft.step_s,
+            target_step_s=target.at_zero_s,
+            target_per_token_s=target.slope_s,
+            alone_step_s=target.alone_s,
+            overhead_s=target.overhead_s,
+            row_scale=known.rows.scale,
+            rows=not greedy,
+            vocab_size=self.vocab_size,
+            tokens_per_s=0.0,
+            alone_tokens_per_s=0.0,
+            reason="best",
+        )
+
+
+class _Choices:
+    """Every plan on offer, and what it is expected to bring."""
+
+    def __init__(self, belief: Belief, max_gamma: int) -> None:
+        self.belief = belief
+        self.ks = tuple(belief.alphas)
+        self._gammas = range(1, max_gamma + 1)
+        tokens, seconds = belief_forecast(belief, gammas=self._gammas)
+        self._alone_s = alone_step_seconds(compute=belief.compute, link=belief.link, frames=belief.frames)
+        self._rates: NDArray[np.float64] = tokens / seconds
+        self._losses_s: NDArray[np.float64] = seconds - tokens * self._alone_s
+
+    def best(self, shortest: int, longest: int) -> tuple[int, int]:
+        """K and gamma of the most tokens a second; of equal ones the smallest K, and there the best gamma."""
+        rates = self._rates[:, shortest - 1 : longest]
+        by_k = rates.max(axis=1)
+        row = int(np.argmax(by_k >= by_k.max() * (1 - EQUAL)))
+        return self.ks[row], shortest + int(np.argmax(rates[row]))
+
+    def pays(self) -> bool:
+        """Whether any draft is expected to beat the target alone; a tie is none."""
+        return float(self._rates.max()) * self._alone_s > 1 + TIE
+
+    def if_alpha(self, factor: float) -> "_Choices":
+        """The same choices, should every alpha be so many times larger."""
+        alphas = {k: min(1.0, factor * alpha) for k, alpha in self.belief.alphas.items()}
+        return _Choices(replace(self.belief, alphas=alphas), len(self._gammas))
+
+    def more_above(self, k: int, gamma: int, hidden: float) -> bool:
+        """Whether a larger K would be worth having, if all that this one hides were there to be had."""
+        alpha = min(1.0, self.belief.alphas[k] * (1 + hidden))
+        above = {larger: alpha for larger in self.ks if larger > k}
+        tokens, seconds = belief_forecast(replace(self.belief, alphas=above), gammas=self._gammas)
+        return float((tokens / seconds).max()) > self.rate(k, gamma) * (1 + EQUAL)
+
+    def rate(self, k: int, gamma: int) -> float:
+        """Tokens a second; gamma = 0: of the target alone."""
+        return float(self._rates[self.ks.index(k), gamma - 1]) if gamma else 1 / self._alone_s
+
+    def loss_s(self, k: int, gamma: int) -> float:
+        """Seconds a step takes beyond what the target alone would have needed for its tokens."""
+        return float(self._losses_s[self.ks.index(k), gamma - 1])
+
+
+def _given(state: RequestState, choices: _Choices, k: int, gamma: int, reason: str) -> PlanValues:
+    """The plan as the BS is told it, remembered as the request's last. A BS waits for whole blocks."""
+    state.gamma = gamma
+    belief = replace(
+        choices.belief,
+        tokens_per_s=choices.rate(k, gamma),
+        alone_tokens_per_s=choices.rate(k, 0),
+        reason=reason,
+    )
+    return PlanValues(k=k, gamma=gamma, min_draft=gamma, belief=belief)
+
+
+def _require(valid: bool, field: str, value: object, remedy: str) -> None:
+    if not valid:
+        raise ValueError(f"{field} is {value!r}: {remedy}")
+
+
+__all__ = ["AdaptivePolicy"]

@@ -1,0 +1,141 @@
+"""alpha(K) for every K, of one device at one temperature, from its rows, or from hits and misses.
+
+A row of K entries tells alpha exactly for each K' <= K and bounds it for whole rows; nodes/speculation/
+acceptance.py has the maths. Two things are kept apart, as they change at different speeds:
+
+- the *shape*, how alpha at one K compares with alpha at another: decayed means over about 50 positions;
+- the *level*, how easy the text is just now: a decayed mean of alpha at the K in use, over about 25
+  positions.
+
+    alpha(K) = level shape(K) / shape(K in use)
+
+The mean runs over the positions reached, first rejections included, which is what `alpha^j` of the cost model
+wants (docs/theory.md). Expected error: up to the row's K only that of a mean over a few dozen positions of
+text; for whole rows 1 to 3 % at K = 24, below 1.5 % from K = 75 on.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from draftwire.codecs.control import RowsReport
+from draftwire.nodes.speculation.acceptance import LADDER
+
+Floats = NDArray[np.float64]
+
+PRIOR_ALPHA = 0.65
+"For whole rows, before anything was seen."
+
+PRIOR_SHAPE = {1: 0.75, 2: 0.85, 3: 0.88, 5: 0.92, 8: 0.94, 14: 0.96, 24: 0.975, 75: 0.99, 320: 1.0}
+"alpha(K) over that of whole rows, as typical pairs have it; between them linear in log K, beyond them flat."
+
+PRIOR_POSITIONS = 8.0
+"What the prior weighs."
+
+SHAPE_DECAY = 0.98
+MASS_DECAY = 0.96
+"A mass is exact, so few of them make a level."
+
+HIT_DECAY = 0.985
+"A hit or miss is a single bit: more of them are needed."
+
+MAX_ALPHA = 0.985
+"More was never seen for long, and would make every length pay."
+
+PRIOR_FILLED, PRIOR_GAP = 0.3, 0.5
+"Positions of text fill some 60 % of the gap between what a row shows and what whole rows could give at most."
+
+MIN_K_TO_LEARN_FILL = 8
+"A third of fewer entries is one or two: how the gap fills up from there says nothing about larger K."
+
+
+class AcceptanceEstimate:
+    """Of one device at one temperature."""
+
+    def __init__(self, ladder: tuple[int, ...] = LADDER) -> None:
+        """ladder: the K of interest, rising. alpha is known between its rungs too, linear in log K."""
+        self.ladder = ladder
+        self._log_ladder = np.log(ladder)
+        rungs, shares = np.log(list(PRIOR_SHAPE)), list(PRIOR_SHAPE.values())
+        self._prior: Floats = np.interp(self._log_ladder, rungs, shares)
+        self._sums = PRIOR_POSITIONS * np.append(self._prior, 1.0)  # of alpha by rung; the last: of its bound
+        self._log_used = float(self._log_ladder[-1])
+        self._positions = PRIOR_POSITIONS
+        self._level = PRIOR_POSITIONS * PRIOR_ALPHA
+        self._gap, self._filled = PRIOR_GAP, PRIOR_FILLED
+        self.seen = 0
+        "positions so far"
+
+    def observe_rows(self, report: RowsReport) -> None:
+        """Take the tested positions of one block into account."""
+        if not report.low:
+            return
+        self._use(report.k)
+        values = np.column_stack([self._by_rung(report), report.high])
+        own = [row[-1] for row in report.alphas]
+        decays = SHAPE_DECAY ** np.arange(len(own) - 1, -1, -1.0)
+        self._sums = SHAPE_DECAY ** len(own) * self._sums + decays @ values
+        self._add(own, MASS_DECAY)
+        if report.k >= MIN_K_TO_LEARN_FILL:
+            self._gap = SHAPE_DECAY ** len(own) * self._gap + float(decays @ report.gap)
+            self._filled = SHAPE_DECAY ** len(own) * self._filled + float(decays @ report.filled)
+
+    def observe_hits(self, *, k: int, accepted: int, seen: int) -> None:
+        """Take a block of which only the outcome is known: `accepted` hits, and a miss if `seen` is more.
+
+        The shape stays as it is. A guess at the K that were not seen, fed back into it, would creep.
+        """
+        self._use(k)
+        self._add([1.0] * accepted + [0.0] * (seen - accepted), HIT_DECAY)
+
+    def alphas(self, ks: Iterable[int]) -> dict[int, float]:
+        """K -> alpha for these K."""
+        logs = np.log(list(ks := tuple(ks)))
+        found = np.interp(logs, self._log_ladder, self._sums[:-1])
+        found *= self._level / self._positions / self._shape_used()
+        return dict(zip(ks, np.minimum(found, MAX_ALPHA).tolist(), strict=True))
+
+    def hidden(self, k: int) -> float:
+        """The most that whole rows could add to alpha at this K, relative to it: a bound, no estimate."""
+        at_k = float(np.interp(np.log(k), self._log_ladder, self._sums[:-1]))
+        return max(0.0, float(self._sums[-1]) / at_k - 1)
+
+    def _by_rung(self, report: RowsReport) -> Floats:
+        """alpha by position and rung of the ladder: exact up to the report's K, imputed above."""
+        logs = np.log(report.ladder)
+        share = min(1.0, self._filled / self._gap)
+        above = self._log_ladder > logs[-1]
+        missing = self._missing(float(logs[-1]), above)
+        values = np.empty((len(report.low), len(self.ladder)))
+        for at, (alphas, low, high) in enumerate(zip(report.alphas, report.low, report.high, strict=True)):
+            values[at] = np.interp(self._log_ladder, logs, alphas)
+            whole = low + share * (high - low)
+            values[at, above] = alphas[-1] + (whole - alphas[-1]) * missing
+        return values
+
+    def _missing(self, log_k: float, above: NDArray[np.bool_]) -> Floats:
+        """Of what K lacks to whole rows, the share that each larger rung gives, by the prior's shape."""
+        at_k = float(np.interp(log_k, self._log_ladder, self._prior))
+        if at_k < 1:
+            return (self._prior[above] - at_k) / (1 - at_k)
+        rungs = int(above.sum())  # where the prior is flat, evenly
+        return np.arange(1, rungs + 1) / rungs if rungs else np.empty(0)
+
+    def _use(self, k: int) -> None:
+        """The level is one of alpha at the K in use: restate it at `k`."""
+        before = self._shape_used()
+        self._log_used = float(np.log(k))
+        self._level *= self._shape_used() / before
+
+    def _shape_used(self) -> float:
+        return float(np.interp(self._log_used, self._log_ladder, self._sums[:-1]))
+
+    def _add(self, values: list[float], decay: float) -> None:
+        self.seen += len(values)
+        for value in values:
+            self._positions = decay * self._positions + 1
+            self._level = decay * self._level + value
+
+
+__all__ = ["AcceptanceEstimate"]

@@ -1,0 +1,230 @@
+"""Reports in, estimates out: which figure of which report goes to which estimator, and which ones do not.
+
+By device: link, round trip, drafting, size of rows. By device and temperature: acceptance. For all: the
+target's steps. Everything is bounded; what was used least recently is forgotten first. A StepReport and the
+RowsReport of the same block come in either order, and nothing that both tell is counted twice.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from draftwire.codecs.control import RowsReport, StepReport
+from draftwire.nodes.controller.estimators.acceptance import AcceptanceEstimate
+from draftwire.nodes.controller.estimators.draft_step import DraftStep
+from draftwire.nodes.controller.estimators.link_rate import LinkRate
+from draftwire.nodes.controller.estimators.round_trip import RoundTrip
+from draftwire.nodes.controller.estimators.row_size import RowSize
+from draftwire.nodes.controller.estimators.target_step import TargetStep
+from draftwire.nodes.controller.pause import Pause
+from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+
+Name = TypeVar("Name", bound=Hashable)
+State = TypeVar("State")
+
+MAX_DEVICES = 256
+MAX_REQUESTS = 1024
+MAX_TEMPERATURES = 8
+"Of one device."
+
+MAX_BLOCKS = 8
+"Blocks of a request whose two reports may still be apart."
+
+SILENT_BLOCKS = 8
+"Blocks in a row without a RowsReport: this BS sends none, so hits and misses have to do."
+
+QUEUE_MARGIN_S = 1e-3
+"A Draft that came this close behind rows, its own length counted, may have queued behind them."
+
+
+class Recent(Generic[Name, State]):
+    """States by name, made when first asked for; the least recently used are forgotten."""
+
+    def __init__(self, make: Callable[[], State], most: int) -> None:
+        self._make, self._most = make, most
+        self._states = OrderedDict[Name, State]()
+
+    def __getitem__(self, name: Name) -> State:
+        if name in self._states:
+            self._states.move_to_end(name)
+        else:
+            self._states[name] = self._make()
+            if len(self._states) > self._most:
+                self._states.popitem(last=False)
+        return self._states[name]
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+
+@dataclass(slots=True)
+class TextState:
+    """Of one device at one temperature."""
+
+    acceptance: AcceptanceEstimate = field(default_factory=AcceptanceEstimate)
+    pause: Pause = field(default_factory=Pause)
+    silent_blocks: int = 0
+
+
+@dataclass(slots=True)
+class DeviceState:
+    """Of one device."""
+
+    link: LinkRate = field(default_factory=LinkRate)
+    trip: RoundTrip = field(default_factory=RoundTrip)
+    draft: DraftStep = field(default_factory=DraftStep)
+    rows: RowSize = field(default_factory=RowSize)
+    texts: Recent[float, TextState] = field(default_factory=lambda: Recent(TextState, MAX_TEMPERATURES))
+    temperature: float = 1.0
+    "of its newest report: what its next request is taken to have"
+    k: int | None = None
+    "of its newest plan"
+
+
+@dataclass(slots=True)
+class RequestState:
+    """Of one request: what plans have to follow on from."""
+
+    temperature: float | None = None
+    pinned_k: int | None = None
+    pinned_gamma: int | None = None
+    gamma: int | None = None
+    "of the last plan given"
+    plans: int = 0
+    "with drafts, given so far"
+    step: int = -1
+    ended_at_s: float | None = None
+    block: int | None = None
+    "the step of the newest block"
+    rows_at_s: dict[int, float] = field(default_factory=dict)
+    "step -> when the rows of its block came"
+    waiting: dict[int, int] = field(default_factory=dict)
+    "step -> rows in its block, which had not come with its StepReport"
+
+
+class Knowledge:
+    """All that reports have told so far."""
+
+    def __init__(self, *, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+        self.target = TargetStep()
+        self.devices: Recent[str, DeviceState] = Recent(DeviceState, MAX_DEVICES)
+        self.requests: Recent[tuple[str, int], RequestState] = Recent(RequestState, MAX_REQUESTS)
+
+    def observe(self, report: StepReport | RowsReport) -> None:
+        """Take one report into account."""
+        device, request = self.devices[report.device], self.requests[report.device, report.request]
+        device.temperature = request.temperature = report.temperature
+        if isinstance(report, RowsReport):
+            self._rows(report, device, request)
+        else:
+            self._step(report, device, request)
+
+    def _rows(self, report: RowsReport, device: DeviceState, request: RequestState) -> None:
+        text = device.texts[report.temperature]
+        text.silent_blocks = 0
+        text.acceptance.observe_rows(report)
+        count = request.waiting.pop(report.step, None)
+        if count:
+            self._size(device, report.k, count, report.rows_bytes)
+        _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
+
+    def _step(self, report: StepReport, device: DeviceState, request: RequestState) -> None:
+        if report.step <= request.step:  # a BS that lost its memory counts from 0 again
+            request.block, request.ended_at_s = None, None
+            request.rows_at_s.clear()
+            request.waiting.clear()
+        text = device.texts[report.temperature]
+        request.pinned_k, request.pinned_gamma = report.pinned_k, report.pinned_gamma
+        device.k = report.plan.k
+        passed_s = report.step_s
+        if request.ended_at_s is not None:
+            passed_s = max(passed_s, report.ended_at_s - request.ended_at_s)
+        request.step, request.ended_at_s = report.step, report.ended_at_s
+        if report.drafted:
+            self._block(report, device, request, text)
+            text.pause.drafted(passed_s, tokens=report.accepted + 1, alone_step_s=self.target.alone_s)
+        else:
+            text.pause.alone(passed_s)
+        if report.step and report.step_s > 0:  # a request's first pass reads the prompt, with cold caches
+            if report.drafted:
+                around_s = report.hold_s - report.step_s - report.wait_s
+                self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
+            else:
+                self.target.observe_alone(report.step_s)
+
+    def _block(
+        self, report: StepReport, device: DeviceState, request: RequestState, text: TextState
+    ) -> None:
+        if report.device_step_s is not None:
+            device.draft.observe(report.device_step_s)
+        greedy = report.temperature == 0
+        text.silent_blocks += not greedy
+        rows_come = not greedy and text.silent_blocks <= SILENT_BLOCKS
+        if not rows_come:
+            text.acceptance.observe_hits(k=report.plan.k, accepted=report.accepted, seen=report.seen)
+        if report.asked_at_s is not None and not (rows_come and _queued(report, device, request)):
+            bits = _bits(report.draft_bytes) + _bits(report.asked_bytes)
+            device.trip.observe(
+                turnaround_s=report.draft_at_s - report.asked_at_s,
+                drafting_s=report.drafted * (report.device_step_s or device.draft.step_s),
+                bits=bits,
+                s_per_bit=device.link.s_per_bit,
+            )
+        if report.rows_at_s is not None and report.rows_bytes:
+            self._size(device, report.plan.k, report.drafted, report.rows_bytes)
+            _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
+        elif not greedy:
+            _put(request.waiting, report.step, report.drafted)
+        request.block = report.step
+
+    def _size(self, device: DeviceState, k: int, count: int, rows_bytes: int) -> None:
+        device.rows.observe(k=k, count=count, rows_bytes=rows_bytes, vocab_size=self.vocab_size)
+
+
+def _queued(report: StepReport, device: DeviceState, request: RequestState) -> bool:
+    """Whether this Draft may have stood behind the rows of the block before it."""
+    if request.block is None:
+        return False
+    rows_at_s = request.rows_at_s.get(request.block)
+    if rows_at_s is None:
+        return True
+    sending_s = _bits(report.draft_bytes) * device.link.s_per_bit
+    return rows_at_s > report.draft_at_s - sending_s - QUEUE_MARGIN_S
+
+
+def _spacing(
+    device: DeviceState,
+    request: RequestState,
+    step: int,
+    draft_at_s: float,
+    rows_at_s: float,
+    rows_bytes: int,
+) -> None:
+    """One sample of the link a block, from whichever report tells it first."""
+    if step in request.rows_at_s:
+        return
+    _put(request.rows_at_s, step, rows_at_s)
+    device.link.observe(
+        spacing_s=rows_at_s - draft_at_s,
+        bits=_bits(rows_bytes),
+        at_s=rows_at_s,
+        jitter_s=device.trip.jitter_s,
+    )
+
+
+Value = TypeVar("Value", int, float)
+
+
+def _put(values: dict[int, Value], step: int, value: Value) -> None:
+    values[step] = value
+    if len(values) > MAX_BLOCKS:
+        del values[next(iter(values))]
+
+
+def _bits(size_bytes: int) -> float:
+    return 8.0 * (size_bytes + DEFAULT_OVERHEAD_BYTES)
+
+
+__all__ = ["DeviceState", "Knowledge", "Recent", "RequestState", "TextState"]

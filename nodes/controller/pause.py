@@ -1,0 +1,54 @@
+"""When a target that decodes alone should try a draft again.
+
+Alone, nothing is learnt of the link or of acceptance, so drafts are tried from time to time: two blocks in a
+row, since the link's estimate believes a jump when it has seen it twice. A try costs what its blocks took
+beyond what the target would have needed for their tokens; it is due when the time alone makes that a share of
+PRICE.
+"""
+
+PRICE = 0.015
+"Of the time, for tries."
+
+MIN_PAUSE_S = 1.0
+MAX_PAUSE_S = 60.0
+"However much the last try lost: an outage that it met is over some day."
+
+BLOCKS = 2
+
+
+class Pause:
+    """Of one device at one temperature."""
+
+    def __init__(self) -> None:
+        self._alone_s = 0.0
+        self._lost_s: float | None = None
+        self._left = 0
+
+    def alone(self, passed_s: float) -> None:
+        """A step decoded alone took so long."""
+        self._alone_s += passed_s
+
+    def drafted(self, passed_s: float, *, tokens: int, alone_step_s: float) -> None:
+        """A step with drafts took so long, and gave so many tokens."""
+        self._lost_s = (self._lost_s or 0.0) + passed_s - tokens * alone_step_s
+
+    def over(self) -> None:
+        """Drafts pay: nothing has to be tried."""
+        self._alone_s, self._lost_s, self._left = 0.0, None, 0
+
+    def due(self, block_loss_s: float) -> bool:
+        """Whether the next plan should be a try; block_loss_s: what a block of it is expected to lose.
+
+        Asked once a plan, while the target alone is expected to be faster.
+        """
+        if self._left:
+            self._left -= 1
+            return True
+        loss_s = max(BLOCKS * block_loss_s, self._lost_s or 0.0)
+        if self._alone_s < min(max(loss_s / PRICE, MIN_PAUSE_S), MAX_PAUSE_S):
+            return False
+        self._alone_s, self._lost_s, self._left = 0.0, None, BLOCKS - 1
+        return True
+
+
+__all__ = ["Pause"]

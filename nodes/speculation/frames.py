@@ -1,0 +1,114 @@
+"""What draftwire's own messages cost on the link, measured by encoding them.
+
+The rows are Zipf rows over random ids. Text is kinder, as its frequent ids lie close together; a controller
+that has seen rows of text says by how much (`row_scale`).
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from draftwire.codecs.blocks import HEADER_BITS, encode_rows
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.messages import (
+    Commit,
+    Draft,
+    Incarnation,
+    Message,
+    Origin,
+    Plan,
+    SparseLogits,
+    StepTimes,
+)
+from draftwire.codecs.quantize import quantize
+from draftwire.codecs.rows import Row
+from draftwire.nodes.speculation.cost import Frames
+from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+
+_INCARNATION = Incarnation(boot=0, counter=0)
+_DIGEST = bytes(8)
+_PLAN = Plan(number=0, k=1, gamma=1, min_draft=1)
+_TIMES = StepTimes(hold_s=0, step_s=0, wait_s=0)
+
+
+@lru_cache(maxsize=64)  # the same object for the same question: forecasts remember sizes by it
+def true_frames(*, vocab_size: int, row_scale: float = 1.0, rows: bool = True) -> Frames:
+    """Sizes as draftwire sends them: Draft, one SparseLogits behind it, Commit.
+
+    row_scale multiplies the bits of a row; rows = False: temperature 0, where only ids travel.
+    """
+    around = around_rows_bits(vocab_size=vocab_size)
+
+    def rows_bits(k: int, n: int) -> float:
+        return around + n * row_scale * row_bits(k=k, vocab_size=vocab_size)
+
+    return Frames(
+        draft_bits=_draft_bits,
+        rows_bits=rows_bits if rows else lambda k, n: 0,
+        commit_bits=_commit_bits,
+        rows_in_one=True,
+    )
+
+
+@lru_cache(maxsize=1024)
+def row_bits(*, k: int, vocab_size: int) -> float:
+    """Bits that one more row of K entries adds to a block, the mean of 4 Zipf rows."""
+    return (8 * len(encode_rows(zipf_rows(k=k, vocab_size=vocab_size, count=4))) - HEADER_BITS) / 4
+
+
+@lru_cache(maxsize=64)
+def around_rows_bits(*, vocab_size: int) -> float:
+    """Bits of a SparseLogits on the link beside its rows."""
+    smallest = zipf_rows(k=1, vocab_size=vocab_size, count=1)
+    whole = _bits(SparseLogits(incarnation=_INCARNATION, draft_epoch=0, start=0, rows=smallest))
+    return whole + HEADER_BITS - 8 * len(encode_rows(smallest))
+
+
+def zipf_rows(*, k: int, vocab_size: int, count: int) -> tuple[Row, ...]:
+    """Rows with q proportional to 1/rank over K random ids; always the same ones."""
+    rng = np.random.default_rng(0)
+    log_weights = -np.log(np.arange(1, k + 1))
+    return tuple(
+        quantize(rng.permutation(vocab_size)[:k], log_weights, vocab_size=vocab_size) for _ in range(count)
+    )
+
+
+def _draft_bits(k: int, gamma: int) -> float:
+    return _bits(
+        Draft(
+            incarnation=_INCARNATION,
+            draft_epoch=0,
+            known=0,
+            start=0,
+            path_hash=_DIGEST,
+            plan=_PLAN,
+            ids=(0,) * gamma,
+            weights=(1,) * gamma,
+            rows_hash=_DIGEST,
+        )
+    )
+
+
+def _commit_bits(gamma: int) -> float:
+    ids = (0,) * (gamma + 1)  # a whole block and its bonus: the longest answer
+    return _bits(
+        Commit(
+            incarnation=_INCARNATION,
+            position=0,
+            log_hash=_DIGEST,
+            ids=ids,
+            origins=(Origin.ACCEPTED,) * len(ids),
+            tested_epoch=0,
+            accepted=gamma,
+            seen=gamma,
+            plan=_PLAN,
+            times=_TIMES,
+        )
+    )
+
+
+def _bits(message: Message) -> int:
+    return 8 * (DEFAULT_OVERHEAD_BYTES + len(encode_frame(message, session=0, sequence=0)))
+
+
+__all__ = ["around_rows_bits", "row_bits", "true_frames", "zipf_rows"]

@@ -1,0 +1,137 @@
+"""Record the acceptance traces of the shipped pair that `draftwire bench` replays.
+
+    python scripts/record_acceptance.py smollm2                           # T = 1, about 3000 positions
+    python scripts/record_acceptance.py smollm2-0.7 --temperature 0.7 --positions 1500
+
+The target answers prompts that the draft was not trained on, sampling at the temperature; at each position of
+its answers the draft's row is held against p at every K (nodes/console/bench/traces.py). Nothing of the
+answers is kept. The file goes into the package, nodes/console/bench/data. Minutes on one core; another pair
+is named by --draft and --target.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from draftwire.codecs.messages import Sampling
+from draftwire.nodes.console.bench.traces import Logits, data_path, record, save
+from draftwire.nodes.models.base import LanguageModel
+from draftwire.nodes.models.catalogue import SHIPPED, load_draft, load_target, load_tokenizer
+from draftwire.nodes.models.tokenizer import Tokenizer
+from draftwire.nodes.speculation.sampling import target_distribution
+
+PROMPTS: Final = (
+    "What makes bread rise, and why does it need time?",
+    "Write a short letter to a neighbour about a fallen fence.",
+    "Give me five ideas for a rainy afternoon with two children.",
+    "How does a bicycle stay upright while it moves?",
+    "Tell a story about a lighthouse keeper who finds a bottle.",
+    "Explain the difference between weather and climate.",
+    "List the steps to repot a plant that has outgrown its pot.",
+    "Why do cats purr?",
+    "Write a Python function that returns the median of a list.",
+    "Summarise the plot of Romeo and Juliet in a few sentences.",
+    "What should I pack for three days in the mountains in October?",
+    "Compare trains and buses for commuting to work.",
+    "How are rainbows formed?",
+    "Write a poem about the first snow in a small town.",
+    "What is inflation, and whom does it hurt most?",
+    "Describe how a letter travels from one city to another.",
+    "My phone does not charge any more. What can I check?",
+    "Who was Marie Curie, and what is she known for?",
+    "Give three arguments for and against zoos.",
+    "Explain recursion to someone who has never programmed.",
+    "What can I cook with rice, eggs and a few vegetables?",
+    "Write a dialogue between a teacher and a pupil who is late.",
+    "How do vaccines work?",
+    "Plan a simple weekly exercise routine for a beginner.",
+    "Why is the sea salty while rivers are not?",
+    "Describe the taste of coffee to someone who has never had it.",
+)
+
+ANSWER_TOKENS: Final = 128
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="of the trace, and of its file")
+    parser.add_argument("--draft", default=SHIPPED, help="default: %(default)s")
+    parser.add_argument("--target", default=SHIPPED, help="default: %(default)s")
+    parser.add_argument("--temperature", type=float, default=1.0, help="above 0; default: %(default)s")
+    parser.add_argument("--positions", type=int, default=3000, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="of the target's draws; default: %(default)s")
+    parser.add_argument("--out", type=Path, help="default: the package's data folder")
+    args = parser.parse_args()
+
+    console = Console(stderr=True)
+    draft, target = load_draft(args.draft), load_target(args.target)
+    tokenizer = load_tokenizer(args.target, end="target")
+    with Progress(console=console) as progress:
+        task = progress.add_task("positions", total=args.positions)
+        trace = record(
+            _counted(
+                answered(draft, target, tokenizer, args.temperature, args.positions, args.seed),
+                lambda: progress.advance(task),
+            ),
+            name=args.name,
+            vocab_size=tokenizer.vocab_size,
+            temperature=args.temperature,
+            support=draft.support,
+        )
+    path = args.out or data_path(args.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(trace, path)
+    console.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {len(trace.alpha)} positions")
+    console.print({k: round(alpha, 3) for k, alpha in trace.mean_alphas().items()})
+    return 0
+
+
+def answered(
+    draft: LanguageModel,
+    target: LanguageModel,
+    tokenizer: Tokenizer,
+    temperature: float,
+    positions: int,
+    seed: int,
+) -> Iterator[tuple[Logits, Logits]]:
+    """The target's and the draft's logits at each position of the target's answers, one after the other."""
+    rng, sampling, left = np.random.default_rng(seed), Sampling(temperature=temperature), positions
+    while left:
+        for prompt in PROMPTS:
+            tokens = tokenizer.encode_prompt(prompt)
+            contexts = target.open(), draft.open()
+            for _ in range(min(ANSWER_TOKENS, left)):
+                logits, drafted = (context.logits(tokens, 1)[0] for context in contexts)
+                yield logits, drafted
+                left -= 1
+                tokens.append(drawn(target_distribution(logits, sampling), rng))
+                if tokens[-1] in tokenizer.eos_ids:
+                    break
+            for context in contexts:
+                context.close()
+
+
+def drawn(p: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """A token from p, shape [V]."""
+    return int(min(np.searchsorted(p.cumsum(), rng.random() * p.sum(), side="right"), len(p) - 1))
+
+
+def _counted(
+    positions: Iterator[tuple[Logits, Logits]], advance: Callable[[], None]
+) -> Iterator[tuple[Logits, Logits]]:
+    for position in positions:
+        advance()
+        yield position
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""`draftwire bench controller`: its figures, and the command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from draftwire.nodes.console import bench
+from draftwire.nodes.console.bench import controller
+from draftwire.nodes.console.bench.cells import METHODS, Cell, run_cell
+from draftwire.nodes.console.bench.controller import GOALS, summary, table_of, trace_of
+from draftwire.nodes.console.bench.figure import RATES_MBIT, RTTS_MS, Point, draw
+from draftwire.nodes.console.bench.links import LINKS
+from draftwire.nodes.console.cli import main
+
+
+def cell(*, changing: bool, mean_bps: float, pair: str = "p", **speeds: list[float]) -> Cell:
+    """A cell in which every method reached 10 tokens a second, but for these."""
+    return Cell(
+        pair=pair,
+        link="l",
+        changing=changing,
+        mean_bps=mean_bps,
+        tokens_per_s={name: [10.0, 10.0] for name in METHODS} | speeds,
+        best_setting=(8, 4),
+        colocated=20.0,
+        rate_errors=[0.02, 0.04],
+        rtt_errors_s=[1e-3],
+        plan_s=1e-4,
+    )
+
+
+def test_figures_are_what_their_names_say() -> None:
+    """Ratios by seed, means over seeds for the worst, low rates and changing links apart."""
+    found = summary(
+        [
+            cell(changing=False, mean_bps=1e6, rows_only=[9.0, 11.0], auto=[8.0, 11.0], paper=[5.0, 5.0]),
+            cell(changing=False, mean_bps=2e7, paper=[1.0, 1.0]),
+            cell(changing=True, mean_bps=5e5, rows_only=[12.0, 12.0], paper=[1.0, 1.0]),
+        ]
+    )
+    assert found["rows_only_vs_best_rows"] == pytest.approx((0.9 + 1.1 + 1 + 1 + 1.2 + 1.2) / 6)
+    assert found["rows_only_vs_best_rows_least"] == pytest.approx(0.9)
+    assert found["rows_only_vs_best_rows_changing"] == pytest.approx(1.2)
+    assert found["worst_vs_target_only"] == pytest.approx(0.95)
+    assert found["least_run_vs_target_only"] == pytest.approx(0.8)
+    assert found["vs_paper_low_rate"] == pytest.approx((8 / 5 + 11 / 5) / 2)
+    assert found["rate_error_pct_after_10"] == pytest.approx(3)
+    assert found["rtt_error_ms_after_20"] == pytest.approx(1)
+    assert found["plan_us"] == pytest.approx(100)
+
+
+def test_a_cell_has_every_method() -> None:
+    """One pair on one link: each method reached something, and the oracle and hindsight beat the least."""
+    one = run_cell(trace_of("smollm2"), "20/1", seeds=range(2), tokens=200)
+    assert set(one.tokens_per_s) == set(METHODS)
+    assert all(len(values) == 2 and min(values) > 5 for values in one.tokens_per_s.values())
+    assert one.tokens_per_s["alone"] == pytest.approx([1 / 0.0445] * 2, rel=0.01)
+    assert min(one.tokens_per_s["best_rows"]) > 1.1 / 0.0445
+    (row,) = table_of([one])
+    assert {"pair", "link", "colocated", *METHODS} <= set(row)
+
+
+@pytest.mark.slow
+def test_the_command_prints_one_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """--json: standard output is one line with every figure and the table; tables go to standard error."""
+    monkeypatch.setattr(controller, "QUICK_PAIRS", ("smollm2",))
+    monkeypatch.setattr(controller, "QUICK_TOKENS", 100)
+    links = {name: LINKS[name] for name in ("0.3/10", "LTE-like")}
+    monkeypatch.setattr(controller, "LINKS", links)
+    assert main(["bench", "controller", "--quick", "--json", "--seeds", "1", "--processes", "1"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert {*GOALS, "quick", "seeds", "table"} <= set(found)
+    assert (found["quick"], found["seeds"], len(found["table"])) == (True, 1, 2)
+
+
+def test_a_figure_is_drawn(tmp_path: Path) -> None:
+    """An SVG of a panel for each round trip, below 200 kB, the same bytes each time."""
+    points = [
+        Point(mbit=mbit, rtt_ms=rtt_ms, auto=1.2, best_rows=1.3, paper=0.9)
+        for rtt_ms in RTTS_MS
+        for mbit in RATES_MBIT
+    ]
+    for name in ("a.svg", "b.svg"):
+        draw(tmp_path / name, points, pair="p")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.svg").stat().st_size < 200_000
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--seeds", "0"], "--seeds"),
+        (["--processes", "0"], "--processes"),
+        (["--plot", "x.bmp"], ".svg"),
+        (["--plot", "/nowhere/x.svg"], "folder"),
+    ],
+)
+def test_bad_options_end_in_one_line(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are told before anything runs, with the remedy."""
+    assert main(["bench", "controller", *options]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", bench.BENCHMARKS)
+def test_every_benchmark_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`bench NAME --help` has its options and examples."""
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", name, "--help"])
+    assert ended.value.code == 0
+    assert f"draftwire bench {name}" in capsys.readouterr().out

@@ -1,0 +1,167 @@
+"""The simulator by itself: what it computes, and what it tells a policy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from draftwire.codecs.control import ANY_REQUEST, RowsReport, StepReport
+from draftwire.nodes.console.bench.cycles import PAPER_COMPUTE, Course, simulate
+from draftwire.nodes.console.bench.lanes import simulate_fixed
+from draftwire.nodes.console.bench.links import LINKS, constant
+from draftwire.nodes.console.bench.traces import SYNTHETIC, AcceptanceTrace, synthetic
+from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Report
+from draftwire.nodes.speculation.cost import LinkEstimate, forecast
+
+TRACE = synthetic(replace(SYNTHETIC[2], positions=200))
+SETTINGS = [(1, 1), (8, 4), (320, 8), (1280, 16)]
+
+
+def course(link: str = "1/10", *, seed: int = 1, tokens: int = 120, paper_bits: int | None = None) -> Course:
+    return Course(trace=TRACE, link=LINKS[link](seed), tokens=tokens, seed=seed, paper_bits=paper_bits)
+
+
+def fixed(k: int, gamma: int) -> FixedPolicy:
+    return FixedPolicy(PlanValues(k=k, gamma=gamma, min_draft=gamma))
+
+
+class Listener:
+    """Plans by a rule of the number of reports heard, and keeps everything."""
+
+    def __init__(self, gammas: tuple[int, ...] = (4,), k: int = 8) -> None:
+        self.gammas, self.k = gammas, k
+        self.steps: list[StepReport] = []
+        self.rows: list[RowsReport] = []
+        self.heard: list[Report] = []
+        self.asked: list[int] = []
+
+    def observe(self, report: Report) -> None:
+        self.heard.append(report)
+        if isinstance(report, StepReport):
+            self.steps.append(report)
+        else:
+            self.rows.append(report)
+
+    def plan(self, device: str, request: int) -> PlanValues:
+        self.asked.append(request)
+        gamma = self.gammas[len(self.steps) % len(self.gammas)]
+        return PlanValues(k=self.k, gamma=gamma, min_draft=gamma)
+
+
+@pytest.mark.parametrize("paper_bits", [None, 31])
+@pytest.mark.parametrize("link", ["0.1/10", "20/40", "20<>0.1", "fading 50ms", "LTE-like"])
+def test_many_at_once_are_one_by_one(link: str, paper_bits: int | None) -> None:
+    """Every setting and seed comes out as its own simulation does."""
+    courses = [course(link, seed=seed, paper_bits=paper_bits) for seed in (1, 2)]
+    together = simulate_fixed(courses, SETTINGS)
+    for i, setting in enumerate(SETTINGS):
+        for j, one in enumerate(courses):
+            assert together[i, j] == pytest.approx(simulate(one, fixed(*setting)).tokens_per_s, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("mbit", "rtt_ms", "k", "gamma"), [(0.1, 10, 8, 4), (1, 40, 320, 5), (20, 2, 1280, 12)]
+)
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_step_takes_what_the_cost_model_says(
+    alpha: float, mbit: float, rtt_ms: float, k: int, gamma: int
+) -> None:
+    """Where nothing is left to chance, tokens a second are those of the forecast."""
+    size = TRACE.row_bits.mean(axis=0)
+    certain = replace(
+        TRACE, alpha=np.full_like(TRACE.alpha, alpha), row_bits=np.tile(np.round(size), (len(TRACE.alpha), 1))
+    )
+    one = Course(trace=certain, link=constant(mbit, rtt_ms), tokens=200, seed=1, jitter=False)
+    frames = certain.frames
+    if alpha == 0:  # the forecast counts a Commit of gamma + 1 ids, and this one has a single id
+        frames = replace(frames, commit_bits=lambda gamma: certain.frames.commit_bits(0))
+    expected = forecast(
+        k=k,
+        gamma=gamma,
+        alpha=alpha,
+        compute=PAPER_COMPUTE,
+        link=LinkEstimate(uplink_bps=mbit * 1e6, downlink_bps=mbit * 1e6, rtt_s=rtt_ms / 1e3),
+        frames=frames,
+    )
+    assert simulate(one, fixed(k, gamma)).tokens_per_s == pytest.approx(expected.tokens_per_s, rel=0.01)
+
+
+def test_a_plan_is_in_force_from_the_second_step_on() -> None:
+    """What is planned on report n governs step n + 2; the first plan is the one for any request."""
+    policy = Listener(gammas=(1, 2, 3, 4, 5, 6))
+    simulate(course(), policy)
+    assert policy.asked[0] == ANY_REQUEST
+    drawn = [report.plan.gamma for report in policy.steps]
+    assert drawn[:2] == [1, 1]
+    planned = [policy.gammas[(n + 1) % 6] for n in range(len(drawn))]
+    assert drawn[2:] == planned[: len(drawn) - 2]
+
+
+def test_every_block_s_rows_are_reported_once_before_the_next_block() -> None:
+    """Rows that came in time are told before their StepReport, late ones before the next."""
+    policy = Listener(k=320)
+    simulate(course("0.1/10"), policy)
+    told = [report.step for report in policy.rows]
+    assert told == [report.step for report in policy.steps][: len(told)]
+    assert len(policy.rows) >= len(policy.steps) - 1
+    by_step = {report.step: report for report in policy.rows}
+    late = 0
+    for before, step in zip([None, *policy.steps], policy.steps, strict=False):
+        rows = by_step.get(step.step)
+        if rows is None:
+            continue
+        assert len(rows.low) == step.seen == min(step.accepted + 1, step.drafted)
+        assert rows.ladder[-1] == rows.k == step.plan.k
+        assert rows.draft_at_s == step.draft_at_s < rows.rows_at_s
+        if step.rows_at_s is None:
+            late += 1
+            assert rows.rows_at_s > step.ended_at_s
+        else:
+            assert (step.rows_at_s, step.rows_bytes) == (rows.rows_at_s, rows.rows_bytes)
+            assert policy.heard.index(rows) < policy.heard.index(step)
+        if before is not None:
+            assert (step.asked_at_s, step.position) == (
+                before.ended_at_s,
+                before.position + before.accepted + 1,
+            )
+            assert step.draft_at_s > before.ended_at_s
+        assert step.hold_s == pytest.approx(step.step_s + step.wait_s + PAPER_COMPUTE.overhead_s)
+    assert late > 0
+
+
+def test_a_rejected_draft_waits_for_its_rows_and_an_accepted_block_does_not() -> None:
+    """On a slow link the Commit leaves when the rows are there, if they are needed at all."""
+    policy = Listener(k=320)
+    simulate(course("0.1/10"), policy)
+    for step in policy.steps:
+        assert (step.wait_s > 0) == (step.accepted < step.drafted)
+
+
+def test_the_target_alone_is_told_without_a_block() -> None:
+    """Reports of steps alone name no sizes and no question; their times go on from the last."""
+    policy = Listener(gammas=(0, 3, 3, 0, 0, 0))
+    simulate(course(), policy)
+    for before, step in zip(policy.steps, policy.steps[1:], strict=False):
+        assert step.alone == (step.plan.gamma == 0)
+        if step.alone:
+            assert (step.draft_bytes, step.rows_bytes, step.asked_at_s, step.rows_at_s) == (0, 0, None, None)
+            assert step.ended_at_s == pytest.approx(before.ended_at_s + PAPER_COMPUTE.target_step_s)
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    """Simulations are functions of their course and policy."""
+    assert simulate(course("LTE-like"), fixed(8, 4)) == simulate(course("LTE-like"), fixed(8, 4))
+    assert simulate(course(seed=1), fixed(8, 4)) != simulate(course(seed=2), fixed(8, 4))
+
+
+def test_a_plan_that_the_trace_does_not_know_is_refused() -> None:
+    """A K between the rungs has no acceptance."""
+    with pytest.raises(ValueError, match="k is 9"):
+        simulate(course(), fixed(9, 4))
+
+
+def test_a_course_needs_a_token() -> None:
+    """0 tokens are no run."""
+    trace: AcceptanceTrace = TRACE
+    with pytest.raises(ValueError, match="tokens"):
+        Course(trace=trace, link=constant(1, 10), tokens=0, seed=1)

@@ -1,0 +1,121 @@
+"""Acceptance traces: recorded, kept, made up."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from draftwire.codecs.blocks import HEADER_BITS, encode_rows
+from draftwire.codecs.messages import Sampling
+from draftwire.nodes.console.bench.traces import (
+    MEASURES,
+    SYNTHETIC,
+    data_path,
+    load,
+    plain_bits,
+    record,
+    recorded,
+    save,
+    synthetic,
+)
+from draftwire.nodes.speculation.acceptance import LADDER, acceptance
+from draftwire.nodes.speculation.sampling import sparsify, target_distribution
+
+SHORT = replace(SYNTHETIC[1], positions=40)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_a_trace_holds_what_the_nodes_would_find(temperature: float) -> None:
+    """Each value is that of the row that the device would make, and of the report that the BS would send."""
+    rng = np.random.default_rng(5)
+    support = np.sort(rng.permutation(900)[:400])
+    target = rng.normal(scale=3, size=(6, 900)).astype(np.float32)
+    draft = rng.normal(scale=3, size=(6, 400)).astype(np.float32)
+    trace = record(
+        zip(target, draft, strict=True), name="x", vocab_size=900, temperature=temperature, support=support
+    )
+    assert trace.ladder == tuple(k for k in LADDER if k <= 400)
+    for i in range(6):
+        p = target_distribution(target[i], Sampling(temperature=temperature))
+        for rung, k in enumerate(trace.ladder):
+            row = sparsify(draft[i], support, k=k, temperature=temperature, vocab_size=900)
+            told = acceptance(p, row)
+            found = trace.told(rung)[i]
+            assert found.alphas[-1] == pytest.approx(told.alphas[-1], abs=1e-9)
+            assert found.alphas == pytest.approx(told.alphas, abs=0.02)  # its own rows, not cut from this one
+            values = (told.low, told.high, told.gap, told.filled)
+            assert found[1:] == pytest.approx(values, abs=1e-9)
+
+
+def test_row_bits_are_those_of_the_encoder() -> None:
+    """The sum over a block's rows is the length of the encoded block, up to its last byte."""
+    rng = np.random.default_rng(6)
+    for k in (1, 3, 40, 320):
+        logits = rng.normal(scale=3, size=(5, 2000)).astype(np.float32)
+        rows = [sparsify(row, None, k=k, temperature=1.0, vocab_size=2000) for row in logits]
+        whole = 8 * len(encode_rows(rows)) - HEADER_BITS
+        assert 0 <= whole - plain_bits(rows).sum() < 8
+
+
+def test_a_file_gives_the_trace_back(tmp_path: Path) -> None:
+    """Half precision: probabilities to 0.001, bits to 0.1 %."""
+    trace = synthetic(SHORT)
+    save(trace, tmp_path / "x.npz")
+    again = load(tmp_path / "x.npz")
+    assert (again.name, again.ladder, again.vocab_size) == (trace.name, trace.ladder, trace.vocab_size)
+    for name in MEASURES:
+        assert getattr(again, name) == pytest.approx(getattr(trace, name), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "temperature", "alpha"), [("smollm2", 1.0, 0.39), ("smollm2-0.7", 0.7, 0.42)]
+)
+def test_the_shipped_pair_s_traces(name: str, temperature: float, alpha: float) -> None:
+    """They are in the package, small, of the right temperature, and alpha at K = 320 is near the card's."""
+    trace = recorded(name)
+    assert data_path(name).stat().st_size < 400_000
+    assert trace.temperature == temperature
+    assert trace.vocab_size == 49152
+    assert len(trace.alpha) >= 1500
+    assert trace.mean_alphas()[320] == pytest.approx(alpha, abs=0.03)
+
+
+def test_synthetic_pairs_are_the_same_every_time() -> None:
+    """A recipe is all there is to a pair; another seed is another text."""
+    first, again = synthetic(SHORT), synthetic.__wrapped__(SHORT)
+    assert all(np.array_equal(getattr(first, name), getattr(again, name)) for name in MEASURES)
+    assert not np.array_equal(first.alpha, synthetic(replace(SHORT, seed=99)).alpha)
+
+
+def test_synthetic_pairs_are_unlike_each_other() -> None:
+    """alpha at K = 1280 runs from about .4 to .9; with the sharper target a small K is best."""
+    means = [synthetic(replace(recipe, positions=300)).mean_alphas() for recipe in SYNTHETIC]
+    whole = [mean[1280] for mean in means]
+    assert min(whole) < 0.5 and max(whole) > 0.85
+    sharp = means[-1]
+    assert max(sharp, key=lambda k: sharp[k]) <= 16
+
+
+def test_a_trace_goes_to_another_process() -> None:
+    """What a trace has worked out from its fields stays behind, and is worked out again there."""
+    trace = synthetic(SHORT)
+    trace.told(3)
+    again = pickle.loads(pickle.dumps(trace))
+    assert again.told(3) == trace.told(3)
+    assert again.frames.rows_bits(8, 2) == trace.frames.rows_bits(8, 2)
+
+
+def test_a_trace_checks_itself() -> None:
+    """Shapes, probabilities and the ladder; ValueError names what is wrong."""
+    trace = synthetic(SHORT)
+    for field, value in (
+        ("alpha", trace.alpha + 1),
+        ("low", trace.low[:, 1:]),
+        ("ladder", (*trace.ladder[:-1], 7)),
+    ):
+        with pytest.raises(ValueError, match=field):
+            changed: dict[str, Any] = {field: value}
+            replace(trace, **changed)

@@ -1,0 +1,244 @@
+"""`draftwire explain`: beliefs, choices and what came, from a record; changes in words."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.harness.outcomes import belief, decision, falling_link, outcome, step, write
+
+from draftwire.nodes.console.choices import (
+    ALONE,
+    Choice,
+    Moment,
+    change_words,
+    few_digits,
+    grid,
+    options,
+    speed_of,
+)
+from draftwire.nodes.console.cli import main
+from draftwire.nodes.console.explanation import Explanation, explain
+from draftwire.nodes.console.outcome import AUTO, OUTCOME_EVENT
+from draftwire.nodes.console.record import read_record
+from draftwire.nodes.console.timeline import runs_of, speed_between, traces_of
+from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.speculation.cost import best_plan
+
+
+def explained(tmp_path: Path, lines: list[dict[str, Any]]) -> Explanation:
+    return explain(read_record(write(tmp_path / "r", lines)))
+
+
+def moment(choice: Choice, **changes: Any) -> Moment:
+    return Moment(at_s=0.0, choice=choice, belief=Belief.from_fields(belief(**changes)), true_bps=None)
+
+
+# Over time --------------------------------------------------------------------------------------------------
+
+
+def test_the_choice_follows_the_link(tmp_path: Path) -> None:
+    """Slices before and after the fall have their choices; the change between has the link as its reason."""
+    found = explained(tmp_path, falling_link())
+    assert [one.moment.choice for one in found.slices[:6]] == [Choice(320, 4)] * 6
+    assert [one.moment.choice for one in found.slices[6:]] == [Choice(8, 2)] * 6
+    assert [change.words for change in found.changes] == [
+        "K 320 -> 8, gamma 4 -> 2: the link fell from 20 to 0.10 Mbit/s"
+    ]
+    assert found.changes[0].at_s == pytest.approx(2.0, abs=0.2)
+    assert found.slices[0].moment.true_bps == 20e6
+    assert found.slices[-1].moment.true_bps == 0.1e6
+
+
+def test_measured_is_tokens_over_time(tmp_path: Path) -> None:
+    """3 tokens every 0.1 s are 30 a second: in all, in each slice and in the picture."""
+    found = explained(tmp_path, falling_link())
+    assert found.measured == pytest.approx(30)
+    for one in found.slices:
+        assert one.measured == pytest.approx(30)
+    assert {round(value, 6) for _, value in found.traces.measured} == {30}
+    assert found.tokens == 39 * 3  # the first step has no beginning that the record knows
+
+
+def test_what_was_predicted_is_weighed_by_time(tmp_path: Path) -> None:
+    """A belief that held for 3 s counts three times one that held for 1 s."""
+    times = ((0, 1.0, 10.0), (1, 2.0, 20.0), (2, 5.0, 99.0))
+    lines = [step(number, ends_s=at_s, position=number) for number, at_s, _ in times]
+    lines += [decision(n, at_s=at_s, k=8, gamma=2, tokens_per_s=speed) for n, at_s, speed in times]
+    assert explained(tmp_path, lines).predicted == pytest.approx((1 * 10 + 3 * 20) / 4)
+
+
+def test_requests_lie_one_behind_the_other(tmp_path: Path) -> None:
+    """What lies between them is no time of theirs, and no speed is measured across."""
+    lines = falling_link()
+    later = [dict(line) for line in falling_link() if line["event"] != "link"]
+    for line in later:
+        line["request"] = 8
+        for key in ("at_s", "ended_at_s"):
+            if key in line:
+                line[key] += 1000.0
+    found = explained(tmp_path, lines + later)
+    assert found.requests == 2
+    assert found.traces.seconds == pytest.approx(2 * found.traces.borders[0])
+    assert found.traces.seconds < 10
+    assert found.measured == pytest.approx(30)
+
+
+def test_requests_whose_choices_the_user_fixed_are_left_out(tmp_path: Path) -> None:
+    """K and gamma, or gamma = 0; where one of them is free the controller still chooses."""
+    lines: list[dict[str, Any]] = []
+    pins = ((8, 2, 1), (None, 0, 2), (8, None, 3), (None, None, 4))
+    for k, gamma, request in pins:
+        at_s = 10.0 * request
+        lines.append(step(0, ends_s=at_s, position=1, request=request, pinned_k=k, pinned_gamma=gamma))
+        lines.append({**decision(0, at_s=at_s, k=8, gamma=2), "request": request})
+    assert [run.request for run in runs_of(read_record(write(tmp_path / "r", lines)))] == [3, 4]
+
+
+def test_an_experiments_warm_up_is_left_out(tmp_path: Path) -> None:
+    """Where outcomes were recorded, a request counts only if one of them was it."""
+    lines = [*falling_link(), step(0, ends_s=50.0, position=1, request=1)]
+    one = outcome(AUTO, started_at_s=100.0, seconds=4.5)
+    lines.append({"event": OUTCOME_EVENT, **one.fields()})
+    assert [run.request for run in runs_of(read_record(write(tmp_path / "r", lines)))] == [7]
+
+
+def test_a_picture_shows_the_true_rate_from_the_start(tmp_path: Path) -> None:
+    """What the link did when the request began was told before it."""
+    record = read_record(write(tmp_path / "r", falling_link()))
+    traces = traces_of(runs_of(record), record.links)
+    assert traces.true_bps[0] == (0.0, 20e6)
+    assert [rate for _, rate in traces.true_bps] == [20e6, 0.1e6, 0.1e6]
+    assert traces.true_bps[-1][0] == pytest.approx(traces.seconds)
+    assert {value for _, value in traces.k} == {320.0, 8.0}
+
+
+def test_speed_between_counts_steps_that_ended_there(tmp_path: Path) -> None:
+    """Half open, so that neighbouring pieces share no step."""
+    run = runs_of(read_record(write(tmp_path / "r", falling_link())))[0]
+    first, second = speed_between(run, 100.0, 101.1001), speed_between(run, 101.1001, 200.0)
+    assert first == pytest.approx((10 * 3, 1.0))
+    assert second == pytest.approx((29 * 3, 2.9))
+
+
+# By a belief ------------------------------------------------------------------------------------------------
+
+
+def test_the_best_option_is_the_model_of_costs_own() -> None:
+    """The same K, gamma and speed as best_plan finds from the same belief."""
+    one = Belief.from_fields(belief())
+    best = best_plan(
+        alphas=one.alphas, gammas=range(1, 33), compute=one.compute, link=one.link, frames=one.frames
+    )
+    found = options(one)
+    assert found[0].choice == Choice(best.k, best.gamma)
+    assert found[0].tokens_per_s == pytest.approx(best.tokens_per_s)
+    assert [option.tokens_per_s for option in found] == sorted((o.tokens_per_s for o in found), reverse=True)
+    assert next(o.tokens_per_s for o in found if o.choice == ALONE) == pytest.approx(1 / 0.044)
+    for option in found[:40]:
+        assert speed_of(one, option.choice) == pytest.approx(option.tokens_per_s)
+
+
+def test_the_grid_is_nine_settings_of_a_k_that_was_considered() -> None:
+    """8, 32, 320 where they are known, else the nearest by ratio, each once."""
+    assert len(grid(Belief.from_fields(belief()))) == 9
+    few = Belief.from_fields(belief(alphas={"5": 0.4, "64": 0.5}))
+    assert {option.choice.k for option in grid(few)} == {5, 64}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after", "words"),
+    [
+        ((320, 4), (8, 2), {}, {"uplink_bps": 1e5}, "the link fell from 20 to 0.10 Mbit/s"),
+        ((320, 4), ALONE, {}, {"rtt_s": 0.2}, "target alone: the round trip rose from 10 to 200 ms"),
+        ((8, 8), (8, 2), {}, {"draft_step_s": 0.02}, "gamma 8 -> 2: a drafted token rose from 3 to 20 ms"),
+        ((8, 2), (8, 8), {}, {"alphas": {"8": 0.9}}, "gamma 2 -> 8: alpha at K 8 rose from 0.50 to 0.90"),
+        ((8, 2), (320, 2), {}, {"reason": "explore"}, "K 8 -> 320: a look at what a larger K would bring"),
+        (ALONE, (8, 2), {}, {"reason": "retry"}, "target alone -> K 8, gamma 2: a draft after a time alone"),
+        ((8, 3), (8, 4), {}, {}, "the two are within 2 % of each other"),
+        ((320, 4), (8, 8), {}, {}, "by its belief the old choice is 30% faster"),
+    ],
+)
+def test_a_change_is_told_with_the_estimate_that_made_it(
+    old: tuple[int, int], new: tuple[int, int], before: dict[str, Any], after: dict[str, Any], words: str
+) -> None:
+    """The one that, put into the old belief alone, favours the new choice most."""
+    assert words in change_words(moment(Choice(*old), **before), moment(Choice(*new), **after))
+
+
+@pytest.mark.parametrize(("value", "text"), [(20.0, "20"), (1.13, "1.1"), (0.356, "0.36"), (153.2, "153")])
+def test_figures_have_few_digits(value: float, text: str) -> None:
+    """And no exponent."""
+    assert few_digits(value) == text
+
+
+# The command ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([step(0, ends_s=1.0, position=1)], ("holds no decision", "--record")),
+        (
+            [
+                step(0, ends_s=1.0, position=1, pinned_k=8, pinned_gamma=2),
+                decision(0, at_s=1.0, k=8, gamma=2),
+            ],
+            ("fixed", "no choice"),
+        ),
+        (
+            [step(0, ends_s=1.0, position=1), {**decision(0, at_s=1.0, k=8, gamma=2), "belief": None}],
+            ("no belief",),
+        ),
+        ([], ("holds nothing",)),
+    ],
+)
+def test_a_record_without_anything_to_explain_says_what_would_be(
+    tmp_path: Path, lines: list[dict[str, Any]], words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the file, what it lacks, and the option that records it; exit code 2."""
+    assert main(["explain", str(write(tmp_path / "r", lines))]) == 2
+    err = capfd.readouterr().err
+    assert len(err.splitlines()) == 1
+    for word in (str(tmp_path / "r"), *words):
+        assert word in err
+
+
+def test_a_whole_explanation_fits_80_columns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Summary, table, changes; nothing cut off."""
+    assert main(["explain", str(write(tmp_path / "r", falling_link()))]) == 0
+    out = capfd.readouterr().out
+    assert "1 request, 40 steps" in out
+    assert "30.0 tok/s, predicted 30.0 (+0%)" in out
+    assert "the link fell from 20 to 0.10 Mbit/s" in out
+    assert "…" not in out
+
+
+def test_one_moment_shows_all_its_choices(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What it believed, chose, and could have chosen: the grid and the target alone."""
+    path = str(write(tmp_path / "r", falling_link()))
+    assert main(["explain", path, "--at", "3"]) == 0
+    out = capfd.readouterr().out
+    for words in (
+        "K 8, gamma 2, chosen",
+        "true: 0.1",
+        "target alone",
+        "K 320, gamma 8",
+        "alpha by K: 8: 0.50",
+    ):
+        assert words in out
+    assert main(["explain", path, "--at", "3", "--json"]) == 0
+    fields = json.loads(capfd.readouterr().out)
+    assert (fields["k"], fields["gamma"], fields["true_uplink_bps"]) == (8, 2, 0.1e6)
+    assert len(fields["grid"]) == 9
+    assert main(["explain", path, "--at", "99"]) == 2
+    assert "--at" in capfd.readouterr().err
+
+
+def test_json_holds_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Plain values with units in their names."""
+    assert main(["explain", str(write(tmp_path / "r", falling_link())), "--json"]) == 0
+    fields = json.loads(capfd.readouterr().out)
+    assert fields["tokens_per_s"] == pytest.approx(30)
+    assert len(fields["slices"]) == 12
+    assert fields["slices"][0]["decision"]["belief"]["uplink_bps"] == 20e6

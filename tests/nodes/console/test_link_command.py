@@ -1,0 +1,186 @@
+"""`draftwire link` against a channel in a process of its own, and its mistakes."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from tests.harness.processes import WITHIN_S, started
+
+from draftwire.nodes.console.cli import main, parser
+from draftwire.nodes.console.generate import chosen_topology
+from draftwire.nodes.console.launch import on_this_host
+from draftwire.runtime.config import Topology
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import parse_link
+
+UPLINK = "rate 20mbit delay 2ms; 5s rate 1mbit; repeat 15s"
+DOWNLINK = "rate 5mbit delay 2ms; 5s rate 1mbit; repeat 15s"
+
+
+@dataclass
+class Channel:
+    """A channel that runs."""
+
+    process: subprocess.Popen[bytes]
+    config: str
+    control: str
+    record: Path
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    """A channel with a schedule, and a record."""
+    with TemporaryDirectory(prefix="dw-") as name:
+        folder = Path(name)
+        config, record = folder / "link.toml", folder / "record.jsonl"
+        config.write_text(
+            f"""
+            [target]
+            address = "ipc://{folder}/target"
+            [channel]
+            address = "ipc://{folder}/channel"
+            control = "ipc://{folder}/control"
+            uplink = "rate 20mbit delay 2ms"
+            downlink = "rate 5mbit delay 2ms"
+            schedule = "5s rate 1mbit; repeat 15s"
+            """
+        )
+        with started(
+            "channel", "--config", str(config), "--record", str(record), temporary=folder
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"ready channel")
+            yield Channel(process, str(config), f"ipc://{folder}/control", record)
+
+
+def _ok(capfd: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command says that succeeds."""
+    assert main(["link", *words]) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    return said.out
+
+
+def test_show_and_set(channel: Channel, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is set is answered and shown, one direction or both, as text and as JSON, and recorded."""
+    config = ("--config", channel.config)
+    assert _ok(capfd, "show", *config) == f"uplink    {UPLINK}\ndownlink  {DOWNLINK}\n"
+
+    said = _ok(capfd, "set", "rate 1mbit delay 40ms", "--uplink-only", *config)
+    assert said == f"uplink    rate 1mbit delay 40ms\ndownlink  {DOWNLINK}\n"
+    said = _ok(capfd, "set", "rate 0", "--downlink-only", "--address", channel.control, "--json")
+    assert json.loads(said) == {"uplink": "rate 1mbit delay 40ms", "downlink": "rate 0"}
+    assert json.loads(_ok(capfd, "set", "delay 0s;  3600s  RATE 2000kbit", "--json", *config)) == {
+        "uplink": "delay 0; 3600s rate 2mbit",
+        "downlink": "delay 0; 3600s rate 2mbit",
+    }
+    assert _ok(capfd, "set", "", *config) == "uplink    delay 0\ndownlink  delay 0\n"
+
+    events = [json.loads(line) for line in channel.record.read_text().splitlines()]
+    assert {event["event"] for event in events} == {"link"}
+    assert [(event["direction"], event["link"], event["rate_bps"], event["delay_s"]) for event in events] == [
+        ("uplink", "rate 20mbit delay 2ms", 20e6, 0.002),
+        ("downlink", "rate 5mbit delay 2ms", 5e6, 0.002),
+        ("uplink", "rate 1mbit delay 40ms", 1e6, 0.04),
+        ("downlink", "rate 0", 0.0, 0.0),
+        *[("uplink", "", None, 0.0), ("downlink", "", None, 0.0)] * 2,
+    ]
+    assert {"jitter_s", "at_s", "node"} <= events[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["set", "rate 5mbot"], "WORDS: 'mbot' in '5mbot' is no unit of it; did you mean 'mbit'?"),
+        (["set", "rate 5mbit; 6s"], "WORDS: piece 2 ('6s'): the piece says no change; write for instance"),
+        (["set", "6s rate 5mbit"], "WORDS: nothing says what the link is before; begin with it:"),
+        (["show", "--address", "5703"], "--address: '5703': not an address; write tcp://HOST:PORT"),
+        (["show", "--config", "configs/two-machines.toml"], "channel: this topology has no channel; add"),
+        (["show", "--config", "no.toml"], "no.toml: No such file or directory; give a TOML file"),
+    ],
+)
+def test_mistakes(capfd: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    """A mistake is one line that names what was typed, and exit code 2; no channel need run to hear it."""
+    assert main(["link", *words]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("draftwire: ") and message in line
+
+
+@pytest.mark.parametrize(
+    "words", [["set"], ["set", "rate 0", "--uplink-only", "--downlink-only"], [], ["show", "rate 0"]]
+)
+def test_mistakes_of_usage(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """Options that exclude each other, missing and surplus words: one line that points to --help."""
+    with pytest.raises(SystemExit) as ended:
+        main(["link", *words])
+    assert ended.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("draftwire: ") and "--help" in line
+
+
+def test_no_channel_there(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody at the address: exit code 3, the address, and what to start."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as once:
+        port = once.getsockname()[1]
+    assert main(["link", "show", "--address", f"tcp://127.0.0.1:{port}"]) == 3
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"tcp://127.0.0.1:{port}: no channel answered within 2 s; start one with" in line
+
+
+def test_the_actions_options_are_explained() -> None:
+    """Each option of `set` and `show` has a sentence, and `set` has examples."""
+    (commands,) = [action for action in parser()._actions if isinstance(action.choices, dict)]
+    assert isinstance(commands.choices, dict)
+    (actions,) = [action for action in commands.choices["link"]._actions if isinstance(action.choices, dict)]
+    assert isinstance(actions.choices, dict) and set(actions.choices) == {"set", "show"}
+    for name, action in actions.choices.items():
+        assert all(option.help for option in action._actions), name
+    assert "examples:" in actions.choices["set"].format_help()
+
+
+def _chosen(*words: str) -> Topology:
+    return chosen_topology(parser().parse_args(["generate", "hello", *words]))
+
+
+def test_generate_takes_a_schedule(tmp_path: Path) -> None:
+    """--schedule changes the link said or configured; --link alone overrides the schedule of a file too."""
+    channel: Any = _chosen("--link", "rate 9mbit delay 2ms", "--schedule", "5s rate 1mbit; repeat 8s").channel
+    assert str(channel.uplink_schedule) == "rate 9mbit delay 2ms; 5s rate 1mbit; repeat 8s"
+    assert channel.downlink_schedule == channel.uplink_schedule
+    config = tmp_path / "x.toml"
+    config.write_text('[channel]\nuplink = "rate 2mbit"\nschedule = "5s rate 1mbit"')
+    channel = _chosen("--config", str(config), "--schedule", "7s rate 3mbit").channel
+    assert str(channel.uplink_schedule) == "rate 2mbit; 7s rate 3mbit"
+    channel = _chosen("--config", str(config), "--link", "rate 9mbit").channel
+    assert str(channel.uplink_schedule) == "rate 9mbit"
+    with pytest.raises(ConfigurationError, match=r"--schedule: piece 2 \('6s rate fst'\): 'fst' is"):
+        _chosen("--schedule", "5s rate 1mbit; 6s rate fst")
+
+
+def test_private_nodes_have_a_private_control(tmp_path: Path) -> None:
+    """Nodes that a command starts for itself take orders at a socket in its own folder."""
+    placed = on_this_host(Topology.default(), tmp_path)
+    assert placed.channel is not None and placed.channel.control == f"ipc://{tmp_path}/links"
+    assert placed.channel.uplink == parse_link("rate 20mbit delay 5ms")
+
+
+def test_a_record_that_can_not_be_written(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`draftwire channel --record` with no such folder: one line, exit code 2, nothing started."""
+    assert main(["channel", "--record", str(tmp_path / "no" / "x.jsonl")]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "--record: " in line and "No such file or directory; name a file that can be written" in line
+
+
+def test_the_channel_stops_in_order(channel: Channel) -> None:
+    """Told to stop, a channel with a control address leaves its sockets' folder clean and ends with 0."""
+    channel.process.send_signal(signal.SIGTERM)
+    assert channel.process.wait(WITHIN_S) == 0
+    assert not Path(channel.control.removeprefix("ipc://")).exists()

@@ -1,0 +1,86 @@
+"""Records are read back as what they say; what is none is refused by file and line."""
+
+from pathlib import Path
+
+import pytest
+from tests.harness.outcomes import belief, decision, link, outcome, step, write
+
+from draftwire.nodes.console.outcome import OUTCOME_EVENT, append_event, fixed
+from draftwire.nodes.console.record import RecordError, read_record
+from draftwire.nodes.controller.belief import Belief
+
+
+def test_every_kind_is_read_in_order_of_time(tmp_path: Path) -> None:
+    """Steps, decisions, links and outcomes come back as values; nodes write in any order."""
+    lines = [step(1, ends_s=2.0, position=12), link(0.5, None), step(0, ends_s=1.0, position=10)]
+    lines += [decision(1, at_s=2.0, k=8, gamma=2), decision(0, at_s=1.0, k=32, gamma=4)]
+    path = write(tmp_path / "r", lines)
+    wanted = outcome(fixed(8, 2))
+    append_event(path, OUTCOME_EVENT, wanted.fields())
+    record = read_record(path)
+    assert [one.step for one in record.steps] == [0, 1]
+    assert [(one.k, one.gamma) for one in record.decisions] == [(32, 4), (8, 2)]
+    assert record.decisions[0].belief == Belief.from_fields(belief())
+    assert record.links[0].rate_bps is None
+    assert record.outcomes == [wanted]
+    assert not record.cut
+
+
+def test_a_step_told_twice_counts_once(tmp_path: Path) -> None:
+    """The BS and the controller may both have written the same step."""
+    lines = [step(0, ends_s=1.0, position=10)] * 2 + [step(0, ends_s=1.0, position=10, request=8)]
+    assert len(read_record(write(tmp_path / "r", lines)).steps) == 2
+
+
+def test_a_cut_last_line_is_left_out_and_told(tmp_path: Path) -> None:
+    """A record that somebody still writes, or whose writer was killed, can be read."""
+    path = write(tmp_path / "r", [step(0, ends_s=1.0, position=10), step(1, ends_s=2.0, position=12)])
+    path.write_bytes(path.read_bytes()[:-40])
+    record = read_record(path)
+    assert record.cut
+    assert len(record.steps) == 1
+
+
+def test_unknown_events_and_fields_are_left_alone(tmp_path: Path) -> None:
+    """A later version may say more."""
+    lines = [step(0, ends_s=1.0, position=10, colour="blue"), {"event": "weather", "is": "fine"}]
+    record = read_record(write(tmp_path / "r", lines))
+    assert len(record.steps) == 1
+    assert record.others == {"weather": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", ("holds nothing", "--record")),
+        (b"once upon a time\nthere was\n", (":1", "no JSON")),
+        (b'{"event": "link"}\n{}\n', (":1", "direction is missing")),
+        (b"[1, 2]\n", (":1", "no event")),
+        (b'{"event": "decision", "belief": {}}\n', (":1", "belief")),
+        (b'{"event": "weather"}\n', ("no event of a run",)),
+    ],
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, text: bytes, words: tuple[str, ...]) -> None:
+    """One error that names the file, the line, and what is wrong."""
+    path = tmp_path / "no-record"
+    path.write_bytes(text)
+    with pytest.raises(RecordError) as caught:
+        read_record(path)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("k", "many"), ("k", True), ("ended_at_s", None), ("alone", 0), ("device", 1)]
+)
+def test_a_field_of_another_type_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    """The error names the field, the value and the line."""
+    lines = [step(0, ends_s=1.0, position=10), step(1, ends_s=2.0, position=12, **{field: value})]
+    with pytest.raises(RecordError, match=f":2.*{field} is {value!r}"):
+        read_record(write(tmp_path / "r", lines))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """By its name."""
+    with pytest.raises(RecordError, match="nowhere"):
+        read_record(tmp_path / "nowhere")

@@ -1,0 +1,100 @@
+"""Experiments: who runs when, what a speed is, what a link leaves behind, outcomes in records."""
+
+import io
+from dataclasses import replace
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from tests.harness.outcomes import outcome
+
+from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene, Setting, fixed
+from draftwire.nodes.console.runner import order_of, progress_bar, settling_s
+from draftwire.runtime.errors import ConfigurationError
+
+SETTINGS = [ALONE, fixed(8, 2), fixed(32, 4), AUTO]
+SCENES = [Scene.of("rate 1mbit"), Scene.of("rate 20mbit delay 40ms")]
+
+
+@given(st.integers(1, 9))
+def test_everything_runs_once_a_repeat(repeats: int) -> None:
+    """Each setting in each scene, in each repeat, exactly once."""
+    order = list(order_of(SETTINGS, SCENES, repeats))
+    wanted = {(repeat, scene, one) for repeat in range(repeats) for scene in SCENES for one in SETTINGS}
+    assert len(order) == len(wanted)
+    assert set(order) == wanted
+
+
+def test_who_comes_first_turns_with_the_repeat() -> None:
+    """In as many repeats as there are settings each of them is first once, and last once."""
+    order = list(order_of(SETTINGS, SCENES[:1], len(SETTINGS)))
+    rounds = [[one for repeat, _, one in order if repeat == number] for number in range(len(SETTINGS))]
+    assert [turn[0] for turn in rounds] == SETTINGS
+    assert {turn[-1] for turn in rounds} == set(SETTINGS)
+
+
+def test_a_speed_is_tokens_over_the_time_to_the_last_of_them() -> None:
+    """Whatever the setting; none where nothing came."""
+    one = outcome(AUTO, tokens=90, seconds=3.0)
+    assert one.tokens_per_s == 30
+    assert replace(one, tokens=0, seconds=0.0).tokens_per_s == 0
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_an_outcome_comes_back_from_its_record(setting: Setting) -> None:
+    """Through JSON, as the very same value."""
+    one = outcome(setting, k_used=8, gamma_used=3)
+    assert Outcome.from_fields(orjson.loads(orjson.dumps(one.fields()))) == one
+
+
+@pytest.mark.parametrize(
+    ("setting", "auto"),
+    [(ALONE, False), (AUTO, True), (fixed(8, 2), False), (Setting(name="k", k=8), True),
+     (Setting(name="g", gamma=3), True)],
+)  # fmt: skip
+def test_a_setting_is_adaptive_while_anything_is_left_to_choose(setting: Setting, auto: bool) -> None:
+    """K means nothing to the target alone."""
+    assert setting.is_auto is auto
+
+
+@pytest.mark.parametrize(
+    ("link", "rate_bps", "changes"),
+    [
+        ("rate 1mbit delay 20ms", 1e6, False),
+        ("delay 20ms", None, False),
+        ("rate 20mbit; 3s rate 2mbit; repeat 9s", 8e6, True),
+        ("rate 20mbit; 3s rate 2mbit", 2e6, True),
+        ("rate 20mbit; 3s rate unlimited; repeat 9s", None, True),
+    ],
+)
+def test_a_scenes_rate_is_the_mean_of_a_round(link: str, rate_bps: float | None, changes: bool) -> None:
+    """Weighted by time; a schedule that ends has the rate it ends with."""
+    scene = Scene.of(link)
+    assert scene.rate_bps == (None if rate_bps is None else pytest.approx(rate_bps))
+    assert scene.changes is changes
+
+
+def test_words_that_are_no_link_make_no_scene() -> None:
+    """Before anything runs."""
+    with pytest.raises(ConfigurationError, match="did you mean 'rate'"):
+        Scene.of("rat 1mbit")
+
+
+def test_a_slow_link_is_given_time_to_drain() -> None:
+    """A block and its way there and back at the slowest rate; an unlimited link needs its delay only."""
+    slow = outcome(
+        AUTO, scene=Scene.of("rate 20mbit; 5s rate 100kbit delay 10ms; repeat 10s"), bytes_up=60_000
+    )
+    assert settling_s(slow) == pytest.approx(0.02 + 8 * 1500 / 1e5)
+    assert settling_s(replace(slow, scene=Scene.of("delay 30ms 5ms"))) == pytest.approx(0.07)
+    assert settling_s(replace(slow, scene=Scene.of("rate 0; 5s rate 100kbit; repeat 9s"))) < 1
+
+
+def test_a_pipe_gets_no_progress_bar() -> None:
+    """Only a terminal does."""
+    text = io.StringIO()
+    with progress_bar(3, console=Console(file=text)) as begin:
+        begin("one")
+    assert text.getvalue() == ""

@@ -1,0 +1,209 @@
+"""Schedules of links: their words, their errors, and what holds when."""
+
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from draftwire.codecs.limits import MAX_LINK_LENGTH
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import LinkSpec, parse_link
+from draftwire.runtime.link_schedule import MIN_STEP_S, LinkSchedule, LinkStep, parse_schedule
+
+_links = st.builds(
+    lambda rate_bps, delay_s, share, limit_messages, limit_bytes, overhead_bytes: LinkSpec(
+        rate_bps=rate_bps,
+        delay_s=delay_s,
+        jitter_s=delay_s * share,
+        limit_messages=limit_messages,
+        limit_bytes=limit_bytes,
+        overhead_bytes=overhead_bytes,
+    ),
+    st.none() | st.just(0.0) | st.floats(1e3, 1e10),
+    st.just(0.0) | st.floats(0, 2),
+    st.just(0.0) | st.floats(0, 1),
+    st.sampled_from([1000, 7]),
+    st.none() | st.integers(1, 20_000),
+    st.sampled_from([74, 0]),
+)
+
+
+@st.composite
+def _schedules(draw: st.DrawFn, pauses: st.SearchStrategy[float]) -> LinkSchedule:
+    links = draw(st.lists(_links, min_size=1, max_size=6))
+    times = list(accumulate((draw(pauses) for _ in links), initial=0.0))
+    repeats = len(links) > 1 and draw(st.booleans())
+    return LinkSchedule(
+        steps=tuple(LinkStep(at_s=at_s, link=link) for at_s, link in zip(times[:-1], links, strict=True)),
+        repeat_s=times[-1] if repeats else None,
+    )
+
+
+_any = _schedules(st.floats(0.0011, 1000))
+_in_quarters = _schedules(st.integers(1, 400).map(lambda n: n / 4))
+"""Times whose sums have no rounding: so the property tests the schedule and not the floats."""
+
+
+def _naive(schedule: LinkSchedule, t_s: float) -> LinkSpec:
+    """Every round written out up to the time asked for, and the last change before it."""
+    found, round_s = schedule.steps[0].link, 0.0
+    while round_s <= t_s:
+        for step in schedule.steps:
+            if round_s + step.at_s <= t_s:
+                found = step.link
+        if schedule.repeat_s is None:
+            break
+        round_s += schedule.repeat_s
+    return found
+
+
+@given(_any)
+def test_words_read_back_as_the_schedule(schedule: LinkSchedule) -> None:
+    """str() of any schedule parses to an equal one, on its own and on top of any first link."""
+    assert parse_schedule(str(schedule)) == schedule
+
+
+@given(_links, _links)
+def test_words_after_another_link_read_back(link: LinkSpec, before: LinkSpec) -> None:
+    """What a link says after another, read on top of that one, is the link."""
+    assert parse_link(link.words_after(before), after=before) == link
+
+
+@given(_links)
+def test_a_plain_link_is_a_schedule_of_one_step(link: LinkSpec) -> None:
+    """Words of a link are a schedule that never changes, and it is written as the link is."""
+    schedule = parse_schedule(str(link))
+    assert schedule == LinkSchedule.constant(link)
+    assert str(schedule) == str(link)
+    assert (schedule.spec_at(0.0), schedule.spec_at(1e9), schedule.next_change_s(5.0)) == (link, link, None)
+
+
+@given(_in_quarters, st.integers(0, 20_000).map(lambda n: n / 8), st.integers(1, 5))
+def test_what_holds_equals_a_naive_search_and_is_periodic(
+    schedule: LinkSchedule, t_s: float, rounds: int
+) -> None:
+    """spec_at agrees with writing all rounds out, and a whole number of rounds later the same holds."""
+    assert schedule.spec_at(t_s) == _naive(schedule, t_s)
+    if schedule.repeat_s is not None:
+        assert schedule.spec_at(t_s + rounds * schedule.repeat_s) == schedule.spec_at(t_s)
+
+
+@given(_any, st.floats(0, 1e6))
+def test_changes_come_one_after_the_other(schedule: LinkSchedule, t_s: float) -> None:
+    """From any time on, next_change_s visits each step once, in order, and at its time that step holds."""
+    begin = schedule.next_change_s(t_s)
+    if begin is None:
+        assert schedule.repeat_s is None and t_s >= schedule.steps[-1].at_s
+        return
+    count, at_s = len(schedule.steps), begin
+    visited = list[LinkSpec]()
+    for _ in range(2 * count):
+        visited.append(schedule.spec_at(at_s))
+        following = schedule.next_change_s(at_s)
+        if following is None:
+            break
+        assert following > at_s
+        at_s = following
+    links = [step.link for step in schedule.steps]
+    if schedule.repeat_s is None:
+        assert visited == links[-len(visited) :]
+    else:
+        assert any(visited == 2 * (links[i:] + links[:i]) for i in range(count))
+
+
+def test_what_a_piece_leaves_out_stays() -> None:
+    """Each piece changes the one before it; a delay without jitter has none; limits can be lifted again."""
+    schedule = parse_schedule(
+        "rate 20mbit delay 2ms 1ms limit 9kb; 5s rate 1mbit; 8s delay 3ms limit unlimited; 9s rate unlimited"
+    )
+    assert [(step.at_s, step.link) for step in schedule.steps] == [
+        (0.0, parse_link("rate 20mbit delay 2ms 1ms limit 9kb")),
+        (5.0, parse_link("rate 1mbit delay 2ms 1ms limit 9kb")),
+        (8.0, parse_link("rate 1mbit delay 3ms")),
+        (9.0, parse_link("delay 3ms")),
+    ]
+
+
+def test_a_schedule_on_top_of_a_link() -> None:
+    """With `after`, a first piece at 0 changes that link, and before a later one it holds."""
+    link = parse_link("rate 20mbit delay 2ms")
+    slow = parse_link("rate 1mbit delay 2ms")
+    later = parse_schedule("5s rate 1mbit; repeat 8s", after=link)
+    assert [(step.at_s, step.link) for step in later.steps] == [(0.0, link), (5.0, slow)]
+    assert later.repeat_s == 8.0
+    at_once = parse_schedule("rate 1mbit; 500ms rate 20mbit", after=link)
+    assert [(step.at_s, step.link) for step in at_once.steps] == [(0.0, slow), (0.5, link)]
+    assert parse_schedule("0s rate 1mbit", after=link) == LinkSchedule.constant(slow)
+    assert parse_schedule("", after=link) == LinkSchedule.constant(link)
+
+
+def test_a_change_holds_from_its_very_time_on() -> None:
+    """At a step's time that step holds, just before it the one before; `repeat` goes back to the first."""
+    schedule = parse_schedule("rate 3mbit; 1s rate 2mbit; 2500ms rate 1mbit; repeat 4s")
+    rates = [schedule.spec_at(t_s).rate_bps for t_s in (0, 0.999, 1, 2.4999, 2.5, 3.999, 4, 4.999, 5, 402.5)]
+    assert rates == [3e6, 3e6, 2e6, 2e6, 1e6, 1e6, 3e6, 3e6, 2e6, 1e6]
+    assert [schedule.next_change_s(t_s) for t_s in (0, 1, 3, 4, 4.5)] == [1, 2.5, 4, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rate fast", "rate: 'fast' is no number with a unit; write for instance 'rate 20mbit'"),
+        ("rate 1mbit; 5s rate fast", "rate: piece 2 ('5s rate fast'): 'fast' is no number with a unit;"),
+        ("rate 1mbit; 5s rat 2mbit", "rat: piece 2 ('5s rat 2mbit'): 'rat' is no word of a link; did you"),
+        ("rate 1mbit; rate 2mbit", "schedule: piece 2 ('rate 2mbit'): the piece does not begin with its"),
+        ("rate 1mbit; 5s", "schedule: piece 2 ('5s'): the piece says no change; write for instance '5s rate"),
+        ("rate 1mbit; 5 rate 2mbit", "time: piece 2 ('5 rate 2mbit'): '5' has no unit; write for instance"),
+        ("rate 1mbit; 5h rate 2mbit", "time: piece 2 ('5h rate 2mbit'): 'h' in '5h' is no unit of it;"),
+        ("rate 1mbit;", "schedule: piece 2 (''): the piece is empty; leave out the ';' beside it"),
+        ("; 5s rate 1mbit", "schedule: piece 1 (''): the piece is empty; leave out"),
+        ("5s rate 1mbit", "schedule: nothing says what the link is before; begin with it: 'rate 20mbit; 5s"),
+        (
+            "rate 1mbit; 5s rate 2mbit; 5s rate 3mbit",
+            "schedule: piece 3 ('5s rate 3mbit'): the piece at 5s follows one at 5s; write a time of 5.001s",
+        ),
+        ("rate 1mbit; 5s rate 2mbit; repeat 5s", "schedule: the repeat at 5s follows one at 5s; write a"),
+        ("rate 1mbit; 5s rate 2mbit; repeat", "schedule: piece 3 ('repeat'): 'repeat' takes one time; write"),
+        ("rate 1mbit; 5s rate 2mbit; repeat 9s 9s", "schedule: piece 3 ('repeat 9s 9s'): 'repeat' takes one"),
+        ("rate 1mbit; repeat 5s", "schedule: 'repeat' has nothing to repeat; add a piece before it, or"),
+        ("rate 1mbit; 5s rate 0; repeat 8s; 9s rate 0", "schedule: piece 4 ('9s rate 0'): nothing may"),
+        ("rate 1mbit; -5s rate 2mbit", "schedule: piece 2 ('-5s rate 2mbit'): the piece comes at -5 s;"),
+        ("rate 1mbit; 1e7s rate 2mbit", "schedule: piece 2 ('1e7s rate 2mbit'): the piece comes at 1e+07 s;"),
+        ("rate 1mbit; 5s delay 99s", "delay: piece 2 ('5s delay 99s'): delay 99 is out of range; write 0 to"),
+    ],
+)
+def test_errors_name_the_piece_and_the_remedy(text: str, message: str) -> None:
+    """Each mistake is one line: the word, the piece, what is wrong with it, what to write."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_schedule(text)
+    assert str(caught.value).startswith(message)
+    assert caught.value.remedy
+
+
+def test_a_first_piece_that_all_but_begins_at_once_is_named() -> None:
+    """On top of a link too, changes are MIN_STEP_S apart, and the piece that comes too soon is named."""
+    with pytest.raises(ConfigurationError, match=r"piece 1 \('100us rate 1mbit'\): the piece at 100us"):
+        parse_schedule("100us rate 1mbit; 5s rate 2mbit", after=LinkSpec())
+    assert len(parse_schedule("1ms rate 1mbit; 2ms rate 2mbit; 3ms rate 3mbit", after=LinkSpec()).steps) == 4
+    assert MIN_STEP_S == 0.001
+
+
+def test_a_schedule_fits_an_order() -> None:
+    """No schedule has more words than an order to a channel may hold."""
+    text = "rate 1mbit; " + "; ".join(f"{n}s rate {1 + n % 2}mbit" for n in range(1, 500))
+    with pytest.raises(ConfigurationError, match=f"at most {MAX_LINK_LENGTH} will do"):
+        parse_schedule(text)
+
+
+_WORDS = "rate delay limit repeat ; 5s 1mbit 0 2ms unlimited NaN0 sNaN1 1e999s".split()
+
+
+@given(st.text() | st.lists(st.sampled_from(_WORDS), max_size=12).map(" ".join))
+def test_any_text_is_a_schedule_or_one_error(text: str) -> None:
+    """Whatever somebody orders, the answer is a schedule or ConfigurationError."""
+    try:
+        schedule = parse_schedule(text)
+    except ConfigurationError:
+        return
+    assert parse_schedule(str(schedule)) == schedule
