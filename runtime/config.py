@@ -188,7 +188,8 @@ class SamplingSettings:
     top_p: float = 1.0
     "1: off"
     max_new_tokens: int = 128
-    seed: int = 0
+    seed: int | None = None
+    "of all randomness of a request; None: each request draws its own, so that no two share their noise"
 
     def __post_init__(self) -> None:
         _between("temperature", self.temperature, 0, 100)

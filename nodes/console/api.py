@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,6 +31,9 @@ from draftwire.runtime.link import LinkSpec
 from draftwire.runtime.session.request import Request
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import ZmqTransport
+
+SEED_BITS = 63
+"""As many as a topology file can write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +126,17 @@ class ConnectedDevice:
     ) -> Generation:
         """Answer a prompt: a text (with the model's chat template unless `chat` is off) or token ids.
 
-        What is left out is the topology's [sampling]. `k` and `gamma` fix the entries of a row and the
-        drafted tokens a step (0: the target alone); left out, the controller chooses, unless the BS fixes
-        them. The same seed, prompt and plans give the same text. Raises ValueError for values that can't be.
+        What is left out is the topology's [sampling]; without a seed there, each request draws its own.
+        `k` and `gamma` fix the entries of a row and the drafted tokens a step (0: the target alone); left
+        out, the controller chooses, unless the BS fixes them. With both fixed, the same seed and prompt give
+        the same text. Raises ValueError for values that can't be.
         """
         if isinstance(prompt, str):
             check_text(prompt, key="prompt")
         ids = self.tokenizer.encode_prompt(prompt, chat=chat) if isinstance(prompt, str) else list(prompt)
         defaults = self._defaults
+        if seed is None:
+            seed = secrets.randbits(SEED_BITS) if defaults.seed is None else defaults.seed
         request = Request(
             prompt=tuple(ids),
             sampling=Sampling(
@@ -137,7 +144,7 @@ class ConnectedDevice:
                 top_k=defaults.top_k if top_k is None else top_k,
                 top_p=defaults.top_p if top_p is None else top_p,
             ),
-            seed=defaults.seed if seed is None else seed,
+            seed=seed,
             max_new_tokens=defaults.max_new_tokens if max_new_tokens is None else max_new_tokens,
             stop=tuple(stop),
             k=k,

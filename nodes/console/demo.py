@@ -219,13 +219,14 @@ def _conclude(tours: Sequence[Tour], record: Path, picture: Path) -> None:
 
 def _table(tours: Sequence[Tour], alone: Tour) -> Table:
     table = Table(
-        title=f"Tokens a second, {SEGMENT_S} s a link",
+        title=f"Tokens a second, {SEGMENT_S} s at each rate (Mbit/s)",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
     table.add_column("setting", no_wrap=True)
-    for heading in (*RATES, "all", "over alone", "alpha", "up, B/token"):
+    rates = [step.link.rate_bps or 0 for step in SCENE.schedule.steps]
+    for heading in (*(f"{rate / 1e6:g}" for rate in rates), "all", "x alone", "alpha", "B/token up"):
         table.add_column(heading, justify="right", no_wrap=True)
     for tour in tours:
         table.add_row(

@@ -72,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--top-k", type=int, metavar="N", help="of the target's distribution; 0: off")
     sampling.add_argument("--top-p", type=float, metavar="P", help="of the target's distribution; 1: off")
     sampling.add_argument("--max-new-tokens", type=int, metavar="N", help="default 128")
-    sampling.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
+    sampling.add_argument(
+        "--seed", type=int, metavar="S", help="with K and gamma fixed, the same seed gives the same text"
+    )
     sampling.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end behind this text; may be repeated"
     )

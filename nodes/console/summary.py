@@ -89,6 +89,7 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
     return {
         "text": generation.text,
         "finish": generation.finish.name.lower(),
+        "seed": generation.request.seed,
         "tokens": account.tokens,
         "tokens_per_s": account.tokens_per_s,
         "first_token_s": None if account.first_token_s is None else account.first_token_s - account.began_s,

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are fo
 SUMMARY: dict[str, type | tuple[type, ...]] = {
     "text": str,
     "finish": str,
+    "seed": int,
     "tokens": int,
     "tokens_per_s": float,
     "first_token_s": float,

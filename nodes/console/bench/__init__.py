@@ -12,6 +12,10 @@ BENCHMARKS: Final = {
         "draftwire.nodes.console.bench.controller",
         "the adaptive controller against fixed settings, the paper's rule, a bandit and an oracle",
     ),
+    "e2e": (
+        "draftwire.nodes.console.bench.e2e",
+        "the shipped pair through four real processes, on links that stand still and one that changes",
+    ),
 }
 """Name -> module, and a line of help."""
 
