@@ -43,8 +43,9 @@ OPTIMISM, OPTIMISM_POSITIONS = 0.2, 8
 """Before the target is left to decode alone, alpha is taken for larger by this share of it, falling as the
 prior's weight does: a prior that is too low would otherwise hardly ever meet the truth."""
 
-MIN_OPTIMISM = 0.02
-"Where both are about as fast, a stretch of hard text must not end drafts for the seconds that follow."
+PATIENCE = 0.03
+"""Drafts go on until they are expected to be slower than the target alone by this share: where both are about
+as fast, a stretch of hard text must not end drafts for all the seconds until the next try."""
 
 EXPLORE_FROM = 32
 "A look above K shows at least this many entries: below, each rung tells little of the next."
@@ -122,7 +123,7 @@ class AdaptivePolicy:
             k, gamma = choices.best(pin, pin) if pin else (choices.ks[0], 0)
         else:
             k, gamma = choices.best(1, self._max_gamma)
-            if self._target_only and not self._may_pay(text, choices):
+            if self._target_only and not self._may_pay(text, state, choices):
                 return self._alone(text, state, choices, may_try=request != ANY_REQUEST)
             text.pause.over()
             if state.gamma is not None:
@@ -134,12 +135,12 @@ class AdaptivePolicy:
     def _longest(self, state: RequestState) -> int:
         return max(self._max_gamma, state.pinned_gamma or 0)
 
-    def _may_pay(self, text: TextState, choices: "_Choices") -> bool:
+    def _may_pay(self, text: TextState, state: RequestState, choices: "_Choices") -> bool:
         """Whether drafts are expected to be faster than the target alone, or may turn out to be: AS2."""
-        if choices.pays():
+        if choices.pays(0.0 if state.gamma == 0 else PATIENCE):
             return True
         prior = OPTIMISM_POSITIONS / (OPTIMISM_POSITIONS + text.acceptance.seen)
-        return choices.if_alpha(1 + max(OPTIMISM * prior, MIN_OPTIMISM)).pays()
+        return choices.if_alpha(1 + OPTIMISM * prior).pays(0.0)
 
     def _alone(
         self, text: TextState, state: RequestState, choices: "_Choices", *, may_try: bool
@@ -239,9 +240,9 @@ class _Choices:
         row = int(np.argmax(by_k >= by_k.max() * (1 - EQUAL)))
         return self.ks[row], shortest + int(np.argmax(rates[row]))
 
-    def pays(self) -> bool:
-        """Whether any draft is expected to beat the target alone; a tie is none."""
-        return float(self._rates.max()) * self._alone_s > 1 + TIE
+    def pays(self, patience: float) -> bool:
+        """Whether a draft is expected to beat the target alone, or to come that close; a tie is neither."""
+        return float(self._rates.max()) * self._alone_s > 1 - patience + TIE
 
     def if_alpha(self, factor: float) -> "_Choices":
         """The same choices, should every alpha be so many times larger."""
