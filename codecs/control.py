@@ -78,6 +78,10 @@ class StepReport:
     "of that message"
     ended_at_s: float
     "BS clock, with the Commit"
+    echo_s: float | None
+    "decoding alone: the newest round trip, from a Commit to the Ping that it made the device send"
+    echo_bytes: int
+    "of both"
     pinned_k: int | None
     "by the user: the controller leaves it; None: free"
     pinned_gamma: int | None
@@ -405,6 +409,8 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "asked_at_s": _or_none(_CLOCK),
         "asked_bytes": _COUNT,
         "ended_at_s": _CLOCK,
+        "echo_s": _or_none(_SECONDS),
+        "echo_bytes": _COUNT,
         "pinned_k": _or_none(_K),
         "pinned_gamma": _or_none(_whole(0, MAX_GAMMA)),
     },

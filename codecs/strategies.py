@@ -346,6 +346,8 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         asked_at_s=st.none() | _real,
         asked_bytes=_uint32,
         ended_at_s=_real,
+        echo_s=st.none() | _duration,
+        echo_bytes=_uint32,
         pinned_k=st.none() | st.integers(1, MAX_VOCAB_SIZE),
         pinned_gamma=st.none() | st.integers(0, MAX_GAMMA),
     ),

@@ -68,6 +68,8 @@ class StepFields(TypedDict):
     asked_at_s: float | None
     asked_bytes: int
     ended_at_s: float
+    echo_s: float | None
+    echo_bytes: int
     pinned_k: int | None
     pinned_gamma: int | None
 
@@ -100,6 +102,8 @@ def step_fields(report: StepReport) -> StepFields:
         asked_at_s=report.asked_at_s,
         asked_bytes=report.asked_bytes,
         ended_at_s=report.ended_at_s,
+        echo_s=report.echo_s,
+        echo_bytes=report.echo_bytes,
         pinned_k=report.pinned_k,
         pinned_gamma=report.pinned_gamma,
     )

@@ -223,6 +223,7 @@ def _table(tours: Sequence[Tour], alone: Tour) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("setting", no_wrap=True)
     rates = [step.link.rate_bps or 0 for step in SCENE.schedule.steps]

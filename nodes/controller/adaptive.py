@@ -53,6 +53,12 @@ EXPLORE_FROM = 32
 EXPLORE_WORTH = 0.85
 "Of the best plan's speed: a look that is slower than this goes one rung up only."
 
+LOOK_PRICE = 0.005
+"Of the speed, for looks: the slower a look is, the more plans lie between it and the last one."
+
+MAX_LOOK_WAIT = 16
+"Plans. However dear a look is, it is made after so many."
+
 KNOWN_SPREAD = 6.0
 "Tokens squared: with less spread of gamma the target's slope is not known."
 
@@ -61,9 +67,6 @@ ALONE_EVERY = 64
 
 ALONE_WORTH = 2.0
 "Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
-
-RARELY = 4
-"Where even one rung up is slower than that, every so many looks."
 
 GREEDY_K = 32
 "Where K means nothing and nobody has named one."
@@ -187,12 +190,13 @@ class AdaptivePolicy:
         if at + 1 == len(ks) or not choices.more_above(k, gamma, text.acceptance.hidden(k)):
             return None
         far = max(min(at + 2, len(ks) - 1), next((i for i, rung in enumerate(ks) if rung >= EXPLORE_FROM), 0))
-        least = EXPLORE_WORTH * choices.rate(k, gamma)
-        for above in (ks[far], ks[at + 1]):
-            if choices.rate(above, gamma) >= least:
-                return above
-        # Even the next rung is dear: seldom, but not never.
-        return None if state.plans % (self._explore_every * RARELY) else ks[at + 1]
+        best = choices.rate(k, gamma)
+        above = ks[far] if choices.rate(ks[far], gamma) >= EXPLORE_WORTH * best else ks[at + 1]
+        wait = min((1 - choices.rate(above, gamma) / best) / LOOK_PRICE, MAX_LOOK_WAIT)
+        if state.plans - state.looked < wait:
+            return None
+        state.looked = state.plans
+        return above
 
     def _belief(self, known: DeviceState, text: TextState, state: RequestState, *, greedy: bool) -> Belief:
         """What reports have told; the expected speeds are not known yet."""
@@ -206,6 +210,7 @@ class AdaptivePolicy:
         return Belief(
             alphas=text.acceptance.alphas(ks),
             uplink_bps=known.link.bps,
+            off_s_per_bit=known.link.off_s_per_bit,
             rtt_s=known.trip.rtt_s,
             draft_step_s=known.draft.step_s,
             target_step_s=target.at_zero_s,

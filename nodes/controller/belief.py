@@ -22,6 +22,8 @@ class Belief:
     alphas: Mapping[int, float]
     "K -> alpha, for each K that was considered"
     uplink_bps: float
+    off_s_per_bit: tuple[float, ...] = ()
+    "seconds a bit by which such estimates were off, when plans relied on them; empty: by nothing"
     rtt_s: float
     "there and back for an empty message, what the device needs to answer it included"
     draft_step_s: float
@@ -60,7 +62,12 @@ class Belief:
     @property
     def link(self) -> LinkEstimate:
         """The link, taken for as fast down as up: only the uplink's rate is measured."""
-        return LinkEstimate(uplink_bps=self.uplink_bps, downlink_bps=self.uplink_bps, rtt_s=self.rtt_s)
+        return LinkEstimate(
+            uplink_bps=self.uplink_bps,
+            downlink_bps=self.uplink_bps,
+            rtt_s=self.rtt_s,
+            off_s_per_bit=self.off_s_per_bit,
+        )
 
     @property
     def frames(self) -> Frames:
@@ -75,8 +82,9 @@ class Belief:
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Back from `fields`. Raises KeyError, TypeError or ValueError for anything else."""
         alphas = {int(k): float(alpha) for k, alpha in fields["alphas"].items()}
-        names = (name for name in cls.__dataclass_fields__ if name != "alphas")
-        return cls(alphas=alphas, **{name: fields[name] for name in names})
+        off = tuple(float(value) for value in fields["off_s_per_bit"])
+        names = (name for name in cls.__dataclass_fields__ if name not in ("alphas", "off_s_per_bit"))
+        return cls(alphas=alphas, off_s_per_bit=off, **{name: fields[name] for name in names})
 
 
 def belief_forecast(

@@ -93,6 +93,8 @@ class RequestState:
     "of the last plan given"
     plans: int = 0
     "with drafts, given so far"
+    looked: int = 0
+    "how many they were at the last look above K"
     step: int = -1
     ended_at_s: float | None = None
     block: int | None = None
@@ -147,12 +149,15 @@ class Knowledge:
             text.pause.drafted(passed_s, tokens=report.accepted + 1, alone_step_s=self.target.alone_s)
         else:
             text.pause.alone(passed_s)
+            if report.echo_s is not None:
+                bits = _bits(report.echo_bytes) + _bits(0)
+                _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)
         if report.step and report.step_s > 0:  # a request's first pass reads the prompt, with cold caches
             if report.drafted:
                 around_s = report.hold_s - report.step_s - report.wait_s
                 self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
             else:
-                self.target.observe_alone(report.step_s)
+                self.target.observe_alone(passed_s)
 
     def _block(
         self, report: StepReport, device: DeviceState, request: RequestState, text: TextState
@@ -165,12 +170,11 @@ class Knowledge:
         if not rows_come:
             text.acceptance.observe_hits(k=report.plan.k, accepted=report.accepted, seen=report.seen)
         if report.asked_at_s is not None and not (rows_come and _queued(report, device, request)):
-            bits = _bits(report.draft_bytes) + _bits(report.asked_bytes)
-            device.trip.observe(
+            _round_trip(
+                device,
                 turnaround_s=report.draft_at_s - report.asked_at_s,
                 drafting_s=report.drafted * (report.device_step_s or device.draft.step_s),
-                bits=bits,
-                s_per_bit=device.link.s_per_bit,
+                bits=_bits(report.draft_bytes) + _bits(report.asked_bytes),
             )
         if report.rows_at_s is not None and report.rows_bytes:
             self._size(device, report.plan.k, report.drafted, report.rows_bytes)
@@ -192,6 +196,14 @@ def _queued(report: StepReport, device: DeviceState, request: RequestState) -> b
         return True
     sending_s = _bits(report.draft_bytes) * device.link.s_per_bit
     return rows_at_s > report.draft_at_s - sending_s - QUEUE_MARGIN_S
+
+
+def _round_trip(device: DeviceState, *, turnaround_s: float, drafting_s: float, bits: float) -> None:
+    """Two messages, of `bits` together. They took at least the time of their bits: the rate is no lower."""
+    device.link.at_most((turnaround_s - drafting_s) / bits)
+    device.trip.observe(
+        turnaround_s=turnaround_s, drafting_s=drafting_s, bits=bits, s_per_bit=device.link.s_per_bit
+    )
 
 
 def _spacing(

@@ -172,6 +172,9 @@ class LinkEstimate:
     "bits a second from the BS to the device, > 0; inf: no limit"
     rtt_s: float
     "seconds there and back of an empty message, >= 0"
+    off_s_per_bit: tuple[float, ...] = ()
+    """seconds a bit by which the uplink may be slower than its rate says, or faster, each as likely;
+    empty: the rate holds. The wait for rows is reckoned with them, as it alone is not linear in the rate"""
 
     def __post_init__(self) -> None:
         for name in ("uplink_bps", "downlink_bps"):
@@ -322,10 +325,10 @@ def _grid(
     target = compute.target_step_s + g * compute.target_per_token_s
     all_rows = rows_bits[:, g - 1]
     if frames.rows_in_one:
-        late = np.maximum(0.0, all_rows / link.uplink_bps - target)
+        late = _late(all_rows, target, link)
         waits = (1 - survives[:, g - 1]) * late
     else:
-        late = np.maximum(0.0, rows_bits[:, None, :] / link.uplink_bps - target[:, None])
+        late = _late(rows_bits[:, None, :], target[:, None], link)
         rejected = np.concatenate([1 - survives[:, :1], survives[:, :-1] - survives[:, 1:]], axis=1)
         waits = np.where(j <= g[:, None], rejected[:, None, :] * late, 0.0).sum(axis=2)
     steps = (
@@ -339,6 +342,16 @@ def _grid(
     )
     # Rows that nobody waited for still occupy the uplink: no step is shorter than what it sends.
     return tokens, np.maximum(steps, (draft_bits + all_rows) / link.uplink_bps)
+
+
+def _late(
+    bits: NDArray[np.float64], target: NDArray[np.float64], link: LinkEstimate
+) -> NDArray[np.float64]:
+    """Expected seconds that so many bits come later than the target's step ends."""
+    off = np.array(link.off_s_per_bit or (0.0,))
+    s_per_bit = np.maximum(0.0, 1 / link.uplink_bps + off)
+    late: NDArray[np.float64] = np.maximum(0.0, bits[..., None] * s_per_bit - target[..., None]).mean(axis=-1)
+    return late
 
 
 @lru_cache(maxsize=64)  # a controller asks for the same ladders every step

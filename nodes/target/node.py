@@ -228,6 +228,8 @@ class TargetNode:
         served.session.receive(message, self._clock.now_s())
         if served.session.newest_epoch != newest_epoch and isinstance(message, Draft):
             served.took(message, received.at_s, len(received.data))
+        elif isinstance(message, Ping):
+            served.echoes.heard(message.known, size=len(received.data), at_s=received.at_s)
         elif isinstance(message, SparseLogits) and message.draft_epoch == newest_epoch:
             served.rows_at_s = served.rows_at_s or received.at_s
             served.rows_bytes += len(received.data)

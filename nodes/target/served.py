@@ -10,6 +10,7 @@ from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, StepTimes
 from draftwire.nodes.models.base import Context
+from draftwire.nodes.target.echo import Echoes
 from draftwire.nodes.target.lesson import Lesson
 from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.session.target import Step, TargetSession
@@ -52,6 +53,7 @@ class Served:
     tested_at_s: float = 0.0
     drawn_before: int = 0
     "epoch of the last block that was drawn before the newest Open"
+    echoes: Echoes = field(default_factory=Echoes)
     asked: Asked | None = None
     block_asked: Asked | None = None
     "what the block at hand answers, where that is known"
@@ -75,6 +77,8 @@ class Served:
         asks = isinstance(message, Commit) or (isinstance(message, Opened) and message.known == length)
         if asks and (self.asked is None or self.asked.length != length):
             self.asked = Asked(now_s, size, length)
+        if isinstance(message, Commit) and not self.session.plan.gamma:
+            self.echoes.sent(length, size=size, at_s=now_s)
 
     @contextmanager
     def computes(self) -> Iterator[None]:
@@ -102,6 +106,7 @@ class Served:
         """The canonical account of the step that ends now."""
         times, pins = self.times(step, now_s), self.session.request
         asked = self.block_asked if step.ids else None
+        echo = self.echoes.take()
         number, self.steps = self.steps, self.steps + 1
         return StepReport(
             device=name_of(self.peer),
@@ -126,6 +131,8 @@ class Served:
             asked_at_s=asked.at_s if asked else None,
             asked_bytes=asked.size if asked else 0,
             ended_at_s=now_s,
+            echo_s=echo.seconds if echo else None,
+            echo_bytes=echo.size if echo else 0,
             pinned_k=pins.k,
             pinned_gamma=pins.gamma,
         )

@@ -190,6 +190,8 @@ CASES: dict[str, AnyMessage] = {
         asked_at_s=12.4,
         asked_bytes=90,
         ended_at_s=12.55,
+        echo_s=None,
+        echo_bytes=0,
         pinned_k=320,
         pinned_gamma=None,
     ),

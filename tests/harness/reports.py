@@ -29,6 +29,8 @@ REPORT = StepReport(
     asked_at_s=1.4,
     asked_bytes=90,
     ended_at_s=1.7,
+    echo_s=None,
+    echo_bytes=0,
     pinned_k=None,
     pinned_gamma=None,
 )

@@ -14,6 +14,7 @@ against the real nodes.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -22,13 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.control import ANY_REQUEST, RowsReport, StepReport
+from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_GAMMA
-from draftwire.codecs.messages import Plan
+from draftwire.codecs.messages import Incarnation, Ping, Plan
 from draftwire.nodes.console.bench.links import RadioLink
 from draftwire.nodes.console.bench.traces import AcceptanceTrace
 from draftwire.nodes.controller.policy import PlanValues, Policy
 from draftwire.nodes.speculation.cost import Compute
 from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES, Link, LinkSpec
+from draftwire.runtime.session.device import ACKNOWLEDGE_EVERY
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -45,6 +48,10 @@ PAPER_COMPUTE: Final = Compute(
 JITTER_S: Final = 0.15e-3
 JITTER_TAIL_S: Final = 0.3e-3
 """Each message arrives later by |N(0, JITTER_S)| and an exponential of mean JITTER_TAIL_S."""
+
+PING_BYTES: Final = len(
+    encode_frame(Ping(incarnation=Incarnation(boot=0, counter=0), known=0, stamp=0), session=0, sequence=0)
+)
 
 MEAN_JITTER_S: Final = JITTER_S * math.sqrt(2 / math.pi) + JITTER_TAIL_S
 
@@ -150,12 +157,16 @@ class _Simulation:
         "when the device holds the newest Commit"
         self.ended_s = 0.0
         "when the BS sent it"
-        self.asked: tuple[float | None, int] = (None, 0)
+        self.asked = (0.0, 0)
         self.position = self.step = 0
         self.rows: RowsReport | None = None
         "of the last block, where it was not ready with its StepReport"
         self.draft = (0, 0, 0.0, 0.0)
         "of the last block: bytes of Draft and rows, and when they arrived"
+        self.acknowledged = 0
+        "tokens that the device has told the BS of"
+        self.echoes = deque[tuple[float, float, int]]()
+        "pings under way: arrival, seconds since the Commit that made the device send it, bytes of both"
         self.rungs = {k: i for i, k in enumerate(course.trace.ladder)}
 
     def run(self) -> Run:
@@ -165,6 +176,8 @@ class _Simulation:
             report = self._block(plan) if plan.gamma else self._alone(plan)
             self.policy.observe(report)
             plan, coming = coming, self._checked(self.policy.plan(DEVICE, REQUEST))
+            if not plan.gamma:
+                self._listen()
             self.step += 1
         return Run(tokens=self.position, seconds=self.device_s, steps=self.step)
 
@@ -181,9 +194,26 @@ class _Simulation:
         self._commit(accepted=0)
         return report
 
+    def _listen(self) -> None:
+        """The device has no block to draw: now and then it acknowledges what it has taken."""
+        if self.position - self.acknowledged < ACKNOWLEDGE_EVERY:
+            return
+        self.acknowledged = self.position
+        asked_at_s, asked_bytes = self.asked
+        arrives_s = self.up.send(self.device_s, PING_BYTES, self.course.late_s[self.step][0])
+        self.echoes.append((arrives_s, arrives_s - asked_at_s, asked_bytes + PING_BYTES))
+
+    def _echo(self) -> tuple[float | None, int]:
+        """The newest ping that has come."""
+        seconds, size = None, 0
+        while self.echoes and self.echoes[0][0] <= self.ended_s:
+            _, seconds, size = self.echoes.popleft()
+        return seconds, size
+
     def _block(self, plan: Plan) -> StepReport:
         course, compute, gamma = self.course, self.course.compute, plan.gamma
         rung, late = self.rungs[plan.k], course.late_s[self.step]
+        self.acknowledged = self.position
         sent_s = self.device_s + gamma * compute.draft_step_s
         draft_bytes = int(course.draft_bytes[gamma])
         if course.paper_bits is not None:
@@ -221,6 +251,7 @@ class _Simulation:
         gamma, compute = plan.gamma, self.course.compute
         draft_bytes, rows_bytes, draft_at_s, rows_at_s = self.draft
         here = gamma > 0 and rows_bytes > 0 and rows_at_s <= self.ended_s
+        echo_s, echo_bytes = self._echo()
         return StepReport(
             device=DEVICE,
             request=REQUEST,
@@ -241,9 +272,11 @@ class _Simulation:
             alone=not gamma,
             temperature=self.course.trace.temperature,
             device_step_s=compute.draft_step_s if draft_bytes else None,
-            asked_at_s=self.asked[0] if gamma else None,
+            asked_at_s=self.asked[0] if gamma and self.step else None,
             asked_bytes=self.asked[1] if gamma else 0,
             ended_at_s=self.ended_s,
+            echo_s=echo_s,
+            echo_bytes=echo_bytes,
             pinned_k=None,
             pinned_gamma=None,
         )

@@ -87,9 +87,9 @@ QUICK: Final = Effort(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the options of `draftwire bench e2e`."""
     parser.description = (
-        "Measure the shipped pair through four real processes: the adaptive controller, the target alone and "
-        "a grid of fixed settings, interleaved, on five links and one that changes; natively and paced to the "
-        "paper's hardware. Then exactness, with the target in fp32."
+        "Measure the shipped pair through four real processes: the adaptive controller, the target alone "
+        "and a grid of fixed settings, interleaved, on five links and one that changes; natively and paced "
+        "to the paper's hardware. Then exactness, with the target in fp32."
     )
     parser.epilog = (
         "speedup_good_link           auto over the target alone at 20 Mbit/s, RTT 5 ms\n"

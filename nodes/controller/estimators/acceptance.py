@@ -3,8 +3,8 @@
 A row of K entries tells alpha exactly for each K' <= K and bounds it for whole rows; nodes/speculation/
 acceptance.py has the maths. Two things are kept apart, as they change at different speeds:
 
-- the *shape*, how alpha at one K compares with alpha at another: decayed means over about 50 positions;
-- the *level*, how easy the text is just now: a decayed mean of alpha at the K in use, over about 25
+- the *shape*, how alpha at one K compares with alpha at another: decayed means over about 200 positions;
+- the *level*, how easy the text is just now: a decayed mean of alpha at the K in use, over about 30
   positions.
 
     alpha(K) = level shape(K) / shape(K in use)
@@ -33,8 +33,11 @@ PRIOR_SHAPE = {1: 0.75, 2: 0.85, 3: 0.88, 5: 0.92, 8: 0.94, 14: 0.96, 24: 0.975,
 PRIOR_POSITIONS = 8.0
 "What the prior weighs."
 
-SHAPE_DECAY = 0.98
-MASS_DECAY = 0.96
+SHAPE_DECAY = 0.987
+FIRST_DECAY, FIRST_POSITIONS = 0.98, 100
+"At first the prior has to be left behind."
+
+MASS_DECAY = 0.97
 "A mass is exact, so few of them make a level."
 
 HIT_DECAY = 0.985
@@ -59,7 +62,8 @@ class AcceptanceEstimate:
         self._log_ladder = np.log(ladder)
         rungs, shares = np.log(list(PRIOR_SHAPE)), list(PRIOR_SHAPE.values())
         self._prior: Floats = np.interp(self._log_ladder, rungs, shares)
-        self._sums = PRIOR_POSITIONS * np.append(self._prior, 1.0)  # of alpha by rung; the last: of its bound
+        # Of alpha by rung; the last: of its bound.
+        self._sums = PRIOR_POSITIONS * np.append(self._prior, 1.0)
         self._log_used = float(self._log_ladder[-1])
         self._positions = PRIOR_POSITIONS
         self._level = PRIOR_POSITIONS * PRIOR_ALPHA
@@ -74,12 +78,13 @@ class AcceptanceEstimate:
         self._use(report.k)
         values = np.column_stack([self._by_rung(report), report.high])
         own = [row[-1] for row in report.alphas]
-        decays = SHAPE_DECAY ** np.arange(len(own) - 1, -1, -1.0)
-        self._sums = SHAPE_DECAY ** len(own) * self._sums + decays @ values
+        decay = FIRST_DECAY if self.seen < FIRST_POSITIONS else SHAPE_DECAY
+        decays = decay ** np.arange(len(own) - 1, -1, -1.0)
+        self._sums = decay ** len(own) * self._sums + decays @ values
         self._add(own, MASS_DECAY)
         if report.k >= MIN_K_TO_LEARN_FILL:
-            self._gap = SHAPE_DECAY ** len(own) * self._gap + float(decays @ report.gap)
-            self._filled = SHAPE_DECAY ** len(own) * self._filled + float(decays @ report.filled)
+            self._gap = decay ** len(own) * self._gap + float(decays @ report.gap)
+            self._filled = decay ** len(own) * self._filled + float(decays @ report.filled)
 
     def observe_hits(self, *, k: int, accepted: int, seen: int) -> None:
         """Take a block of which only the outcome is known: `accepted` hits, and a miss if `seen` is more.

@@ -4,10 +4,13 @@
 
 The device's handling of the messages is part of it, as it is of every step. Median of 15, never below 0.
 Expected error: 0.1 to 0.3 ms at a jitter of 0.3 ms. Blocks that queued behind rows on the uplink are no
-samples: the caller leaves them out.
+samples: the caller leaves them out. While the target decodes alone, Commits and the Pings that they make
+the device send are samples as well, with no drafting in them. Three in a row that lie far off on one side
+are a new path, and what was before is forgotten.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from statistics import median, median_low
 
 PRIOR_S = 0.020
@@ -22,6 +25,14 @@ MAD_TO_SIGMA = 1.4826
 
 MIN_FOR_JITTER = 5
 
+JUMP = 3
+"Samples in a row."
+
+SURPRISE = 4.0
+"Standard deviations: beyond it a sample lies far off."
+
+MIN_JUMP_S = 2e-3
+
 
 class RoundTrip:
     """Of one device."""
@@ -32,6 +43,14 @@ class RoundTrip:
     def observe(self, *, turnaround_s: float, drafting_s: float, bits: float, s_per_bit: float) -> None:
         """A question was answered in turnaround_s, `bits` of question and answer together."""
         self._samples.append(turnaround_s - drafting_s - bits * s_per_bit)
+        every = list(self._samples)
+        older, newest = every[:-JUMP], every[-JUMP:]
+        if len(older) < JUMP:
+            return
+        middle = median(older)
+        limit_s = max(MIN_JUMP_S, SURPRISE * _deviation_s(older, middle))
+        if min(newest) > middle + limit_s or max(newest) < middle - limit_s:
+            self._samples = deque(newest, maxlen=WINDOW)
 
     @property
     def rtt_s(self) -> float:
@@ -44,9 +63,12 @@ class RoundTrip:
         """Standard deviation of one message's delay: two of them make a round trip."""
         if len(self._samples) < MIN_FOR_JITTER:
             return PRIOR_JITTER_S
-        middle = median(self._samples)
-        spread_s = MAD_TO_SIGMA * median(abs(sample - middle) for sample in self._samples)
+        spread_s = _deviation_s(self._samples, median(self._samples))
         return min(max(spread_s / 2**0.5, PRIOR_JITTER_S), MAX_JITTER_S)
+
+
+def _deviation_s(samples: Iterable[float], middle: float) -> float:
+    return MAD_TO_SIGMA * median(abs(sample - middle) for sample in samples)
 
 
 __all__ = ["RoundTrip"]

@@ -42,6 +42,8 @@ REPORT = StepReport(
     asked_at_s=None,
     asked_bytes=0,
     ended_at_s=0.05,
+    echo_s=None,
+    echo_bytes=0,
     pinned_k=None,
     pinned_gamma=None,
 )

@@ -173,6 +173,8 @@ class World:
             "rows_at_s": None,
             "device_step_s": None,
             "asked_at_s": None,
+            "echo_s": None,
+            "echo_bytes": 0,
             "asked_bytes": 0,
         }
         return StepReport(

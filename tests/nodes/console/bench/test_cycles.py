@@ -12,6 +12,7 @@ from draftwire.nodes.console.bench.links import LINKS, constant
 from draftwire.nodes.console.bench.traces import SYNTHETIC, AcceptanceTrace, synthetic
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Report
 from draftwire.nodes.speculation.cost import LinkEstimate, forecast
+from draftwire.runtime.session.device import ACKNOWLEDGE_EVERY
 
 TRACE = synthetic(replace(SYNTHETIC[2], positions=200))
 SETTINGS = [(1, 1), (8, 4), (320, 8), (1280, 16)]
@@ -146,6 +147,18 @@ def test_the_target_alone_is_told_without_a_block() -> None:
         if step.alone:
             assert (step.draft_bytes, step.rows_bytes, step.asked_at_s, step.rows_at_s) == (0, 0, None, None)
             assert step.ended_at_s == pytest.approx(before.ended_at_s + PAPER_COMPUTE.target_step_s)
+
+
+def test_a_listening_device_is_heard() -> None:
+    """Alone, a ping every few tokens tells the round trip, with the bytes of both messages."""
+    policy = Listener(gammas=(0,))
+    simulate(course("20/100"), policy)
+    told = [step for step in policy.steps if step.echo_s is not None]
+    assert len(told) >= len(policy.steps) // ACKNOWLEDGE_EVERY - 1
+    assert all(0.1 < step.echo_s < 0.106 and step.echo_bytes > 80 for step in told if step.echo_s)
+    drafting = Listener()
+    simulate(course("20/100"), drafting)
+    assert all(step.echo_s is None and step.echo_bytes == 0 for step in drafting.steps)
 
 
 def test_the_same_seed_is_the_same_run() -> None:

@@ -142,3 +142,23 @@ def test_rows_are_scaled_as_they_were_seen(truth: float, told: float) -> None:
     assert size.scale == pytest.approx(told)
     told_frames = true_frames(vocab_size=4096, row_scale=size.scale)
     assert told_frames.rows_bits(32, 4) == pytest.approx(real.rows_bits(32, 4), rel=0.03)
+
+
+def test_a_new_path_is_known_after_three_answers() -> None:
+    """When the round trip jumps, up or down, the old path is forgotten with the third answer over the new one."""
+    trip = RoundTrip()
+    for rtt_s in (0.010, 0.100, 0.004):
+        for i in range(20):
+            trip.observe(turnaround_s=rtt_s + 1e-4 * (i % 3), drafting_s=0.0, bits=0.0, s_per_bit=1e-6)
+            if i >= 2:
+                assert trip.rtt_s == pytest.approx(rtt_s, abs=3e-4)
+
+
+def test_single_slow_answers_are_no_new_path() -> None:
+    """Two stalls in a row change nothing."""
+    trip = RoundTrip()
+    for i in range(40):
+        stalled = i % 10 in (3, 4)
+        trip.observe(turnaround_s=0.2 if stalled else 0.02, drafting_s=0.0, bits=0.0, s_per_bit=1e-6)
+        if i >= 3:
+            assert trip.rtt_s == pytest.approx(0.02)
