@@ -9,7 +9,8 @@ learnt, so now and then a plan of a request is another one than the best:
   ever, so this costs bits only, and it is done only while what K hides may be worth more than them.
 - It has another gamma, as long as the target's time has hardly been seen at different lengths. For the same
   reason gamma moves by at most 2 a plan.
-- It is one step of the target alone, where that may be the faster choice and has long not been timed.
+- It is two steps of the target alone, where that may be the faster choice and has long not been timed. The
+  first of them is slowed by what the block before it left to do, so the second counts.
 - While the target decodes alone, drafts are tried again after a time: see pause.py.
 
 A plan rests on the reports of blocks drawn one plan earlier, as an order reaches the BS after the Commit of
@@ -64,6 +65,8 @@ KNOWN_SPREAD = 6.0
 
 ALONE_EVERY = 64
 "Steps with drafts from one step alone to the next."
+
+LOOKS_ALONE = 2
 
 ALONE_WORTH = 2.0
 "Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
@@ -163,7 +166,10 @@ class AdaptivePolicy:
         state.plans += gamma > 0
         turn = state.plans % self._explore_every
         if state.pinned_gamma is None:
-            if turn == self._explore_every // 2 and self._look_at_alone(choices, k, gamma):
+            if state.looks_left == 0 and turn == self._explore_every // 2:
+                state.looks_left = LOOKS_ALONE * self._look_at_alone(choices, k, gamma)
+            if state.looks_left:
+                state.looks_left -= 1
                 look = _given(state, choices, k, 0, "explore")
                 state.gamma = gamma  # what comes next goes on from here
                 return look
@@ -176,7 +182,7 @@ class AdaptivePolicy:
         return _given(state, choices, k, gamma, reason)
 
     def _look_at_alone(self, choices: "_Choices", k: int, gamma: int) -> bool:
-        """Whether a step alone should say how fast the target alone is: where it may be the better choice."""
+        """Whether steps alone should say how fast the target alone is: where it may be the better choice."""
         target = self._known.target
         old = not target.knows_alone or target.since_alone >= ALONE_EVERY
         return self._target_only and old and choices.rate(k, gamma) < ALONE_WORTH * choices.rate(k, 0)

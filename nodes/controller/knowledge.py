@@ -93,10 +93,14 @@ class RequestState:
     "of the last plan given"
     plans: int = 0
     "with drafts, given so far"
+    looks_left: int = 0
+    "steps alone that are still to be made, to time them"
     looked: int = 0
     "how many they were at the last look above K"
     step: int = -1
     ended_at_s: float | None = None
+    alone: bool = False
+    "whether the newest step was one of the target alone"
     block: int | None = None
     "the step of the newest block"
     rows_at_s: dict[int, float] = field(default_factory=dict)
@@ -143,7 +147,8 @@ class Knowledge:
         passed_s = report.step_s
         if request.ended_at_s is not None:
             passed_s = max(passed_s, report.ended_at_s - request.ended_at_s)
-        request.step, request.ended_at_s = report.step, report.ended_at_s
+        alone_before = request.alone
+        request.step, request.ended_at_s, request.alone = report.step, report.ended_at_s, report.alone
         if report.drafted:
             self._block(report, device, request, text)
             text.pause.drafted(passed_s, tokens=report.accepted + 1, alone_step_s=self.target.alone_s)
@@ -156,7 +161,7 @@ class Knowledge:
             if report.drafted:
                 around_s = report.hold_s - report.step_s - report.wait_s
                 self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
-            else:
+            elif alone_before:  # the first one behind a block shares the machine with what that left to do
                 self.target.observe_alone(passed_s)
 
     def _block(

@@ -1,7 +1,8 @@
 """A whole system in virtual time over the in-memory transport: the node code of all four, in one process.
 
     async with cell(gamma=4) as bs:
-        device = await bs.device(address=await bs.channel("rate 1mbit delay 20ms"))
+        await bs.channel("rate 1mbit delay 20ms")
+        device = await bs.device(address=CHANNEL)
         tokens = await text(device, request())
 """
 

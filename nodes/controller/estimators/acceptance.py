@@ -33,7 +33,7 @@ PRIOR_SHAPE = {1: 0.75, 2: 0.85, 3: 0.88, 5: 0.92, 8: 0.94, 14: 0.96, 24: 0.975,
 PRIOR_POSITIONS = 8.0
 "What the prior weighs."
 
-SHAPE_DECAY = 0.987
+SHAPE_DECAY = 0.995
 FIRST_DECAY, FIRST_POSITIONS = 0.98, 100
 "At first the prior has to be left behind."
 
@@ -68,6 +68,7 @@ class AcceptanceEstimate:
         self._positions = PRIOR_POSITIONS
         self._level = PRIOR_POSITIONS * PRIOR_ALPHA
         self._gap, self._filled = PRIOR_GAP, PRIOR_FILLED
+        self._told_k = 1
         self.seen = 0
         "positions so far"
 
@@ -75,10 +76,12 @@ class AcceptanceEstimate:
         """Take the tested positions of one block into account."""
         if not report.low:
             return
+        looks = np.log(report.k) > self._log_used  # beyond the K in use: rare, so it counts for more
         self._use(report.k)
         values = np.column_stack([self._by_rung(report), report.high])
         own = [row[-1] for row in report.alphas]
-        decay = FIRST_DECAY if self.seen < FIRST_POSITIONS else SHAPE_DECAY
+        decay = FIRST_DECAY if looks or self.seen < FIRST_POSITIONS else SHAPE_DECAY
+        self._told_k = max(self._told_k, report.k)
         decays = decay ** np.arange(len(own) - 1, -1, -1.0)
         self._sums = decay ** len(own) * self._sums + decays @ values
         self._add(own, MASS_DECAY)
@@ -112,11 +115,15 @@ class AcceptanceEstimate:
         share = min(1.0, self._filled / self._gap)
         above = self._log_ladder > logs[-1]
         missing = self._missing(float(logs[-1]), above)
+        # Guesses would outvote the few looks: a rung once told keeps its ratio until it is told again.
+        told = above & (self._log_ladder <= np.log(self._told_k))
+        as_ever = self._sums[:-1][told] / np.interp(logs[-1], self._log_ladder, self._sums[:-1])
         values = np.empty((len(report.low), len(self.ladder)))
         for at, (alphas, low, high) in enumerate(zip(report.alphas, report.low, report.high, strict=True)):
             values[at] = np.interp(self._log_ladder, logs, alphas)
             whole = low + share * (high - low)
             values[at, above] = alphas[-1] + (whole - alphas[-1]) * missing
+            values[at, told] = alphas[-1] * as_ever
         return values
 
     def _missing(self, log_k: float, above: NDArray[np.bool_]) -> Floats:

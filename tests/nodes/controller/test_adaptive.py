@@ -204,10 +204,10 @@ def test_looks_go_on_where_they_are_dear(monkeypatch: pytest.MonkeyPatch) -> Non
     """Where rows of 32 would make blocks much slower, a look is one rung up, and rung by rung K rises."""
     _believe_in_small_rows(monkeypatch)
     world = World(alpha=0.8, shape=STEEP, rate_bps=0.02e6, rtt_s=0.001, target_s=0.02, pinned_gamma=8)
-    decided = [step.decided for step in play(world, policy(), 150)]
+    decided = [step.decided for step in play(world, policy(), 250)]
     looks = [plan.k for plan in decided if belief_of(plan).reason == "explore"]
     assert looks[0] == 2
-    settled = [plan for plan in decided[100:] if belief_of(plan).reason == "pinned"]
+    settled = [plan for plan in decided[200:] if belief_of(plan).reason == "pinned"]
     assert min(plan.k for plan in settled) >= 5
 
 
