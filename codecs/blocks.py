@@ -109,7 +109,8 @@ def plain_sections(rows: Sequence[Row]) -> tuple[Bits, ...]:
     """Sections 1 to 5 of plain rows that share V, K and profile."""
     profile = rows[0].profile
     levels = np.stack([row.levels for row in rows])
-    gaps = np.diff(np.stack([row.ids for row in rows]), axis=1, prepend=-1) - 1
+    ids: Integers = np.stack([row.ids for row in rows])
+    gaps: Integers = np.diff(ids, axis=1, prepend=-1) - 1
     parameters = rice_parameters(gaps, rows[0].vocab_size)
     tails = np.array([row.tail for row in rows])
     s, widths = low_bits(profile), np.repeat(parameters, gaps.shape[1])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from tests.harness.reports import REPORT
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.messages import Plan
@@ -19,40 +20,11 @@ from draftwire.nodes.speculation.frames import true_frames
 
 COMPUTE = Compute(draft_step_s=3.1e-3, target_step_s=44.5e-3)
 
-REPORT = StepReport(
-    device="dev",
-    request=1,
-    step=0,
-    plan=Plan(number=1, k=320, gamma=4, min_draft=4),
-    position=0,
-    drafted=4,
-    seen=4,
-    accepted=4,
-    computed=5,
-    step_s=0.0445,
-    wait_s=0.0,
-    hold_s=0.045,
-    draft_bytes=90,
-    rows_bytes=1000,
-    draft_at_s=0.0,
-    rows_at_s=0.01,
-    alone=False,
-    temperature=1.0,
-    device_step_s=3.1e-3,
-    asked_at_s=None,
-    asked_bytes=0,
-    ended_at_s=0.05,
-    echo_s=None,
-    echo_bytes=0,
-    pinned_k=None,
-    pinned_gamma=None,
-)
-
-
 def report(*, gamma: int, accepted: int, ended_at_s: float) -> StepReport:
     """A step that went like this."""
     return replace(
         REPORT,
+        device="dev",
         plan=Plan(number=1, k=320, gamma=gamma, min_draft=gamma),
         drafted=gamma,
         seen=min(accepted + 1, gamma),

@@ -145,7 +145,7 @@ def test_rows_are_scaled_as_they_were_seen(truth: float, told: float) -> None:
 
 
 def test_a_new_path_is_known_after_three_answers() -> None:
-    """When the round trip jumps, up or down, the old path is forgotten with the third answer over the new one."""
+    """When the round trip jumps, up or down, the third answer over the new path ends the old one."""
     trip = RoundTrip()
     for rtt_s in (0.010, 0.100, 0.004):
         for i in range(20):
