@@ -15,7 +15,9 @@ def test_the_first_word_of_a_length_is_its_echo() -> None:
     echoes.sent(4, size=95, at_s=1.5)
     echoes.sent(5, size=92, at_s=1.6)
     echoes.heard(4, size=40, at_s=1.7)
-    assert tuple(echoes.take() or ()) == (pytest.approx(0.7), 130)
+    echo = echoes.take()
+    assert echo is not None and echo.size == 130
+    assert echo.seconds == pytest.approx(0.7)
     assert echoes.take() is None
     echoes.heard(4, size=40, at_s=9.0)
     assert echoes.take() is None
