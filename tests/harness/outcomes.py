@@ -58,6 +58,7 @@ def belief(**changes: Any) -> dict[str, Any]:
         "vocab_size": 32_000,
         "tokens_per_s": 30.0,
         "alone_tokens_per_s": 22.0,
+        "off_s_per_bit": [],
         "reason": "best",
     }
     return values | changes

@@ -47,10 +47,12 @@ def started(
                 pipe.close()
 
 
-def finished(*args: str, temporary: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+def finished(
+    *args: str, temporary: Path, stdin: bytes = b"", within_s: float = WITHIN_S
+) -> subprocess.CompletedProcess[str]:
     """A command run to its end."""
     with started(*args, temporary=temporary, stdin=subprocess.PIPE) as process:
-        out, err = process.communicate(stdin, timeout=WITHIN_S)
+        out, err = process.communicate(stdin, timeout=within_s)
         return subprocess.CompletedProcess(args, process.returncode, out.decode(), err.decode())
 
 

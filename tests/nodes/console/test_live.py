@@ -1,0 +1,58 @@
+"""The live line: what a growing record and the tokens make of it."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from tests.harness.outcomes import decision, link, step, write
+
+from draftwire.nodes.console.live import SPEED_OVER_S, Status, Tail, Watch
+
+
+def test_a_line_that_is_still_being_written_waits(tmp_path: Path) -> None:
+    """Whole lines are told once, in order; half a line is told when it is whole."""
+    record = write(tmp_path / "r.jsonl", [link(0.0, 1e6)])
+    tail = Tail(record)
+    assert [event["event"] for event in tail.events()] == ["link"]
+    line = orjson.dumps(step(0, ends_s=1.0, position=4)) + b"\n"
+    with record.open("ab") as file:
+        file.write(line[:20])
+    assert [*tail.events()] == []
+    with record.open("ab") as file:
+        file.write(line[20:])
+    assert [event["event"] for event in tail.events()] == ["step"]
+    assert [*tail.events()] == []
+
+
+def test_the_status_follows_link_and_decisions(tmp_path: Path) -> None:
+    """The uplink's true rate, the rate believed, K, gamma and the alpha believed at that K."""
+    lines = [
+        link(0.0, 20e6),
+        link(0.0, 3e6, "downlink"),
+        decision(0, at_s=1.0, k=32, gamma=3, uplink_bps=18e6),
+    ]
+    watch = Watch(write(tmp_path / "r.jsonl", lines), lambda: 0.0)
+    status = watch.now()
+    assert (status.true_bps, status.believed_bps) == (20e6, 18e6)
+    assert (status.k, status.gamma, status.alpha) == (32, 3, 0.58)
+    assert str(status).startswith("link 20, believed 18 Mbit/s | K 32, gamma 3 | alpha 0.58 | ")
+    with (tmp_path / "r.jsonl").open("ab") as file:
+        file.write(orjson.dumps(decision(1, at_s=2.0, k=32, gamma=0)) + b"\n")
+    assert "target alone" in str(watch.now())
+
+
+def test_the_speed_is_over_the_last_seconds(tmp_path: Path) -> None:
+    """Tokens that came longer ago do not count, and at first the time is shorter."""
+    now_s = 100.0
+    watch = Watch(write(tmp_path / "r.jsonl", []), lambda: now_s)
+    for _ in range(10):
+        now_s += 0.1
+        watch.token()
+    assert watch.now().tokens_per_s == pytest.approx(10.0)
+    now_s += SPEED_OVER_S
+    assert watch.now().tokens_per_s == 0
+
+
+def test_nothing_known_is_shown_as_such() -> None:
+    """Before anything has happened the line has dashes."""
+    assert str(Status()) == "link -, believed - Mbit/s | K -, gamma - | alpha - | - tok/s"
