@@ -49,7 +49,7 @@ def test_the_speed_is_over_the_last_seconds(tmp_path: Path) -> None:
         now_s += 0.1
         watch.token()
     assert watch.now().tokens_per_s == pytest.approx(10.0)
-    now_s += SPEED_OVER_S
+    now_s += SPEED_OVER_S + 0.1
     assert watch.now().tokens_per_s == 0
 
 
