@@ -122,7 +122,7 @@ async def _tour(
     accepted = seen = bytes_up = 0
     asked = 0
     while now_s() < began_s + TOUR_S:
-        generation = bench.device.generate(
+        generation = bench.device_for(setting).generate(
             QUESTIONS[asked % len(QUESTIONS)],
             max_new_tokens=400,
             seed=asked,

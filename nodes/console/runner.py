@@ -52,10 +52,18 @@ class Bench:
     """Four running nodes; see `experiment`."""
 
     def __init__(
-        self, device: ConnectedDevice, topology: Topology, transport: ZmqTransport, record: Path | None
+        self,
+        device: ConnectedDevice,
+        other: ConnectedDevice,
+        topology: Topology,
+        transport: ZmqTransport,
+        record: Path | None,
     ) -> None:
         assert topology.channel is not None
         self.device = device
+        "whose K and gamma the controller chooses"
+        self.other = other
+        "for fixed settings: so the controller learns of the first one's link and text from its own requests"
         self.topology = topology
         self.scene = Scene.of(str(topology.channel.uplink_schedule))
         "what the link does now"
@@ -66,6 +74,10 @@ class Bench:
     def vocab_size(self) -> int:
         """V of the pair."""
         return self.device.tokenizer.vocab_size
+
+    def device_for(self, setting: Setting) -> ConnectedDevice:
+        """The device that asks by this setting."""
+        return self.device if setting.is_auto else self.other
 
     async def link(self, scene: Scene) -> None:
         """Both directions do `scene` from now on; a schedule starts at its beginning.
@@ -90,6 +102,12 @@ class Bench:
             )
         self.scene = scene
 
+    async def settle(self, prompt: str = PROMPT, *, tokens: int, temperature: float = 1.0) -> None:
+        """An answer of the controller's choice that nobody measures."""
+        meeting = self.device.generate(prompt, max_new_tokens=tokens, temperature=temperature)
+        async for _ in meeting:
+            pass
+
     async def run(
         self,
         setting: Setting,
@@ -105,7 +123,7 @@ class Bench:
         Returns when the link has carried what the request left on it, so that the next one finds it free.
         Raises RequestRefusedError where it can't go on, ChildFailedError if a node has ended.
         """
-        generation = self.device.generate(
+        generation = self.device_for(setting).generate(
             prompt,
             max_new_tokens=tokens,
             temperature=temperature,
@@ -145,10 +163,11 @@ async def experiment(
     record: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[Bench]:
-    """The four nodes of `topology` on this host, started once and warmed up by one short request.
+    """The four nodes of `topology` on this host, started once and warmed up by two short requests.
 
-    A topology without a channel gets one. `record`: a file that the nodes and the bench append their events
-    to. Raises a DraftwireError, or UnsupportedModelError, where a node can't be had.
+    There are two devices, one for what the controller chooses and one for fixed settings. A topology without a
+    channel gets one. `record`: a file that the nodes and the bench append their events to. Raises a
+    DraftwireError, or UnsupportedModelError, where a node can't be had.
     """
     controller = replace(topology.controller, k=None, gamma=None)  # each request says what it fixes
     topology = replace(topology, channel=topology.channel or ChannelSettings(), controller=controller)
@@ -161,10 +180,14 @@ async def experiment(
         await stack.enter_async_context(device.dependent_on(nodes))
         transport = ZmqTransport()
         stack.push_async_callback(transport.close)
+        second = replace(topology, device=replace(topology.device, name=f"{topology.device.name}-fixed"))
+        other = await stack.enter_async_context(connect(second, launch=False))
+        await stack.enter_async_context(other.dependent_on(nodes))
         progress("warming up")
-        async for _ in device.generate(PROMPT, max_new_tokens=WARM_UP_TOKENS):
-            pass
-        yield Bench(device, topology, transport, record)
+        for one in (other, device):
+            async for _ in one.generate(PROMPT, max_new_tokens=WARM_UP_TOKENS):
+                pass
+        yield Bench(device, other, topology, transport, record)
 
 
 def order_of(
@@ -191,15 +214,20 @@ async def interleaved(
     prompt: str = PROMPT,
     seed: int = 0,
     temperature: float = 1.0,
+    settle_tokens: int = 0,
     progress: Begin = lambda text: None,
 ) -> AsyncIterator[Outcome]:
     """The outcomes in `order_of`: one prompt and one number of tokens for all, another seed each repeat.
 
-    `progress` is told of each request before it runs.
+    `settle_tokens`: of an answer that is not measured, with which the controller meets a link that stands
+    still, whenever it is another one than before. `progress` is told of each request before it runs.
     """
     for repeat, scene, setting in order_of(settings, scenes, repeats):
+        met = scene == bench.scene
         progress(f"{setting.name}, repeat {repeat + 1}")
         await bench.link(scene)
+        if settle_tokens and not met and not scene.changes:
+            await bench.settle(prompt, tokens=settle_tokens, temperature=temperature)
         yield await bench.run(
             setting, prompt, tokens=tokens, seed=seed + repeat, temperature=temperature, repeat=repeat
         )

@@ -74,7 +74,9 @@ def scores_of(outcomes: Sequence[Outcome], record: Record, *, good: Scene) -> Sc
         worst_vs_target_only=min(score.over_alone for score in still),
         adaptive_over_best_fixed=mean(score.over_best_fixed for score in still),
         adaptive_over_best_fixed_changing=mean(score.over_best_fixed for score in moving),
-        measured_over_predicted=_measured_over_predicted(record),
+        measured_over_predicted=_measured_over_predicted(
+            [one for one in outcomes if one.setting == AUTO], record
+        ),
         k_used=k_used,
         gamma_used=gamma_used,
         sparse_frames=sum(outcome.sparse_frames for outcome in outcomes),
@@ -113,10 +115,12 @@ def _scene(scene: Scene, outcomes: Sequence[Outcome]) -> SceneScore:
     )
 
 
-def _measured_over_predicted(record: Record) -> float | None:
-    """The median over requests; those too short to say anything are left out. None: no such request."""
+def _measured_over_predicted(outcomes: Sequence[Outcome], record: Record) -> float | None:
+    """The median over measured requests; those too short to say anything are left out. None: no such one."""
     ratios = []
     for run in runs_of(record):
+        if _outcome_of(run, outcomes) is None:
+            continue
         tokens, seconds = speed_between(run, run.begins_s, run.ends_s)
         predicted = [one.belief.tokens_per_s for one in run.decisions if one.belief is not None]
         if len(run.steps) >= MIN_STEPS and predicted and seconds > 0:
