@@ -72,7 +72,7 @@ COMMANDS = (
     ("generate", generate.add_arguments, generate.run, "answer a prompt with all four nodes on this machine"),
     ("demo", demo.add_arguments, demo.run, "the shipped pair over an emulated link, beside the target alone"),
     ("plan", plan.add_arguments, plan.run, "best draft length and K: the paper's formulas, and true frames"),
-    ("bench", bench.add_arguments, bench.run, "measure what the controller is worth, in virtual time"),
+    ("bench", bench.add_arguments, bench.run, "what the controller is worth: simulated, or end to end"),
     ("compare", compare.add_arguments, compare.run, "fixed settings, the paper's, the controller: one link"),
     ("sweep", sweep.add_arguments, sweep.run, "the paper's Table II on your pair: K, gamma, temperature"),
     ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),

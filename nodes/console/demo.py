@@ -26,9 +26,10 @@ from draftwire.nodes.console.explanation import explain
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.live import Status, Watch
+from draftwire.nodes.console.options import check_record
 from draftwire.nodes.console.outcome import ALONE, AUTO, Scene, Setting, fixed
 from draftwire.nodes.console.plots import Bar, check_picture, comparison_figure, save
-from draftwire.nodes.console.record import read_record
+from draftwire.nodes.console.record import Record, read_record
 from draftwire.nodes.console.runner import Bench, experiment
 from draftwire.nodes.console.summary import STYLES, Printer
 from draftwire.nodes.console.timeline import Traces
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Real models, four processes, a link that changes: the controller at work, and what it gains."""
     check_picture(args.plot)
+    check_record(args.record)
     set_up_logging(level="warning")
     return run_foreground(lambda: _demo(args.plot, args.record))
 
@@ -83,6 +85,8 @@ class Tour:
     """What one setting made of the link's changes."""
 
     setting: Setting
+    began_s: float
+    "on the host's monotonic clock"
     tokens: tuple[int, ...]
     "by segment of SEGMENT_S"
     accepted: int
@@ -139,7 +143,14 @@ async def _tour(
         accepted += account.accepted
         seen += account.seen
         bytes_up += account.bytes_up
-    return Tour(setting=setting, tokens=tuple(tokens), accepted=accepted, seen=seen, bytes_up=bytes_up)
+    return Tour(
+        setting=setting,
+        began_s=began_s,
+        tokens=tuple(tokens),
+        accepted=accepted,
+        seen=seen,
+        bytes_up=bytes_up,
+    )
 
 
 async def _until(deadline_s: float, tokens: AsyncIterator[Token]) -> AsyncIterator[Token]:
@@ -203,7 +214,7 @@ def _conclude(tours: Sequence[Tour], record: Path, picture: Path) -> None:
     console = Console(highlight=False)
     alone = next(tour for tour in tours if tour.setting == ALONE)
     console.print(_table(tours, alone))
-    explanation = explain(read_record(record))
+    explanation = explain(_since(tours[0].began_s, read_record(record)))
     for change in explanation.changes:
         console.print(f"{change.at_s:5.1f} s  {change.words}", markup=False)
     save(_figure(tours, explanation.traces), picture)
@@ -215,6 +226,13 @@ def _conclude(tours: Sequence[Tour], record: Path, picture: Path) -> None:
         f"picture: {picture}",
         markup=False,
     )
+
+
+def _since(began_s: float, record: Record) -> Record:
+    """Without the answers that warmed the nodes up."""
+    record.steps = [step for step in record.steps if step.ended_at_s >= began_s]
+    record.decisions = [decision for decision in record.decisions if decision.at_s >= began_s]
+    return record
 
 
 def _table(tours: Sequence[Tour], alone: Tour) -> Table:

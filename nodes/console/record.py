@@ -90,7 +90,7 @@ class LinkChange:
     """What one direction of the emulated link does from `at_s` on."""
 
     direction: str
-    "up or down"
+    "uplink or downlink"
     link: str
     rate_bps: float | None
     "None: sending takes no time; 0: an outage"

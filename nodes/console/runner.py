@@ -217,19 +217,20 @@ async def interleaved(
     settle_tokens: int = 0,
     progress: Begin = lambda text: None,
 ) -> AsyncIterator[Outcome]:
-    """The outcomes in `order_of`: one prompt and one number of tokens for all, another seed each repeat.
+    """The outcomes in `order_of`: one prompt and one number of tokens for all, another seed for each scene
+    and repeat: where the controller has learnt from a request, none with the same noise may follow.
 
     `settle_tokens`: of an answer that is not measured, with which the controller meets a link that stands
     still, whenever it is another one than before. `progress` is told of each request before it runs.
     """
     for repeat, scene, setting in order_of(settings, scenes, repeats):
-        met = scene == bench.scene
+        met, number = scene == bench.scene, repeat * len(scenes) + scenes.index(scene)
         progress(f"{setting.name}, repeat {repeat + 1}")
         await bench.link(scene)
         if settle_tokens and not met and not scene.changes:
             await bench.settle(prompt, tokens=settle_tokens, temperature=temperature)
         yield await bench.run(
-            setting, prompt, tokens=tokens, seed=seed + repeat, temperature=temperature, repeat=repeat
+            setting, prompt, tokens=tokens, seed=seed + number, temperature=temperature, repeat=repeat
         )
 
 

@@ -34,6 +34,9 @@ MAX_BLOCKS = 8
 SILENT_BLOCKS = 8
 "Blocks in a row without a RowsReport: this BS sends none, so hits and misses have to do."
 
+MOST_BETWEEN = 1.25
+"Passes, from one step alone to the next, the BS's own handling of messages included."
+
 QUEUE_MARGIN_S = 1e-3
 "A Draft that came this close behind rows, its own length counted, may have queued behind them."
 
@@ -162,7 +165,8 @@ class Knowledge:
                 around_s = report.hold_s - report.step_s - report.wait_s
                 self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
             elif alone_before:  # the first one behind a block shares the machine with what that left to do
-                self.target.observe_alone(passed_s)
+                waited = passed_s > MOST_BETWEEN * report.step_s  # for the device, or for another's pass
+                self.target.observe_alone(report.step_s if waited else passed_s)
 
     def _block(
         self, report: StepReport, device: DeviceState, request: RequestState, text: TextState

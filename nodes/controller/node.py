@@ -95,7 +95,8 @@ class ControllerNode:
             self._refuse(UNEXPECTED, peer, f"{_kind(message)} is nothing that a controller is told")
 
     def _register(self, peer: bytes, message: Register) -> None:
-        """A BS introduces itself, again with each of its requests."""
+        """A BS introduces itself, again with each of its requests. It may have forgotten what it was told."""
+        self._next_plans = {key: plan for key, plan in self._next_plans.items() if key[0] != peer}
         if self._vocab_sizes.get(peer) == message.vocab_size:
             return
         _remember(self._vocab_sizes, peer, message.vocab_size)

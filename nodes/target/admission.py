@@ -46,11 +46,12 @@ def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused 
             device_try=opened.device_try,
         )
     longest_row = min(MAX_PLAIN_K, vocab_size)
-    if opened.pinned_k is not None and not can_be_sent(opened.pinned_k, vocab_size):
+    k = opened.pinned_k
+    if k is not None and (k > vocab_size or not can_be_sent(k, vocab_size)):
         return Refused(
             reason=Reason.BAD_SAMPLING,
             detail=(
-                f"k = {opened.pinned_k} can't be sent: a row has at most {longest_row} entries, or all "
+                f"k = {k} can't be sent: a row has at most {longest_row} entries, or all "
                 f"{vocab_size} of the vocabulary: fix another k, or none"
             ),
             device_try=opened.device_try,

@@ -230,9 +230,8 @@ class TargetNode:
             served.took(message, received.at_s, len(received.data))
         elif isinstance(message, Ping):
             served.echoes.heard(message.known, size=len(received.data), at_s=received.at_s)
-        elif isinstance(message, SparseLogits) and message.draft_epoch == newest_epoch:
-            served.rows_at_s = served.rows_at_s or received.at_s
-            served.rows_bytes += len(received.data)
+        elif isinstance(message, SparseLogits):
+            served.rows_came(message, received.at_s, len(received.data))
         self._send(served)
         if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
             served.lesson.rows_came(message, size=len(received.data), at_s=received.at_s)
@@ -258,6 +257,8 @@ class TargetNode:
             return False
         if self._correct(served):
             return True
+        if session.parked(self._clock.now_s()):
+            served.lesson.forget()
         session.on_timer(self._clock.now_s())
         self._send(served)
         if not served.prefilled and session.state is Target.WAITING:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_NAME_LENGTH
-from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, StepTimes
+from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, SparseLogits, StepTimes
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.echo import Echoes
 from draftwire.nodes.target.lesson import Lesson
@@ -47,6 +47,8 @@ class Served:
     draft_bytes: int = 0
     token_s: float = 0.0
     "the draft model's time for one token, as its Draft tells"
+    drafted: int = 0
+    "tokens of the newest block"
     rows_at_s: float | None = None
     rows_bytes: int = 0
     step_s: float = 0.0
@@ -62,14 +64,22 @@ class Served:
         """A new try of the request: whatever it draws from now on, the next Opened or Commit asked for."""
         if opened.device_try > self.device_try:
             self.device_try, self.drawn_before, self.asked = opened.device_try, opened.draft_epoch, None
+            self.echoes = Echoes()
 
     def took(self, draft: Draft, at_s: float, size: int) -> None:
         """A block of a new epoch has come; repeats change nothing."""
         self.draft_at_s, self.draft_bytes, self.token_s = at_s, size, draft.token_s
-        self.rows_at_s, self.rows_bytes = None, 0
+        self.drafted, self.rows_at_s, self.rows_bytes = len(draft.ids), None, 0
         asked = self.asked
         answers = asked and asked.length == draft.start and draft.draft_epoch > self.drawn_before
         self.block_asked = asked if answers else None
+
+    def rows_came(self, message: SparseLogits, at_s: float, size: int) -> None:
+        """Rows have come. Repeats, and rows that were asked for singly, tell nothing of the link."""
+        own = message.incarnation == self.session.incarnation
+        if own and message.draft_epoch == self.session.newest_epoch and self.rows_at_s is None:
+            if len(message.rows) == self.drafted:
+                self.rows_at_s, self.rows_bytes = at_s, size
 
     def sent(self, message: Message, size: int, now_s: float) -> None:
         """A message has left; only the first that tells the log as it stands makes the device draw."""

@@ -435,7 +435,7 @@ ACKNOWLEDGE_EVERY = 4
 """Tokens taken without a word before a listening device pings.
 
 A fraction of the BS's run-ahead; also how the BS sees the round trip while it decodes alone, so often enough
-to notice within a second that drafts may pay again. 112 bytes on the link each time.
+to notice within a second that drafts may pay again. 108 bytes on the uplink each time.
 """
 
 

@@ -20,6 +20,7 @@ from draftwire.nodes.console.bench.exact import Exactness, exactness
 from draftwire.nodes.console.bench.scores import Scores, scores_of, scores_table
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.options import check_record, count
 from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene, Setting, fixed
 from draftwire.nodes.console.record import read_record
 from draftwire.nodes.console.runner import experiment, interleaved, progress_bar
@@ -107,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="at most 3 minutes: less of everything, a smaller grid"
     )
-    parser.add_argument("--repeats", type=int, metavar="N", help="interleaved; default: 3, quick 1")
+    parser.add_argument("--repeats", type=count, metavar="N", help="interleaved; default: 3, quick 1")
     parser.add_argument(
         "--profile",
         choices=[one.value for one in Profile],
@@ -120,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark."""
+    check_record(args.record)
     set_up_logging(level="warning")
     return run_foreground(lambda: _bench(args))
 

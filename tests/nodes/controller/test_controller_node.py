@@ -108,6 +108,19 @@ def test_the_next_request_is_planned_for_where_that_has_changed() -> None:
     _run(body, Growing())
 
 
+def test_a_bs_that_registers_again_is_told_the_next_plan_again() -> None:
+    """It may have been restarted and have forgotten: an unchanged plan for the next request is said again."""
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        register = Register(role="target", name="bs-1", vocab_size=64)
+        _say(bs, register, REPORT, REPORT, register, REPORT)
+        orders = await _ordered_within_1s(bs)
+        next_ones = [one for one in orders if (one.device, one.request) == ("device-1", ANY_REQUEST)]
+        assert next_ones == [_order(32, 3, request=ANY_REQUEST)] * 2
+
+    _run(body)
+
+
 def test_rows_are_observed_and_not_answered() -> None:
     """A policy hears of both kinds of report, in the order they came, and plans on steps alone."""
     policy = Scripted(((8, 4),))

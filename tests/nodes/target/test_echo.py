@@ -1,10 +1,11 @@
 """Echoes: round trips seen while the target decodes alone."""
 
 import pytest
-from tests.harness.cell import CHANNEL, cell, request, run, text
+from tests.harness.cell import CHANNEL, cell, open_for, request, run, text
 from tests.harness.policies import Scripted
 
 from draftwire.codecs.control import StepReport
+from draftwire.codecs.messages import Commit, Opened, Ping, Pong
 from draftwire.nodes.target.echo import MAX_COMMITS, Echo, Echoes
 
 
@@ -50,3 +51,25 @@ def test_alone_the_reports_tell_the_round_trip() -> None:
     for report in echoes:
         sending_s = 8 * (report.echo_bytes + 2 * 74) / 1e6
         assert report.echo_s == pytest.approx(0.030 + sending_s, abs=1e-3)
+
+
+def test_a_device_that_comes_back_gives_no_echo() -> None:
+    """The time that it was away for is no round trip: with a new try of its request nothing is awaited."""
+
+    async def main() -> list[StepReport]:
+        async with cell(policy=Scripted([(8, 0)]), ahead=8) as bs:
+            peer = await bs.greeted("dev")
+            wanted = request(max_new_tokens=12)
+            peer.say(open_for(wanted))
+            opened = await peer.hear_of(Opened)
+            commit = await peer.hear_of(Commit)
+            await bs.clock.sleep_until(bs.clock.now_s() + 10)
+            log = (*wanted.prompt, *commit.ids)
+            peer.say(open_for(wanted, device_try=2, tokens=log))
+            opened = await peer.hear_of(Opened)
+            peer.say(Ping(incarnation=opened.incarnation, known=len(log), stamp=1))
+            await peer.hear_of(Pong)
+            await bs.clock.sleep_until(bs.clock.now_s() + 2)
+            return list(bs.reports)
+
+    assert all(report.echo_s is None for report in run(main()))
