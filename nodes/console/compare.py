@@ -39,6 +39,14 @@ from draftwire.runtime.telemetry import set_up_logging
 
 DEFAULT_K = (8, 32, 320)
 DEFAULT_GAMMA = (2, 4, 8)
+DEFAULTS = {"tokens": 96, "repeats": 3, "temperature": 1.0, "seed": 0}
+"""Of options that are None until the person says otherwise: `--from` refuses those that were said."""
+
+OF_A_RUN = (
+    *("prompt", "link", "schedule", "k", "gamma", *DEFAULTS, "record"),
+    *("draft", "target", "dtype", "config", "profile"),
+)
+"""Options that mean nothing where nothing is run."""
 
 EXAMPLES = """\
 examples:
@@ -63,11 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--k", type=options.widths, metavar="N,...", help="of the grid; default: 8,32,320")
     parser.add_argument("--gamma", type=options.lengths, metavar="N,...", help="of the grid; default: 2,4,8")
-    parser.add_argument("--tokens", type=options.tokens, default=96, metavar="N", help="of each answer: 96")
-    parser.add_argument("--repeats", type=options.count, default=3, metavar="N", help="of each setting: 3")
-    parser.add_argument("--temperature", type=options.temperature, default=1.0, metavar="T", help="default 1")
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of the first repeat")
-    options.add_pair_arguments(parser)
+    parser.add_argument("--tokens", type=options.tokens, metavar="N", help="of each answer: 96")
+    parser.add_argument("--repeats", type=options.count, metavar="N", help="of each setting: 3")
+    parser.add_argument("--temperature", type=options.temperature, metavar="T", help="default 1")
+    parser.add_argument("--seed", type=options.seed, metavar="S", help="of the first repeat: 0")
+    options.add_pair_arguments(
+        parser, config="models, nodes, policy, and the link if none is said; not [sampling], k or gamma"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
     output.add_argument("--record", metavar="FILE", type=Path, help="keep every step, decision and outcome")
@@ -82,12 +92,15 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(level="warning")
     check_picture(args.plot)
     if args.source is not None:
-        for name in ("prompt", "link", "schedule", "k", "gamma", "record"):
+        for name in OF_A_RUN:
             if getattr(args, name) is not None:
                 option = "PROMPT" if name == "prompt" else f"--{name}"
                 raise ConfigurationError("--from runs nothing", key=option, remedy=f"leave out {option}")
         _show(read_record(args.source), args)
         return 0
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     options.check_record(args.record)
     return run_foreground(lambda: _run(args))
 
@@ -173,20 +186,37 @@ def _scene_and_topology(args: argparse.Namespace) -> tuple[Scene, Topology]:
     """The link of the comparison: the one asked for, or the file's own; the channel starts with it."""
     topology = options.chosen_pair(args)
     channel = topology.channel or ChannelSettings()
-    asked = args.link if args.link is not None else args.schedule
-    if asked is None:
-        return Scene.of(str(channel.uplink_schedule)), replace(topology, channel=channel)
-    try:
-        words = str(parse_link(asked) if args.link is not None else parse_schedule(asked))
-    except ConfigurationError as error:
-        raise error.placed(key="--link" if args.link is not None else "--schedule") from None
+    source = ""
+    if args.link is not None or args.schedule is not None:
+        key = "--schedule" if args.link is None else "--link"
+        try:
+            words = str(parse_schedule(args.schedule) if args.link is None else parse_link(args.link))
+        except ConfigurationError as error:
+            raise error.placed(key=key) from None
+    else:
+        key = "channel.uplink" if channel.schedule is None else "channel.schedule"
+        source = "" if args.config is None else str(args.config)
+        words = _of_both_directions(channel, source=source)
     scene = Scene.of(words)
     if scene.rate_bps == 0:
-        raise ConfigurationError(
-            "an outage for ever", key="--link", remedy="give a rate above 0, or a schedule that comes back"
-        )
+        remedy = "give a rate above 0" + (", or let it come back" if scene.changes else "")
+        raise ConfigurationError("an outage for ever", key=key, remedy=remedy, source=source)
     first = scene.schedule.steps[0].link
     return scene, replace(topology, channel=replace(channel, uplink=first, downlink=first, schedule=None))
+
+
+def _of_both_directions(channel: ChannelSettings, *, source: str) -> str:
+    """The file's link in words. Raises ConfigurationError where the two directions are not the same."""
+    uplink, downlink = channel.uplink_schedule, channel.downlink_schedule
+    if uplink != downlink:
+        raise ConfigurationError(
+            f"uplink {str(channel.uplink)!r} and downlink {str(channel.downlink)!r} differ, and a comparison "
+            "has one link for both",
+            key="channel",
+            remedy="give it by --link or --schedule",
+            source=source,
+        )
+    return str(uplink)
 
 
 def _grid(args: argparse.Namespace, vocab_size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -203,13 +233,13 @@ def _grid(args: argparse.Namespace, vocab_size: int) -> tuple[tuple[int, ...], t
 
 def _show(record: Record, args: argparse.Namespace) -> None:
     comparison = comparison_in(record)
-    if args.plot is not None:
-        save(picture(comparison, record), args.plot)
-        say(f"picture: {args.plot}")
     if args.json:
         print(orjson.dumps(as_json(comparison)).decode(), flush=True)
     else:
         print_comparison(Console(), comparison)
+    if args.plot is not None:
+        save(picture(comparison, record), args.plot)
+        say(f"picture: {args.plot}")
 
 
 __all__ = ["add_arguments", "measure", "run"]

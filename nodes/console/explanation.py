@@ -130,7 +130,7 @@ def _placed(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 def _heeded(run: Run) -> list[Decision]:
     """The last decision comes with the last step: it rules nothing, but where it is the only one."""
-    return [one for one in run.decisions if one.at_s <= run.ends_s] or list(run.decisions[:1])
+    return [one for one in run.decisions if one.at_s < run.ends_s] or list(run.decisions[:1])
 
 
 # Slices -----------------------------------------------------------------------------------------------------

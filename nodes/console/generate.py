@@ -13,6 +13,7 @@ from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.nodes.console.api import Generation, connect
 from draftwire.nodes.console.assemble import check_model
 from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.options import check_writable
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError, check_text
 from draftwire.runtime.config import ChannelSettings, ControllerSettings, Profile, Topology, load_topology
@@ -99,8 +100,7 @@ async def _generate(args: argparse.Namespace) -> None:
     # Both ends here, before a node is started: the nodes would name a key of a file that nobody wrote.
     check_model(topology.pair.draft.model, key="pair.draft" if args.draft is None else "--draft")
     check_model(topology.pair.target.model, key="pair.target" if args.target is None else "--target")
-    if args.record is not None:
-        _check_record(args.record)
+    check_writable(args.record, key="--record")
     try:
         ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
         await _answer(topology, args)
@@ -124,15 +124,6 @@ async def _answer(topology: Topology, args: argparse.Namespace) -> None:
         if args.record is not None:
             with Recorder(args.record) as recorder:
                 recorder.write({"event": ANSWER_EVENT, **fields})
-
-
-def _check_record(path: Path) -> None:
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
-        ) from None
 
 
 async def show(generation: Generation) -> None:

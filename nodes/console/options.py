@@ -1,6 +1,7 @@
 """Options that several experiments share, and the topology that they make."""
 
 import argparse
+import os.path
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,15 +13,13 @@ from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 
 
-def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which models, and how fast they compute."""
+def add_pair_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
+    """Which models, and how fast they compute. `config`: what is taken from the file of --config."""
     models = parser.add_argument_group("models (any Hugging Face pair with one vocabulary)")
     models.add_argument("--draft", metavar="ID", help="smollm2, a folder, a .gguf file or a hub id")
     models.add_argument("--target", metavar="ID", help="the same, for the base station")
     models.add_argument("--dtype", help="of both models' weights: auto, float32, bfloat16, float16")
-    models.add_argument(
-        "--config", metavar="FILE", type=Path, help="topology file for all that is not said here"
-    )
+    models.add_argument("--config", metavar="FILE", type=Path, help=f"topology file: {config}")
     models.add_argument(
         "--profile",
         choices=[one.value for one in Profile],
@@ -55,18 +54,29 @@ def chosen_pair(args: argparse.Namespace) -> Topology:
 
 def check_record(path: Path | None) -> None:
     """Raise ConfigurationError, naming --record, for a file that can't be written or is no new one."""
+    check_writable(path, key="--record")
+    if path is not None and path.exists() and path.stat().st_size:
+        raise ConfigurationError(
+            f"{str(path)!r}: holds something already", key="--record", remedy="name a new file"
+        )
+
+
+def check_writable(path: Path | None, *, key: str) -> None:
+    """Raise ConfigurationError now, before anything runs, for a file that can't be written.
+
+    A file that is not there is not there afterwards either; what one holds it keeps.
+    """
     if path is None:
         return
+    there = os.path.lexists(path)
     try:
         path.open("ab").close()
     except OSError as error:
         raise ConfigurationError(
-            f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
+            f"{str(path)!r}: {error.strerror}", key=key, remedy="name a file that can be written"
         ) from None
-    if path.stat().st_size:
-        raise ConfigurationError(
-            f"{str(path)!r}: holds something already", key="--record", remedy="name a new file"
-        )
+    if not there:
+        path.unlink()
 
 
 def widths(text: str) -> tuple[int, ...]:
@@ -130,6 +140,7 @@ def _number(text: str, low: int, high: int) -> int:
 __all__ = [
     "add_pair_arguments",
     "check_record",
+    "check_writable",
     "chosen_pair",
     "count",
     "lengths",

@@ -120,9 +120,9 @@ class Outcome:
     target_step_s: float | None
     "one pass of the target, the median"
     k_used: int | None
-    "of the plan in force for the most tokens; None: no plan was told"
+    "what most blocks were drawn with; None: none was drawn"
     gamma_used: int | None
-    "of that plan"
+    "what most steps were made with, 0: the target alone; None: there was none"
     vocab_size: int
 
     @property
@@ -151,7 +151,6 @@ class Outcome:
 
 def outcome_of(
     generation: Generation,
-    plans: Counter[tuple[int, int]],
     ids: Sequence[int],
     *,
     setting: Setting,
@@ -160,9 +159,8 @@ def outcome_of(
     seed: int,
     temperature: float,
 ) -> Outcome:
-    """What a generation that has ended came to. plans: (K, gamma) -> tokens that came under it."""
+    """What a generation that has ended came to. ids: of its tokens."""
     account = generation.account
-    k_used, gamma_used = plans.most_common(1)[0][0] if plans else (None, None)
     return Outcome(
         setting=setting,
         scene=scene,
@@ -185,10 +183,14 @@ def outcome_of(
         sparse_frames=account.sparse_frames,
         draft_step_s=median(account.draft_s) if account.draft_s else None,
         target_step_s=median(account.step_s) if account.step_s else None,
-        k_used=k_used,
-        gamma_used=gamma_used,
+        k_used=_most(account.k_used),
+        gamma_used=_most(account.gamma_used),
         vocab_size=account.vocab_size,
     )
+
+
+def _most(steps: Counter[int]) -> int | None:
+    return steps.most_common(1)[0][0] if steps else None
 
 
 def append_event(record: Path, event: str, fields: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
+from draftwire.nodes.console.options import check_writable
 from draftwire.nodes.console.timeline import Points, Traces
 from draftwire.runtime.errors import ConfigurationError
 
@@ -52,6 +53,7 @@ STYLE: Final[Any] = {  # matplotlib types each key by itself
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.fonttype": "none",
+    "svg.hashsalt": "draftwire",  # the same picture gives the same file
     "pdf.fonttype": 42,
     "figure.dpi": 100,
     "savefig.dpi": 200,
@@ -93,6 +95,7 @@ def check_picture(path: Path | None, *, key: str = "--plot") -> None:
         raise ConfigurationError(
             f"{str(path)!r}: there is no such folder", key=key, remedy="make the folder, or name another file"
         )
+    check_writable(path, key=key)
 
 
 def save(figure: "Figure", path: Path) -> None:
@@ -102,7 +105,7 @@ def save(figure: "Figure", path: Path) -> None:
     check_picture(path)
     try:
         with rc_context(STYLE):
-            figure.savefig(path)
+            figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
         raise ConfigurationError(
             f"{str(path)!r}: {error.strerror}", key="--plot", remedy="name a file that can be written"

@@ -119,13 +119,14 @@ class Record:
     "whether the last line is incomplete: somebody still writes, or was killed"
 
 
-HEADERS: Final = ("compare", "sweep", "bench")
+HEADERS: Final = ("compare",)
 
 
 def read_record(path: Path) -> Record:
     """The record in a file. Raises RecordError for one that can't be read or is none, naming the line.
 
-    A last line that was cut off is left out. A step told twice, by BS and controller, counts once.
+    A last line that was cut off is left out. A step told twice, by BS and controller, counts once; a BS that
+    restarts counts the steps of a request from 0 again, so two steps are told apart by their times too.
     """
     try:
         data = path.read_bytes()
@@ -133,7 +134,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(str(error.strerror), source=str(path), remedy="name a file of --record") from None
     record = Record(path=path)
     lines = data.split(b"\n")
-    told = set[tuple[str, int, int]]()
+    told = set[tuple[str, int, int, float]]()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -156,13 +157,13 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def _take(record: Record, event: Any, told: set[tuple[str, int, int]], *, source: str) -> None:
+def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *, source: str) -> None:
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise RecordError("this line is no event", source=source, remedy="give a file that --record wrote")
     kind = event["event"]
     if kind == STEP_EVENT:
         step = _value(Step, event, source)
-        if (key := (step.device, step.request, step.step)) not in told:
+        if (key := (step.device, step.request, step.step, step.ended_at_s)) not in told:
             told.add(key)
             record.steps.append(step)
     elif kind == ROWS_EVENT:

@@ -10,7 +10,6 @@ last token. Both ends' reading of the prompt is within it, starting the nodes an
 
 import asyncio
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -133,16 +132,9 @@ class Bench:
             k=setting.k,
             gamma=setting.gamma,
         )
-        plans = Counter[tuple[int, int]]()
-        ids = list[int]()
-        async for token in generation:
-            ids.append(token.id)
-            plan = generation.account.plan
-            if plan is not None:
-                plans[plan.k, plan.gamma] += 1
+        ids = [token.id async for token in generation]
         outcome = outcome_of(
             generation,
-            plans,
             ids,
             setting=setting,
             scene=self.scene,
@@ -165,8 +157,8 @@ async def experiment(
 ) -> AsyncIterator[Bench]:
     """The four nodes of `topology` on this host, started once and warmed up by two short requests.
 
-    There are two devices, one for what the controller chooses and one for fixed settings. A topology without a
-    channel gets one. `record`: a file that the nodes and the bench append their events to. Raises a
+    There are two devices, one for what the controller chooses and one for fixed settings. A topology without
+    a channel gets one. `record`: a file that the nodes and the bench append their events to. Raises a
     DraftwireError, or UnsupportedModelError, where a node can't be had.
     """
     controller = replace(topology.controller, k=None, gamma=None)  # each request says what it fixes

@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=options.tokens, default=64, metavar="N", help="of each answer: 64")
     parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="of the first prompt")
     parser.add_argument("--rate", default="50mbit", metavar="RATE", help="of the link; default: 50mbit")
-    options.add_pair_arguments(parser)
+    options.add_pair_arguments(
+        parser, config="models, nodes and policy; not its link (see --rate), [sampling], k or gamma"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
     output.add_argument("--csv", metavar="FILE", type=Path, help="every K, gamma and temperature, one a line")
@@ -77,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """The paper's Table II on this pair: measured alpha, bytes, L and speed, and the speed of eq. (11)."""
     set_up_logging(level="warning")
     check_picture(args.plot)
+    options.check_writable(args.csv, key="--csv")
     return run_foreground(lambda: _run(args))
 
 
@@ -94,15 +97,15 @@ async def _run(args: argparse.Namespace) -> None:
         raise ConfigurationError(
             str(error), key="--tokens", remedy="ask for more tokens, or of prompts with longer answers"
         ) from None
+    if args.json:
+        print(orjson.dumps(as_json(sweep)).decode(), flush=True)
+    else:
+        print_sweep(Console(), sweep)
     if args.csv is not None:
         write_csv(sweep, args.csv)
     if args.plot is not None:
         save(picture(sweep), args.plot)
         say(f"picture: {args.plot}")
-    if args.json:
-        print(orjson.dumps(as_json(sweep)).decode(), flush=True)
-    else:
-        print_sweep(Console(), sweep)
 
 
 async def _measure(

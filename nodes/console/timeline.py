@@ -168,7 +168,7 @@ def _believed(runs: Sequence[Run], value: Callable[[Belief], float]) -> Points:
         return [
             (run.on_axis(one.at_s), value(one.belief))
             for one in run.decisions
-            if one.belief is not None and one.at_s <= run.ends_s
+            if one.belief is not None and one.at_s < run.ends_s  # the last one rules no step
         ]
 
     return _joined(runs, points)

@@ -20,6 +20,7 @@ from rich.table import Table
 from draftwire.nodes.console.bench.cells import METHODS, Cell, run_cell
 from draftwire.nodes.console.bench.links import LINKS
 from draftwire.nodes.console.bench.traces import SYNTHETIC, AcceptanceTrace, recorded, synthetic
+from draftwire.nodes.console.plots import check_picture
 from draftwire.runtime.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -99,8 +100,7 @@ def run(args: argparse.Namespace) -> int:
     for option, value in (("--seeds", seeds), ("--processes", processes)):
         if value < 1:
             raise ConfigurationError(f"{value} is too few", key=option, remedy="give 1 or more")
-    if args.plot is not None:
-        check_plot(args.plot)
+    check_picture(args.plot)
     pairs = QUICK_PAIRS if args.quick else PAIRS
     tokens = QUICK_TOKENS if args.quick else TOKENS
     console = Console(stderr=args.json)
@@ -126,17 +126,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found | {"table": table_of(cells)}))
     return 0
-
-
-def check_plot(path: Path) -> None:
-    """Raise ConfigurationError now, and not after minutes, where the figure can't be written."""
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise ConfigurationError(
-            f"no format for {str(path)!r}", key="--plot", remedy="give a name that ends in .svg, .png or .pdf"
-        )
-    if not path.parent.is_dir():
-        problem = f"there is no folder {str(path.parent)!r}"
-        raise ConfigurationError(problem, key="--plot", remedy="make it first")
 
 
 def trace_of(pair: str) -> AcceptanceTrace:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from draftwire.nodes.console.bench.cycles import Course, simulate
 from draftwire.nodes.console.bench.lanes import simulate_fixed
 from draftwire.nodes.console.bench.links import constant
 from draftwire.nodes.console.bench.traces import AcceptanceTrace
+from draftwire.nodes.console.plots import BLACK, BLUE, GREEN, ORANGE, WIDTH_IN, _in_style, save
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RATES_MBIT: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 RTTS_MS: Final = (5.0, 20.0, 60.0)
@@ -60,34 +64,42 @@ def point(trace: AcceptanceTrace, *, mbit: float, rtt_ms: float, seeds: Iterable
     )
 
 
+LINES: Final = (
+    ("auto", "adaptive", "o-", BLUE),
+    ("best_rows", "best fixed K, gamma (hindsight)", "s--", GREEN),
+    ("paper", "paper: Theorem 2, true alpha and rate", "^:", ORANGE),
+)
+"""Field of a point, its name in the legend, marker and dash, colour."""
+
+
 def draw(path: Path, points: Sequence[Point], *, pair: str) -> None:
-    """Write the figure: a panel for each round trip; the ending of the file's name is its format."""
-    import matplotlib
+    """Write the figure; the ending of the file's name is its format."""
+    save(speedup_figure(points, pair=pair), path)
 
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "draftwire"  # the same figure gives the same file
-    from matplotlib import pyplot
 
-    lines = (
-        ("auto", "adaptive", "o-", "tab:blue"),
-        ("best_rows", "best fixed K, gamma (hindsight)", "s--", "tab:green"),
-        ("paper", "paper: Theorem 2, true alpha and rate", "^:", "tab:red"),
-    )
-    figure, panels = pyplot.subplots(1, len(RTTS_MS), figsize=(10, 3.4), sharey=True, layout="constrained")
+@_in_style
+def speedup_figure(points: Sequence[Point], *, pair: str) -> "Figure":
+    """A panel for each round trip: speed-up over rate, a line a method."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, 2.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(RTTS_MS), sharey=True)
     for panel, rtt_ms in zip(panels, RTTS_MS, strict=True):
         row = sorted((one for one in points if one.rtt_ms == rtt_ms), key=lambda one: one.mbit)
-        for name, label, style, colour in lines:
+        for name, label, look, colour in LINES:
             ratios = [getattr(one, name) for one in row]
-            panel.semilogx([one.mbit for one in row], ratios, style, color=colour, label=label, markersize=4)
-        panel.axhline(1.0, color="grey", linewidth=0.8)
-        panel.set_title(f"round trip {rtt_ms:g} ms", fontsize=10)
+            panel.semilogx([one.mbit for one in row], ratios, look, color=colour, label=label)
+        panel.axhline(1.0, color=BLACK, linewidth=1.0, linestyle=":", label="target alone")
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.minorticks_off()
+        panel.set_title(f"round trip {rtt_ms:g} ms")
         panel.set_xlabel("rate, Mbit/s")
-        panel.grid(alpha=0.3)
     panels[0].set_ylabel("speed-up over the target alone")
-    panels[0].legend(fontsize=8, loc="upper left")
-    figure.suptitle(f"{pair}: simulated links, the paper's step times (44.5 ms, 3.1 ms)", fontsize=10)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.suptitle(f"{pair}: simulated links, the paper's step times (44.5 ms, 3.1 ms)", fontsize=9)
+    return figure
 
 
-__all__ = ["RATES_MBIT", "RTTS_MS", "Point", "draw", "point", "submit"]
+__all__ = ["RATES_MBIT", "RTTS_MS", "Point", "draw", "point", "speedup_figure", "submit"]

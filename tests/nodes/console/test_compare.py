@@ -1,6 +1,7 @@
 """`draftwire compare`: medians and ratios, the paper's setting, one machine for both, a real run."""
 
 import json
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.harness.processes import finished
 
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.console.cli import main
+from draftwire.nodes.console.compare import _scene_and_topology, add_arguments
 from draftwire.nodes.console.comparison import (
     Conditions,
     as_json,
@@ -25,6 +27,7 @@ from draftwire.nodes.console.comparison_views import comparison_in, print_compar
 from draftwire.nodes.console.outcome import ALONE, AUTO, OUTCOME_EVENT, Outcome, Setting, fixed
 from draftwire.nodes.console.record import RecordError, read_record
 from draftwire.nodes.speculation.cost import best_length, tokens_per_step
+from draftwire.runtime.link import parse_link
 
 PAPER = Setting(name="paper: K 320, gamma 3", k=320, gamma=3)
 GRID = fixed(32, 2)
@@ -241,7 +244,8 @@ def test_the_pictures_request_is_the_adaptive_one_of_median_speed(tmp_path: Path
         (["--plot", "x.gif"], ("--plot", ".png")),
         (["--link", "rat 1mbit"], ("--link", "did you mean 'rate'")),
         (["--schedule", "rate 1mbit; rate 2mbit"], ("--schedule", "time")),
-        (["--link", "rate 0"], ("outage",)),
+        (["--link", "rate 0"], ("--link: an outage",)),
+        (["--schedule", "rate 1mbit; 5s rate 0"], ("--schedule: an outage", "come back")),
         (["--from", "x", "--k", "8"], ("--k", "leave out --k")),
         (["--from", "/no/such/file"], ("/no/such/file",)),
         (["--record", "/no/such/folder/file"], ("--record",)),
@@ -259,6 +263,64 @@ def test_what_can_not_be_is_refused_before_anything_runs(
     assert len(err.splitlines()) == 1
     for word in words:
         assert word in err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["a prompt"],
+        *([f"--{name}", "1"] for name in ("k", "gamma", "tokens", "repeats", "temperature", "seed")),
+        *([f"--{name}", "x"] for name in ("link", "schedule", "record", "draft", "target", "dtype")),
+        ["--config", "x"],
+        ["--profile", "paper"],
+    ],
+)
+def test_options_of_a_run_are_refused_where_none_is_made(
+    option: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`--from` shows what was measured; no option that changes nothing is taken in silence."""
+    assert main(["compare", "--from", "x", *option]) == 2
+    err = capfd.readouterr().err
+    assert f"leave out {option[0] if option[0].startswith('--') else 'PROMPT'}" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("channel", "words"),
+    [
+        ("uplink = 'rate 1mbit'\ndownlink = 'rate 9mbit'", ("differ", "rate 1mbit", "rate 9mbit", "--link")),
+        ("downlink = 'rate 9mbit'\nschedule = '5s delay 1ms'", ("differ", "--schedule")),
+        ("uplink = 'rate 0'\ndownlink = 'rate 0'", ("channel.uplink: an outage",)),
+        ("schedule = '5s rate 0'", ("channel.schedule: an outage", "come back")),
+    ],
+)
+def test_a_files_link_that_no_comparison_can_have_is_refused(
+    channel: str, words: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Directions that differ, and an outage for ever: one line that names the file and what to give."""
+    file = tmp_path / "cell.toml"
+    file.write_text(f"[channel]\n{channel}\n")
+    assert main(["compare", "--config", str(file)]) == 2
+    err = capfd.readouterr().err
+    assert len(err.splitlines()) == 1
+    for word in (str(file), *words):
+        assert word in err
+
+
+def test_a_files_link_is_the_comparisons(tmp_path: Path) -> None:
+    """Its schedule too, from its first piece on; what the command line says takes its place."""
+    file = tmp_path / "cell.toml"
+    file.write_text("[channel]\nschedule = 'rate 9mbit delay 1ms; 5s rate 1mbit; repeat 10s'\n")
+    parser = ArgumentParser()
+    add_arguments(parser)
+    scene, topology = _scene_and_topology(parser.parse_args(["--config", str(file)]))
+    assert scene.rate_bps == 5e6
+    assert topology.channel is not None
+    assert topology.channel.uplink == topology.channel.downlink == parse_link("rate 9mbit delay 1ms")
+    assert topology.channel.schedule is None
+    scene, topology = _scene_and_topology(parser.parse_args(["--config", str(file), "--link", "rate 3mbit"]))
+    assert scene.link == "rate 3mbit"
+    assert topology.channel is not None and topology.channel.schedule is None
 
 
 @pytest.mark.parametrize(

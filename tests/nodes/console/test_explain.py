@@ -68,6 +68,19 @@ def test_what_was_predicted_is_weighed_by_time(tmp_path: Path) -> None:
     assert explained(tmp_path, lines).predicted == pytest.approx((1 * 10 + 3 * 20) / 4)
 
 
+def test_the_last_decision_of_a_request_is_left_out(tmp_path: Path) -> None:
+    """It comes with the last step and rules none; only where it is all that there is it is shown."""
+    lines = falling_link()
+    lines[-1] = decision(39, at_s=lines[-1]["at_s"], k=5, gamma=1, uplink_bps=7e6, tokens_per_s=99.0)
+    found = explained(tmp_path, lines)
+    assert len(found.moments) == 39
+    assert Choice(5, 1) not in {one.choice for one in found.moments}
+    assert 7e6 not in {value for _, value in found.traces.believed_bps}
+    assert 99.0 not in {value for _, value in found.traces.predicted}
+    single = explained(tmp_path, [step(0, ends_s=1.0, position=1), decision(0, at_s=1.0, k=5, gamma=1)])
+    assert [one.choice for one in single.moments] == [Choice(5, 1)]
+
+
 def test_requests_lie_one_behind_the_other(tmp_path: Path) -> None:
     """What lies between them is no time of theirs, and no speed is measured across."""
     lines = falling_link()

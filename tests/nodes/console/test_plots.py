@@ -86,6 +86,18 @@ def test_a_file_that_no_picture_can_be_is_refused_beforehand(tmp_path: Path, nam
         check_picture(tmp_path / name)
 
 
+def test_a_picture_that_can_not_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    """Nothing is left behind by the look, and what was there stays."""
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ConfigurationError, match=r"--plot.*can be written"):
+        check_picture(tmp_path / "folder.png")
+    check_picture(tmp_path / "new.png")
+    assert not (tmp_path / "new.png").exists()
+    (tmp_path / "old.png").write_bytes(b"old")
+    check_picture(tmp_path / "old.png")
+    assert (tmp_path / "old.png").read_bytes() == b"old"
+
+
 def test_drawing_leaves_the_programs_own_style_alone() -> None:
     """Whoever imports draftwire keeps their matplotlib as it was."""
     import matplotlib

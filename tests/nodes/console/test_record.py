@@ -32,6 +32,15 @@ def test_a_step_told_twice_counts_once(tmp_path: Path) -> None:
     assert len(read_record(write(tmp_path / "r", lines)).steps) == 2
 
 
+def test_steps_after_a_restart_of_the_bs_count(tmp_path: Path) -> None:
+    """It keeps the number of the request and counts its steps from 0 again."""
+    lines = [step(number, ends_s=1.0 + number, position=10 + number) for number in range(3)]
+    lines += [step(number, ends_s=9.0 + number, position=13 + number) for number in range(3)]
+    steps = read_record(write(tmp_path / "r", lines)).steps
+    assert [one.step for one in steps] == [0, 1, 2, 0, 1, 2]
+    assert [one.position for one in steps] == [10, 11, 12, 13, 14, 15]
+
+
 def test_a_cut_last_line_is_left_out_and_told(tmp_path: Path) -> None:
     """A record that somebody still writes, or whose writer was killed, can be read."""
     path = write(tmp_path / "r", [step(0, ends_s=1.0, position=10), step(1, ends_s=2.0, position=12)])

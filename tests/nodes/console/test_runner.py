@@ -1,7 +1,10 @@
 """Experiments: who runs when, what a speed is, what a link leaves behind, outcomes in records."""
 
 import io
+from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import orjson
 import pytest
@@ -10,8 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.harness.outcomes import outcome
 
-from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene, Setting, fixed
+from draftwire.nodes.console.api import Generation
+from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene, Setting, fixed, outcome_of
 from draftwire.nodes.console.runner import order_of, progress_bar, settling_s
+from draftwire.nodes.device.account import Account
 from draftwire.runtime.errors import ConfigurationError
 
 SETTINGS = [ALONE, fixed(8, 2), fixed(32, 4), AUTO]
@@ -47,6 +52,20 @@ def test_an_outcome_comes_back_from_its_record(setting: Setting) -> None:
     """Through JSON, as the very same value."""
     one = outcome(setting, k_used=8, gamma_used=3)
     assert Outcome.from_fields(orjson.loads(orjson.dumps(one.fields()))) == one
+
+
+def test_k_and_gamma_of_an_outcome_are_what_most_steps_were_made_with() -> None:
+    """By the device's account: the target alone has gamma 0 and no K, no step at all neither of them."""
+
+    def used(ks: dict[int, int], gammas: dict[int, int]) -> tuple[int | None, int | None]:
+        account = Account(vocab_size=64, k_used=Counter(ks), gamma_used=Counter(gammas))
+        generation = cast(Generation, SimpleNamespace(account=account, text=""))
+        one = outcome_of(generation, [], setting=AUTO, scene=SCENES[0], repeat=0, seed=0, temperature=1.0)
+        return one.k_used, one.gamma_used
+
+    assert used({8: 2, 32: 3}, {0: 1, 4: 3, 2: 2}) == (32, 4)
+    assert used({}, {0: 5}) == (None, 0)
+    assert used({}, {}) == (None, None)
 
 
 @pytest.mark.parametrize(

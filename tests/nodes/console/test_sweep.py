@@ -87,6 +87,9 @@ def test_tables_fit_80_columns() -> None:
         (["--rate", "0"], ("--rate", "50mbit")),
         (["--prompts", "/no/such/file"], ("--prompts", "/no/such/file")),
         (["--plot", "x.bmp"], ("--plot", ".pdf")),
+        (["--plot", "/dev/null/x.png"], ("--plot", "/dev/null/x.png")),
+        (["--csv", "/no/such/folder/x.csv"], ("--csv", "/no/such/folder/x.csv")),
+        (["--csv", "/"], ("--csv", "can be written")),
     ],
 )
 def test_what_can_not_be_is_refused_before_anything_runs(

@@ -88,6 +88,8 @@ def test_a_figure_is_drawn(tmp_path: Path) -> None:
         draw(tmp_path / name, points, pair="p")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.svg").stat().st_size < 200_000
+    draw(tmp_path / "c.PNG", points, pair="p")
+    assert (tmp_path / "c.PNG").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
