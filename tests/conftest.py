@@ -1,6 +1,9 @@
 """Options and settings of the whole suite. They stand here: pytest reads options from no deeper folder."""
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # The machines that run this are shared: a slow example is no failure.
@@ -23,3 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite tests/codecs/golden: a deliberate change of the wire",
     )
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets logging up; the next test finds it as it was."""
+    yield
+    structlog.reset_defaults()

@@ -69,14 +69,14 @@ class Effort:
 
 FULL: Final = Effort(
     grid=GRID,
-    tokens=64,
-    settle_tokens=32,
-    changing_tokens=160,
-    changing_every_s=4.0,
+    tokens=40,
+    settle_tokens=24,
+    changing_tokens=90,
+    changing_every_s=3.0,
     repeats=3,
     greedy_prompts=6,
-    greedy_tokens=48,
-    texts=1000,
+    greedy_tokens=40,
+    texts=400,
 )
 QUICK: Final = Effort(
     grid=QUICK_GRID,
