@@ -166,9 +166,15 @@ def _segment(scene: Scene, record: Record, at_s: float) -> str:
 
 def scores_table(scores: Scores) -> None:
     """Print them, on stderr: standard output is for the JSON object."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="Tokens a second",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("link", no_wrap=True)
-    for heading in ("auto tok/s", "spread", "alone", "x alone", "best fixed", "x best", "which", "alpha"):
+    for heading in ("auto", "spread", "alone", "x alone", "best", "x best", "best fixed", "alpha"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, one in scores.scenes.items():
         table.add_row(
