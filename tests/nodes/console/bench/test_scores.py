@@ -103,10 +103,13 @@ def test_the_json_object_has_every_key(scores: Scores) -> None:
 
 def test_total_variation_sees_a_wrong_law_and_passes_the_right_one() -> None:
     """Samples of the law stay below the floor; samples of one that is 0.2 away do not."""
-    law = {(1,): 0.5, (2,): 0.3, (3,): 0.15}
+    law: dict[tuple[int, ...], float] = {(1,): 0.5, (2,): 0.3, (3,): 0.15}
     rng = np.random.default_rng(5)
-    right = Counter((int(x),) for x in rng.choice([1, 2, 3, 4], 1000, p=[0.5, 0.3, 0.15, 0.05]))
-    wrong = Counter((int(x),) for x in rng.choice([1, 2, 3, 4], 1000, p=[0.3, 0.5, 0.15, 0.05]))
+
+    def sample(*p: float) -> Counter[tuple[int, ...]]:
+        return Counter((int(x),) for x in rng.choice([1, 2, 3, 4], 1000, p=p))
+
+    right, wrong = sample(0.5, 0.3, 0.15, 0.05), sample(0.3, 0.5, 0.15, 0.05)
     tv, floor = total_variation(right, law)
     assert tv <= floor < 0.1
     tv, _ = total_variation(wrong, law)
