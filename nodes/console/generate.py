@@ -11,12 +11,11 @@ import orjson
 
 from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.nodes.console.api import Generation, connect
-from draftwire.nodes.console.assemble import check_model
 from draftwire.nodes.console.foreground import run_foreground
-from draftwire.nodes.console.options import check_writable
+from draftwire.nodes.console.options import add_pair_arguments, check_writable, chosen_pair
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError, check_text
-from draftwire.runtime.config import ChannelSettings, ControllerSettings, Profile, Topology, load_topology
+from draftwire.runtime.config import ChannelSettings, ControllerSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.telemetry import ANSWER_EVENT, Recorder, set_up_logging
@@ -38,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `draftwire generate`."""
     parser.epilog = EXAMPLES
     parser.add_argument("prompt", help="what to answer; the model's chat template is put around it")
-    parser.add_argument(
-        "--config", metavar="FILE", type=Path, help="topology file for all that is not said here"
-    )
-    models = parser.add_argument_group("models (any Hugging Face pair with one vocabulary)")
-    models.add_argument("--draft", metavar="ID", help="smollm2, a folder, a .gguf file or a hub id")
-    models.add_argument("--target", metavar="ID", help="the same, for the base station")
-    models.add_argument("--dtype", help="of both models' weights: auto, float32, bfloat16, float16")
+    add_pair_arguments(parser, config="all that is not said here")
     link = parser.add_argument_group("link and plan")
     link.add_argument(
         "--link", metavar="WORDS", help="both directions, as tc says it: 'rate 5mbit delay 20ms 2ms'"
@@ -62,11 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="fix the drafted tokens a step, 0: the target alone; left out, the controller chooses",
-    )
-    link.add_argument(
-        "--profile",
-        choices=[one.value for one in Profile],
-        help="native: as fast as this machine goes; paper: paced to the paper's hardware",
     )
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--temperature", type=float, metavar="T", help="0 is greedy; default 1")
@@ -97,9 +85,6 @@ async def _generate(args: argparse.Namespace) -> None:
         raise InvalidRequestError(
             "'' will not do", key="--stop", remedy=f"give 1 to {MAX_TEXT_BYTES} bytes of text"
         )
-    # Both ends here, before a node is started: the nodes would name a key of a file that nobody wrote.
-    check_model(topology.pair.draft.model, key="pair.draft" if args.draft is None else "--draft")
-    check_model(topology.pair.target.model, key="pair.target" if args.target is None else "--target")
     check_writable(args.record, key="--record")
     try:
         ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
@@ -137,14 +122,7 @@ async def show(generation: Generation) -> None:
 
 def chosen_topology(args: argparse.Namespace) -> Topology:
     """The file's topology, or the default one, with what the command line says. Raises ConfigurationError."""
-    topology = Topology.default() if args.config is None else load_topology(args.config)
-    draft, target = topology.pair.draft, topology.pair.target
-    try:
-        draft = replace(draft, **_given(model=args.draft, dtype=args.dtype))
-        target = replace(target, **_given(model=args.target, dtype=args.dtype))
-    except ConfigurationError as error:
-        option = ("--draft" if args.draft == "" else "--target") if error.key == "model" else f"--{error.key}"
-        raise error.placed(key=option) from None
+    topology = chosen_pair(args)
     channel = topology.channel
     if args.link is not None:
         try:
@@ -157,9 +135,6 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
             channel = replace(channel or ChannelSettings(), schedule=args.schedule)
         except ConfigurationError as error:
             raise error.placed(key="--schedule") from None
-    compute = topology.compute
-    if args.profile is not None:
-        compute = replace(compute, profile=Profile(args.profile))
     sampling = _given(
         temperature=args.temperature,
         top_k=args.top_k,
@@ -170,9 +145,7 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
     try:
         return replace(
             topology,
-            pair=replace(topology.pair, draft=draft, target=target),
             channel=channel,
-            compute=compute,
             sampling=replace(topology.sampling, **sampling),
         )
     except ConfigurationError as error:

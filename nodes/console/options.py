@@ -44,6 +44,7 @@ def chosen_pair(args: argparse.Namespace) -> Topology:
             settings = replace(settings, dtype=settings.dtype if args.dtype is None else args.dtype)
         except ConfigurationError as error:
             raise error.placed(key="--dtype") from None
+        # Before a node is started: it would name a key of a file that nobody wrote.
         check_model(settings.model, key=f"pair.{end}" if model is None else f"--{end}")
         ends[end] = settings
     compute = topology.compute

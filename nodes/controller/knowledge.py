@@ -19,6 +19,7 @@ from draftwire.nodes.controller.estimators.row_size import RowSize
 from draftwire.nodes.controller.estimators.target_step import TargetStep
 from draftwire.nodes.controller.pause import Pause
 from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.runtime.memory import remember
 
 Name = TypeVar("Name", bound=Hashable)
 State = TypeVar("State")
@@ -189,7 +190,7 @@ class Knowledge:
             self._size(device, report.plan.k, report.drafted, report.rows_bytes)
             _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
         elif not greedy:
-            _put(request.waiting, report.step, report.drafted)
+            remember(request.waiting, report.step, report.drafted, most=MAX_BLOCKS)
         request.block = report.step
 
     def _size(self, device: DeviceState, k: int, count: int, rows_bytes: int) -> None:
@@ -226,22 +227,13 @@ def _spacing(
     """One sample of the link a block, from whichever report tells it first."""
     if step in request.rows_at_s:
         return
-    _put(request.rows_at_s, step, rows_at_s)
+    remember(request.rows_at_s, step, rows_at_s, most=MAX_BLOCKS)
     device.link.observe(
         spacing_s=rows_at_s - draft_at_s,
         bits=_bits(rows_bytes),
         at_s=rows_at_s,
         jitter_s=device.trip.jitter_s,
     )
-
-
-Value = TypeVar("Value", int, float)
-
-
-def _put(values: dict[int, Value], step: int, value: Value) -> None:
-    values[step] = value
-    if len(values) > MAX_BLOCKS:
-        del values[next(iter(values))]
 
 
 def _bits(size_bytes: int) -> float:

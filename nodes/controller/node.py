@@ -16,11 +16,11 @@ from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.nodes.controller.policy import PlanValues, Policy, VocabularyAware
+from draftwire.runtime.memory import remember
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
 from draftwire.runtime.transport import Endpoint, Transport
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 UNEXPECTED: Final = "unexpected"
 """The cause under which messages are counted that are well formed but not for a controller."""
@@ -99,7 +99,7 @@ class ControllerNode:
         self._next_plans = {key: plan for key, plan in self._next_plans.items() if key[0] != peer}
         if self._vocab_sizes.get(peer) == message.vocab_size:
             return
-        _remember(self._vocab_sizes, peer, message.vocab_size)
+        remember(self._vocab_sizes, peer, message.vocab_size, most=MAX_REMEMBERED)
         self._logger.info("registered", role=message.role, name=message.name)
         self._attempt(lambda: self._tell_vocabulary(message.vocab_size))
 
@@ -116,7 +116,7 @@ class ControllerNode:
         told = self._next_plans.get((peer, device))
         later = self._order(endpoint, peer, device, ANY_REQUEST, unless=told)
         if later is not None:
-            _remember(self._next_plans, (peer, device), later.values)
+            remember(self._next_plans, (peer, device), later.values, most=MAX_REMEMBERED)
 
     def _order(
         self,
@@ -181,14 +181,6 @@ class ControllerNode:
                 "refused", reason=str(cause), peer=peer.decode(errors="replace"), detail=detail
             )
         self._refused[cause] += 1
-
-
-def _remember(memory: dict[T, V], key: T, value: V) -> None:
-    """Newest last, so that the oldest is what is forgotten."""
-    memory.pop(key, None)
-    memory[key] = value
-    while len(memory) > MAX_REMEMBERED:
-        del memory[next(iter(memory))]
 
 
 def _kind(message: AnyMessage) -> str:

@@ -7,6 +7,7 @@ from draftwire.codecs.control import ANY_REQUEST, PlanOrder
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Open, Plan
 from draftwire.runtime.config import ControllerSettings
+from draftwire.runtime.memory import remember
 from draftwire.runtime.session.sendable import most_rows
 
 START_K: Final = 32
@@ -34,10 +35,7 @@ class FirstPlans:
         if everybody:
             self._everybody = order
             return
-        self._of_device.pop(order.device, None)
-        self._of_device[order.device] = order
-        while len(self._of_device) > MAX_DEVICES:
-            del self._of_device[next(iter(self._of_device))]
+        remember(self._of_device, order.device, order, most=MAX_DEVICES)
 
     def pinned(self, opened: Open) -> Open:
         """The Open with what this BS fixes, where the request itself leaves it open."""

@@ -14,6 +14,9 @@ from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene
 from draftwire.nodes.console.record import Record
 from draftwire.nodes.console.timeline import Run, rate_at, runs_of, speed_between
 
+MIN_STEPS = 8
+"""Of a request whose speed is held against what was predicted: a shorter one says little."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneScore:
@@ -67,16 +70,15 @@ def scores_of(outcomes: Sequence[Outcome], record: Record, *, good: Scene) -> Sc
     scenes = {scene.name: _scene(scene, own) for scene, own in by_scene.items()}
     still = [score for score in scenes.values() if not score.changes]
     moving = [score for score in scenes.values() if score.changes]
-    k_used, gamma_used = _used(outcomes, record)
+    runs = _adaptive(outcomes, record)
+    k_used, gamma_used = _used(runs, record)
     return Scores(
         scenes=scenes,
         speedup_good_link=scenes[good.name].over_alone,
         worst_vs_target_only=min(score.over_alone for score in still),
         adaptive_over_best_fixed=mean(score.over_best_fixed for score in still),
         adaptive_over_best_fixed_changing=mean(score.over_best_fixed for score in moving),
-        measured_over_predicted=_measured_over_predicted(
-            [one for one in outcomes if one.setting == AUTO], record
-        ),
+        measured_over_predicted=_measured_over_predicted(run for run, _ in runs),
         k_used=k_used,
         gamma_used=gamma_used,
         sparse_frames=sum(outcome.sparse_frames for outcome in outcomes),
@@ -115,12 +117,17 @@ def _scene(scene: Scene, outcomes: Sequence[Outcome]) -> SceneScore:
     )
 
 
-def _measured_over_predicted(outcomes: Sequence[Outcome], record: Record) -> float | None:
+def _adaptive(outcomes: Iterable[Outcome], record: Record) -> list[tuple[Run, Outcome]]:
+    """The record's runs that were measured, each with its outcome."""
+    adaptive = [one for one in outcomes if one.setting == AUTO]
+    pairs = ((run, _outcome_of(run, adaptive)) for run in runs_of(record))
+    return [(run, outcome) for run, outcome in pairs if outcome is not None]
+
+
+def _measured_over_predicted(runs: Iterable[Run]) -> float | None:
     """The median over measured requests; those too short to say anything are left out. None: no such one."""
     ratios = []
-    for run in runs_of(record):
-        if _outcome_of(run, outcomes) is None:
-            continue
+    for run in runs:
         tokens, seconds = speed_between(run, run.begins_s, run.ends_s)
         predicted = [one.belief.tokens_per_s for one in run.decisions if one.belief is not None]
         if len(run.steps) >= MIN_STEPS and predicted and seconds > 0:
@@ -128,18 +135,13 @@ def _measured_over_predicted(outcomes: Sequence[Outcome], record: Record) -> flo
     return median(ratios) if ratios else None
 
 
-MIN_STEPS = 8
-
-
-def _used(outcomes: Iterable[Outcome], record: Record) -> tuple[dict[str, int | None], dict[str, int]]:
+def _used(
+    runs: Iterable[tuple[Run, Outcome]], record: Record
+) -> tuple[dict[str, int | None], dict[str, int]]:
     """K and gamma of the adaptive steps, by link; a link that changes has a segment for each of its rates."""
-    adaptive = [one for one in outcomes if one.setting == AUTO]
     ks: dict[str, Counter[int]] = defaultdict(Counter)
     gammas: dict[str, Counter[int]] = defaultdict(Counter)
-    for run in runs_of(record):
-        outcome = _outcome_of(run, adaptive)
-        if outcome is None:
-            continue
+    for run, outcome in runs:
         for step in run.steps:
             segment = _segment(outcome.scene, record, step.ended_at_s)
             gammas[segment][step.drafted and step.gamma] += 1
