@@ -11,7 +11,7 @@ from typing import Any
 
 from draftwire.codecs.blocks import decode_rows, encode_rows
 from draftwire.codecs.errors import LocalError, Refusal, WireError
-from draftwire.codecs.limits import MAX_GAMMA, MAX_STOPS, MAX_TOKENS, MAX_UINT32
+from draftwire.codecs.limits import MAX_GAMMA, MAX_PROBE_BYTES, MAX_STOPS, MAX_TOKENS, MAX_UINT32
 from draftwire.codecs.messages import (
     Cancel,
     Close,
@@ -36,6 +36,7 @@ from draftwire.codecs.messages import (
     StepTimes,
     Welcome,
 )
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.reader import Reader, text_bytes, tokens_bytes
 
 _U8 = Struct(">B")
@@ -45,7 +46,7 @@ _PLAN = Struct(">I3sBB")
 _INCARNATION = Struct(">II")
 _HELLO = Struct(">HH3s8s")
 _REFUSED = Struct(">BI")
-_OPEN = Struct(">IQd3sdI3sBIBB")
+_OPEN = Struct(">IIQd3sdI3sBIBB")
 _OPENED = Struct(">I8sI8s")
 _PENDING = Struct(">IIB")
 _DRAFT = Struct(">8sIII8s9s8sIBB")
@@ -55,6 +56,8 @@ _COMMIT = Struct(">8sI8sIBB9sIIIB3s")
 _KNOWN = Struct(">8sI")
 _PING = Struct(">8sIQ")
 _PONG = Struct(">8sQ")
+_PROBE = Struct(">QHH")
+_ECHO = Struct(">QdH")
 
 _FREE_K = 0
 _FREE_GAMMA = 255
@@ -124,6 +127,7 @@ def _open_bytes(m: Open) -> bytes:
     sampling = m.sampling
     fixed = _OPEN.pack(
         m.device_try,
+        m.life,
         m.seed,
         sampling.temperature + 0.0,  # no negative zero
         _u24(sampling.top_k),
@@ -140,11 +144,10 @@ def _open_bytes(m: Open) -> bytes:
 
 
 def _open_from(reader: Reader) -> Open:
-    device_try, seed, temperature, top_k, top_p, max_new, *others = reader.unpack(_OPEN)
+    device_try, life, seed, temperature, top_k, top_p, max_new, *others = reader.unpack(_OPEN)
     pinned, gamma, draft_epoch, outstanding, stops = others
     k = _from_u24(pinned)
-    if temperature == 0 and copysign(1, temperature) < 0:
-        raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail="a negative zero")
+    _positive_zero(reader, temperature)
     flagged = reader.flag(outstanding)
     reader.limited("the number of stop strings", stops, MAX_STOPS)
     stop = tuple(reader.text() for _ in range(stops))
@@ -162,6 +165,7 @@ def _open_from(reader: Reader) -> Open:
         outstanding=flagged,
         pinned_k=None if k == _FREE_K else k,
         pinned_gamma=None if gamma == _FREE_GAMMA else gamma,
+        life=life,
     )
 
 
@@ -344,6 +348,38 @@ def _close_from(reader: Reader) -> Close:
     return Close(incarnation=_incarnation_from(incarnation), known=known)
 
 
+def _probe_bytes(m: Probe) -> bytes:
+    return _PROBE.pack(m.stamp, m.reply_padding, m.padding) + bytes(m.padding)
+
+
+def _probe_from(reader: Reader) -> Probe:
+    stamp, reply_padding, padding = reader.unpack(_PROBE)
+    _zeros(reader, padding)
+    return Probe(stamp=stamp, padding=padding, reply_padding=reply_padding)
+
+
+def _echo_bytes(m: Echo) -> bytes:
+    return _ECHO.pack(m.stamp, m.clock_s + 0.0, m.padding) + bytes(m.padding)
+
+
+def _echo_from(reader: Reader) -> Echo:
+    stamp, clock_s, padding = reader.unpack(_ECHO)
+    _positive_zero(reader, clock_s)
+    _zeros(reader, padding)
+    return Echo(stamp=stamp, clock_s=clock_s, padding=padding)
+
+
+def _zeros(reader: Reader, count: int) -> None:
+    reader.limited("the padding", count, MAX_PROBE_BYTES)
+    if reader.take(count).strip(b"\0"):
+        raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail="padding that is not zero")
+
+
+def _positive_zero(reader: Reader, value: float) -> None:
+    if value == 0 and copysign(1, value) < 0:
+        raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail="a negative zero")
+
+
 _BODIES: dict[int, tuple[type, Callable[[Any], bytes], Callable[[Reader], Message]]] = {
     1: (Hello, _hello_bytes, _hello_from),
     2: (Welcome, _welcome_bytes, _welcome_from),
@@ -358,6 +394,8 @@ _BODIES: dict[int, tuple[type, Callable[[Any], bytes], Callable[[Reader], Messag
     11: (Pong, _pong_bytes, _pong_from),
     12: (Cancel, _known_bytes, _cancel_from),
     13: (Close, _known_bytes, _close_from),
+    14: (Probe, _probe_bytes, _probe_from),
+    15: (Echo, _echo_bytes, _echo_from),
 }
 
 KINDS: dict[type, int] = {message: kind for kind, (message, _, _) in _BODIES.items()}

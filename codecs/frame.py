@@ -24,7 +24,7 @@ from draftwire.codecs.messages import Message
 WIRE_VERSION = 2
 "How values are spelt in bytes; every frame names it, so that a stranger's frame is not even parsed."
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 "What the messages mean and how the ends answer them; agreed in Hello, refused there with both values."
 
 _FIRST_BYTE = 0xD0 | WIRE_VERSION

@@ -41,6 +41,9 @@ baseline at gamma 8 over 49152 ids (0.79 MB) and for an Open of MAX_TOKENS. Too 
 nobody can mean on a slow link: 32 rows over 262144 ids would be 16.8 MB, more than two minutes at 1 Mbit/s.
 """
 
+MAX_PROBE_BYTES = 2**16 - 1
+"Padding of a Probe or an Echo: enough to tell the rate of a fast link, half a second at 1 Mbit/s."
+
 MAX_CONTROL_BYTES = 2**16
 "One control body: 64 KiB. A report is under 1 kB; telemetry that needs more is a mistake."
 

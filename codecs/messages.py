@@ -7,6 +7,7 @@ All of them check their ranges when they are built, and raise LocalError; `bodie
 
     device -> BS    Hello, Open, Draft, SparseLogits, Ping, Cancel, Close
     BS -> device    Welcome, Opened, Commit, SparseLogitsRequest, Pong, Refused
+    any -> any      Probe, Echo (probes.py)
 """
 
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from draftwire.codecs.limits import (
     MAX_VOCAB_SIZE,
     MIN_VOCAB_SIZE,
 )
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.rows import Row
 from draftwire.codecs.weights import WEIGHT_SUM
 
@@ -74,6 +76,8 @@ class Reason(IntEnum):
     "no word from the peer; found by the device itself, never sent"
     TARGET_FAILED = 13
     "the target model raised, or its logits are no numbers: this request can't go on, others do"
+    IDENTITY = 14
+    "the peer calls itself by a name that its key does not have"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,10 +199,15 @@ class Open:
     "entries of each row, fixed by the user; None: the controller chooses"
     pinned_gamma: int | None = None
     "drafted tokens of a block, fixed by the user, 0: the target alone; None: the controller chooses"
+    life: int = 0
+    "32 random bits of the process that asks: tells two that go on from copies of one journal apart"
 
     def __post_init__(self) -> None:
         check_uint32(
-            device_try=self.device_try, max_new_tokens=self.max_new_tokens, draft_epoch=self.draft_epoch
+            device_try=self.device_try,
+            max_new_tokens=self.max_new_tokens,
+            draft_epoch=self.draft_epoch,
+            life=self.life,
         )
         check_range("seed", self.seed, 0, MAX_UINT64)
         check_range("len(stop)", len(self.stop), 0, MAX_STOPS)
@@ -425,6 +434,8 @@ Message = (
     | Pong
     | Cancel
     | Close
+    | Probe
+    | Echo
 )
 """Everything that may stand in a data-plane frame."""
 

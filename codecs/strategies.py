@@ -34,6 +34,7 @@ from draftwire.codecs.limits import (
     MAX_LADDER,
     MAX_NAME_LENGTH,
     MAX_PLAIN_K,
+    MAX_PROBE_BYTES,
     MAX_STOPS,
     MAX_UINT32,
     MAX_UINT64,
@@ -64,6 +65,7 @@ from draftwire.codecs.messages import (
     StepTimes,
     Welcome,
 )
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import NO_TAIL, Row
 from draftwire.codecs.weights import WEIGHT_SUM, Profile
@@ -210,6 +212,7 @@ def _opens(draw: DrawFn) -> Open:
         outstanding=draw(st.booleans()),
         pinned_k=draw(st.none() | st.integers(1, MAX_VOCAB_SIZE)),
         pinned_gamma=draw(st.none() | st.integers(0, MAX_GAMMA)),
+        life=draw(_uint32),
     )
 
 
@@ -240,6 +243,8 @@ _pending_blocks = st.builds(
     plan=plans(),
     rows_hash=_hashes,
 )
+_paddings = st.sampled_from((0, 1, MAX_PROBE_BYTES)) | st.integers(0, 100)
+_positive = st.floats(0, allow_infinity=False).map(abs)
 _positions = st.lists(_uint32, min_size=1, max_size=MAX_GAMMA).map(tuple)
 
 MESSAGES: dict[type, SearchStrategy[Message]] = {
@@ -278,6 +283,8 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
     Pong: st.builds(Pong, incarnation=_incarnations, stamp=_uint64),
     Cancel: st.builds(Cancel, incarnation=_incarnations, known=_uint32),
     Close: st.builds(Close, incarnation=_incarnations, known=_uint32),
+    Probe: st.builds(Probe, stamp=_uint64, padding=_paddings, reply_padding=_paddings),
+    Echo: st.builds(Echo, stamp=_uint64, clock_s=_positive, padding=_paddings),
 }
 "A strategy for each data-plane message."
 

@@ -3,11 +3,13 @@
     code = run_process(lambda: run_actor(node, transport=transport))
 
 The process prints one line when it is ready. At the first SIGINT or SIGTERM it finishes what is under way, if
-the node knows how to, and stops; at the second it stops at once. Either way its sockets are closed before it
-ends. An error that somebody can mend is one line on stderr and an exit code, never a traceback.
+the node knows how to, and stops; at the second it stops at once, computing or not. Either way its sockets
+are closed before it ends. An error that somebody can mend is one line on stderr and an exit code, never a
+traceback.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -62,8 +64,11 @@ class Addressed(Protocol):
 class Drains(Protocol):
     """A node that can finish what is under way when it is told to stop."""
 
-    async def drain(self) -> None:
-        """Take nothing new, finish the rest; cancelled after DRAIN_BOUND_S or at a second signal."""
+    async def drain(self, within_s: float) -> None:
+        """Take nothing new, finish the rest within so long; what can't be broken off may take longer.
+
+        Cancelled at a second signal.
+        """
         ...
 
 
@@ -107,22 +112,31 @@ async def run_actor(
     finally:
         await transport.close()
         _leave_signals_to_the_system(loop)
+    if stop_now.is_set():
+        _end_at_once()
 
 
 async def _stop(actor: Actor, running: asyncio.Task[None], stop: asyncio.Event, now: asyncio.Event) -> None:
     await stop.wait()
     if isinstance(actor, Drains):
-        draining = asyncio.create_task(actor.drain(), name=f"{actor.name} drains")
+        draining = asyncio.create_task(actor.drain(DRAIN_BOUND_S), name=f"{actor.name} drains")
         hurried = asyncio.create_task(now.wait(), name=f"{actor.name} is told again to stop")
         try:
-            await asyncio.wait(
-                (draining, hurried), timeout=DRAIN_BOUND_S, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():
+                draining.result()
         finally:
             hurried.cancel()
             draining.cancel()
             await asyncio.gather(draining, hurried, return_exceptions=True)
     running.cancel()
+
+
+def _end_at_once() -> None:
+    """End the process without waiting for its threads: a computation in one can't be broken off."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _leave_signals_to_the_system(loop: asyncio.AbstractEventLoop) -> None:

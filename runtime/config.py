@@ -10,236 +10,37 @@ Errors name the file, the key, the value, and what to write instead; unknown nam
 """
 
 import json
+import os.path
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final, Self, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TOKENS, MAX_VOCAB_SIZE
-from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
+from draftwire.runtime.addresses import is_local
+from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.link import LinkSpec, parse_link
-from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
-from draftwire.runtime.transport.base import MAX_IDENTITY_BYTES, check_address
-
-DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
-DEFAULT_MODEL: Final = "smollm2"
-DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
-POLICIES: Final = ("adaptive", "ucb", "pid")
-
-
-class Profile(StrEnum):
-    """How fast the models compute."""
-
-    NATIVE = "native"
-    "as fast as the machine goes"
-    PAPER = "paper"
-    "each step paced to the paper's hardware"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """One end of the pair; written in [pair] with `draft_` or `target_` before the key, or plain for both."""
-
-    model: str = DEFAULT_MODEL
-    "`smollm2`, a local folder, a hub id, or a .gguf file"
-    dtype: str | None = None
-    "of the weights, one of DTYPES; None: as the model's loader judges"
-    device: str | None = None
-    "as torch names it: cpu, cuda, cuda:1, mps; None: as the loader judges"
-    device_map: str | None = None
-    "as transformers names it, for a model over several devices; excludes `device`"
-    revision: str | None = None
-    "of a hub model: branch, tag or commit"
-
-    def __post_init__(self) -> None:
-        _need(bool(self.model), "model", self.model, "write smollm2, a folder, a hub id or a .gguf file")
-        if self.dtype is not None:
-            _need(self.dtype in DTYPES, "dtype", self.dtype, nearest(self.dtype, DTYPES))
-        for key in ("device", "device_map", "revision"):
-            _need(getattr(self, key) != "", key, "", "leave it out for the default")
-        both = self.device is not None and self.device_map is not None
-        _need(not both, "device_map", self.device_map, "give either device or device_map")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairSettings:
-    """[pair]: the two models; they must share a vocabulary."""
-
-    draft: ModelSettings = field(default_factory=ModelSettings)
-    target: ModelSettings = field(default_factory=ModelSettings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSettings:
-    """[target]: the BS."""
-
-    address: str = "tcp://127.0.0.1:5701"
-    "bound by the target; devices, or the channel, connect to it"
-    max_sessions: int = 16
-    "requests served at a time"
-    ahead: int = 64
-    "tokens the log may grow beyond what a silent device is known to hold"
-    patience_s: float = 5.0
-    "temperature 0: how long a free BS waits for drafts before it decodes a token by itself"
-    threads: int | None = None
-    "of torch; None: its own choice"
-
-    def __post_init__(self) -> None:
-        _check_address("address", self.address)
-        _between("max_sessions", self.max_sessions, 1, 4096)
-        _between("ahead", self.ahead, 1, 4096)
-        _between("patience_s", self.patience_s, 0, 3600)
-        _between("threads", self.threads, 1, 1024)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelSettings:
-    """[channel]: the emulated link between devices and the target."""
-
-    address: str = "tcp://127.0.0.1:5700"
-    "bound by the channel; devices connect to it"
-    control: str = "tcp://127.0.0.1:5703"
-    "bound by the channel for orders to change its links; whoever reaches it may"
-    uplink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
-    "device to BS, in the words of tc"
-    downlink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
-    schedule: str | None = None
-    "how both change from the first message on, as parse_schedule takes it; None: not at all"
-    seed: int = 0
-    "of the jitter"
-    max_devices: int = 64
-
-    def __post_init__(self) -> None:
-        _check_address("address", self.address)
-        _check_address("control", self.control)
-        for link in (self.uplink, self.downlink):
-            self._scheduled(link)
-        _between("seed", self.seed, 0, 2**63 - 1)
-        _between("max_devices", self.max_devices, 1, 4096)
-
-    @property
-    def uplink_schedule(self) -> LinkSchedule:
-        """What the uplink does over time; of one step where nothing is scheduled."""
-        return self._scheduled(self.uplink)
-
-    @property
-    def downlink_schedule(self) -> LinkSchedule:
-        """The same of the downlink."""
-        return self._scheduled(self.downlink)
-
-    def _scheduled(self, link: LinkSpec) -> LinkSchedule:
-        try:
-            return parse_schedule(self.schedule or "", after=link)
-        except ConfigurationError as error:
-            raise error.placed(key="schedule") from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerSettings:
-    """[controller]: who plans, and what of a plan is fixed for every request of this BS."""
-
-    address: str = "tcp://127.0.0.1:5702"
-    "bound by the controller; the target connects to it"
-    policy: str = "adaptive"
-    "one of POLICIES, or `package.module:attribute`, a policy of one's own"
-    k: int | None = None
-    "entries of each sparse row, fixed for requests that fix none themselves; None: the controller chooses"
-    gamma: int | None = None
-    "drafted tokens a verification step, fixed likewise; 0: the target decodes alone"
-
-    def __post_init__(self) -> None:
-        _check_address("address", self.address)
-        known = self.policy in POLICIES or all(self.policy.partition(":"))
-        remedy = f"write package.module:attribute for one of your own; {nearest(self.policy, POLICIES)}"
-        _need(known, "policy", self.policy, remedy)
-        _between("k", self.k, 1, MAX_VOCAB_SIZE)
-        _between("gamma", self.gamma, 0, MAX_GAMMA)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSettings:
-    """[device]: a draft device."""
-
-    name: str = "device-1"
-    "told apart by it: no two devices of a topology may share one"
-    threads: int | None = None
-    "of torch; None: its own choice"
-    absent_s: float = 30.0
-    "no word from the target for so long ends a request"
-
-    def __post_init__(self) -> None:
-        fits = 1 <= len(self.name) <= MAX_NAME_LENGTH and len(self.name.encode()) <= MAX_IDENTITY_BYTES
-        _need(fits and self.name.isprintable(), "name", self.name, f"write 1 to {MAX_NAME_LENGTH} characters")
-        _between("threads", self.threads, 1, 1024)
-        _between("absent_s", self.absent_s, 0.1, 3600)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingSettings:
-    """[sampling]: how a request is answered where it doesn't say otherwise."""
-
-    temperature: float = 1.0
-    "0: always the likeliest token"
-    top_k: int = 0
-    "0: off"
-    top_p: float = 1.0
-    "1: off"
-    max_new_tokens: int = 128
-    seed: int | None = None
-    "of all randomness of a request; None: each request draws its own, so that no two share their noise"
-
-    def __post_init__(self) -> None:
-        _between("temperature", self.temperature, 0, 100)
-        _between("top_k", self.top_k, 0, MAX_VOCAB_SIZE)
-        _need(0 < self.top_p <= 1, "top_p", self.top_p, "write a number above 0, up to 1")
-        _between("max_new_tokens", self.max_new_tokens, 1, MAX_TOKENS)
-        _between("seed", self.seed, 0, 2**63 - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeSettings:
-    """[compute]: how fast the models compute."""
-
-    profile: Profile = Profile.NATIVE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
-    """All nodes of one system."""
-
-    pair: PairSettings = field(default_factory=PairSettings)
-    target: TargetSettings = field(default_factory=TargetSettings)
-    channel: ChannelSettings | None = field(default_factory=ChannelSettings)
-    "None: devices connect straight to the target"
-    controller: ControllerSettings = field(default_factory=ControllerSettings)
-    device: DeviceSettings = field(default_factory=DeviceSettings)
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    compute: ComputeSettings = field(default_factory=ComputeSettings)
-
-    def __post_init__(self) -> None:
-        places = {"target.address": self.target.address}
-        if self.channel is not None:
-            places |= {"channel.address": self.channel.address, "channel.control": self.channel.control}
-        places |= {"controller.address": self.controller.address}
-        taken = dict[str, str]()
-        for place, address in places.items():
-            section, _, key = taken.setdefault(address, place).partition(".")
-            other = f"[{section}]" if key == "address" else f"[{section}] {key}"
-            _need(taken[address] == place, place, address, f"{other} has it already")
-
-    @classmethod
-    def default(cls) -> Self:
-        """Everything on this host, with an emulated link: what an empty file describes."""
-        return cls()
-
-    @property
-    def device_connects_to(self) -> str:
-        """The channel's address, or the target's where there is no channel."""
-        return self.target.address if self.channel is None else self.channel.address
-
+from draftwire.runtime.settings import (
+    DEFAULT_KEYS_FOLDER,
+    DEFAULT_LINK,
+    DTYPES,
+    POLICIES,
+    ChannelSettings,
+    ComputeSettings,
+    ControllerSettings,
+    DeviceSettings,
+    ModelSettings,
+    PairSettings,
+    Profile,
+    SamplingSettings,
+    SecuritySettings,
+    TargetSettings,
+    Topology,
+    need,
+    shown,
+)
 
 # ------------------------------------------------------------------------------------------- from a file
 
@@ -251,8 +52,14 @@ _SECTIONS: Final[dict[str, type]] = {
     "device": DeviceSettings,
     "sampling": SamplingSettings,
     "compute": ComputeSettings,
+    "security": SecuritySettings,
 }
-_EXAMPLES: Final = {"channel.schedule": "5s rate 1mbit; 10s rate 20mbit; repeat 15s"}
+_EXAMPLES: Final = {
+    "channel.schedule": "5s rate 1mbit; 10s rate 20mbit; repeat 15s",
+    "security.folder": DEFAULT_KEYS_FOLDER,
+    **{f"{node}.bind": "tcp://*:5701" for node in ("target", "channel", "controller")},
+    **{f"{node}.key": "bs-2" for node in ("target", "channel", "controller")},
+}
 """Of values that are None unless they are written, where a number is none."""
 
 _ENDS: Final = ("draft", "target")
@@ -261,7 +68,10 @@ _PAIR_KEYS: Final = (*_ENDS, *_MODEL_KEYS, *(f"{end}_{key}" for end in _ENDS for
 
 
 def load_topology(path: Path | str) -> Topology:
-    """The topology that a file describes. Raises ConfigurationError, and nothing else, for any file."""
+    """The topology that a file describes, its keys' folder found from the file's own.
+
+    Raises ConfigurationError, and nothing else, for any file.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -269,11 +79,23 @@ def load_topology(path: Path | str) -> Topology:
         raise ConfigurationError(
             reason, remedy="give a TOML file that can be read", source=str(path)
         ) from None
-    return parse_topology(text, source=str(path))
+    return _with_keys_beside(Path(path), parse_topology(text, source=str(path)))
+
+
+def _with_keys_beside(path: Path, topology: Topology) -> Topology:
+    """A copy of the file in a temporary folder then means the same keys."""
+    if not topology.secured:
+        return topology
+    folder = os.path.abspath(path.parent / os.path.expanduser(topology.keys_folder))
+    return replace(topology, security=replace(topology.security, folder=folder))
 
 
 def parse_topology(text: str, *, source: str = "") -> Topology:
-    """The topology that a text describes; `source` is the file to name in errors."""
+    """The topology that a text describes; `source` is the file to name in errors.
+
+    Raises ConfigurationError. A relative folder of keys stays as it is written: relative to the working
+    directory.
+    """
     try:
         return _topology(tomllib.loads(text))
     except (ValueError, RecursionError) as error:  # tomllib: no TOML, too long a number, nested too deep
@@ -289,7 +111,7 @@ def _topology(document: Mapping[str, Any]) -> Topology:
             remedy = f"write it as {owners[0]}" if owners else nearest(name, tuple(_SECTIONS))
             raise ConfigurationError(f"no section [{name}]", key=name, remedy=remedy)
         if not isinstance(table, dict):
-            raise ConfigurationError(f"{_shown(table)} is no section", key=name, remedy=f"write [{name}]")
+            raise ConfigurationError(f"{shown(table)} is no section", key=name, remedy=f"write [{name}]")
         for key in table:
             if key not in (known := _known_keys()[name]):
                 raise ConfigurationError("unknown key", key=f"{name}.{key}", remedy=nearest(key, known))
@@ -348,7 +170,7 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
             raise error.placed(key=place) from None
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         names = [member.value for member in hint]
-        _need(value in names, place, value, nearest(str(value), names))
+        need(value in names, place, value, nearest(str(value), names))
         return hint(value)
     if hint is float and type(value) is int and abs(value) < 2**53:
         return float(value)
@@ -357,9 +179,10 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
             str: "a text in quotes",
             int: "a whole number",
             float: "a number",
+            bool: "true or false",
             LinkSpec: "a text in quotes",
         }
-        raise ConfigurationError(f"{_shown(value)} is not {kinds[hint]}", key=place, remedy=_example(place))
+        raise ConfigurationError(f"{shown(value)} is not {kinds[hint]}", key=place, remedy=_example(place))
     return value
 
 
@@ -399,41 +222,21 @@ def to_toml(topology: Topology) -> str:
     return "\n".join(lines)
 
 
-def _toml(value: str | int | float | LinkSpec) -> str:
+def _toml(value: str | int | float | bool | LinkSpec) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str | LinkSpec):
         # A JSON string is a TOML string, but for DEL, which JSON leaves as it is.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
-# ---------------------------------------------------------------------------------------------- checks
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _need(holds: bool, key: str, value: object, remedy: str) -> None:
-    if not holds:
-        raise ConfigurationError(f"{_shown(value)} will not do", key=key, remedy=remedy)
-
-
-def _between(key: str, value: float | None, low: float, high: float) -> None:
-    if value is not None:
-        _need(low <= value <= high, key, value, f"write a number from {low} to {high}")
-
-
-def _check_address(key: str, address: str) -> None:
-    try:
-        check_address(address, "tcp", "ipc")
-    except AddressError as error:
-        problem = f"{_shown(address)}: {error.problem}"
-        raise ConfigurationError(problem, key=key, remedy=error.remedy) from None
-    free = address.startswith("tcp") and address.rpartition(":")[2] in ("*", "0")
-    _need(not free, key, address, "name the port: others connect to it")
-
 
 __all__ = [
+    "DEFAULT_KEYS_FOLDER",
+    "DEFAULT_LINK",
+    "DTYPES",
+    "POLICIES",
     "ChannelSettings",
     "ComputeSettings",
     "ControllerSettings",
@@ -442,8 +245,10 @@ __all__ = [
     "PairSettings",
     "Profile",
     "SamplingSettings",
+    "SecuritySettings",
     "TargetSettings",
     "Topology",
+    "is_local",
     "load_topology",
     "parse_topology",
     "to_toml",

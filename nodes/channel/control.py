@@ -8,7 +8,6 @@ changes nothing.
 """
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -17,27 +16,39 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import LinkOrder, LinkState
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_LINK_LENGTH
+from draftwire.codecs.messages import Reason, Refused
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.channel.playing import Direction
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import ConfigurationError, PeerError
 from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
-from draftwire.runtime.transport import Endpoint, Transport
+from draftwire.runtime.security import Service
+from draftwire.runtime.transport import Endpoint, Received, Transport, Trouble
 
 UNEXPECTED = "unexpected"
 """The cause under which messages are counted that are well formed but no orders."""
 
 
-class NoChannelError(PeerError):
-    """Raised when nobody answers an order; names the address and the remedy."""
+IMPOSTOR = "impostor"
+"""The cause under which those are counted whose sender goes by a name that its key does not have."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+
+class OrderRefusedError(PeerError):
+    """Raised when a channel takes no orders from whoever asks; says why."""
+
+
+class NoChannelError(PeerError):
+    """Raised when nobody answers an order; names the address and the remedy, or which key is refused."""
+
+    def __init__(self, address: str, timeout_s: float, trouble: Trouble | None = None) -> None:
         self.address = address
-        super().__init__(
+        nobody = (
             f"{address}: no channel answered within {timeout_s:g} s; start one with `draftwire channel`, "
             "or give the address that its [channel] control names"
         )
+        super().__init__(trouble.text if trouble is not None and trouble.final else nobody)
 
 
 class LinkOrders:
@@ -48,8 +59,11 @@ class LinkOrders:
         *,
         current: Callable[[Direction], LinkSchedule],
         follow: Callable[[Direction, LinkSchedule], None],
+        wall_s: Callable[[], float],
         logger: FilteringBoundLogger,
     ) -> None:
+        """`wall_s` is the clock on the wall, UTC, which a Probe asks for."""
+        self._wall_s = wall_s
         self._current = current
         self._follow = follow
         self._logger = logger
@@ -62,20 +76,28 @@ class LinkOrders:
             try:
                 frame = decode_frame(received.data)
             except WireError as error:
-                self._refuse(error.reason, received.peer, error.detail)
+                self._refuse(error.reason, received.name, error.detail)
                 continue
-            if not isinstance(frame.message, LinkOrder):
-                detail = f"{type(frame.message).__name__} is no order to a channel"
-                self._refuse(UNEXPECTED, received.peer, detail)
-                continue
-            state = self._obey(frame.message)
-            endpoint.send(
-                received.peer, encode_frame(state, session=frame.session, sequence=frame.sequence)
-            )
+            answer = self._answer(received, frame.message)
+            if answer is not None:
+                data = encode_frame(answer, session=frame.session, sequence=frame.sequence)
+                endpoint.send(received.peer, data)
 
     def refused(self) -> Mapping[Refusal | str, int]:
         """Messages that were answered by nothing, by cause."""
         return MappingProxyType(dict(self._refused))
+
+    def _answer(self, received: Received, message: AnyMessage) -> LinkState | Echo | Refused | None:
+        if received.impostor:
+            self._refuse(IMPOSTOR, received.name, received.impostor)
+            return Refused(reason=Reason.IDENTITY, detail=received.impostor)
+        match message:
+            case LinkOrder():
+                return self._obey(message)
+            case Probe(stamp=stamp, reply_padding=padding):
+                return Echo(stamp=stamp, clock_s=self._wall_s(), padding=padding)
+        self._refuse(UNEXPECTED, received.name, f"{type(message).__name__} is no order to a channel")
+        return None
 
     def _obey(self, order: LinkOrder) -> LinkState:
         refused = None
@@ -83,7 +105,7 @@ class LinkOrders:
             wanted = _schedules(order)
         except ConfigurationError as error:
             refused = str(error)[:MAX_LINK_LENGTH]
-            self._logger.warning("order refused", reason=refused)
+            self._logger.warning("channel.order_refused", detail=refused)
         else:
             for direction, schedule in wanted.items():
                 self._follow(direction, schedule)
@@ -93,11 +115,9 @@ class LinkOrders:
             refused=refused,
         )
 
-    def _refuse(self, cause: Refusal | str, peer: bytes, detail: str) -> None:
+    def _refuse(self, cause: Refusal | str, peer: str, detail: str) -> None:
         if not self._refused[cause]:  # said once; how often is counted
-            self._logger.warning(
-                "refused", reason=str(cause), peer=peer.decode(errors="replace"), detail=detail
-            )
+            self._logger.warning("channel.refused", reason=str(cause), peer=peer, detail=detail)
         self._refused[cause] += 1
 
 
@@ -121,14 +141,16 @@ async def order_link(
     downlink: str | None = None,
     timeout_s: float = 2.0,
     clock: Clock,
+    name: str = "channel/orders",
 ) -> LinkState:
     """Order a channel to change its links, None: as they are; the answer is what holds then.
 
     Links and schedules as parse_schedule takes them; with neither, it only asks. LinkState.refused tells why
-    an order changed nothing. Raises NoChannelError when nobody answers in time; a channel that comes up at
-    that very moment may still follow it. Raises AddressError for what is no address.
+    an order changed nothing. `name` is who asks; with keys it begins with the key's. Raises NoChannelError
+    when nobody answers in time; a channel that comes up at that very moment may still follow it. Raises
+    OrderRefusedError for a name that is not the key's, and AddressError for what is no address.
     """
-    endpoint = await transport.connect(address, identity=b"link-" + secrets.token_hex(8).encode())
+    endpoint = await transport.connect(address, service=Service.LINKS, name=name)
     deadline = asyncio.create_task(clock.sleep_until(clock.now_s() + timeout_s), name="order's deadline")
     answer = asyncio.create_task(_answer(endpoint), name="order's answer")
     try:
@@ -136,7 +158,7 @@ async def order_link(
         endpoint.send(b"", encode_frame(order, session=0, sequence=0))
         await asyncio.wait((answer, deadline), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise NoChannelError(address, timeout_s)
+            raise NoChannelError(address, timeout_s, endpoint.trouble())
         return answer.result()
     finally:
         deadline.cancel()
@@ -146,14 +168,16 @@ async def order_link(
 
 
 async def _answer(endpoint: Endpoint) -> LinkState:
-    """The first LinkState that comes; whoever else is bound there may say what he likes."""
+    """The first LinkState or Refused that comes; whoever else is bound there may say what he likes."""
     while True:
         try:
             message = decode_frame((await endpoint.receive()).data).message
         except WireError:
             continue
+        if isinstance(message, Refused):
+            raise OrderRefusedError(f"{endpoint.address}: {message.detail}")
         if isinstance(message, LinkState):
             return message
 
 
-__all__ = ["UNEXPECTED", "LinkOrders", "NoChannelError", "order_link"]
+__all__ = ["IMPOSTOR", "UNEXPECTED", "LinkOrders", "NoChannelError", "OrderRefusedError", "order_link"]

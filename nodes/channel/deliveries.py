@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from draftwire.runtime.clock import Clock
+from draftwire.runtime.wake import Wake
 
 LATE_S = 0.002
 """A delivery later than this no longer shows the link's own timing; such deliveries are counted."""
@@ -38,6 +39,7 @@ class Deliveries:
         self._heap: list[_Delivery] = []
         self._added = 0
         self._earlier = asyncio.Event()
+        self._progress = Wake(clock)
         self._delivered = self._late = 0
         self._sum_s = self._max_s = 0.0
 
@@ -59,6 +61,12 @@ class Deliveries:
                 delivery = heappop(self._heap)
                 delivery.hand_over()
                 self._count(now_s - delivery.due_s)
+            self._progress.set()
+
+    async def emptied(self, deadline_s: float) -> None:
+        """Return once nothing is under way, or at the deadline."""
+        while self._heap and self._clock.now_s() < deadline_s:
+            await self._progress.wait(deadline_s)
 
     def lateness(self) -> Lateness:
         """Figures since the start."""

@@ -1,8 +1,8 @@
 """The channel emulator: stands between devices and BS, forwards opaque messages, and shapes each direction.
 
-Devices connect to it as they would to the BS. For each of them it opens one connection to the BS under the
-device's own identity, so neither end can tell that it is there. Each device has its own two links: what it
-sends waits for its own uplink only. Messages are neither read nor changed.
+Devices connect to it as they would to the BS. For each of their connections it opens one to the BS under
+the device's own name, so neither end can tell that it is there. Each device has its own two links, however
+often it connects: what it sends waits for its own uplink only. Messages are neither read nor changed.
 
 What the links do may change: by a schedule, and by orders to an address of their own; see control.py.
 """
@@ -21,27 +21,35 @@ import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.errors import Refusal
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.messages import Reason, Refused
 from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
 from draftwire.nodes.channel.playing import Direction, PlayedLink
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, LinkStatistics
 from draftwire.runtime.link_schedule import LinkSchedule
+from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import LINK_EVENT
-from draftwire.runtime.transport import Endpoint, EndpointStatistics, Transport
+from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport
 from draftwire.runtime.wake import Wake
 
 IDLE_S = 60.0
 """A device unheard of for this long gives up its place when another needs one."""
 
+MAX_CONNECTIONS = 4
+"""Of one device: a process that was started again leaves its old one behind, so the oldest gives way."""
+
 
 class ChannelRefusal(StrEnum):
     """Why the channel takes no message from a peer."""
 
-    ANONYMOUS = "anonymous"
-    "it connected without an identity, so it can't be known to the BS by one"
+    IMPOSTOR = "impostor"
+    "it goes by a name that its key does not have"
     TOO_MANY_DEVICES = "too_many_devices"
     "every place is taken by a device that is active"
+    STOPPING = "stopping"
+    "the channel has been told to stop, and only delivers what is under way"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +57,10 @@ class ChannelStatistics:
     """What the channel has done since it started."""
 
     devices: int
-    links: Mapping[tuple[bytes, Direction], LinkStatistics]
-    "of the devices it serves now"
+    connections: int
+    "of devices"
+    links: Mapping[tuple[str, Direction], LinkStatistics]
+    "of the devices it serves now, by name"
     refused: Mapping[ChannelRefusal, int]
     "messages"
     orders_refused: Mapping[Refusal | str, int]
@@ -58,12 +68,15 @@ class ChannelStatistics:
     lateness: Lateness
     facing_devices: EndpointStatistics
     facing_target: Mapping[bytes, EndpointStatistics]
+    "by the device's connection"
 
 
 @dataclass(slots=True, kw_only=True)
-class _Device:
+class _Connection:
+    """Of a device: what it sends goes on by `upstream`."""
+
+    name: str
     upstream: Endpoint
-    links: dict[Direction, Link]
     heard_s: float
     listening: asyncio.Task[None]
 
@@ -84,9 +97,11 @@ class ChannelNode:
         downlink: LinkSpec | LinkSchedule,
         seed: int,
         max_devices: int,
+        wall_s: Callable[[], float],
         logger: FilteringBoundLogger,
         control_address: str | None = None,
     ) -> None:
+        """`wall_s` is the clock on the wall, UTC."""
         self.address = address
         "to bind; once started, the one bound"
         self.control_address = control_address
@@ -100,30 +115,36 @@ class ChannelNode:
         }
         self._changing = Wake(clock)
         self._orders = LinkOrders(
-            current=lambda direction: self._played[direction].schedule, follow=self.set_link, logger=logger
+            current=lambda direction: self._played[direction].schedule,
+            follow=self.set_link,
+            wall_s=wall_s,
+            logger=logger,
         )
         self._seed = seed
         self._max_devices = max_devices
         self._logger = logger
         self._deliveries = Deliveries(clock)
-        self._devices: dict[bytes, _Device] = {}
+        self._connections: dict[bytes, _Connection] = {}
+        self._links: dict[str, dict[Direction, Link]] = {}
+        "by the device's name"
         self._refused: Counter[ChannelRefusal] = Counter()
         self._dropped_causes = set[tuple[Direction, LinkDrop]]()
         self._downstream: Endpoint | None = None
+        self._stopping = False
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Forward until cancelled; what is under way then is lost, as when a link breaks.
+        """Forward until cancelled; what is under way then is lost, as when a link breaks: see `drain`.
 
         Time 0 of the schedules it was made with is the first message of any device. Raises AddressError if an
         address can't be bound.
         """
         async with AsyncExitStack() as stack:
-            downstream = self._downstream = await self._transport.bind(self.address)
+            downstream = self._downstream = await self._transport.bind(self.address, service=Service.CHANNEL)
             stack.push_async_callback(downstream.close)
             self.address = downstream.address
             control = None
             if self.control_address is not None:
-                control = await self._transport.bind(self.control_address)
+                control = await self._transport.bind(self.control_address, service=Service.LINKS)
                 stack.push_async_callback(control.close)
                 self.control_address = control.address
             stack.push_async_callback(self._stop)
@@ -134,8 +155,14 @@ class ChannelNode:
                 group.create_task(self._play(), name="channel schedule")
                 if control is not None:
                     group.create_task(self._orders.run(control), name="channel orders")
+                self._logger.info("channel.ready", address=self.address)
                 started()
                 await self._hear_devices(downstream, group)
+
+    async def drain(self, within_s: float) -> None:
+        """Take nothing new, and return when all that is on the links has been delivered, or after so long."""
+        self._stopping = True
+        await self._deliveries.emptied(self._clock.now_s() + within_s)
 
     def set_link(self, direction: Direction, link: LinkSpec | LinkSchedule) -> None:
         """Change a direction of every device's link, now: what is under way keeps its times.
@@ -152,12 +179,13 @@ class ChannelNode:
         assert self._downstream is not None, "not started"
         now_s = self._clock.now_s()
         return ChannelStatistics(
-            devices=len(self._devices),
+            devices=len(self._links),
+            connections=len(self._connections),
             links=MappingProxyType(
                 {
-                    (identity, direction): link.statistics(now_s)
-                    for identity, device in self._devices.items()
-                    for direction, link in device.links.items()
+                    (name, direction): link.statistics(now_s)
+                    for name, links in self._links.items()
+                    for direction, link in links.items()
                 }
             ),
             refused=MappingProxyType(dict(self._refused)),
@@ -165,21 +193,21 @@ class ChannelNode:
             lateness=self._deliveries.lateness(),
             facing_devices=self._downstream.statistics(),
             facing_target=MappingProxyType(
-                {identity: device.upstream.statistics() for identity, device in self._devices.items()}
+                {peer: connection.upstream.statistics() for peer, connection in self._connections.items()}
             ),
         )
 
     async def _hear_devices(self, downstream: Endpoint, group: asyncio.TaskGroup) -> None:
         while True:
             received = await downstream.receive()
-            device = await self._device(received.peer, received.at_s, group)
-            if device is not None:
-                device.heard_s = received.at_s
+            connection = await self._connection(received, group)
+            if connection is not None:
+                connection.heard_s = received.at_s
                 for played in self._played.values():
                     if played.start(received.at_s):
                         self._changing.set()
-                send = partial(device.upstream.send, b"", received.data)
-                self._shape(device, Direction.UPLINK, received.at_s, len(received.data), send)
+                send = partial(connection.upstream.send, b"", received.data)
+                self._shape(connection.name, Direction.UPLINK, received.at_s, len(received.data), send)
 
     async def _play(self) -> None:
         """Let each change of a schedule happen at its time, for ever."""
@@ -195,8 +223,8 @@ class ChannelNode:
 
     def _apply(self, direction: Direction, now_s: float) -> None:
         """Let what holds now hold for every device that is there."""
-        for device in self._devices.values():
-            device.links[direction].spec = self._played[direction].spec
+        for links in self._links.values():
+            links[direction].spec = self._played[direction].spec
         self._changing.set()
         self._log_link(direction, now_s)
 
@@ -213,74 +241,97 @@ class ChannelNode:
         )
 
     async def _stop(self) -> None:
-        self._logger.info("channel stopped", **_flat(self.statistics()))
-        for device in self._devices.values():
-            await device.upstream.close()
+        self._logger.info("channel.stopped", **_flat(self.statistics()))
+        for connection in self._connections.values():
+            await connection.upstream.close()
 
     def _shape(
-        self, device: _Device, direction: Direction, at_s: float, size_bytes: int, send: Callable[[], object]
+        self, name: str, direction: Direction, at_s: float, size_bytes: int, send: Callable[[], object]
     ) -> None:
         """Let a message into a link, and have it sent on when the link delivers it."""
+        if self._stopping:
+            self._refuse(ChannelRefusal.STOPPING, name, detail="what is under way is delivered, no more")
+            return
         self._advance(direction, at_s)  # it may come before the timer of a change that it comes behind
-        outcome = device.links[direction].offer(at_s, size_bytes)
+        outcome = self._links[name][direction].offer(at_s, size_bytes)
         if not isinstance(outcome, LinkDrop):
             self._deliveries.add(outcome, send)
         elif (direction, outcome) not in self._dropped_causes:
             self._dropped_causes.add((direction, outcome))  # said once; how often is in the statistics
-            self._logger.warning("link drops messages", direction=direction.value, cause=outcome.value)
+            self._logger.warning("channel.drops", direction=direction.value, cause=outcome.value)
 
-    async def _device(self, identity: bytes, now_s: float, group: asyncio.TaskGroup) -> _Device | None:
-        """The device of this identity, connected to the BS on its first message; None: it was refused."""
-        if identity in self._devices:
-            return self._devices[identity]
-        if identity.startswith(b"\0"):
-            self._refuse(ChannelRefusal.ANONYMOUS, identity)
+    async def _connection(self, received: Received, group: asyncio.TaskGroup) -> _Connection | None:
+        """The one that a message came by, connected on to the BS on its first; None: it was refused."""
+        peer, name, now_s = received.peer, received.name, received.at_s
+        if received.impostor:
+            self._refuse(ChannelRefusal.IMPOSTOR, name, detail=received.impostor)
+            self._answer_impostor(received)
             return None
-        if len(self._devices) >= self._max_devices and not await self._let_go_of_an_idle_one(now_s):
-            self._refuse(ChannelRefusal.TOO_MANY_DEVICES, identity)
+        if peer in self._connections:
+            return self._connections[peer]
+        if not await self._place(name, now_s):
+            taken = f"all {self._max_devices} places are taken"
+            self._refuse(ChannelRefusal.TOO_MANY_DEVICES, name, detail=taken)
             return None
-        upstream = await self._transport.connect(self._target_address, identity=identity)
-        device = self._devices[identity] = _Device(
-            upstream=upstream,
-            links={
-                direction: Link(played.spec, jitter_stream(self._seed, identity, direction))
+        upstream = await self._transport.connect(self._target_address, service=Service.TARGET, name=name)
+        if name not in self._links:
+            self._links[name] = {
+                direction: Link(played.spec, jitter_stream(self._seed, name, direction))
                 for direction, played in self._played.items()
-            },
-            heard_s=now_s,
-            listening=group.create_task(
-                self._hear_target(identity, upstream), name=f"channel to {identity!r}"
-            ),
+            }
+        listening = group.create_task(self._hear_target(peer, name, upstream), name=f"channel to {name}")
+        connection = self._connections[peer] = _Connection(
+            name=name, upstream=upstream, heard_s=now_s, listening=listening
         )
-        self._logger.info("device connected", device=identity.decode(errors="replace"))
-        return device
+        self._logger.info("channel.connected", device=name)
+        return connection
 
-    async def _hear_target(self, identity: bytes, upstream: Endpoint) -> None:
+    def _answer_impostor(self, received: Received) -> None:
+        """To no request of it: its messages are not read here."""
+        assert self._downstream is not None, "started by run"
+        refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
+        self._downstream.send(received.peer, encode_frame(refused, session=0, sequence=0))
+
+    async def _hear_target(self, peer: bytes, name: str, upstream: Endpoint) -> None:
         assert self._downstream is not None, "started by run"
         while True:
             received = await upstream.receive()
-            send = partial(self._downstream.send, identity, received.data)
-            device = self._devices[identity]
-            self._shape(device, Direction.DOWNLINK, received.at_s, len(received.data), send)
+            send = partial(self._downstream.send, peer, received.data)
+            self._shape(name, Direction.DOWNLINK, received.at_s, len(received.data), send)
 
-    async def _let_go_of_an_idle_one(self, now_s: float) -> bool:
-        identity, device = min(self._devices.items(), key=lambda item: item[1].heard_s)
-        if now_s - device.heard_s < IDLE_S:
+    async def _place(self, name: str, now_s: float) -> bool:
+        """Whether there is one for a connection of this device, where need be made by letting others go."""
+        own = [peer for peer, connection in self._connections.items() if connection.name == name]
+        if len(own) >= MAX_CONNECTIONS:
+            await self._let_go(min(own, key=lambda peer: self._connections[peer].heard_s))
+        if own or len(self._links) < self._max_devices:
+            return True
+        heard_s: dict[str, float] = {}
+        for one in self._connections.values():
+            heard_s[one.name] = max(one.heard_s, heard_s.get(one.name, one.heard_s))
+        idlest = min(heard_s, key=lambda device: heard_s[device])
+        if now_s - heard_s[idlest] < IDLE_S:
             return False
-        del self._devices[identity]
-        device.listening.cancel()
-        await device.upstream.close()
-        self._logger.info("idle device let go", device=identity.decode(errors="replace"))
+        for peer in [peer for peer, connection in self._connections.items() if connection.name == idlest]:
+            await self._let_go(peer)
+        del self._links[idlest]
         return True
 
-    def _refuse(self, reason: ChannelRefusal, identity: bytes) -> None:
+    async def _let_go(self, peer: bytes) -> None:
+        connection = self._connections.pop(peer)
+        connection.listening.cancel()
+        await connection.upstream.close()
+        self._logger.info("channel.let_go", device=connection.name)
+
+    def _refuse(self, reason: ChannelRefusal, name: str, *, detail: str) -> None:
         if not self._refused[reason]:
-            self._logger.warning("peer refused", reason=reason.value, peer=identity.decode(errors="replace"))
+            self._logger.warning("channel.refused", reason=reason.value, peer=name, detail=detail)
         self._refused[reason] += 1
 
 
-def jitter_stream(seed: int, identity: bytes, direction: Direction) -> np.random.Generator:
+def jitter_stream(seed: int, device: str, direction: Direction) -> np.random.Generator:
     """The jitter of one direction of one device: its own stream, the same whoever else is connected."""
-    name = hashlib.sha256(direction.value.encode() + b"\0" + identity).digest()
+    name = hashlib.sha256(direction.value.encode() + b"\0" + device.encode()).digest()
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name])))
 
 
@@ -304,6 +355,7 @@ def _flat(statistics: ChannelStatistics) -> dict[str, object]:
 
 
 __all__ = [
+    "MAX_CONNECTIONS",
     "ChannelNode",
     "ChannelRefusal",
     "ChannelStatistics",

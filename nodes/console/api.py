@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +20,20 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
 from draftwire.nodes.console.assemble import build_device
+from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.checks import check_text
+from draftwire.nodes.device.entries import Entry, new_id
+from draftwire.nodes.device.journal import Journal
 from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tokenizer import TextStream, Tokenizer
 from draftwire.runtime.config import SamplingSettings, Topology, load_topology
 from draftwire.runtime.link import LinkSpec
-from draftwire.runtime.session.request import Request
+from draftwire.runtime.security import Role
+from draftwire.runtime.session.request import Request, Taken
 from draftwire.runtime.telemetry import get_logger
-from draftwire.runtime.transport import ZmqTransport
 
 SEED_BITS = 63
 """As many as a topology file can write."""
@@ -53,13 +56,28 @@ class Generation:
     """An answer under way: iterate it for its tokens. `account` and `finish` are complete afterwards."""
 
     def __init__(
-        self, node: DeviceNode, request: Request, tokenizer: Tokenizer, *, downlink: LinkSpec | None = None
+        self,
+        node: DeviceNode,
+        request: Request,
+        tokenizer: Tokenizer,
+        *,
+        downlink: LinkSpec | None = None,
+        journal: Journal | None = None,
+        kept: Entry | None = None,
+        prompt: str = "",
     ) -> None:
+        """`kept`: a request of the journal that goes on; without it, one with this prompt begins."""
         self.request = request
         self.account = Account(vocab_size=tokenizer.vocab_size, downlink=downlink)
-        self.text = ""
+        self.journal = journal
+        self.id = new_id() if kept is None else kept.id
+        "its name in the journal, if there is one"
+        self.resumed_tokens = 0 if kept is None else len(kept.output)
+        "how many the journal had when it went on; these are not iterated again"
+        self._stream = TextStream(tokenizer)
+        self.text = self._stream.push(() if kept is None else kept.output)
         "of all tokens so far"
-        self._node, self._tokenizer = node, tokenizer
+        self._node, self._prompt = node, prompt
 
     @property
     def finish(self) -> Finish:
@@ -67,17 +85,26 @@ class Generation:
         return self.account.finish
 
     async def __aiter__(self) -> AsyncIterator[Token]:
-        """The tokens, each once, as they become final. Leaving early cancels the request at the BS.
+        """The tokens, each once, as they become final.
 
-        Raises RequestRefusedError where it cannot go on, ChildFailedError if a node started here has ended.
+        Leaving early cancels the request at the BS; one of a journal stays open. Raises RequestRefusedError
+        where it cannot go on, ChildFailedError if a node started here has ended.
         """
-        stream = TextStream(self._tokenizer)
-        async with aclosing(self._node.answer(self.request, account=self.account)) as answer:
+        async with aclosing(self._answer()) as answer:
             async for taken in answer:
-                text = stream.push([taken.token])
+                text = self._stream.push([taken.token])
                 self.text += text
                 yield Token(text=text, id=taken.token, position=taken.position, origin=taken.origin)
-        self.text += stream.finish()
+        self.text += self._stream.finish()
+
+    def _answer(self) -> AsyncGenerator[Taken, None]:
+        if self.journal is None:
+            return self._node.answer(self.request, account=self.account)
+        if self.journal.is_open(self.id):
+            entry = self.journal.entry(self.id)
+        else:
+            entry = self._node.enter(self.request, self.journal, id=self.id, text=self._prompt)
+        return self._node.resume(entry, journal=self.journal, account=self.account)
 
 
 class ConnectedDevice:
@@ -123,13 +150,15 @@ class ConnectedDevice:
         stop: Sequence[str] = (),
         k: int | None = None,
         gamma: int | None = None,
+        journal: Journal | None = None,
     ) -> Generation:
         """Answer a prompt: a text (with the model's chat template unless `chat` is off) or token ids.
 
         What is left out is the topology's [sampling]; without a seed there, each request draws its own.
         `k` and `gamma` fix the entries of a row and the drafted tokens a step (0: the target alone); left
         out, the controller chooses, unless the BS fixes them. With both fixed, the same seed and prompt give
-        the same text. Raises ValueError for values that can't be.
+        the same text. With a `journal` the request can be gone on with after the end of this process, see
+        `resume`. Raises ValueError for values that can't be.
         """
         if isinstance(prompt, str):
             check_text(prompt, key="prompt")
@@ -150,7 +179,26 @@ class ConnectedDevice:
             k=k,
             gamma=gamma,
         )
-        return Generation(self._node, request, self.tokenizer, downlink=self._downlink)
+        return Generation(
+            self._node,
+            request,
+            self.tokenizer,
+            downlink=self._downlink,
+            journal=journal,
+            prompt=prompt if isinstance(prompt, str) else "",
+        )
+
+    def resume(self, journal: Journal, id: str) -> Generation:
+        """Go on with an open request of a journal: its text begins with the tokens that the journal has.
+
+        Raises ConfigurationError for a request that is not open, or that another device, draft model or
+        vocabulary began.
+        """
+        entry = journal.entry(id)
+        self._node.check_entry(entry)
+        return Generation(
+            self._node, entry.request, self.tokenizer, downlink=self._downlink, journal=journal, kept=entry
+        )
 
 
 @asynccontextmanager
@@ -180,7 +228,7 @@ async def connect(
             nodes = await stack.enter_async_context(
                 launched(topology, record=record, progress=progress)
             )
-        transport = ZmqTransport()
+        transport = node_transport(topology, Role.DEVICE)
         stack.push_async_callback(transport.close)
         loading = asyncio.ensure_future(
             asyncio.to_thread(

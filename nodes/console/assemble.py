@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import ControllerSettings, ModelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.transport import Transport
 
@@ -48,6 +50,7 @@ def build_device(
     node = DeviceNode(
         name=topology.device.name,
         address=topology.device_connects_to,
+        service=Service.TARGET if topology.channel is None else Service.CHANNEL,
         transport=transport,
         clock=LoopClock(),
         compute=compute,
@@ -55,7 +58,8 @@ def build_device(
         hello=_hello(tokenizer),
         logger=logger,
         numbers=random.SystemRandom(),
-        timing=Timing(absent_s=topology.device.absent_s),
+        timing=Timing(reach_s=topology.device.reach_s, absent_s=topology.device.absent_s),
+        draft=settings.model,
     )
     return node, tokenizer, compute
 
@@ -67,8 +71,9 @@ def build_target(
     logger: FilteringBoundLogger,
     progress: Progress,
     on_step: Callable[[StepReport], None] | None = None,
+    name: str = "target",
 ) -> "TargetNode":
-    """The BS. Raises UnsupportedModelError for its model."""
+    """The BS; `name` is how the controller knows it. Raises UnsupportedModelError for its model."""
     from draftwire.nodes.target.node import TargetNode
 
     settings = topology.pair.target
@@ -87,8 +92,10 @@ def build_target(
         tokenizer=tokenizer,
         hello=_hello(tokenizer),
         boot=random.SystemRandom().getrandbits(32),
+        wall_s=time.time,
         logger=logger,
         on_step=on_step,
+        name=name,
     )
 
 
@@ -108,12 +115,13 @@ def build_channel(
     return ChannelNode(
         transport=transport,
         clock=LoopClock(),
-        address=settings.address,
+        address=settings.binds,
         target_address=topology.target.address,
         uplink=settings.uplink_schedule,
         downlink=settings.downlink_schedule,
         seed=settings.seed,
         max_devices=settings.max_devices,
+        wall_s=time.time,
         logger=logger,
         control_address=settings.control,
     )
@@ -128,7 +136,11 @@ def build_controller(
 
     settings = topology.controller
     return ControllerNode(
-        transport=transport, address=settings.address, policy=make_policy(settings.policy), logger=logger
+        transport=transport,
+        address=settings.binds,
+        policy=make_policy(settings.policy),
+        wall_s=time.time,
+        logger=logger,
     )
 
 

@@ -10,7 +10,19 @@ from typing import NoReturn
 
 from draftwire import __version__
 from draftwire.codecs.errors import LocalError
-from draftwire.nodes.console import bench, compare, demo, explain, generate, link, plan, roles, sweep
+from draftwire.nodes.console import (
+    bench,
+    compare,
+    demo,
+    doctor,
+    explain,
+    generate,
+    keys,
+    link,
+    plan,
+    roles,
+    sweep,
+)
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.runtime.errors import DraftwireError
 
@@ -82,6 +94,8 @@ COMMANDS = (
     ("link", link.add_arguments, link.run, "what a running channel does to the link: look, or change it"),
     ("target", roles.add_target_arguments, roles.run_target, "the target base station alone"),
     ("controller", roles.add_controller_arguments, roles.run_controller, "the controller alone"),
+    ("doctor", doctor.add_arguments, doctor.run, "can this machine do its part, and which hop fails"),
+    ("keys", keys.add_arguments, keys.run, "keys for separate machines: make, allow, list"),
 )
 """Name, options, code, and a line of help."""
 

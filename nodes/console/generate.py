@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ import orjson
 from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.nodes.console.api import Generation, connect
 from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.journals import (
+    add_journal_arguments,
+    check_resume,
+    opened_journal,
+    told_how_to_go_on,
+)
 from draftwire.nodes.console.options import add_pair_arguments, check_writable, chosen_pair
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError, check_text
@@ -26,6 +33,8 @@ examples:
   draftwire generate "Why is the sky blue?" --link 'rate 1mbit delay 20ms 3ms' --k 16 --gamma 4
   draftwire generate "Why is the sky blue?" --gamma 0                      the target alone, for comparison
   draftwire generate "Why is the sky blue?" --temperature 0 --json         greedy, as one JSON object
+  draftwire generate "Why is the sky blue?" --journal j.jsonl              kept: it can be gone on with, by
+  draftwire generate --journal j.jsonl --resume ID                         the ID that it was given
   draftwire generate "hello" --draft tiny: --target tiny:                  tiny random models: text is noise
   draftwire generate "hello" --draft synthetic:V=64 --target synthetic:V=64
 
@@ -36,8 +45,10 @@ On a terminal drafted tokens that were accepted are green, corrected ones red, b
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `draftwire generate`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("prompt", help="what to answer; the model's chat template is put around it")
-    add_pair_arguments(parser, config="all that is not said here")
+    parser.add_argument(
+        "prompt", nargs="?", help="what to answer; the model's chat template is put around it"
+    )
+    add_pair_arguments(parser, config="all that is not said here, but for addresses")
     link = parser.add_argument_group("link and plan")
     link.add_argument(
         "--link", metavar="WORDS", help="both directions, as tc says it: 'rate 5mbit delay 20ms 2ms'"
@@ -67,20 +78,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end behind this text; may be repeated"
     )
+    add_journal_arguments(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
     output.add_argument("--record", metavar="FILE", type=Path, help="append steps and decisions, JSON lines")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer a prompt with four nodes on this machine, started for it: the text, then one line about it."""
+    """Answer a prompt with four nodes on this machine, started for it: the text, then one line about it.
+
+    They are always its own, whatever addresses a file names: `draftwire device` asks nodes that run already.
+    """
     set_up_logging(level="warning")
     return run_foreground(lambda: _generate(args))
 
 
 async def _generate(args: argparse.Namespace) -> None:
     topology = chosen_topology(args)
-    check_text(args.prompt, key="PROMPT")
+    check_resume(args)
+    if args.resume is None:
+        if args.prompt is None:
+            raise InvalidRequestError("there is none", key="PROMPT", remedy="write what to answer")
+        check_text(args.prompt, key="PROMPT")
+    if topology.secured:
+        say("note: its nodes are started here, for this answer; `draftwire device` asks running ones")
     if "" in args.stop:
         raise InvalidRequestError(
             "'' will not do", key="--stop", remedy=f"give 1 to {MAX_TEXT_BYTES} bytes of text"
@@ -94,26 +115,38 @@ async def _generate(args: argparse.Namespace) -> None:
 
 
 async def _answer(topology: Topology, args: argparse.Namespace) -> None:
-    async with connect(topology, launch=True, record=args.record, progress=say) as device:
-        generation = device.generate(args.prompt, stop=args.stop, k=args.k, gamma=args.gamma)
-        if args.json:
-            async for _ in generation:
-                pass
+    async with AsyncExitStack() as stack:
+        journal = stack.enter_context(opened_journal(args))
+        device = await stack.enter_async_context(
+            connect(topology, launch=True, record=args.record, progress=say)
+        )
+        if journal is not None and args.resume is not None:
+            generation = device.resume(journal, args.resume)
         else:
-            await show(generation)
+            generation = device.generate(
+                args.prompt, stop=args.stop, k=args.k, gamma=args.gamma, journal=journal
+            )
+        with told_how_to_go_on(generation, "generate", args):
+            if args.json:
+                async for _ in generation:
+                    pass
+            else:
+                await show(generation)
         fields = summary_fields(generation, device.compute)
         if args.json:
             print(orjson.dumps(fields).decode(), flush=True)
         else:
-            say(summary_line(generation.account, device.compute))
+            resumed = generation.resumed_tokens
+            say(summary_line(generation.account, device.compute, resumed_tokens=resumed))
         if args.record is not None:
             with Recorder(args.record) as recorder:
                 recorder.write({"event": ANSWER_EVENT, **fields})
 
 
 async def show(generation: Generation) -> None:
-    """Stream an answer to the terminal."""
+    """Stream an answer to the terminal, what a journal has kept of it first."""
     printer = Printer()
+    printer.kept(generation)
     async for token in generation:
         printer.token(token)
         await asyncio.sleep(0)

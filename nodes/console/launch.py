@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from draftwire.runtime.config import Topology, to_toml
+from draftwire.runtime.config import SecuritySettings, Topology, to_toml
 from draftwire.runtime.errors import DraftwireError
+from draftwire.runtime.security import NAME_SEPARATOR, Keyring, Role
 
 READY_WITHIN_S = 300.0
 """Loading a large target from disk may take minutes; a child that ends earlier is noticed at once."""
@@ -86,15 +87,42 @@ class Launched:
 
 
 def on_this_host(topology: Topology, folder: Path) -> Topology:
-    """The same system with addresses that no other process can have taken: sockets in a private folder."""
+    """The same system with addresses that no other process can have taken, sockets in a private folder, and
+    with throw-away keys there.
+    """
     topology = sharing_cores(topology)
+    links = f"ipc://{folder}/links"
+    placed = replace(
+        topology,
+        target=replace(topology.target, address=f"ipc://{folder}/target", bind=None),
+        channel=topology.channel
+        and replace(topology.channel, address=f"ipc://{folder}/channel", bind=None, control=links),
+        controller=replace(topology.controller, address=f"ipc://{folder}/controller", bind=None),
+    )
+    return with_throw_away_keys(placed, folder)
+
+
+def with_throw_away_keys(topology: Topology, folder: Path) -> Topology:
+    """The same system with new keys in a private folder, one for each role, that end with it.
+
+    So nobody but the nodes that this process starts can be one of them, whatever their addresses are.
+    """
+    keyring = Keyring(folder / "keys")
+    for role in (Role.TARGET, Role.CHANNEL, Role.CONTROLLER):
+        keyring.new(_apart_from(topology.device.name, role), role=role)
+    keyring.new(topology.device.name.partition(NAME_SEPARATOR)[0], role=Role.DEVICE)
     return replace(
         topology,
-        target=replace(topology.target, address=f"ipc://{folder}/target"),
-        channel=topology.channel
-        and replace(topology.channel, address=f"ipc://{folder}/channel", control=f"ipc://{folder}/links"),
-        controller=replace(topology.controller, address=f"ipc://{folder}/controller"),
+        target=replace(topology.target, key=None),
+        channel=topology.channel and replace(topology.channel, key=None),
+        controller=replace(topology.controller, key=None),
+        security=SecuritySettings(folder=str(keyring.folder)),
     )
+
+
+def _apart_from(device: str, role: Role) -> str:
+    """A key's name: two keys can't share one, and a device may be called `target`."""
+    return role if device.partition(NAME_SEPARATOR)[0] != role else f"{role}-here"
 
 
 def sharing_cores(topology: Topology) -> Topology:
@@ -115,10 +143,14 @@ def _cores() -> int:
 
 @asynccontextmanager
 async def launched(
-    topology: Topology, *, progress: Callable[[str], None], record: Path | None = None
+    topology: Topology,
+    *,
+    progress: Callable[[str], None],
+    record: Path | None = None,
+    command: Callable[[str, Path], Sequence[str]] | None = None,
 ) -> AsyncIterator[Launched]:
     """Start target, controller and channel, which are not ready yet: the caller can load its own model
-    meanwhile. All are stopped when the block ends.
+    meanwhile. All are stopped when the block ends. `command`: in place of node_command.
     """
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         config = Path(folder) / "topology.toml"
@@ -127,16 +159,18 @@ async def launched(
         children: list[Child] = []
         try:
             for role in roles:
-                children.append(await _start(role, config, record))
+                children.append(await _start(role, config, record, command or node_command))
             yield Launched(children=children, progress=progress)
         finally:
             await _stop(children)
 
 
-async def _start(role: str, config: Path, record: Path | None) -> Child:
+async def _start(
+    role: str, config: Path, record: Path | None, command: Callable[[str, Path], Sequence[str]]
+) -> Child:
     log = (config.parent / f"{role}.log").open("w+b")
     process = await asyncio.create_subprocess_exec(
-        *_command(role, config),
+        *command(role, config),
         *(("--record", str(record.absolute())) if record is not None else ()),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -146,8 +180,8 @@ async def _start(role: str, config: Path, record: Path | None) -> Child:
     return Child(role=role, process=process, log=log)
 
 
-def _command(role: str, config: Path) -> Sequence[str]:
-    """-P: the working directory may hold folders named runtime or codecs."""
+def node_command(role: str, config: Path) -> Sequence[str]:
+    """What starts a node. -P: the working directory may hold folders named runtime or codecs."""
     return (sys.executable, "-P", "-m", "draftwire", role, "--config", str(config), "--until-stdin-ends")
 
 
@@ -173,4 +207,12 @@ async def _stop(children: Sequence[Child]) -> None:
         child.log.close()
 
 
-__all__ = ["ChildFailedError", "Launched", "launched", "on_this_host", "sharing_cores"]
+__all__ = [
+    "ChildFailedError",
+    "Launched",
+    "launched",
+    "node_command",
+    "on_this_host",
+    "sharing_cores",
+    "with_throw_away_keys",
+]

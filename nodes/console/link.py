@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -10,12 +10,11 @@ import orjson
 from draftwire.codecs.control import LinkState
 from draftwire.nodes.channel.control import order_link
 from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.keys import link_keys, transport_with
 from draftwire.runtime.clock import LoopClock
-from draftwire.runtime.config import Topology, load_topology
-from draftwire.runtime.errors import AddressError, ConfigurationError, PeerError
+from draftwire.runtime.config import SecuritySettings, Topology, load_topology
+from draftwire.runtime.errors import ConfigurationError, PeerError
 from draftwire.runtime.link_schedule import parse_schedule
-from draftwire.runtime.transport import ZmqTransport
-from draftwire.runtime.transport.base import check_address
 
 EXAMPLES = """\
 examples:
@@ -30,7 +29,9 @@ defaults. A schedule begins with the order; each of its pieces says what changes
 link keep their times.
 
 The channel is the one of the topology file given (`draftwire up FILE` and `draftwire channel --config FILE`
-start one), or of the address given. The channel of `generate` is private to it: give it --schedule.
+start one), or of the address given. An address that other machines reach needs keys: give --config, on a
+machine that has the key of the channel or of the controller. The channel of `generate` is private to it: give
+it --schedule.
 """
 
 
@@ -38,9 +39,16 @@ start one), or of the address given. The channel of `generate` is private to it:
 class _Order:
     """What to send to whom."""
 
-    address: str
+    topology: Topology
+    "of the channel, its control where the order goes"
     uplink: str | None = None
     downlink: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The channel's control."""
+        assert self.topology.channel is not None
+        return self.topology.channel.control
 
 
 class OrderRefusedError(PeerError):
@@ -69,11 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     only.add_argument("--downlink-only", action="store_true", help="leave the way from the device as it is")
     change.set_defaults(order=_changing)
     for action in (show, change):
-        where = action.add_mutually_exclusive_group()
-        where.add_argument(
+        action.add_argument(
             "--config", metavar="FILE", type=Path, help="topology file of the channel; left out: the default"
         )
-        where.add_argument("--address", metavar="ADDR", help="its [channel] control, tcp://HOST:PORT")
+        action.add_argument(
+            "--address", metavar="ADDR", help="tcp://HOST:PORT in place of the file's [channel] control"
+        )
         action.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
@@ -86,14 +95,18 @@ def run(args: argparse.Namespace) -> int:
     make: Callable[[argparse.Namespace], _Order] = args.order
     order = make(args)
 
+    keys = link_keys(order.topology)
+    who = "channel" if keys is None else keys.own.public.name
+
     async def main() -> None:
-        async with ZmqTransport() as transport:
+        async with transport_with(keys, order.topology) as transport:
             state = await order_link(
                 transport,
                 order.address,
                 uplink=order.uplink,
                 downlink=order.downlink,
                 clock=LoopClock(),
+                name=f"{who}/orders",
             )
         if state.refused is not None:
             raise OrderRefusedError(order.address, state.refused)
@@ -103,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _asking(args: argparse.Namespace) -> _Order:
-    return _Order(address=_address(args))
+    return _Order(topology=_topology(args))
 
 
 def _changing(args: argparse.Namespace) -> _Order:
@@ -112,30 +125,30 @@ def _changing(args: argparse.Namespace) -> _Order:
     except ConfigurationError as error:
         raise error.placed(key="WORDS") from None
     return _Order(
-        address=_address(args),
+        topology=_topology(args),
         uplink=None if args.downlink_only else words,
         downlink=None if args.uplink_only else words,
     )
 
 
-def _address(args: argparse.Namespace) -> str:
-    """Of the channel's control."""
-    if args.address is not None:
-        try:
-            check_address(args.address, "tcp", "ipc")
-        except AddressError as error:
-            problem = f"{args.address!r}: {error.problem}"
-            raise ConfigurationError(problem, key="--address", remedy=error.remedy) from None
-        return str(args.address)
-    channel = (Topology.default() if args.config is None else load_topology(args.config)).channel
-    if channel is None:
+def _topology(args: argparse.Namespace) -> Topology:
+    """The file's, or the default one, with the address that was given."""
+    topology = Topology.default() if args.config is None else load_topology(args.config)
+    if topology.channel is None:
         raise ConfigurationError(
             "this topology has no channel",
             key="channel",
             remedy="add a section [channel]: there is no link to change without one",
             source=str(args.config),
         )
-    return channel.control
+    if args.address is None:
+        return topology
+    # An address alone comes with no word on keys: plain, unless a file says otherwise.
+    security = topology.security if args.config is not None else SecuritySettings(plain=True)
+    try:
+        return replace(topology, channel=replace(topology.channel, control=args.address), security=security)
+    except ConfigurationError as error:
+        raise error.placed(key="--address") from None
 
 
 def _print(state: LinkState, *, as_json: bool) -> None:

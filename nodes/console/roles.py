@@ -5,22 +5,33 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.api import ConnectedDevice, Generation, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
 from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
 from draftwire.nodes.console.generate import say, show
-from draftwire.nodes.console.launch import launched, sharing_cores
+from draftwire.nodes.console.journals import (
+    NO_JOURNAL,
+    add_journal_arguments,
+    check_resume,
+    opened_journal,
+    told_how_to_go_on,
+)
+from draftwire.nodes.console.keys import node_keys, node_transport, transport_with
+from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_away_keys
 from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
 from draftwire.runtime.actor import Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import Role
 from draftwire.runtime.telemetry import (
     DECISION_EVENT,
     LINK_EVENT,
@@ -32,7 +43,6 @@ from draftwire.runtime.telemetry import (
     set_up_logging,
     step_fields,
 )
-from draftwire.runtime.transport import ZmqTransport
 
 _RECORDED: Final = {
     "target": (STEP_EVENT,),
@@ -73,7 +83,9 @@ def add_channel_arguments(parser: argparse.ArgumentParser) -> None:
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire device`."""
     add_role_arguments(parser)
+    parser.add_argument("--name", help="in place of [device] name: that of this device's key, or below it")
     parser.add_argument("prompt", nargs="?", help="what to answer; left out: every line of standard input")
+    add_journal_arguments(parser)
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
@@ -90,14 +102,17 @@ def run_target(args: argparse.Namespace) -> int:
     if topology.compute.profile is Profile.PAPER:
         logger = logger.bind(paced=True)  # so that no record of a paced run passes for another
 
+    keys = node_keys(topology, Role.TARGET)
+
     async def main() -> None:
-        transport = ZmqTransport()
+        transport = transport_with(keys, topology)
         node = build_target(
             topology,
             transport=transport,
             logger=logger,
-            progress=lambda text: logger.info("loading", what=text),
+            progress=lambda text: logger.info("target.loading", what=text),
             on_step=lambda report: log_step(logger, **step_fields(report)),
+            name="target" if keys is None else keys.own.public.name,
         )
         await run_actor(node, transport=transport)
 
@@ -106,23 +121,23 @@ def run_target(args: argparse.Namespace) -> int:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
-    return _run_one(args, "channel", build_channel)
+    return _run_one(args, Role.CHANNEL, build_channel)
 
 
 def run_controller(args: argparse.Namespace) -> int:
     """The controller alone: takes the target's reports and answers with plans (K, gamma)."""
-    return _run_one(args, "controller", build_controller)
+    return _run_one(args, Role.CONTROLLER, build_controller)
 
 
-def _run_one(args: argparse.Namespace, name: str, build: Callable[..., Actor]) -> int:
+def _run_one(args: argparse.Namespace, role: Role, build: Callable[..., Actor]) -> int:
     """A node that needs nothing but its topology."""
     topology = _topology(args)
     record: Path | None = getattr(args, "record", None)
-    set_up_logging(recorder=None if record is None else _recorder(record, _RECORDED[name]))
+    set_up_logging(recorder=None if record is None else _recorder(record, _RECORDED[role]))
 
     async def main() -> None:
-        transport = ZmqTransport()
-        node = build(topology, transport=transport, logger=get_logger(name))
+        transport = node_transport(topology, role)
+        node = build(topology, transport=transport, logger=get_logger(role))
         await run_actor(node, transport=transport)
 
     return _run(main, args)
@@ -130,20 +145,38 @@ def _run_one(args: argparse.Namespace, name: str, build: Callable[..., Actor]) -
 
 def run_device(args: argparse.Namespace) -> int:
     """The draft device alone: answers the prompt given, or every line of standard input."""
-    topology = _topology(args)
+    topology = _named(_topology(args), args.name)
     set_up_logging(level="warning")
+    check_resume(args)
     failed = 0
 
     async def main() -> None:
         nonlocal failed
-        async with connect(topology, launch=False, progress=say) as device:
-            failed = await _converse(device, args.prompt)
+        async with AsyncExitStack() as stack:
+            journal = stack.enter_context(opened_journal(args))
+            device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
+
+            async def answer(generation: Generation) -> None:
+                with told_how_to_go_on(generation, "device", args):
+                    await _answer(device, generation)
+
+            if journal is None:
+                say(NO_JOURNAL)
+            if journal is not None and args.resume is not None:
+                await answer(device.resume(journal, args.resume))
+            else:
+                failed = await _converse(
+                    lambda line: answer(device.generate(line, journal=journal)), args.prompt
+                )
 
     return run_foreground(main, told_to_stop=0) or failed
 
 
 def run_up(args: argparse.Namespace) -> int:
-    """All nodes of a file on this host, at the file's addresses; answers every line of standard input."""
+    """All nodes of a file on this host, at the file's addresses; answers every line of standard input.
+
+    They have throw-away keys: no other node can join them, unless [security] says `plain = true`.
+    """
     topology = sharing_cores(load_topology(args.config))
     set_up_logging(level="warning")
     failed = 0
@@ -151,38 +184,42 @@ def run_up(args: argparse.Namespace) -> int:
     async def main() -> None:
         nonlocal failed
         async with AsyncExitStack() as stack:
-            nodes = await stack.enter_async_context(launched(topology, progress=say))
+            system = topology
+            if not topology.security.plain:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
+                system = with_throw_away_keys(topology, Path(folder))
+            nodes = await stack.enter_async_context(launched(system, progress=say))
             await nodes.ready()
-            device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
+            device = await stack.enter_async_context(connect(system, launch=False, progress=say))
             await stack.enter_async_context(device.dependent_on(nodes))
-            failed = await _converse(device, None)
+            failed = await _converse(lambda line: _answer(device, device.generate(line)), None)
 
     return run_foreground(main, told_to_stop=0) or failed
 
 
-async def _converse(device: ConnectedDevice, prompt: str | None) -> int:
+async def _converse(answer: Callable[[str], Awaitable[None]], prompt: str | None) -> int:
     """Answer one prompt, or every line of standard input until it ends.
 
     A line that can't be answered is no reason to leave the next ones: the last such error's exit code is the
     value, or 0.
     """
     if prompt is not None:
-        await _answer(device, prompt)
+        await answer(prompt)
         return 0
     failed = 0
     async for line in lines_of_stdin():
         try:
-            await _answer(device, line)
+            await answer(line)
         except (InvalidRequestError, RequestRefusedError) as error:
             say(f"draftwire: {error}")
             failed = error.exit_code
     return failed
 
 
-async def _answer(device: ConnectedDevice, prompt: str) -> None:
-    generation = device.generate(prompt)
+async def _answer(device: ConnectedDevice, generation: Generation) -> None:
     await show(generation)
-    say(summary_line(generation.account, device.compute))
+    resumed = generation.resumed_tokens
+    say(summary_line(generation.account, device.compute, resumed_tokens=resumed))
 
 
 def _recorder(path: Path, events: Sequence[str]) -> Recorder:
@@ -192,6 +229,16 @@ def _recorder(path: Path, events: Sequence[str]) -> Recorder:
         raise ConfigurationError(
             f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
         ) from None
+
+
+def _named(topology: Topology, name: str | None) -> Topology:
+    """With another device's name than the file's. Raises ConfigurationError for one that can't be."""
+    if name is None:
+        return topology
+    try:
+        return replace(topology, device=replace(topology.device, name=name))
+    except ConfigurationError as error:
+        raise error.placed(key="--name") from None
 
 
 def _topology(args: argparse.Namespace) -> Topology:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from draftwire.nodes.channel.control import order_link
 from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.launch import launched, on_this_host
 from draftwire.nodes.console.outcome import (
     ALONE,
@@ -37,6 +38,7 @@ from draftwire.nodes.console.outcome import (
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import ChannelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import Role
 from draftwire.runtime.transport import ZmqTransport
 
 WARM_UP_TOKENS: Final = 16
@@ -170,9 +172,9 @@ async def experiment(
         await nodes.ready()
         device = await stack.enter_async_context(connect(topology, launch=False, progress=progress))
         await stack.enter_async_context(device.dependent_on(nodes))
-        transport = ZmqTransport()
+        transport = node_transport(topology, Role.CHANNEL)  # for orders to it
         stack.push_async_callback(transport.close)
-        second = replace(topology, device=replace(topology.device, name=f"{topology.device.name}-fixed"))
+        second = replace(topology, device=replace(topology.device, name=f"{topology.device.name}/fixed"))
         other = await stack.enter_async_context(connect(second, launch=False))
         await stack.enter_async_context(other.dependent_on(nodes))
         progress("warming up")

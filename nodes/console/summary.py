@@ -36,6 +36,12 @@ class Printer:
         self._shown += len(token.text)
         self._print(token.text, STYLES.get(token.origin, "default"))
 
+    def kept(self, generation: Generation) -> None:
+        """Print what a journal had of it, dimmed."""
+        self._shown += len(generation.text)
+        if generation.text:
+            self._print(generation.text, "dim")
+
     def end(self, generation: Generation) -> None:
         """Print what was held back, and a line's end."""
         self._print(generation.text[self._shown :] + "\n", "default")
@@ -62,9 +68,9 @@ class Printer:
         self._console.file.flush()
 
 
-def summary_line(account: Account, compute: Compute) -> str:
-    """The one line behind an answer."""
-    parts = [f"{account.tokens} tokens"]
+def summary_line(account: Account, compute: Compute, *, resumed_tokens: int = 0) -> str:
+    """The one line behind an answer; `resumed_tokens`: those that a journal had already."""
+    parts = [f"{account.tokens} tokens" + (f" behind {resumed_tokens} kept" if resumed_tokens else "")]
     if account.tokens_per_s is not None:
         parts.append(f"{account.tokens_per_s:.1f} tok/s")
     if account.target_only_tokens_per_s is not None:
@@ -91,6 +97,7 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "finish": generation.finish.name.lower(),
         "seed": generation.request.seed,
         "tokens": account.tokens,
+        "resumed_tokens": generation.resumed_tokens,
         "tokens_per_s": account.tokens_per_s,
         "first_token_s": None if account.first_token_s is None else account.first_token_s - account.began_s,
         "target_only_tokens_per_s_estimated": account.target_only_tokens_per_s,

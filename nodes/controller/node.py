@@ -15,15 +15,20 @@ from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, RowsRepor
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_PLAIN_K
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.controller.policy import PlanValues, Policy, VocabularyAware
 from draftwire.runtime.memory import remember
+from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
-from draftwire.runtime.transport import Endpoint, Transport
+from draftwire.runtime.transport import Endpoint, Received, Transport
 
 T = TypeVar("T")
 
 UNEXPECTED: Final = "unexpected"
 """The cause under which messages are counted that are well formed but not for a controller."""
+
+IMPOSTOR: Final = "impostor"
+"""The cause under which messages are counted whose sender goes by a name that its key does not have."""
 
 POLICY_FAILED: Final = "policy failed"
 """The cause under which the policy's own errors are counted."""
@@ -43,31 +48,35 @@ class ControllerNode:
         transport: Transport,
         address: str,
         policy: Policy,
+        wall_s: Callable[[], float],
         logger: FilteringBoundLogger,
     ) -> None:
+        """`wall_s` is the clock on the wall, UTC."""
         self.address = address
         "to bind; once started, the one bound"
         self._transport = transport
         self._policy = policy
+        self._wall_s = wall_s
         self._logger = logger
         self._refused: Counter[str] = Counter()
         self._failed = set[str]()
         "kinds of error of the policy that have been logged"
         self._sequence = 0
         self._vocab_sizes: dict[bytes, int] = {}
-        "by BS"
+        "by a BS's connection"
         self._next_plans: dict[tuple[bytes, str], tuple[int, int, int]] = {}
-        "by BS and device: what its next request was last ordered to begin with"
+        "by a BS's connection and device: what its next request was last ordered to begin with"
 
     async def run(self, started: Callable[[], None]) -> None:
         """Answer until cancelled. Raises AddressError if its address can't be bound."""
-        endpoint = await self._transport.bind(self.address)
+        endpoint = await self._transport.bind(self.address, service=Service.CONTROLLER)
         self.address = endpoint.address
+        self._logger.info("controller.ready", address=self.address)
         started()
         try:
             while True:
                 received = await endpoint.receive()
-                self._receive(endpoint, received.peer, received.data)
+                self._receive(endpoint, received)
         finally:
             await endpoint.close()
 
@@ -75,11 +84,15 @@ class ControllerNode:
         """What was refused, by cause: messages, and plans that the policy did not make."""
         return MappingProxyType(dict(self._refused))
 
-    def _receive(self, endpoint: Endpoint, peer: bytes, data: bytes) -> None:
+    def _receive(self, endpoint: Endpoint, received: Received) -> None:
+        peer, name = received.peer, received.name
+        if received.impostor:
+            self._refuse(IMPOSTOR, name, received.impostor)
+            return
         try:
-            message = decode_frame(data).message
+            message = decode_frame(received.data).message
         except WireError as error:
-            self._refuse(error.reason, peer, error.detail)
+            self._refuse(error.reason, name, error.detail)
             return
         if isinstance(message, StepReport):
             log_step(self._logger, **step_fields(message))
@@ -91,8 +104,11 @@ class ControllerNode:
         elif isinstance(message, Register):
             self._register(peer, message)
             self._order(endpoint, peer, message.name, ANY_REQUEST)
+        elif isinstance(message, Probe):
+            echo = Echo(stamp=message.stamp, clock_s=self._wall_s(), padding=message.reply_padding)
+            endpoint.send(peer, encode_frame(echo, session=0, sequence=0))
         else:
-            self._refuse(UNEXPECTED, peer, f"{_kind(message)} is nothing that a controller is told")
+            self._refuse(UNEXPECTED, name, f"{_kind(message)} is nothing that a controller is told")
 
     def _register(self, peer: bytes, message: Register) -> None:
         """A BS introduces itself, again with each of its requests. It may have forgotten what it was told."""
@@ -100,7 +116,9 @@ class ControllerNode:
         if self._vocab_sizes.get(peer) == message.vocab_size:
             return
         remember(self._vocab_sizes, peer, message.vocab_size, most=MAX_REMEMBERED)
-        self._logger.info("registered", role=message.role, name=message.name)
+        self._logger.info(
+            "controller.registered", role=message.role, name=message.name, vocab_size=message.vocab_size
+        )
         self._attempt(lambda: self._tell_vocabulary(message.vocab_size))
 
     def _tell_vocabulary(self, vocab_size: int) -> None:
@@ -172,14 +190,12 @@ class ControllerNode:
             self._refused[POLICY_FAILED] += 1
             if (kind := type(error).__name__) not in self._failed:
                 self._failed.add(kind)
-                self._logger.exception("policy.failed", remedy="the last plan stays in force")
+                self._logger.exception("controller.policy_failed", detail="the last plan stays in force")
             return None
 
-    def _refuse(self, cause: str, peer: bytes, detail: str) -> None:
+    def _refuse(self, cause: str, peer: str, detail: str) -> None:
         if not self._refused[cause]:  # said once; how often is counted
-            self._logger.warning(
-                "refused", reason=str(cause), peer=peer.decode(errors="replace"), detail=detail
-            )
+            self._logger.warning("controller.refused", reason=str(cause), peer=peer, detail=detail)
         self._refused[cause] += 1
 
 
@@ -187,4 +203,4 @@ def _kind(message: AnyMessage) -> str:
     return type(message).__name__
 
 
-__all__ = ["POLICY_FAILED", "UNEXPECTED", "ControllerNode"]
+__all__ = ["IMPOSTOR", "POLICY_FAILED", "UNEXPECTED", "ControllerNode"]

@@ -10,6 +10,8 @@ from draftwire.codecs.limits import (
     MAX_UINT64,
     MAX_VOCAB_SIZE,
 )
+from draftwire.codecs.messages import Hello
+from draftwire.nodes.device.entries import Entry
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.session.request import Request
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
@@ -83,6 +85,24 @@ def check_pins(k: int | None, gamma: int | None, vocab_size: int, *, key: str = 
         )
 
 
+def check_entry(entry: Entry, *, device: str, draft: str, hello: Hello) -> None:
+    """Raise InvalidRequestError, with both values, for a request that this device can't go on with."""
+    pairs = {
+        "device": (entry.device, device, "run it under that name"),
+        "draft": (entry.draft, draft, "run it with that draft model"),
+        "vocabulary": (
+            f"{entry.vocab_size} ids, {entry.fingerprint.hex()}",
+            f"{hello.vocab_size} ids, {hello.fingerprint.hex()}",
+            "the tokenizer has changed since: restore it, or ask anew",
+        ),
+    }
+    for key, (kept, own, remedy) in pairs.items():
+        if kept != own:
+            raise InvalidRequestError(
+                f"request {entry.id} began with {kept}, here it is {own}", key=key, remedy=remedy
+            )
+
+
 def check_text(prompt: str, *, key: str) -> None:
     """Raise InvalidRequestError for a text that there is nothing to answer in, or that is no text."""
     if not prompt.strip():
@@ -104,4 +124,4 @@ def _between(key: str, value: int, low: int, high: int) -> None:
         )
 
 
-__all__ = ["InvalidRequestError", "check_pins", "check_request", "check_text"]
+__all__ = ["InvalidRequestError", "check_entry", "check_pins", "check_request", "check_text"]

@@ -5,22 +5,20 @@ clock and a model.
 """
 
 import random
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import ANY_REQUEST
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
-from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.codecs.messages import (
     Close,
     Commit,
     Hello,
-    Message,
     Opened,
     Pong,
     Reason,
@@ -29,48 +27,24 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.device.checks import InvalidRequestError, check_request
+from draftwire.nodes.device.checks import InvalidRequestError, check_entry, check_request
 from draftwire.nodes.device.drafter import draw_block
-from draftwire.nodes.models.base import Context, LanguageModel
+from draftwire.nodes.device.entries import Entry, new_id
+from draftwire.nodes.device.errors import NEVER_AGAIN, DraftFailedError, RequestRefusedError, refused
+from draftwire.nodes.device.journal import Journal, Page
+from draftwire.nodes.device.running import Running
+from draftwire.nodes.device.trouble import LOOK_EVERY_S, TroubleWatch
+from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
 from draftwire.runtime.clock import Clock
-from draftwire.runtime.errors import DraftwireError, EndpointClosedError, LocalError, PeerError
+from draftwire.runtime.errors import DraftwireError, EndpointClosedError
+from draftwire.runtime.security import Service
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.states import Device
 from draftwire.runtime.transport import Endpoint, Transport
 from draftwire.runtime.wake import Wake
-
-
-class RequestRefusedError(PeerError):
-    """Raised when a request cannot go on: the BS refused it, vanished, or exactness could not be kept."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        "name of the codecs' Reason"
-        super().__init__(f"{reason.lower()}: {detail}")
-
-
-class DraftFailedError(LocalError):
-    """Raised when the draft model raises: it ends the request, others go on."""
-
-    def __init__(self, error: Exception) -> None:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        super().__init__(f"the draft model failed: {cause[:MAX_TEXT_BYTES]}")
-
-
-@dataclass(slots=True, kw_only=True)
-class _Running:
-    """One request under way."""
-
-    number: int
-    session: DeviceSession
-    context: Context
-    account: Account
-    wake: Wake
-    inbox: deque[tuple[Message, int]] = field(default_factory=deque)
-    sequence: int = 0
 
 
 class DeviceNode:
@@ -81,6 +55,7 @@ class DeviceNode:
         *,
         name: str,
         address: str,
+        service: Service = Service.TARGET,
         transport: Transport,
         clock: Clock,
         compute: Compute,
@@ -90,21 +65,29 @@ class DeviceNode:
         numbers: random.Random,
         noise: Noise | None = None,
         timing: Timing | None = None,
+        draft: str = "",
     ) -> None:
-        """`address` is the channel's or the BS's; `numbers` draws the 32 bits that name a request."""
-        self.name, self.address = name, address
+        """`address` and `service` are the channel's or the BS's; `numbers` draws the 32 bits that name a
+        request, and those that name this life of the device. `draft`: the model's name, for journals.
+        """
+        self.name, self.address, self._service = name, address, service
         self.refused: Counter[Refusal | Reason] = Counter()
         self._transport, self._clock, self._compute = transport, clock, compute
         self._model, self._hello, self._log = model, hello, logger
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
-        self._running: dict[int, _Running] = {}
+        self._draft, self._life = draft, numbers.getrandbits(32)
+        self._trouble = TroubleWatch(logger)
+        self._running: dict[int, Running] = {}
         self._endpoint: Endpoint | None = None
         self._over: DraftwireError | None = None
         "why no request can be answered any more"
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Connect, then pass on what the BS says, until cancelled; requests under way are cancelled too."""
-        self._endpoint = await self._transport.connect(self.address, identity=self.name.encode())
+        """Connect, then pass on what the BS says, until cancelled; requests under way are cancelled too.
+
+        Those of a journal are not: they may go on later.
+        """
+        self._endpoint = await self._transport.connect(self.address, service=self._service, name=self.name)
         self._log.info("device.ready", address=self.address)
         started()
         try:
@@ -119,8 +102,7 @@ class DeviceNode:
         finally:
             self.give_up(EndpointClosedError(self.address))
             for running in self._running.values():
-                running.session.cancel()
-                self._flush(running)
+                self._leave(running)
             await self._endpoint.close()
 
     def give_up(self, error: DraftwireError) -> None:
@@ -130,7 +112,10 @@ class DeviceNode:
             running.wake.set()
 
     def _route(self, number: int, message: AnyMessage, size: int) -> None:
-        """To its request. A BS that serves one nobody waits for any more is told that it may forget it."""
+        """To its request; a refusal of the connection itself to all.
+
+        A BS that serves one nobody waits for any more is told that it may forget it.
+        """
         if not isinstance(message, Welcome | Refused | Opened | Commit | SparseLogitsRequest | Pong):
             detail = f"a base station has no business sending {type(message).__name__}"
             self._count_refusal(Refusal.KIND, detail)
@@ -139,79 +124,166 @@ class DeviceNode:
             detail = f"token {max(message.ids)} is not below the vocabulary's size"
             self._count_refusal(Refusal.VOCABULARY, detail)
             return
-        running = self._running.get(number)
-        if running is not None:
-            running.inbox.append((message, size))
-            running.wake.set()
+        concerned = [self._running[number]] if number in self._running else []
+        if number == ANY_REQUEST and isinstance(message, Refused):
+            concerned = list(self._running.values())
+        for running in concerned:
+            running.tell(message, size)
+        if concerned:
             return
         self._count_refusal(Reason.UNKNOWN_REQUEST, f"{type(message).__name__} for a request that is over")
         if isinstance(message, Opened | Commit | SparseLogitsRequest) and self._endpoint is not None:
             close = Close(incarnation=message.incarnation, known=0)
             self._endpoint.send(b"", encode_frame(close, session=number, sequence=0))
 
-    async def answer(
-        self, request: Request, *, account: Account | None = None
+    def answer(
+        self, request: Request, *, account: Account | None = None, journal: Journal | None = None
     ) -> AsyncGenerator[Taken, None]:
         """The output tokens of a request, each once, as they become final; `account` is filled on the way.
 
-        Closing the iterator early cancels the request at the BS. Raises InvalidRequestError where the request
-        can't begin, RequestRefusedError where it can't go on, DraftFailedError where the draft model can't,
-        EndpointClosedError once `run` has ended.
+        Closing the iterator early cancels the request at the BS; one that a `journal` keeps stays open.
+
+        Raises InvalidRequestError where the request can't begin, RequestRefusedError where it can't go on,
+        DraftFailedError where the draft can't, JournalError where the journal can't, EndpointClosedError once
+        `run` has ended.
         """
-        check_request(
-            request,
-            vocab_size=self._hello.vocab_size,
-            context_length=self._model.context_length,
-        )
-        now_s = self._clock.now_s()
-        account = account or Account(vocab_size=self._hello.vocab_size)
-        account.began_s = account.ended_s = now_s
+        entry = self._new_entry(request)
+        return self._answer(entry, None if journal is None else journal.begin(entry), account)
+
+    def enter(self, request: Request, journal: Journal, *, id: str, text: str = "") -> Entry:
+        """Write a new request into a journal, from which `resume` begins it. `text`: of its prompt.
+
+        Raises InvalidRequestError where it can't begin, JournalError where it can't be written.
+        """
+        entry = self._new_entry(request, id=id, text=text)
+        journal.begin(entry)
+        return entry
+
+    def resume(
+        self, entry: Entry, *, journal: Journal, account: Account | None = None
+    ) -> AsyncGenerator[Taken, None]:
+        """The tokens that come behind those of a journal's open request; see `answer`.
+
+        Raises InvalidRequestError, too, for a request of another device, draft model or vocabulary.
+        """
+        self.check_entry(entry)
+        return self._answer(entry, journal.page(entry.id), account)
+
+    def check_entry(self, entry: Entry) -> None:
+        """Raise InvalidRequestError for a request that can't go on here, or that is under way."""
+        if entry.number in self._running:
+            problem = f"request {entry.id} is being answered"
+            raise InvalidRequestError(problem, key="id", remedy="wait for its end")
+        check_entry(entry, device=self.name, draft=self._draft, hello=self._hello)
+        self._check(entry.request)
+
+    def _check(self, request: Request) -> None:
+        context_length = self._model.context_length
+        check_request(request, vocab_size=self._hello.vocab_size, context_length=context_length)
+
+    def _new_entry(self, request: Request, *, id: str = "", text: str = "") -> Entry:
+        self._check(request)
         number = ANY_REQUEST
         while number == ANY_REQUEST or number in self._running:
             number = self._numbers.getrandbits(32)
-        running = _Running(
+        return Entry(
+            id=id or new_id(),
             number=number,
-            session=DeviceSession(request, self._hello, now_s=now_s, timing=self._timing),
+            device=self.name,
+            draft=self._draft,
+            vocab_size=self._hello.vocab_size,
+            fingerprint=self._hello.fingerprint,
+            request=request,
+            text=text,
+        )
+
+    async def _answer(
+        self, entry: Entry, page: Page | None, account: Account | None
+    ) -> AsyncGenerator[Taken, None]:
+        account = account or Account(vocab_size=self._hello.vocab_size)
+        account.began_s = account.ended_s = now_s = self._clock.now_s()
+        running = self._running[entry.number] = Running(
+            number=entry.number,
+            session=DeviceSession(
+                entry.request,
+                self._hello,
+                now_s=now_s,
+                timing=self._timing,
+                output=entry.output,
+                origins=entry.origins,
+                device_try=entry.record.device_try,
+                draft_epoch=entry.record.draft_epoch,
+                outstanding=entry.record.outstanding,
+                life=self._life,
+            ),
             context=self._model.open(),
             account=account,
             wake=Wake(self._clock),
+            page=page,
         )
-        self._running[number] = running
         try:
             async with aclosing(self._drive(running)) as tokens:
                 async for taken in tokens:
                     yield taken
         finally:
-            running.session.cancel()
-            self._flush(running)
-            del self._running[number]
+            self._leave(running)
+            del self._running[entry.number]
             running.context.close()
 
-    async def _drive(self, running: _Running) -> AsyncGenerator[Taken, None]:
-        session = running.session
+    async def _drive(self, running: Running) -> AsyncGenerator[Taken, None]:
+        session, page = running.session, running.page
         while True:
             if self._over is not None:
                 raise self._over
-            self._take_in(running)
+            running.take_in(self._clock.now_s())
             session.on_timer(self._clock.now_s())
-            self._flush(running)
-            for taken in session.take():
+            tokens = session.take()
+            if session.state is not Device.FAILED:
+                self._flush(running, tokens)
+            elif page is not None:
+                page.keep(tokens, session.record, leaves=False, rests=True)
+            for taken in tokens:
                 yield taken
-            if session.state is Device.FINISHED:
-                return
             if session.state is Device.FAILED:
-                assert session.refusal is not None
-                reason, detail = session.refusal
-                if reason is Reason.ABSENT:
-                    detail = f"{self.address}: {detail}; start the target there, or correct the address"
-                raise RequestRefusedError(reason.name, detail)
+                raise self._failure(running)
+            if session.state is Device.FINISHED:
+                if page is not None:
+                    page.end(finish=session.finish.name.lower())
+                return
             work = session.work()
             if work is not None:
                 await self._draw(running, work)
             elif not running.inbox:
-                await running.wake.wait(session.next_deadline_s())
+                await running.wake.wait(self._look(running))
 
-    async def _draw(self, running: _Running, work: DraftWork) -> None:
+    def _look(self, running: Running) -> float | None:
+        """Until when to wait. Raises RequestRefusedError where the connection can't stand as things are."""
+        now_s, deadline_s = self._clock.now_s(), running.session.next_deadline_s()
+        self._trouble.look(None if self._endpoint is None else self._endpoint.trouble(), now_s)
+        opening = running.session.plan is None
+        final = self._trouble.final(now_s)
+        if opening and final is not None:
+            raise RequestRefusedError(final.kind.name, final.text)
+        if (opening or self._trouble.now is not None) and deadline_s is not None:
+            return min(deadline_s, now_s + LOOK_EVERY_S)
+        return deadline_s
+
+    def _failure(self, running: Running) -> RequestRefusedError:
+        """Why the session has given up; in a journal the request ends with that, or stays open."""
+        assert running.session.refusal is not None
+        reason, detail = running.session.refusal
+        if running.page is not None and reason in NEVER_AGAIN:
+            running.page.end(reason=reason.name.lower())
+        address, trouble = self.address, self._trouble.now
+        return refused(reason, detail, address=address, service=self._service, trouble=trouble)
+
+    def _leave(self, running: Running) -> None:
+        """Nobody waits for the answer any more."""
+        if not running.may_go_on:
+            running.session.cancel()
+            self._flush(running)
+
+    async def _draw(self, running: Running, work: DraftWork) -> None:
         """One block, in the worker's thread; what arrives meanwhile is heard before it is used."""
         try:
             timed = await self._compute.run(
@@ -230,26 +302,12 @@ class DeviceNode:
             self._log.info("device.draft_failed", exc_info=True)
             raise DraftFailedError(error) from error
         running.account.drew(work.length, timed.seconds, work.plan)
-        self._take_in(running)
+        running.take_in(self._clock.now_s())
         block = replace(timed.value, token_s=timed.seconds / work.length)
         running.session.drawn(block, self._clock.now_s())
 
-    def _take_in(self, running: _Running) -> None:
-        session = running.session
-        while running.inbox:
-            message, size = running.inbox.popleft()
-            before = len(session.log)
-            now_s = self._clock.now_s()
-            session.receive(message, now_s)
-            running.account.received(size)
-            if isinstance(message, Commit):
-                running.account.committed(message, len(session.log) - before, now_s)
-
-    def _flush(self, running: _Running) -> None:
-        """Encode and send one message after the other: a Draft is on its way before its rows are encoded."""
-        for message in running.session.to_send():
-            running.sequence += 1
-            data = encode_frame(message, session=running.number, sequence=running.sequence)
+    def _flush(self, running: Running, taken: Sequence[Taken] = ()) -> None:
+        for message, data in running.frames(taken):
             if self._endpoint is not None and self._endpoint.send(b"", data):
                 running.account.sent(message, len(data))
 

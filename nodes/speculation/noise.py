@@ -77,10 +77,19 @@ class PhiloxNoise:
 
         u_i belongs to index i, so the same key favours the same id whatever the masses.
         """
-        uniforms = ((_raw(key, len(masses)) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-        possible = np.flatnonzero(masses)  # what has no mass must not win, however the others round
-        with np.errstate(over="ignore"):
-            return int(possible[np.argmin(-np.log(uniforms[possible]) / masses[possible])])
+        uniforms = _raw(key, len(masses))
+        uniforms >>= np.uint64(11)
+        times = uniforms.astype(np.float64)
+        times += 0.5
+        times *= 2.0**-53
+        np.log(times, out=times)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            times /= masses  # negative, so that the greatest wins; without a mass -inf or not a number
+        winner = int(np.argmax(times))
+        if masses[winner] == 0:  # however the others round, what has no mass must not win
+            possible = np.flatnonzero(masses)
+            winner = int(possible[np.argmax(times[possible])])
+        return winner
 
 
 def _raw(key: Key, count: int) -> NDArray[np.uint64]:

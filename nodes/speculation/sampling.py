@@ -42,7 +42,7 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
     scores = _scaled(logits, sampling.temperature)
     if 0 < sampling.top_k < len(scores):
         scores[scores < np.partition(scores, -sampling.top_k)[-sampling.top_k]] = -np.inf
-    p: Floats = np.exp(scores)
+    p: Floats = np.exp(scores, out=scores)
     p /= p.sum()
     if sampling.top_p < 1:
         order = np.argsort(-p, kind="stable")
@@ -54,9 +54,12 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
 
 def _scaled(logits: NDArray[np.float32], temperature: float) -> Floats:
     """Log-weights at a temperature, the largest 0; finite, however small the temperature or a logit is."""
-    with np.errstate(over="ignore"):
-        scores: Floats = (logits.astype(np.float64) - logits.max()) / temperature
-    return np.maximum(scores, -1e9)
+    scores: Floats = logits.astype(np.float64)
+    scores -= logits.max()
+    if temperature != 1:
+        with np.errstate(over="ignore"):
+            scores /= temperature
+    return np.maximum(scores, -1e9, out=scores)
 
 
 class TargetRows:

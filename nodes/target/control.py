@@ -1,18 +1,29 @@
 """The BS's end of its controller: reports go there, plans come back. It may be absent or die."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import ANY_REQUEST, ControlMessage, PlanOrder, Register
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.nodes.target.plans import FirstPlans
-from draftwire.nodes.target.served import Served, name_of
+from draftwire.nodes.target.served import Served
+from draftwire.runtime.clock import Clock
 from draftwire.runtime.config import ControllerSettings
+from draftwire.runtime.security import Service
 from draftwire.runtime.session.sendable import can_be_sent
-from draftwire.runtime.transport import Endpoint, Transport
+from draftwire.runtime.transport import Endpoint, Transport, TroubleKind
 
-PEER = b"controller"
+PEER: Final = "controller"
 """Who is said to have sent what was refused."""
+
+LOOK_S: Final = 0.5
+"""How often it is looked whether the controller is there: shorter than any restart of a process takes."""
+
+PATIENCE_S: Final = 5.0
+"""A controller that is away for so long is worth a word; shorter is a restart."""
 
 
 class Control:
@@ -25,22 +36,30 @@ class Control:
         name: str,
         vocab_size: int,
         transport: Transport,
-        refuse: Callable[[Refusal, bytes, str], None],
+        clock: Clock,
+        logger: FilteringBoundLogger,
+        refuse: Callable[[Refusal, str, str], None],
     ) -> None:
         """`name` is the BS's own: an order for it holds for every device never heard of."""
         self.plans = FirstPlans(settings, vocab_size=vocab_size)
         self._address, self._name, self._vocab_size = settings.address, name, vocab_size
-        self._transport, self._refuse = transport, refuse
+        self._transport, self._clock, self._log, self._refuse = transport, clock, logger, refuse
         self._endpoint: Endpoint | None = None
         self._sequence = 0
+        self._lost_s: float | None = None
+        "since when the controller is away; None: it is there, or nobody knows better yet"
+        self._said = set[TroubleKind]()
+        "of the troubles since then"
 
     async def connect(self) -> None:
         """Begin to look for the controller, and introduce the BS to it."""
-        self._endpoint = await self._transport.connect(self._address, identity=self._name.encode())
+        self._endpoint = await self._transport.connect(
+            self._address, service=Service.CONTROLLER, name=self._name
+        )
         self.introduce()
 
     def introduce(self) -> None:
-        """Say who reports. Said again with each new request, for a controller that has been started anew."""
+        """Say who reports. Said again with each new request and to a controller that is back."""
         self.tell(Register(role="target", name=self._name, vocab_size=self._vocab_size))
 
     async def close(self) -> None:
@@ -49,10 +68,38 @@ class Control:
             await self._endpoint.close()
 
     def tell(self, message: ControlMessage, *, session: int = 0) -> None:
-        """Dropped where nobody listens: the next report tells as much."""
+        """Dropped where nobody listens: the next report tells as much, and none waits to be read late."""
         if self._endpoint is not None:
-            self._sequence = (self._sequence + 1) % 2**32
-            self._endpoint.send(b"", encode_frame(message, session=session, sequence=self._sequence))
+            self._look(self._endpoint)
+            if self._lost_s is None:
+                self._send(self._endpoint, message, session)
+
+    async def watch(self) -> None:
+        """Say it once, by kind, if the controller is away for long; tell one that is back who reports."""
+        assert self._endpoint is not None
+        while True:
+            await self._clock.sleep_until(self._clock.now_s() + LOOK_S)
+            self._look(self._endpoint)
+
+    def _look(self, endpoint: Endpoint) -> None:
+        trouble, now_s = endpoint.trouble(), self._clock.now_s()
+        if trouble is None:
+            if self._lost_s is not None:
+                after_s, self._lost_s = now_s - self._lost_s, None
+                if self._said:
+                    self._log.info("target.controller_back", after_s=round(after_s, 3))
+                self._said.clear()
+                self.introduce()
+            return
+        if self._lost_s is None:
+            self._lost_s = now_s
+        if now_s - self._lost_s >= PATIENCE_S and trouble.kind not in self._said:
+            self._said.add(trouble.kind)
+            self._log.warning("target.no_controller", kind=trouble.kind.value, text=trouble.text)
+
+    def _send(self, endpoint: Endpoint, message: ControlMessage, session: int) -> None:
+        self._sequence = (self._sequence + 1) % 2**32
+        endpoint.send(b"", encode_frame(message, session=session, sequence=self._sequence))
 
     async def obey(self, requests: Callable[[], Iterable[Served]], replanned: Callable[[], None]) -> None:
         """Follow orders until cancelled: of `requests`, or for those to come."""
@@ -73,11 +120,11 @@ class Control:
                 self.plans.ordered(order, everybody=order.device == self._name)
             else:
                 for served in requests():
-                    if served.number == order.request and name_of(served.peer) == order.device:
+                    if served.number == order.request and served.name == order.device:
                         pins = served.session.request
                         values = self.plans.followed(order, pinned_k=pins.k, pinned_gamma=pins.gamma)
                         served.session.replan(**values)
                         replanned()
 
 
-__all__ = ["Control"]
+__all__ = ["LOOK_S", "PATIENCE_S", "Control"]

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, SparseLogits, StepTimes
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.echo import Echoes
 from draftwire.nodes.target.lesson import Lesson
 from draftwire.nodes.target.verifier import Verdict
+from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step, TargetSession
 
 
@@ -27,14 +27,17 @@ class Asked(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Served:
-    """A session and its surroundings. `peer` and `number` name it: requests are scoped by identity."""
+    """A session and its surroundings. `name` and `number` tell it from others: each device has its own."""
 
+    name: str
+    "of the device"
     peer: bytes
+    "the connection that the device was last heard by"
     number: int
     session: TargetSession
     context: Context
     device_try: int
-    "of the newest Open"
+    "of the newest Open that was taken"
     prefilled: bool = False
     computing: bool = False
     "the context is in use by the worker's thread, so it must not be closed"
@@ -60,8 +63,14 @@ class Served:
     block_asked: Asked | None = None
     "what the block at hand answers, where that is known"
 
-    def opens(self, opened: Open) -> None:
-        """A new try of the request: whatever it draws from now on, the next Opened or Commit asked for."""
+    @property
+    def closed(self) -> bool:
+        """Whether it is a tombstone."""
+        return self.session.state is Target.CLOSED
+
+    def opens(self, opened: Open, peer: bytes) -> None:
+        """An Open that is taken. What its try draws from now on, the next Opened or Commit asked for."""
+        self.peer = peer
         if opened.device_try > self.device_try:
             self.device_try, self.drawn_before, self.asked = opened.device_try, opened.draft_epoch, None
             self.echoes = Echoes()
@@ -119,7 +128,7 @@ class Served:
         echo = self.echoes.take()
         number, self.steps = self.steps, self.steps + 1
         return StepReport(
-            device=name_of(self.peer),
+            device=self.name,
             request=self.number,
             step=number,
             plan=step.plan,
@@ -148,9 +157,4 @@ class Served:
         )
 
 
-def name_of(peer: bytes) -> str:
-    """An identity as the control plane and people read it; a peer may call itself any 255 bytes."""
-    return peer.decode("utf-8", "replace")[:MAX_NAME_LENGTH]
-
-
-__all__ = ["Served", "name_of"]
+__all__ = ["Served"]

@@ -1,7 +1,8 @@
 """The device's end of one request, sans-IO.
 
 Drive it so: hand messages to `receive`, times to `on_timer`; draw what `work` asks for and hand it to
-`drawn`; send what `to_send` returns, in order; read what has become final with `take`.
+`drawn`; read what has become final with `take`; send what `to_send` returns, in order. A device that is to go
+on after its own death writes tokens and `record` down before it sends: DeviceRecord says what, and when.
 """
 
 from collections import Counter, deque
@@ -18,6 +19,7 @@ from draftwire.codecs.messages import (
     Message,
     Open,
     Opened,
+    Origin,
     PendingBlock,
     Ping,
     Plan,
@@ -29,7 +31,8 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.runtime.session.log import TokenLog
-from draftwire.runtime.session.request import Block, DraftWork, Request, Taken, Timing, doubled_s
+from draftwire.runtime.session.request import Block, DeviceRecord, DraftWork, Request, Taken, Timing
+from draftwire.runtime.session.silence import Silence
 from draftwire.runtime.session.states import DEVICE, Device, DeviceEvent, Ignored
 
 _RECOVERABLE = {Reason.UNKNOWN_REQUEST, Reason.NO_HELLO}
@@ -46,19 +49,19 @@ class DeviceSession:
         now_s: float,
         timing: Timing | None = None,
         output: Sequence[int] = (),
+        origins: Sequence[Origin] | None = None,
         device_try: int = 0,
         draft_epoch: int = 0,
         outstanding: PendingBlock | None = None,
+        life: int = 0,
     ) -> None:
-        """A new request; or, with a record of `output`, `device_try`, `draft_epoch` and `outstanding`, one
-        that goes on.
+        """A new request; or, with `output` and the fields of a DeviceRecord, one that goes on.
 
-        `draft_epoch` must be at least the highest ever sent: an epoch never repeats. `outstanding` is the
-        property of that name, as it was when the last message was sent.
+        `origins`: of the output, for those who show it; left out, the target's own. `life`: 32 random bits of
+        this process, so that of two that go on from copies of one record the BS serves the first.
         """
         self.request = request
-        self.timing = timing or Timing()
-        self.log = TokenLog(request.prompt, output)
+        self.log = TokenLog(request.prompt, output, origins)
         self.state = Device.OPENING
         self.device_try = device_try
         self.draft_epoch = draft_epoch
@@ -68,19 +71,15 @@ class DeviceSession:
         self.refusal: tuple[Reason, str] | None = None
         self.ignored: Counter[Ignored] = Counter()
         self._hello = hello
+        self._life = life
         self._incarnation: Incarnation | None = None
         self._block: Block | None = None
         self._pending = None if request.sampling.greedy else outstanding
         self._out: deque[Message] = deque()
         self._taken = len(self.log)
         self._acknowledged = len(self.log)
-        self._heard_s = self._sent_s = now_s
-        self._unanswered = 0
-        "repeats since the BS was last heard"
-        self._turnaround_s = 0.0
-        self._repeats = 0
+        self._silence = Silence(timing or Timing(), now_s=now_s, begun=device_try > 0)
         self._cancelled = False
-        self._timer_s = now_s
         self._open(now_s)
 
     # -- what the caller does ------------------------------------------------------------------------------
@@ -92,10 +91,17 @@ class DeviceSession:
 
     @property
     def outstanding(self) -> PendingBlock | None:
-        """The block that is out and still counts; part of a record from which a request can go on."""
+        """The block whose outcome is not known here. At temperature 0 nothing hangs on any, so None."""
         pending = self._pending if self._block is None else self._block.pending
         lives = pending is not None and len(self.log) < pending.start + pending.length
-        return pending if lives else None
+        return pending if lives and not self.request.sampling.greedy else None
+
+    @property
+    def record(self) -> DeviceRecord:
+        """As it has to be written down before what `to_send` returns now is sent."""
+        return DeviceRecord(
+            device_try=self.device_try, draft_epoch=self.draft_epoch, outstanding=self.outstanding
+        )
 
     def work(self) -> DraftWork | None:
         """The block that is wanted now, if one is. Its length is settled here, before its first draw."""
@@ -134,14 +140,23 @@ class DeviceSession:
                 self._fail(Reason.DRAFT_STATE_LOST, "the block that the BS holds could not be drawn again")
                 return
         self._block = block
-        self._heard(now_s)  # the BS had nothing to answer while this was drawn
+        self._silence.heard(now_s)  # the BS had nothing to answer while this was drawn
         if self._block_lives():
             self._advance(DeviceEvent.DRAWN)
             self._send_draft()
             self._send_rows()
-        else:  # redrawn, and the log has left it meanwhile
-            self._move()
+        else:
+            self._leave_redrawn(now_s)
         self._arm(now_s)
+
+    def _leave_redrawn(self, now_s: float) -> None:
+        """The log has left the block: meanwhile, or before the death of a device whose record was behind."""
+        assert self.plan is not None
+        if self.plan.gamma or self.request.sampling.greedy:
+            self._move()
+        else:  # no next block would tell a BS that waits for this one
+            self._block = self._pending = None
+            self._lose(now_s)
 
     def take(self) -> list[Taken]:
         """Tokens that have become final since the last call, in order, each once."""
@@ -170,21 +185,24 @@ class DeviceSession:
 
     def next_deadline_s(self) -> float | None:
         """When `on_timer` wants to be called, if ever."""
-        return None if self.state in (Device.FINISHED, Device.FAILED) else self._timer_s
+        return None if self.state in (Device.FINISHED, Device.FAILED) else self._silence.deadline_s
 
     def on_timer(self, now_s: float) -> None:
         """Repeat what has not been answered; take a silent BS for restarted; give up an absent one."""
-        if self.state in (Device.FINISHED, Device.FAILED) or now_s < self._timer_s:
+        if self.state in (Device.FINISHED, Device.FAILED):
             return
-        if now_s >= self._heard_s + self.timing.absent_s:
-            self._fail(Reason.ABSENT, f"no word from the base station for {self.timing.absent_s:g} s")
+        silence = self._silence
+        silence.wakes(now_s)
+        if now_s < silence.deadline_s:
             return
-        self._repeats += 1
-        self._unanswered += 1
+        if silence.absent(now_s):
+            self._fail(Reason.ABSENT, f"no word from the base station for {silence.limit_s:g} s")
+            return
+        silence.repeat()
         if self.state is Device.OPENING:
             self._send_open()
-        elif self._unanswered > self.timing.reopen_after or now_s >= self._heard_s + self.timing.absent_s / 2:
-            self._lose(now_s)  # in time for a BS that lives, but in another incarnation, to be heard
+        elif silence.restarted(now_s):
+            self._lose(now_s)
         elif self._cancelled:
             self._send_cancel()
         else:
@@ -201,25 +219,26 @@ class DeviceSession:
             if isinstance(message, Commit | SparseLogitsRequest) and message.incarnation == self._incarnation:
                 self._close()  # a BS repeats these until it hears from us
             return
+        self._silence.wakes(now_s)
         match message:
             case Opened():
                 self._on_opened(message, now_s)
             case Refused():
                 self._on_refused(message, now_s)
             case Welcome():
-                self._heard(now_s)
+                self._silence.heard(now_s)
             case Commit() | SparseLogitsRequest() | Pong() if self.state is Device.OPENING:
                 self.ignored[Ignored.NOT_OPENED] += 1
             case Commit() | SparseLogitsRequest() | Pong() if message.incarnation != self._incarnation:
                 self.ignored[Ignored.INCARNATION] += 1
             case Commit():
-                self._heard(now_s)
+                self._silence.heard(now_s)
                 self._on_commit(message, now_s)
             case SparseLogitsRequest():
-                self._heard(now_s)
+                self._silence.heard(now_s)
                 self._on_rows_wanted(message)
             case Pong():
-                self._heard(now_s)
+                self._silence.heard(now_s)
             case _:
                 self.ignored[Ignored.UNEXPECTED] += 1
 
@@ -230,7 +249,8 @@ class DeviceSession:
         if opened.known != len(self.log) or opened.log_hash != self.log.hash_at(len(self.log)):
             self.ignored[Ignored.HISTORY] += 1
             return
-        self._heard(now_s)
+        self._silence.heard(now_s)
+        self._silence.begins()
         self._incarnation = opened.incarnation
         self.plan = opened.plan
         if self._block is not None and not self._block_lives():
@@ -262,7 +282,7 @@ class DeviceSession:
         elif refused.reason not in _RECOVERABLE:
             self._fail(refused.reason, refused.detail)
         elif self.state is not Device.OPENING:
-            self._heard(now_s)
+            self._silence.heard(now_s)
             self._lose(now_s)
 
     def _on_commit(self, commit: Commit, now_s: float) -> None:
@@ -292,7 +312,7 @@ class DeviceSession:
         self._after_commit(settled)
         if self.state is Device.LISTENING and len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
             self._send_ping()
-        self._turnaround_s = max(now_s - self._sent_s, 0.9 * self._turnaround_s)
+        self._silence.answered(now_s)
         self._arm(now_s)
 
     def _after_commit(self, settled: bool) -> None:
@@ -326,7 +346,6 @@ class DeviceSession:
     def _open(self, now_s: float) -> None:
         self.device_try += 1
         self._incarnation = None
-        self._repeats = 0
         self._send_open()
         self._arm(now_s)
 
@@ -344,14 +363,12 @@ class DeviceSession:
                 prompt_length=len(request.prompt),
                 tokens=tuple(self.log.tokens),
                 draft_epoch=self.draft_epoch,
-                outstanding=self._awaits_outcome(),
+                outstanding=self.outstanding is not None,
                 pinned_k=request.k,
                 pinned_gamma=request.gamma,
+                life=self._life,
             )
         )
-
-    def _awaits_outcome(self) -> bool:
-        return self.outstanding is not None and not self.request.sampling.greedy
 
     def _send_draft(self) -> None:
         block, incarnation = self._block, self._incarnation
@@ -386,7 +403,8 @@ class DeviceSession:
     def _send_ping(self) -> None:
         assert self._incarnation is not None
         self._acknowledged = len(self.log)
-        self._out.append(Ping(incarnation=self._incarnation, known=len(self.log), stamp=self._repeats))
+        stamp = self._silence.repeats
+        self._out.append(Ping(incarnation=self._incarnation, known=len(self.log), stamp=stamp))
 
     def _send_cancel(self) -> None:
         if self._incarnation is not None:
@@ -399,17 +417,8 @@ class DeviceSession:
     def _arm(self, now_s: float, *, fresh: bool = True) -> None:
         """Set the timer: after news, the first wait; after silence, twice the last."""
         if fresh:
-            self._repeats = 0
-            self._sent_s = now_s
-        first = max(self.timing.resend_s, 3 * self._turnaround_s)
-        if self.state is Device.LISTENING:
-            first = self.timing.ping_s
-        wait_s = doubled_s(first, self._repeats, self.timing.resend_most_s)
-        self._timer_s = min(now_s + wait_s, max(now_s, self._heard_s + self.timing.absent_s))
-
-    def _heard(self, now_s: float) -> None:
-        """The BS has spoken, or nothing was asked of it."""
-        self._heard_s, self._unanswered = now_s, 0
+            self._silence.ask(now_s)
+        self._silence.wait(now_s, listening=self.state is Device.LISTENING)
 
     def _lose(self, now_s: float) -> None:
         self._advance(DeviceEvent.LOST)

@@ -9,13 +9,16 @@ from draftwire.codecs.messages import Origin
 class TokenLog:
     """Tokens by position. Only ever grows; `hash_at(n)` names its first n tokens in 8 bytes."""
 
-    def __init__(self, prompt: Sequence[int], output: Sequence[int] = ()) -> None:
+    def __init__(
+        self, prompt: Sequence[int], output: Sequence[int] = (), origins: Sequence[Origin] | None = None
+    ) -> None:
+        """`origins`: of the output; left out, the target's own, however it came about."""
         self.tokens: list[int] = []
         self.origins: list[Origin] = []
         self.prompt_length = len(prompt)
         self._hashes = [EMPTY_LOG_HASH]
         self.append(prompt, [Origin.PROMPT] * len(prompt))
-        self.append(output, [Origin.ALONE] * len(output))
+        self.append(output, [Origin.ALONE] * len(output) if origins is None else origins)
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -79,6 +79,30 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecord:
+    """What a device needs, beside the request and the tokens it has taken, to go on after its own death.
+
+    It goes on exactly if, at every moment, these are on disk:
+
+    1. before an Open or a Draft leaves: the record as it is then. So no try and no epoch is used twice, and
+       the block that a BS may have tested is known by what it takes to draw it again.
+    2. before a record: every token taken until then. The older record still names the block that these tokens
+       settle; one that no longer did, without them, would forget that the block was tested.
+
+    So, whenever messages are to be sent: take, and write the tokens; write the record, if it is another than
+    the last one written; then send. A record may be behind as long as no Open or Draft leaves: a block that
+    it names and that is settled is drawn again, found to be so, and left.
+    """
+
+    device_try: int
+    "of the newest Open"
+    draft_epoch: int
+    "the highest of any block that was drawn"
+    outstanding: PendingBlock | None
+    "the block whose outcome is not known here; None at temperature 0, where nothing hangs on a block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """How long each end waits, in seconds. Exactness does not hang on any of them."""
 
@@ -87,8 +111,10 @@ class Timing:
     resend_most_s: float = 8.0
     reopen_after: int = 4
     "unanswered repeats, or half of absent_s, until the device takes the BS for restarted and opens again"
-    absent_s: float = 30.0
-    "no word from the BS for so long ends the request"
+    reach_s: float = 15.0
+    "no word from the BS for so long ends a request that it has never opened"
+    absent_s: float = 120.0
+    "no word from the BS for so long ends a request that has begun"
     ping_s: float = 2.0
     "the device's sign of life while it only listens"
     patience_s: float = 5.0
@@ -106,4 +132,4 @@ def doubled_s(first_s: float, repeats: int, most_s: float) -> float:
     return min(most_s, first_s * 2.0 ** min(repeats, 64))
 
 
-__all__ = ["Block", "DraftWork", "Request", "Taken", "Timing", "doubled_s"]
+__all__ = ["Block", "DeviceRecord", "DraftWork", "Request", "Taken", "Timing", "doubled_s"]

@@ -25,7 +25,8 @@ therefore costs time and nothing else:
    Plans may follow from all that is known of tested blocks, whatever they held. They must not follow from ids
    that the target decoded by itself: a restart may lose these, and another plan would draw them anew.
 6. A device that restarts redraws the block that is out, with the recorded plan and keys, and proves it equal
-   by rows_hash; if it can't, the request ends with DRAFT_STATE_LOST.
+   by rows_hash; if it can't, the request ends with DRAFT_STATE_LOST. What it must have written down by then,
+   and in which order, stands at DeviceRecord.
 
 **This file** holds every transition of both ends. The ends look their next state up here and nowhere else;
 a pair that is not in the table is a bug of ours and raises.
@@ -176,7 +177,7 @@ class Ignored(Enum):
     NOT_OPENED = auto()
     "a Commit between Open and Opened"
     OLD_TRY = auto()
-    "an Open, Opened or Refused of an older device_try"
+    "an Open, Opened or Refused of an older device_try, or an Open of the one served by another process"
     GAP = auto()
     "begins behind the end of the log held here"
     HISTORY = auto()

@@ -93,7 +93,7 @@ class TargetSession:
         self.incarnation = incarnation
         self._finish_of = finish_of
         self._ahead = ahead
-        self._device_try = opened.device_try
+        self._device_try, self._life = opened.device_try, opened.life
         self._hints = Hints(
             vocab_size=vocab_size,
             weighted=not opened.sampling.greedy,
@@ -284,25 +284,36 @@ class TargetSession:
                 self._hints.clear()
                 self._advance(TargetEvent.CLOSE)
 
+    def supersedes(self, opened: Open) -> Refused | None:
+        """What to answer an Open that is not to be served: a newer try is, or this one for another process.
+
+        It must be said by the connection that asked, so not by `to_send`: the device that is being served
+        would take it for its own end. `receive` ignores such an Open.
+        """
+        twin = opened.device_try == self._device_try and opened.life != self._life
+        if opened.device_try >= self._device_try and not twin:
+            return None
+        whose = " for another process" if twin else ""
+        return Refused(
+            reason=Reason.SUPERSEDED,
+            detail=f"try {self._device_try} of this request is being served{whose}",
+            device_try=opened.device_try,
+        )
+
     def _on_open(self, opened: Open, now_s: float) -> None:
         """A new try starts a new incarnation. The log stays, as far as the device's own agrees with it."""
-        if opened.device_try < self._device_try:
+        if self.supersedes(opened) is not None:
             self.ignored[Ignored.OLD_TRY] += 1
-            self._out.append(
-                Refused(
-                    reason=Reason.SUPERSEDED,
-                    detail=f"try {self._device_try} of this request is being served",
-                    device_try=opened.device_try,
-                )
-            )
             return
         self.heard_s = now_s
         if opened.device_try > self._device_try:
-            self._device_try = opened.device_try
+            self._device_try, self._life = opened.device_try, opened.life
             self.incarnation = Incarnation(boot=self.incarnation.boot, counter=self.incarnation.counter + 1)
             self.known = len(opened.tokens)
             if self.log.tokens[: self.known] != list(opened.tokens):
                 self._adopt(opened, now_s)
+            if not opened.outstanding:
+                self._awaited_epoch = 0  # the device has found that the log has left it
             if self._greedy:
                 self._hints.draft = None  # nothing hangs on it: the device may draw another
                 self._hints.newest_epoch = 0

@@ -1,6 +1,14 @@
 """How nodes reach each other; start with base.py."""
 
-from draftwire.runtime.transport.base import DropReason, Endpoint, EndpointStatistics, Received, Transport
+from draftwire.runtime.transport.base import (
+    DropReason,
+    Endpoint,
+    EndpointStatistics,
+    Received,
+    Transport,
+    Trouble,
+    TroubleKind,
+)
 from draftwire.runtime.transport.memory import MemoryNetwork, MemoryTransport
 from draftwire.runtime.transport.zeromq import ZmqTransport
 
@@ -12,5 +20,7 @@ __all__ = [
     "MemoryTransport",
     "Received",
     "Transport",
+    "Trouble",
+    "TroubleKind",
     "ZmqTransport",
 ]

@@ -1,10 +1,14 @@
 """How nodes reach each other: one interface, ZeroMQ sockets, and queues inside one process.
 
-Two shapes of endpoint. One that **binds** talks to many peers, told apart by the identity they connect
-with. One that **connects** has a single peer, written b"". Both carry opaque messages, whole or not at all,
-in order per peer. Neither promises that a message arrives: a peer may be gone, or slower than its queue is
-long. So `send` never waits and tells at once what it could not hand over; whoever needs more numbers its
-messages and repeats them, which the session protocol does.
+Two shapes of endpoint. One that **binds** talks to many peers, told apart by the connection they came by.
+One that **connects** has a single peer, written b"". Both carry opaque messages, whole or not at all, in
+order per peer. Neither promises that a message arrives: a peer may be gone, or slower than its queue is long.
+So `send` never waits and tells at once what it could not hand over; whoever needs more numbers its messages
+and repeats them, which the session protocol does.
+
+A connection has a **name** besides: what people and other nodes call whoever is at its other end. Several
+connections may have one name, at a time or one after the other; each of them is its own peer. With keys a
+name is proved, see runtime/security; without them it is what the peer says.
 
 At which time anything happens is the running loop's own time, as LoopClock tells it.
 """
@@ -16,7 +20,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.runtime.errors import AddressError
+from draftwire.runtime.security import Service
 
 PEER_QUEUE_MESSAGES: Final = 512
 """Messages that wait for one peer before `send` returns False; above any session's credit window."""
@@ -30,8 +36,11 @@ LINGER_MS: Final = 500
 MAX_PORT: Final = 65535
 """TCP's limit on a port number."""
 
-MAX_IDENTITY_BYTES: Final = 255
-"""ZMTP's limit on an identity."""
+NONCE_BYTES: Final = 8
+"""Random bytes that tell connections of one name apart, and that nobody else can guess."""
+
+MAX_PEER_NAME_BYTES: Final = 255 - 1 - NONCE_BYTES
+"""ZMTP's limit on a routing id is 255; a name's zero byte and nonce stand behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +48,14 @@ class Received:
     """One message as it came in."""
 
     peer: bytes
-    'identity of the sender; b"" on an endpoint that connects'
+    'the connection it came by, as `send` takes it; b"" on an endpoint that connects'
     data: bytes
     at_s: float
     "when it was read from the socket, in the loop's time"
+    name: str = ""
+    "of the sender; empty on an endpoint that connects"
+    impostor: str = ""
+    "why the sender may not go by that name, as a sentence for it; empty: it may"
 
 
 class DropReason(StrEnum):
@@ -58,6 +71,39 @@ class DropReason(StrEnum):
     "sent: above MAX_FRAME_BYTES; a socket would drop the connection and the messages behind it"
     FRAME_COUNT = "frame_count"
     "received: not one frame, so no message of ours"
+    NAMELESS = "nameless"
+    "received: from a connection that does not say who it is, so none of ours"
+
+
+class TroubleKind(StrEnum):
+    """What keeps an endpoint that connects from its peer."""
+
+    UNREACHABLE = "unreachable"
+    "nobody listens there, or no way leads there"
+    SILENT = "silent"
+    "the connection is taken, but nobody answers as a node would"
+    CLOSED = "closed"
+    "the other end closes the connection before it stands: it has another key than the one allowed here"
+    DENIED = "denied"
+    "the other end does not allow our key"
+    MISMATCH = "mismatch"
+    "one end uses keys, the other does not"
+    LOST = "lost"
+    "the connection stood, and broke"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why an endpoint that connects has no connection now."""
+
+    kind: TroubleKind
+    text: str
+    "one line for a person: the address, what is wrong, and the remedy"
+
+    @property
+    def final(self) -> bool:
+        """Whether trying again is no use until somebody has changed a key or a file."""
+        return self.kind in (TroubleKind.CLOSED, TroubleKind.DENIED, TroubleKind.MISMATCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +149,10 @@ class Endpoint(Protocol):
         """Counts so far, as a value that will not change."""
         ...
 
+    def trouble(self) -> Trouble | None:
+        """Why there is no connection now; None while there is one, or none has failed yet, or it binds."""
+        ...
+
     async def close(self) -> None:
         """Close; what was sent has LINGER_MS to leave, what was not received is lost. Idempotent."""
         ...
@@ -111,18 +161,18 @@ class Endpoint(Protocol):
 class Transport(Protocol):
     """Makes endpoints, and closes those it made."""
 
-    async def bind(self, address: str) -> Endpoint:
+    async def bind(self, address: str, *, service: Service) -> Endpoint:
         """An endpoint for many peers. Port `*` or 0: a free one, see Endpoint.address.
 
         Raises AddressInUseError, or AddressError for what can't be bound on this host at all.
         """
         ...
 
-    async def connect(self, address: str, *, identity: bytes) -> Endpoint:
+    async def connect(self, address: str, *, service: Service, name: str) -> Endpoint:
         """An endpoint with one peer, which needs not be there yet, nor stay: it reconnects by itself.
 
-        A newer connection of the same identity takes the older one's place. Raises AddressError for an
-        address that makes no sense and ValueError for an identity that is no identity.
+        `service` is what is expected there, `name` how this end is known to it. Raises AddressError for an
+        address that makes no sense and ValueError for a name that can't be.
         """
         ...
 
@@ -144,12 +194,28 @@ def check_address(address: str, *schemes: str) -> None:
             raise AddressError(address, f"{port!r} is no port", remedy=f"write a number up to {MAX_PORT}")
 
 
-def check_identity(identity: bytes) -> None:
-    """Raise ValueError unless a peer may call itself this; a leading zero byte marks ZeroMQ's own names."""
-    if not 1 <= len(identity) <= MAX_IDENTITY_BYTES or identity[0] == 0:
+def routing_id(name: str, nonce: bytes) -> bytes:
+    """How a connection introduces itself: its name, a zero byte, and a nonce. Raises ValueError for a name
+    that can't be: see is_name.
+    """
+    if not is_name(name):
         raise ValueError(
-            f"identity {identity!r}: 1 to {MAX_IDENTITY_BYTES} bytes, the first of them not zero, are needed"
+            f"name {name!r}: 1 to {MAX_NAME_LENGTH} printable characters in at most {MAX_PEER_NAME_BYTES} "
+            "bytes are needed"
         )
+    return name.encode() + b"\0" + nonce
+
+
+def is_name(text: str) -> bool:
+    """Whether a connection can have this name."""
+    fits = 1 <= len(text) <= MAX_NAME_LENGTH and len(text.encode(errors="replace")) <= MAX_PEER_NAME_BYTES
+    return fits and text.isprintable()
+
+
+def name_in(peer: bytes) -> str | None:
+    """The name in a routing id; None: it is none of ours."""
+    name, zero = peer[: -1 - NONCE_BYTES].decode(errors="replace"), peer[-1 - NONCE_BYTES : -NONCE_BYTES]
+    return name if zero == b"\0" and is_name(name) and peer.startswith(name.encode() + zero) else None
 
 
 class Counts:
@@ -186,8 +252,9 @@ class Counts:
 __all__ = [
     "INBOX_MESSAGES",
     "LINGER_MS",
-    "MAX_IDENTITY_BYTES",
+    "MAX_PEER_NAME_BYTES",
     "MAX_PORT",
+    "NONCE_BYTES",
     "PEER_QUEUE_MESSAGES",
     "Counts",
     "DropReason",
@@ -195,6 +262,10 @@ __all__ = [
     "EndpointStatistics",
     "Received",
     "Transport",
+    "Trouble",
+    "TroubleKind",
     "check_address",
-    "check_identity",
+    "is_name",
+    "name_in",
+    "routing_id",
 ]

@@ -6,15 +6,19 @@ from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.runtime.errors import AddressInUseError
+from draftwire.runtime.security import Service
 from draftwire.runtime.transport.base import (
+    NONCE_BYTES,
     PEER_QUEUE_MESSAGES,
     Counts,
     DropReason,
     Endpoint,
     EndpointStatistics,
     Received,
+    Trouble,
     check_address,
-    check_identity,
+    name_in,
+    routing_id,
 )
 from draftwire.runtime.transport.mailbox import Mailbox
 
@@ -26,7 +30,7 @@ class MemoryNetwork:
     """
 
     def __init__(self) -> None:
-        self._ports = 0
+        self._ports = self._connections = 0
         self.bound: dict[str, _MemoryEndpoint] = {}
         self.connected: dict[str, dict[bytes, _MemoryEndpoint]] = {}
 
@@ -37,6 +41,11 @@ class MemoryNetwork:
             self._ports += 1
             return f"{head}{separator}{port.removesuffix('*').removesuffix('0')}{self._ports}"
         return address
+
+    def nonce(self) -> bytes:
+        """Of the next connection: counted, so that a run can be repeated."""
+        self._connections += 1
+        return self._connections.to_bytes(NONCE_BYTES, "big")
 
 
 class MemoryTransport:
@@ -49,7 +58,7 @@ class MemoryTransport:
         self._network = network
         self._endpoints: list[_MemoryEndpoint] = []
 
-    async def bind(self, address: str) -> Endpoint:
+    async def bind(self, address: str, *, service: Service) -> Endpoint:
         check_address(address, "memory", "tcp", "ipc")
         address = self._network.free(address)
         if address in self._network.bound:
@@ -60,9 +69,9 @@ class MemoryTransport:
             peer.flush()
         return endpoint
 
-    async def connect(self, address: str, *, identity: bytes) -> Endpoint:
+    async def connect(self, address: str, *, service: Service, name: str) -> Endpoint:
         check_address(address, "memory", "tcp", "ipc")
-        check_identity(identity)
+        identity = routing_id(name, self._network.nonce())
         endpoint = _MemoryEndpoint(self._network, address, identity=identity)
         self._network.connected.setdefault(address, {})[identity] = endpoint
         self._endpoints.append(endpoint)
@@ -110,8 +119,6 @@ class _MemoryEndpoint:
             if receiver is None:
                 return self._counts.drop(DropReason.GONE)
             taken = receiver.take(b"", data)
-        elif connected.get(self._identity) is not self:
-            return self._counts.drop(DropReason.GONE)  # a newer connection took this one's place
         elif self.address in self._network.bound:
             taken = self._network.bound[self.address].take(self._identity, data)
         else:
@@ -126,7 +133,7 @@ class _MemoryEndpoint:
             return False
         self._waiting[peer] += 1
         self._counts.receive(data)
-        self._inbox.put(Received(peer, data, self._loop.time()))
+        self._inbox.put(Received(peer, data, self._loop.time(), name=name_in(peer) or ""))
         return True
 
     def flush(self) -> None:
@@ -138,6 +145,9 @@ class _MemoryEndpoint:
     def statistics(self) -> EndpointStatistics:
         return self._counts.frozen(len(self._inbox))
 
+    def trouble(self) -> Trouble | None:
+        return None  # a name in a dictionary is always reachable; whether anybody is bound shows in silence
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -145,7 +155,7 @@ class _MemoryEndpoint:
         self._inbox.close()
         if not self._identity:
             del self._network.bound[self.address]
-        elif self._network.connected[self.address].get(self._identity) is self:
+        else:
             del self._network.connected[self.address][self._identity]
 
 

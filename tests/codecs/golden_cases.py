@@ -41,6 +41,7 @@ from draftwire.codecs.messages import (
     StepTimes,
     Welcome,
 )
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
 from draftwire.codecs.weights import Profile
@@ -103,7 +104,7 @@ def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last
 
 
 CASES: dict[str, AnyMessage] = {
-    "hello": Hello(protocol_version=2, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
+    "hello": Hello(protocol_version=3, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
     "welcome": Welcome(boot=0xB0070001),
     "refused": Refused(
         reason=Reason.SUPERSEDED, device_try=3, detail="try 3 is over, try 4 is being served – ≠"
@@ -120,6 +121,7 @@ CASES: dict[str, AnyMessage] = {
         outstanding=True,
         pinned_k=320,
         pinned_gamma=0,
+        life=0x11FE0001,
     ),
     "open_free": Open(
         device_try=1,
@@ -167,6 +169,11 @@ CASES: dict[str, AnyMessage] = {
     "pong": Pong(incarnation=LIFE, stamp=2**63 + 1),
     "cancel": Cancel(incarnation=LIFE, known=39),
     "close": Close(incarnation=LIFE, known=43),
+    "probe": Probe(stamp=2**63 + 2, padding=5, reply_padding=1400),
+    "echo": Echo(stamp=2**63 + 2, clock_s=1790000000.125, padding=3),
+    "refused_impostor": Refused(
+        reason=Reason.IDENTITY, detail="the key of phone-2 can't speak for phone-1", device_try=0
+    ),
     "step_report": StepReport(
         device="phone-1",
         request=9,

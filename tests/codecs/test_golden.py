@@ -81,9 +81,9 @@ def wrong_frames() -> dict[str, bytes]:
     def resealed(data: bytes) -> bytes:
         return data[:10] + crc32(data[14:], crc32(data[:10])).to_bytes(4, "big") + data[14:]
 
-    ping, draft, commit, order, opening = (
+    ping, draft, commit, order, opening, probe, echo = (
         bytes.fromhex(str(FRAMES[name]["frame"]))
-        for name in ("ping", "draft", "commit", "plan_order", "open")
+        for name in ("ping", "draft", "commit", "plan_order", "open", "probe", "echo")
     )
     rows = bytes.fromhex(str(FRAMES["sparse_logits_plain"]["frame"]))
     return {
@@ -96,11 +96,16 @@ def wrong_frames() -> dict[str, bytes]:
         "a byte behind the body": resealed(ping + b"\0"),
         "33 drafted ids": resealed(draft[:64] + b"\x21" + draft[65:]),
         "unknown flag": resealed(draft[:63] + b"\x04" + draft[64:]),
-        "a gamma fixed at 33": resealed(opening[:52] + b"\x21" + opening[53:]),
-        "outstanding neither 0 nor 1": resealed(opening[:57] + b"\x02" + opening[58:]),
+        "a gamma fixed at 33": resealed(opening[:56] + b"\x21" + opening[57:]),
+        "outstanding neither 0 nor 1": resealed(opening[:61] + b"\x02" + opening[62:]),
         "unknown origin": resealed(commit[:-3] + b"\xf0" + commit[-2:]),
         "id beyond the largest vocabulary": resealed(commit[:-3] + b"\x24" + commit[-2:]),
         "stop string not UTF-8": resealed(opening.replace(b"Ende", b"End\xff")),
+        "probe: padding that is not zero": resealed(probe[:-1] + b"\x01"),
+        "probe: more padding than named": resealed(probe + b"\0"),
+        "echo: less padding than named": resealed(echo[:-1]),
+        "echo: a clock at negative zero": resealed(echo[:22] + b"\x80" + bytes(7) + echo[30:]),
+        "echo: a clock before 1970": resealed(echo[:22] + b"\xbf\xf0" + bytes(6) + echo[30:]),
         "rows: mode 1": resealed(rows[:30] + b"\x10" + rows[31:]),
         "rows: padding": resealed(rows[:-1] + bytes([rows[-1] | 1])),
         "control: no JSON": resealed(order[:14] + b"{"),

@@ -50,6 +50,15 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("pong", {"stamp": -1}),
     ("cancel", {"known": 2**32}),
     ("close", {"known": -1}),
+    ("open", {"life": 2**32}),
+    ("open", {"life": -1}),
+    ("probe", {"stamp": 2**64}),
+    ("probe", {"padding": 2**16}),
+    ("probe", {"reply_padding": -1}),
+    ("echo", {"padding": 2**16}),
+    ("echo", {"clock_s": -1.0}),
+    ("echo", {"clock_s": float("nan")}),
+    ("echo", {"clock_s": float("inf")}),
 ]
 
 

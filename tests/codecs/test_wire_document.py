@@ -19,6 +19,8 @@ from draftwire.codecs.frame import PROTOCOL_VERSION
 from draftwire.codecs.messages import Finish, Origin, Reason
 from draftwire.nodes.models.tokenizer import fingerprint
 from draftwire.nodes.speculation.noise import NOISE_VERSION, Key, PhiloxNoise, Purpose
+from draftwire.runtime.security import ADMITS, HELD_BY, Service
+from draftwire.runtime.transport.base import MAX_PEER_NAME_BYTES, NONCE_BYTES, routing_id
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
 
@@ -41,7 +43,8 @@ def test_enumerations(enumeration: type[IntEnum]) -> None:
 
 def test_reasons() -> None:
     """Every reason to refuse bytes stands in the document, in the order of the code."""
-    assert re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE) == [reason.value for reason in Refusal]
+    section = DOCUMENT[DOCUMENT.index("## Reasons") :]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [reason.value for reason in Refusal]
 
 
 LIMITS = (
@@ -52,6 +55,7 @@ LIMITS = (
     "MAX_TOKENS",
     "MAX_STOPS",
     "MAX_TEXT_BYTES",
+    "MAX_PROBE_BYTES",
     "MAX_CONTROL_BYTES",
     "MAX_CONTROL_DEPTH",
 )
@@ -77,6 +81,25 @@ def test_versions() -> None:
     """The versions that Hello carries stand in the document."""
     assert f"**protocol_version {PROTOCOL_VERSION}**" in DOCUMENT
     assert f"**noise_version {NOISE_VERSION}**" in DOCUMENT
+
+
+def test_services_and_roles() -> None:
+    """Who holds a service's key, and whose keys it admits, stands in the document as in the code."""
+    table = re.findall(r"^\| `(\w+)` \| (\w+) \| ((?:\w+, )*\w+) \|$", DOCUMENT, re.MULTILINE)
+    rows = {service: (holder, set(admitted.split(", "))) for service, holder, admitted in table}
+    assert rows == {
+        service.value: (HELD_BY[service].value, {role.value for role in ADMITS[service]})
+        for service in Service
+    }
+
+
+def test_names_and_routing_ids() -> None:
+    """The document's lengths of a name and of what follows it are the transport's."""
+    text = " ".join(DOCUMENT.split())
+    assert f"1 to {limits.MAX_NAME_LENGTH} printable characters" in text
+    assert f"in at most {MAX_PEER_NAME_BYTES} bytes" in text
+    assert f"a zero byte, and {NONCE_BYTES} random bytes" in text
+    assert routing_id("phone-1", bytes(NONCE_BYTES)) == b"phone-1\0" + bytes(NONCE_BYTES)
 
 
 def test_noise_vectors() -> None:

@@ -31,9 +31,11 @@ from draftwire.nodes.target.node import TargetNode
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.config import ControllerSettings, TargetSettings
 from draftwire.runtime.link import parse_link
+from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Request, Taken, Timing
 from draftwire.runtime.session.target import TargetSession
-from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
+from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport, Transport
+from draftwire.runtime.transport.base import name_in
 
 T = TypeVar("T")
 M = TypeVar("M", bound=AnyMessage)
@@ -168,7 +170,7 @@ class Cell:
 
     def sessions(self) -> list[TargetSession]:
         """What the BS holds, tombstones included."""
-        return [served.session for served in self.target._requests.values()]
+        return [served.session for served in self.target._requests]
 
     async def device(
         self,
@@ -206,6 +208,7 @@ class Cell:
             downlink=parse_link(link),
             seed=3,
             max_devices=16,
+            wall_s=self.clock.now_s,
             logger=structlog.get_logger(),
         )
         await self.start(node.run)
@@ -217,6 +220,7 @@ class Cell:
             transport=MemoryTransport(self.network),
             address=CONTROLLER,
             policy=policy,
+            wall_s=self.clock.now_s,
             logger=structlog.get_logger(),
         )
         await self.start(node.run)
@@ -225,7 +229,7 @@ class Cell:
     async def peer(self, name: str, *, address: str = BS) -> Peer:
         """A connection without a node."""
         transport = MemoryTransport(self.network)
-        return Peer(await transport.connect(address, identity=name.encode()))
+        return Peer(await transport.connect(address, service=Service.TARGET, name=name))
 
     async def greeted(self, name: str) -> Peer:
         """A connection without a node, whose Hello the BS has taken."""
@@ -234,9 +238,11 @@ class Cell:
         await peer.hear_of(Welcome)
         return peer
 
-    async def impostor(self, device: bytes, *, address: str = BS) -> Peer:
-        """Somebody who is bound where the BS should be, and speaks to one device."""
-        return Peer(await MemoryTransport(self.network).bind(address), to=device)
+    async def impostor(self, device: str, *, address: str = BS) -> Peer:
+        """Somebody who is bound where the BS should be, and speaks to one device that has connected."""
+        (peer,) = (peer for peer in self.network.connected[address] if name_in(peer) == device)
+        bound = await MemoryTransport(self.network).bind(address, service=Service.TARGET)
+        return Peer(bound, to=peer)
 
 
 @asynccontextmanager
@@ -248,12 +254,13 @@ async def cell(
     noise: float = 0.5,
     model: LanguageModel | None = None,
     serve: bool = True,
+    transport: Callable[[MemoryNetwork], Transport] = MemoryTransport,
     **settings: Any,
 ) -> AsyncIterator[Cell]:
     """A BS that serves a synthetic pair, or `model` in its target's place; everything ends with the block.
 
     `k` and `gamma` are fixed for all requests, unless None. With a `policy` nothing is fixed: a controller
-    plans by it, and it was there before the BS.
+    plans by it, and it was there before the BS. `transport` makes the BS's own.
     """
     pair = SyntheticPair(vocab_size=VOCAB_SIZE, seed=1, noise=noise)
     network, clock = MemoryNetwork(), LoopClock()
@@ -267,13 +274,14 @@ async def cell(
         return TargetNode(
             TargetSettings(address=BS, **settings),
             controlled,
-            transport=MemoryTransport(network),
+            transport=transport(network),
             clock=clock,
             compute=ModelledCompute(clock, PAPER),
             model=pair.target if model is None else model,
             tokenizer=SyntheticTokenizer(VOCAB_SIZE),
             hello=hello(),
             boot=next(boots),
+            wall_s=clock.now_s,
             logger=structlog.get_logger(),
             on_step=reports.append,
         )

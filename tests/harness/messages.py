@@ -37,7 +37,9 @@ NEXT_LIFE = Incarnation(boot=1, counter=2)
 PLAN = Plan(number=1, k=2, gamma=2, min_draft=2)
 ALONE = Plan(number=1, k=2, gamma=0, min_draft=0)
 TIMING = Timing()
-"The times that ship: 1 s to the first repeat, at most 8; patience 5 s, parked after 20, absent after 30."
+"""The times that ship: 1 s to the first repeat, at most 8; patience 5 s, parked after 20; absent after 15 s
+if the BS has never served the request, else after 120.
+"""
 
 
 def a_request(*, temperature: float = 1.0, tokens: int = 12) -> Request:
@@ -129,6 +131,7 @@ def an_open(
     draft_epoch: int = 0,
     outstanding: bool = False,
     request: Request | None = None,
+    life: int = 0,
 ) -> Open:
     """A device that knows `tokens` opens."""
     wanted = request or a_request()
@@ -144,6 +147,7 @@ def an_open(
         outstanding=outstanding,
         pinned_k=wanted.k,
         pinned_gamma=wanted.gamma,
+        life=life,
     )
 
 

@@ -20,7 +20,7 @@ from draftwire.nodes.device.drafter import draw_block
 from draftwire.nodes.speculation.noise import Noise
 from draftwire.nodes.target.verifier import Verdict, correct, verify
 from draftwire.runtime.session.device import DeviceSession
-from draftwire.runtime.session.request import Request, Taken, Timing
+from draftwire.runtime.session.request import DeviceRecord, Request, Taken, Timing
 from draftwire.runtime.session.states import Device, Target
 from draftwire.runtime.session.target import Step, TargetSession
 
@@ -28,7 +28,7 @@ Direction = Literal["up", "down"]
 LinkScript = Callable[[Direction, Message, int], Sequence[float]]
 LogitsOf = Callable[[Sequence[int]], NDArray[np.float32]]
 
-HELLO = Hello(protocol_version=2, noise_version=1, vocab_size=2, fingerprint=bytes(8))
+HELLO = Hello(protocol_version=3, noise_version=1, vocab_size=2, fingerprint=bytes(8))
 
 
 def perfect(direction: Direction, message: Message, index: int) -> Sequence[float]:
@@ -99,6 +99,7 @@ class SessionPair:
         self._sent = {"up": 0, "down": 0}
         self._drawing = False
         self._verdict: Verdict | None = None
+        self._incarnations = self._served_try = 0
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -150,16 +151,20 @@ class SessionPair:
 
     def restart_device(self) -> None:
         """The device loses all but its record: tokens taken, its try, its highest epoch, the block out."""
-        old = self.device
+        self.go_on_from(self.device.record, self.taken)
+
+    def go_on_from(self, record: DeviceRecord, taken: Sequence[Taken]) -> None:
+        """Another life of the device begins, with these on disk."""
         self.device = self.device_class(
             self.request,
             HELLO,
             now_s=self.now_s,
             timing=self.timing,
-            output=self.output,
-            device_try=old.device_try,
-            draft_epoch=old.draft_epoch,
-            outstanding=old.outstanding,
+            output=[one.token for one in taken],
+            origins=[one.origin for one in taken],
+            device_try=record.device_try,
+            draft_epoch=record.draft_epoch,
+            outstanding=record.outstanding,
         )
         self._drawing = False
 
@@ -200,10 +205,12 @@ class SessionPair:
         """What a BS node does before its sessions: Hello is its own, unknown requests are refused."""
         if isinstance(message, Hello):
             return
-        if self.target is None and isinstance(message, Open):
+        if isinstance(message, Open) and self._begins(message):
+            self._served_try = message.device_try
+            self._incarnations += 1
             self.target = self.target_class(
                 message,
-                Incarnation(boot=self.boot, counter=1),
+                Incarnation(boot=self.boot, counter=self._incarnations),
                 plan=self.plan,
                 vocab_size=self.world.vocab_size,
                 finish_of=self._finish_of,
@@ -213,8 +220,17 @@ class SessionPair:
             )
         elif self.target is None:
             self._transmit("down", Refused(reason=Reason.UNKNOWN_REQUEST, detail="no such request"))
+        elif isinstance(message, Open) and (refused := self.target.supersedes(message)) is not None:
+            self._transmit("down", refused)
         else:
+            if isinstance(message, Open):
+                self._served_try = max(self._served_try, message.device_try)
             self.target.receive(message, self.now_s)
+
+    def _begins(self, opened: Open) -> bool:
+        """Whether the BS has no session for it, or one that is closed and of an older try."""
+        over = self.target is not None and self.target.state is Target.CLOSED
+        return self.target is None or (over and opened.device_try > self._served_try)
 
     def _finish_of(self, tokens: Sequence[int], prompt_length: int) -> Finish:
         done = len(tokens) - prompt_length >= self.request.max_new_tokens

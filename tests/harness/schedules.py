@@ -1,9 +1,9 @@
 """Schedules of disturbances, and a pair that runs under one with its promises checked at every moment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from tests.harness.pair import Direction, SessionPair, World
@@ -19,6 +19,7 @@ from draftwire.runtime.session.target import TargetSession
 
 Who = Literal["device", "target", "both"]
 Fate = tuple[float, ...]
+P = TypeVar("P", bound=SessionPair)
 
 CALM_S = 0.05
 "Delay of a message that nothing happens to."
@@ -27,6 +28,7 @@ QUICK = Timing(
     resend_s=0.5,
     resend_most_s=2.0,
     reopen_after=2,
+    reach_s=1e6,
     absent_s=1e6,
     ping_s=0.5,
     patience_s=0.7,
@@ -88,16 +90,21 @@ class WatchedTarget(TargetSession):
 
 def play(schedule: Schedule, *, temperature: float = 0.0) -> SessionPair:
     """The pair after its run under the schedule, every promise checked on the way."""
+    return play_with(SessionPair, schedule, temperature=temperature)
+
+
+def play_with(make: Callable[..., P], schedule: Schedule, *, temperature: float = 0.0) -> P:
+    """As `play`; `make` makes the pair."""
 
     def link(direction: Direction, message: Message, index: int) -> Sequence[float]:
         fates = schedule.up if direction == "up" else schedule.down
         return fates[index] if index < len(fates) else (CALM_S,)
 
-    def policy(pair: SessionPair) -> tuple[int, int]:
+    def policy(pair: P) -> tuple[int, int]:
         assert pair.target is not None
         return schedule.plans[pair.target.log.produced % len(schedule.plans)]
 
-    pair = SessionPair(
+    pair = make(
         world(3, schedule.seed),
         request(schedule.tokens, temperature=temperature, seed=schedule.seed),
         PhiloxNoise(),

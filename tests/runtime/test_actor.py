@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from draftwire.runtime.actor import run_process
+from draftwire.runtime.actor import DRAIN_BOUND_S, run_process
 from draftwire.runtime.errors import (
     AddressInUseError,
     ConfigurationError,
@@ -25,8 +25,9 @@ BOUND_S = 30.0
 """A child that takes longer than this hangs."""
 
 NODE = """
-    import asyncio, sys
+    import asyncio, sys, threading
     from draftwire.runtime.actor import run_actor, run_process
+    from draftwire.runtime.security import Service
     from draftwire.runtime.transport import ZmqTransport
 
     class Node:
@@ -38,7 +39,7 @@ NODE = """
             self.draining = asyncio.Event()
 
         async def run(self, started):
-            endpoint = await self.transport.bind(self.address)
+            endpoint = await self.transport.bind(self.address, service=Service.TARGET)
             self.address = endpoint.address
             started()
             started()
@@ -50,11 +51,20 @@ NODE = """
                 print("stopped", flush=True)
 
     class Draining(Node):
-        async def drain(self):
-            print("draining", flush=True)
+        async def drain(self, within_s):
+            print("draining", within_s, flush=True)
             if sys.argv[2] == "for ever":
                 await asyncio.get_running_loop().create_future()
             print("drained", flush=True)
+
+    class Computing(Draining):
+        async def run(self, started):
+            threading.Thread(target=threading.Event().wait).start()
+            await super().run(started)
+
+    class Clumsy(Node):
+        async def drain(self, within_s):
+            raise KeyError("drain")
 
     class Stubborn(Node):
         async def run(self, started):
@@ -138,7 +148,7 @@ def test_the_first_signal_drains_then_stops(tmp_path: Path) -> None:
         _line(child)
         child.terminate()
         out, err = child.communicate(timeout=BOUND_S)
-        assert (child.returncode, out, err) == (0, "draining\ndrained\nstopped\n", "")
+        assert (child.returncode, out, err) == (0, f"draining {DRAIN_BOUND_S}\ndrained\nstopped\n", "")
 
 
 def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
@@ -146,10 +156,31 @@ def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
     with _child(tmp_path, "tcp://127.0.0.1:*", "for ever", "Draining") as child:
         _line(child)
         child.send_signal(signal.SIGINT)
-        assert _line(child) == "draining"
+        assert _line(child).startswith("draining")
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=BOUND_S)
         assert (child.returncode, out, err) == (0, "stopped\n", "")
+
+
+def test_the_second_signal_waits_for_no_computation(tmp_path: Path) -> None:
+    """A thread that computes for ever keeps no node alive that was told twice; its socket is closed."""
+    with _child(tmp_path, f"ipc://{tmp_path}/bs", "for ever", "Computing") as child:
+        assert _line(child).startswith("ready")
+        child.terminate()
+        assert _line(child).startswith("draining")
+        child.terminate()
+        out, err = child.communicate(timeout=BOUND_S)
+        assert (child.returncode, out, err) == (0, "stopped\n", "")
+        assert not (tmp_path / "bs").exists()
+
+
+def test_a_drain_that_fails_is_a_bug_that_shows(tmp_path: Path) -> None:
+    """Its error ends the process with a traceback, and does not pass for an orderly stop."""
+    with _child(tmp_path, "tcp://127.0.0.1:*", "", "Clumsy") as child:
+        assert _line(child).startswith("ready")
+        child.terminate()
+        _, err = child.communicate(timeout=BOUND_S)
+        assert child.returncode == 1 and "KeyError: 'drain'" in err
 
 
 def test_the_third_signal_ends_even_a_stubborn_node(tmp_path: Path) -> None:

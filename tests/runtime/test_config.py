@@ -16,8 +16,10 @@ from draftwire.runtime.config import (
     PairSettings,
     Profile,
     SamplingSettings,
+    SecuritySettings,
     TargetSettings,
     Topology,
+    is_local,
     load_topology,
     parse_topology,
     to_toml,
@@ -72,6 +74,106 @@ def test_a_placed_target_without_a_channel_is_a_real_network() -> None:
     topology = parse_topology('[target]\naddress = "tcp://10.0.0.2:5701"\n[channel]\nuplink = "rate 1mbit"')
     assert topology.channel is not None and topology.channel.uplink == parse_link("rate 1mbit")
     assert parse_topology("[target]\nthreads = 2").channel is not None
+
+
+BS = '[target]\naddress = "tcp://10.0.0.2:5701"\n'
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("ipc:///run/bs", True),
+        ("tcp://127.0.0.1:1", True),
+        ("tcp://127.8.9.1:1", True),
+        ("tcp://localhost:1", True),
+        ("tcp://LOCALHOST:1", True),
+        ("tcp://[::1]:1", True),
+        ("tcp://10.0.0.2:1", False),
+        ("tcp://bs.example.org:1", False),
+        ("tcp://localhost.example.org:1", False),
+        ("tcp://127.0.0.1.example.org:1", False),
+        ("tcp://*:1", False),
+        ("tcp://0.0.0.0:1", False),
+        ("tcp://[::]:1", False),
+        ("tcp://eth0:1", False),
+        ("tcp://lo:1", False),
+        ("tcp://127.0.0.1:1;10.0.0.2:1", False),
+    ],
+)
+def test_what_is_local(address: str, local: bool) -> None:
+    """Only ipc and the loopback interface are; a name may lead anywhere."""
+    assert is_local(address) is local
+
+
+@pytest.mark.parametrize(
+    ("text", "secured"),
+    [
+        ("", False),
+        ("[target]\nbind = 'tcp://127.0.0.1:9'", False),
+        (BS, True),
+        (BS + "[security]\nplain = true", False),
+        (BS + "[security]\nplain = false", True),
+        ("[target]\nbind = 'tcp://*:5701'", True),
+        ("[channel]\naddress = 'tcp://10.0.0.2:5700'", True),
+        ("[channel]\nbind = 'tcp://eth0:5700'", True),
+        ("[channel]\ncontrol = 'tcp://10.0.0.2:5703'", True),
+        ("[controller]\naddress = 'tcp://controller:5702'", True),
+        ("[controller]\nbind = 'tcp://0.0.0.0:5702'", True),
+        ("[security]\nfolder = 'keys'", True),
+    ],
+)
+def test_keys_are_needed_where_other_machines_reach(text: str, secured: bool) -> None:
+    """Any address that is not local, or a folder of keys that is written, makes a topology use keys."""
+    assert parse_topology(text).secured is secured
+
+
+def test_nodes_bind_loopback_unless_the_file_says_more() -> None:
+    """By the defaults nothing of any node can be reached from another machine, and each binds its address."""
+    topology = Topology.default()
+    channel = topology.channel
+    assert channel is not None
+    places = [topology.target.binds, channel.binds, channel.control, topology.controller.binds]
+    assert places == [f"tcp://127.0.0.1:{port}" for port in (5701, 5700, 5703, 5702)]
+    assert all(is_local(place) for place in places)
+
+
+def test_a_node_binds_what_bind_says() -> None:
+    """`bind` is what the node takes, `address` stays what others connect to."""
+    topology = parse_topology(BS + "bind = 'tcp://*:9'\n[controller]\nbind = 'tcp://127.0.0.1:8'")
+    assert topology.target.binds == "tcp://*:9" and topology.device_connects_to == "tcp://10.0.0.2:5701"
+    assert topology.controller.binds == "tcp://127.0.0.1:8"
+
+
+@pytest.mark.parametrize(
+    ("control", "plain"),
+    [("tcp://127.0.0.1:9", True), ("ipc:///run/links", True), ("tcp://10.0.0.2:9", False)],
+)
+def test_only_a_local_control_address_stays_plain(control: str, plain: bool) -> None:
+    """Whatever the other addresses are; without a channel there is none."""
+    text = BS + f"[channel]\ncontrol = '{control}'"
+    assert parse_topology(text).plain_addresses == ((control,) if plain else ())
+    assert parse_topology(BS).plain_addresses == ()
+
+
+def test_keys_are_beside_the_file(tmp_path: Path) -> None:
+    """A loaded file's folder of keys is found from the file's own, and absolute wherever it is written to."""
+    path = tmp_path / "sub" / "x.toml"
+    path.parent.mkdir()
+    for text, folder in [
+        (BS, tmp_path / "sub" / "keys"),
+        (BS + "[security]\nfolder = 'k'", tmp_path / "sub" / "k"),
+        (BS + "[security]\nfolder = '../k'", tmp_path / "k"),
+        (f"[security]\nfolder = '{tmp_path}/k'", tmp_path / "k"),
+        ("[security]\nfolder = '~/k'", Path.home() / "k"),
+    ]:
+        path.write_text(text)
+        topology = load_topology(path)
+        assert topology.keys_folder == folder and topology.secured
+        copy = tmp_path / "copy.toml"
+        copy.write_text(to_toml(topology))
+        assert load_topology(copy) == topology
+    path.write_text("[sampling]\nseed = 1")
+    assert load_topology(path).security == SecuritySettings()
 
 
 def test_what_is_said_of_one_end_goes_first() -> None:
@@ -135,7 +237,10 @@ def test_what_is_said_of_one_end_goes_first() -> None:
         ),
         ("[controller]\ngamma = 33", "x.toml: controller.gamma: 33 will not do; write a number from 0 to 32"),
         ("[device]\nthreads = 0", "x.toml: device.threads: 0 will not do; write a number from 1 to 1024"),
-        ('[device]\nname = ""', 'x.toml: device.name: "" will not do; write 1 to 128 characters'),
+        ('[device]\nname = ""', 'x.toml: device.name: "" will not do; write up to 128 letters'),
+        ("[device]\nname = '../x'", 'x.toml: device.name: "../x" will not do; write up to 128 letters'),
+        (f"[device]\nname = '{'x' * 129}'", "x.toml: device.name: "),
+        ("[target]\nkey = 'a/b'", 'x.toml: target.key: "a/b" will not do; write the name that'),
         (
             '[channel]\nuplink = "rate fast"',
             "x.toml: channel.uplink: 'fast' is no number with a unit; write for instance 'rate 20mbit'",
@@ -187,6 +292,32 @@ def test_what_is_said_of_one_end_goes_first() -> None:
             "[controller]\naddress = 'tcp://127.0.0.1:5701'",
             'x.toml: controller.address: "tcp://127.0.0.1:5701" will not do; [target] has it already',
         ),
+        (
+            "[target]\naddress = 'tcp://*:5701'",
+            'x.toml: target.address: "tcp://*:5701" will not do; name the host that others connect to; what '
+            "the node binds may be another one: `bind`",
+        ),
+        ("[channel]\ncontrol = 'tcp://0.0.0.0:5703'", 'x.toml: channel.control: "tcp://0.0.0.0:5703" will'),
+        ("[controller]\naddress = 'tcp://[::]:1'", 'x.toml: controller.address: "tcp://[::]:1" will not do'),
+        ("[target]\nbind = 'tcp://*:0'", 'x.toml: target.bind: "tcp://*:0" will not do; name the port'),
+        ("[target]\nbind = ''", "x.toml: target.bind: \"\": not an address; write tcp://HOST:PORT"),
+        ("[target]\nbind = 5701", "x.toml: target.bind: 5701 is not a text in quotes; write for instance"),
+        (
+            "[channel]\nbind = 'tcp://127.0.0.1:5703'",
+            'x.toml: channel.control: "tcp://127.0.0.1:5703" will not do; [channel] bind has it already',
+        ),
+        ("[target]\nkey = ''", 'x.toml: target.key: "" will not do; write the name that'),
+        ("[controller]\nkey = true", "x.toml: controller.key: true is not a text in quotes; write for"),
+        (
+            "[security]\nplain = true\nfolder = 'keys'",
+            "x.toml: security.plain: true says that nodes use no keys, and [security] folder says where",
+        ),
+        ("[security]\nplain = 1", "x.toml: security.plain: 1 is not true or false; write for instance"),
+        ("[security]\nfolder = ''", 'x.toml: security.folder: "" will not do; name the folder that'),
+        ("[security]\nfolder = 3", "x.toml: security.folder: 3 is not a text in quotes; write for"),
+        ("[device]\nreach_s = 0", "x.toml: device.reach_s: 0.0 will not do; write a number from 0.1 to 3600"),
+        ("[device]\nabsent_s = 1e5", "x.toml: device.absent_s: 100000.0 will not do; write a number"),
+        ("[target]\nforget_s = 0.5", "x.toml: target.forget_s: 0.5 will not do; write a number from 1"),
         ("[sampling]\ntemperature = 1" + "0" * 400, "x.toml: sampling.temperature: 1000"),
         ("[sampling]\ntemperature = 1" + "0" * 5000, "x.toml: Exceeds the limit"),
         ("x = " + "[" * 5000, "x.toml: maximum recursion depth exceeded"),
@@ -228,12 +359,18 @@ _links = st.builds(
     lambda rate, ms: parse_link(f"rate {rate}kbit delay {ms}ms"), st.integers(1, 10**6), st.integers(0, 999)
 )
 _addresses = st.builds("ipc:///run/{}-{}".format, st.integers(), _texts)
+_binds = st.none() | st.builds("tcp://{}:{}".format, st.sampled_from(["*", "eth0"]), st.integers(1, 65535))
+_key_names = st.builds("{}{}".format, st.sampled_from("aZ5"), st.text("a-_.", max_size=20))
+_names = _key_names | st.builds("{}/{}".format, _key_names, st.text("aä-_./ "))
 _topologies = st.builds(
     Topology,
     pair=st.builds(PairSettings, draft=_models, target=_models),
     target=st.builds(
         TargetSettings,
         address=_addresses.map("{}t".format),
+        bind=_binds,
+        key=st.none() | _key_names,
+        forget_s=st.floats(1, 86400),
         patience_s=st.floats(0, 10),
         threads=st.none() | st.integers(1, 9),
     ),
@@ -241,6 +378,8 @@ _topologies = st.builds(
     | st.builds(
         ChannelSettings,
         address=_addresses.map("{}c".format),
+        bind=_binds,
+        key=st.none() | _key_names,
         control=_addresses.map("{}o".format),
         uplink=_links,
         downlink=_links,
@@ -248,13 +387,19 @@ _topologies = st.builds(
     ),
     controller=st.builds(
         ControllerSettings,
+        bind=_binds,
+        key=st.none() | _key_names,
         policy=st.sampled_from(["adaptive", "ucb", "pid", "a.b:C"]),
         k=st.none() | st.integers(1, 4096),
         gamma=st.none() | st.integers(0, 32),
     ),
-    device=st.builds(DeviceSettings, name=st.text("aä-_.", min_size=1)),
+    device=st.builds(
+        DeviceSettings, name=_names, reach_s=st.floats(0.1, 3600), absent_s=st.floats(0.1, 3600)
+    ),
     sampling=st.builds(SamplingSettings, temperature=st.floats(0, 2), seed=st.integers(0, 2**63 - 1)),
     compute=st.builds(ComputeSettings, profile=st.sampled_from(Profile)),
+    security=st.builds(SecuritySettings, folder=_texts.filter(lambda text: "\0" not in text))
+    | st.builds(SecuritySettings, plain=st.booleans()),
 )
 
 
@@ -273,7 +418,7 @@ def test_any_text_is_a_topology_or_one_error(text: str) -> None:
         pass
 
 
-SHIPPED = ("changing-link", "demo", "single-host", "two-machines")
+SHIPPED = ("changing-link", "demo", "single-host", "three-machines", "two-machines")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -282,6 +427,12 @@ def test_the_shipped_files_load(name: str) -> None:
     topology = load_topology(CONFIGS / f"{name}.toml")
     assert parse_topology(to_toml(topology)) == topology
     assert (topology.channel is None) == (name == "two-machines")
+    assert topology.secured == (name in ("two-machines", "three-machines"))
+
+
+def test_the_file_with_every_key_says_the_defaults() -> None:
+    """configs/single-host.toml describes what an empty file does."""
+    assert load_topology(CONFIGS / "single-host.toml") == Topology.default()
 
 
 def test_no_shipped_file_is_untested() -> None:

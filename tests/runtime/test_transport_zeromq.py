@@ -8,31 +8,79 @@ import zmq
 
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.runtime.errors import AddressError
+from draftwire.runtime.security import Service
 from draftwire.runtime.transport import DropReason, ZmqTransport
+from draftwire.runtime.transport.base import routing_id
 
 
-def _dealer(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+def _dealer(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, *, name: str = "stranger"
+) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.DEALER)
     socket.set(zmq.LINGER, 0)
+    if name:
+        socket.set(zmq.IDENTITY, routing_id(name, b"12345678"))
     socket.connect(address)
     return socket
 
 
 def test_other_frame_counts_are_counted_and_dropped() -> None:
-    """A peer that sends none or several frames in a message is counted; the message behind is received."""
+    """A message of several frames is counted and dropped, before a peer is known and after; others arrive."""
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            bound = await transport.bind("tcp://127.0.0.1:*")
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
             with zmq.Context() as context:
                 with _dealer(context, bound.address) as stranger:
-                    stranger.send_multipart([b"a", b"b"])
-                    stranger.send_multipart([b""] * 100)
-                    stranger.send(b"one")
-                    assert (await bound.receive()).data == b"one"
-        assert bound.statistics().dropped == {DropReason.FRAME_COUNT: 2}
+                    for _ in range(2):
+                        stranger.send_multipart([b"a", b"b"])
+                        stranger.send_multipart([b""] * 1000)
+                        stranger.send(b"one")
+                        received = await bound.receive()
+                        assert (received.name, received.data) == ("stranger", b"one")
+        assert bound.statistics().dropped == {DropReason.FRAME_COUNT: 4}
 
     asyncio.run(main())
+
+
+def test_a_connecting_end_drops_other_frame_counts_too() -> None:
+    """What a server sends in several frames is no message of ours; the next one is received."""
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
+                server.set(zmq.LINGER, 0)
+                port = server.bind_to_random_port("tcp://127.0.0.1")
+                device = await transport.connect(
+                    f"tcp://127.0.0.1:{port}", service=Service.TARGET, name="device-1"
+                )
+                device.send(b"", b"hello")
+                peer, _ = await asyncio.to_thread(server.recv_multipart)
+                server.send_multipart([peer, *[b"part"] * 50])
+                server.send_multipart([peer, b"whole"])
+                assert (await device.receive()).data == b"whole"
+        assert device.statistics().dropped == {DropReason.FRAME_COUNT: 1}
+
+    asyncio.run(main())
+
+
+def test_a_connection_without_a_name_is_no_peer() -> None:
+    """Whoever does not introduce itself as our nodes do is counted, and never reaches the node."""
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            with zmq.Context() as context, _dealer(context, bound.address, name="") as nameless:
+                nameless.send_multipart([b"several", b"frames"])
+                nameless.send(b"hello")
+                with _dealer(context, bound.address) as stranger:
+                    while bound.statistics().dropped.get(DropReason.NAMELESS) is None:
+                        await asyncio.sleep(0.01)
+                    stranger.send(b"hello")
+                    assert (await bound.receive()).name == "stranger"
+        assert bound.statistics().dropped == {DropReason.NAMELESS: 1, DropReason.FRAME_COUNT: 1}
+
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 def test_a_strangers_oversize_frame_harms_only_its_own_connection() -> None:
@@ -40,13 +88,13 @@ def test_a_strangers_oversize_frame_harms_only_its_own_connection() -> None:
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            bound = await transport.bind("tcp://127.0.0.1:*")
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
             with zmq.Context() as context, _dealer(context, bound.address) as stranger:
                 with stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
                     stranger.send(bytes(MAX_FRAME_BYTES + 1))
                     assert await asyncio.to_thread(monitor.poll, 30_000)
                     stranger.disable_monitor()
-                device = await transport.connect(bound.address, identity=b"device-1")
+                device = await transport.connect(bound.address, service=Service.TARGET, name="device-1")
                 device.send(b"", b"hello")
                 assert (await bound.receive()).data == b"hello"
                 assert bound.statistics().received == 1
@@ -54,24 +102,21 @@ def test_a_strangers_oversize_frame_harms_only_its_own_connection() -> None:
     asyncio.run(main())
 
 
-def test_a_dead_connection_does_not_keep_its_identity() -> None:
-    """A device comes back while its old connection still looks alive: the new one is heard and answered."""
+def test_a_dead_connection_does_not_keep_its_routing_id() -> None:
+    """A connection comes back while the old one still looks alive: the new one is heard and answered."""
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            bound = await transport.bind("tcp://127.0.0.1:*")
-            with zmq.Context() as context, context.socket(zmq.DEALER) as ghost:
-                ghost.set(zmq.LINGER, 0)
-                ghost.set(zmq.IDENTITY, b"device-1")
-                ghost.set(zmq.RECONNECT_IVL, -1)
-                ghost.connect(bound.address)
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            with zmq.Context() as context, _dealer(context, bound.address) as ghost:
                 ghost.send(b"hello")
-                await bound.receive()
-                device = await transport.connect(bound.address, identity=b"device-1")
-                device.send(b"", b"back")
-                assert (await bound.receive()).data == b"back"
-                assert bound.send(b"device-1", b"welcome back")
-                assert (await device.receive()).data == b"welcome back"
+                peer = (await bound.receive()).peer
+                with _dealer(context, bound.address) as back:
+                    back.send(b"back")
+                    received = await bound.receive()
+                    assert (received.peer, received.name, received.data) == (peer, "stranger", b"back")
+                    assert bound.send(peer, b"welcome back")
+                    assert await asyncio.to_thread(back.recv) == b"welcome back"
 
     asyncio.run(main())
 
@@ -82,7 +127,8 @@ def test_the_system_chooses_a_port(port: str) -> None:
 
     async def main() -> int:
         async with ZmqTransport() as transport:
-            return int((await transport.bind(f"tcp://127.0.0.1:{port}")).address.rpartition(":")[2])
+            bound = await transport.bind(f"tcp://127.0.0.1:{port}", service=Service.TARGET)
+            return int(bound.address.rpartition(":")[2])
 
     assert asyncio.run(main()) > 0
 
@@ -92,7 +138,7 @@ def test_a_name_can_be_bound() -> None:
 
     async def main() -> str:
         async with ZmqTransport() as transport:
-            return (await transport.bind("tcp://localhost:*")).address
+            return (await transport.bind("tcp://localhost:*", service=Service.TARGET)).address
 
     assert asyncio.run(main()).startswith("tcp://127.0.0.1:")
 
@@ -116,7 +162,7 @@ def test_bind_errors_say_what_to_do(address: str, message: str) -> None:
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            await transport.bind(address)
+            await transport.bind(address, service=Service.TARGET)
 
     with pytest.raises(AddressError) as caught:
         asyncio.run(main())
@@ -133,28 +179,12 @@ def test_a_stale_ipc_path_is_taken_over(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            bound = await transport.bind(f"ipc://{tmp_path}/bs")
-            device = await transport.connect(bound.address, identity=b"device-1")
+            bound = await transport.bind(f"ipc://{tmp_path}/bs", service=Service.TARGET)
+            device = await transport.connect(bound.address, service=Service.TARGET, name="device-1")
             device.send(b"", b"hello")
             assert (await bound.receive()).data == b"hello"
 
     asyncio.run(main())
-
-
-def test_every_socket_is_configured_before_use() -> None:
-    """`configure` sees each socket and whether it binds, early enough to set keys on it."""
-    seen = list[tuple[bool, str]]()
-
-    def configure(socket: zmq.Socket[bytes], binds: bool) -> None:
-        seen.append((binds, socket.get_string(zmq.LAST_ENDPOINT)))
-
-    async def main() -> None:
-        async with ZmqTransport(configure=configure) as transport:
-            bound = await transport.bind("tcp://127.0.0.1:*")
-            await transport.connect(bound.address, identity=b"device-1")
-
-    asyncio.run(main())
-    assert seen == [(True, ""), (False, "")]
 
 
 def test_closing_delivers_what_was_just_sent() -> None:
@@ -162,15 +192,14 @@ def test_closing_delivers_what_was_just_sent() -> None:
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            bound = await transport.bind("tcp://127.0.0.1:*")
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
             async with ZmqTransport() as other:
-                device = await other.connect(bound.address, identity=b"device-1")
+                device = await other.connect(bound.address, service=Service.TARGET, name="device-1")
                 device.send(b"", b"last words")
             assert (await bound.receive()).data == b"last words"
-            device = await transport.connect(bound.address, identity=b"device-2")
+            device = await transport.connect(bound.address, service=Service.TARGET, name="device-2")
             device.send(b"", b"hello")
-            await bound.receive()
-            bound.send(b"device-2", b"farewell")
+            bound.send((await bound.receive()).peer, b"farewell")
             await bound.close()
             assert (await device.receive()).data == b"farewell"
 

@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import structlog
 from tests.harness.cell import greedy
 from tests.harness.processes import WITHIN_S, alive, children, finished, sockets_in, started
 
+from draftwire.nodes.console.cli import main
 from draftwire.nodes.models.synthetic import SyntheticPair, SyntheticTokenizer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
@@ -90,6 +92,151 @@ def test_up_answers_standard_input(folder: Path) -> None:
     assert [line.split() for line in ran.stdout.splitlines()] == [one.split() for one in expected]
     assert "> " not in ran.stdout
     assert sockets_in(folder) == []
+
+
+class Machines:
+    """The base station, the channel's machine and a device's: a folder each, with a copy of one topology file
+    that says where the keys are.
+    """
+
+    def __init__(self, folder: Path, *, channel: bool, security: str = "folder = 'keys'") -> None:
+        self.folder = folder
+        text = _file(folder, channel=channel).read_text()
+        for machine in ("bs", "channel", "phone"):
+            (folder / machine).mkdir()
+            self.config(machine).write_text(text + f"[device]\nname = 'phone-1'\n[security]\n{security}\n")
+
+    def config(self, machine: str) -> Path:
+        return self.folder / machine / "topology.toml"
+
+    def new(self, machine: str, name: str, *others: str) -> None:
+        """Make a key as the recipe does, and take its public half to other machines."""
+        folder = self.folder / machine / "keys"
+        assert main(["keys", "new", name, "--folder", str(folder)]) == 0
+        for other in others:
+            self.allow(other, folder / f"{name}.key")
+
+    def allow(self, machine: str, file: Path) -> None:
+        assert main(["keys", "allow", str(file), "--folder", str(self.folder / machine / "keys")]) == 0
+
+    @contextmanager
+    def running(self, **roles: str) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+        """Each role on its machine, ready."""
+        with ExitStack() as stack:
+            nodes = {
+                role: stack.enter_context(
+                    started(role, "--config", str(self.config(machine)), temporary=self.folder)
+                )
+                for role, machine in roles.items()
+            }
+            for role, node in nodes.items():
+                assert _ready(node).startswith(f"ready {role} ".encode())
+            yield nodes
+
+    def ask(self, capfd: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+        """What the device's command ends with: its code, the text, the last line on stderr."""
+        capfd.readouterr()
+        code = main(["device", "--config", str(self.config("phone")), *options, "hello there"])
+        said = capfd.readouterr()
+        return code, " ".join(said.out.split()), said.err.splitlines()[-1]
+
+
+ANSWER = " ".join(_expected("hello there").split())
+
+
+@pytest.fixture
+def _no_logger_left() -> Iterator[None]:
+    """None that writes into a stream which pytest captured."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_no_logger_left")
+def test_keys_over_a_channel(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With the keys of the recipe three machines answer; a local control address needs none."""
+    machines = Machines(folder, channel=True)
+    machines.new("bs", "target", "channel")
+    machines.new("bs", "controller")
+    machines.new("channel", "channel", "bs", "phone")
+    machines.new("phone", "phone-1", "channel")
+    with machines.running(target="bs", controller="bs", channel="channel"):
+        assert machines.ask(capfd)[:2] == (0, ANSWER)
+        assert main(["link", "show", "--config", str(machines.config("channel"))]) == 0
+        assert capfd.readouterr().out.startswith("uplink    rate 1mbit\n")
+
+
+@pytest.mark.usefixtures("_no_logger_left")
+def test_keys_that_are_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A key not allowed, allowed later; another target's key; no keys; a name that is not the key's: each is
+    told by a message of its own, with exit code 3, or 2 where no socket was needed to know.
+    """
+    machines = Machines(folder, channel=False)
+    machines.new("bs", "target", "phone")
+    machines.new("bs", "controller")
+    assert machines.ask(capfd)[0] == 2, "no key of its own"
+    machines.new("phone", "phone-1")
+    with machines.running(target="bs", controller="bs"):
+        code, text, said = machines.ask(capfd)
+        assert (code, text) == (3, "") and "it does not allow our key phone-1" in said
+        assert said.endswith("draftwire keys allow phone-1.key")
+
+        machines.allow("bs", folder / "phone" / "keys" / "phone-1.key")
+        assert machines.ask(capfd)[:2] == (0, ANSWER), "allowed while the target runs"
+
+        code, text, said = machines.ask(capfd, "--name", "phone-2")
+        assert (code, text) == (2, "") and "'phone-2' has no key on this machine, and that of phone-1" in said
+        assert machines.ask(capfd, "--name", "phone-1/test")[:2] == (0, ANSWER), "a name below the key's"
+
+        config = machines.config("phone").read_text()
+        machines.config("phone").write_text(config.partition("[security]")[0])
+        code, text, said = machines.ask(capfd)
+        assert (code, text) == (3, "") and "it uses keys, and we don't" in said
+        machines.config("phone").write_text(config)
+
+        (folder / "phone" / "keys" / "allowed" / "target.key").unlink()
+        machines.new("channel", "target", "phone")
+        code, text, said = machines.ask(capfd)
+        assert (code, text) == (3, "") and "the key allowed here for role target is not the one" in said
+
+
+def test_missing_keys_end_a_node_at_once(folder: Path) -> None:
+    """A node without its keys says which commands make them, and binds nothing."""
+    config = Machines(folder, channel=False).config("bs")
+    ran = finished("target", "--config", str(config), temporary=folder)
+    assert ran.returncode == 2 and ran.stdout == ""
+    keys = f"--folder {folder}/bs/keys"
+    commands = f"draftwire keys new target {keys}; draftwire keys new controller {keys}"
+    assert ran.stderr.splitlines() == [
+        "draftwire: security: [security] names a folder, so its nodes need keys, and "
+        f"{folder}/bs/keys lacks a key for this target and one for the controller, which is on this machine "
+        f"too; on this machine: {commands}"
+    ]
+
+
+def test_up_with_the_file_of_several_machines(folder: Path) -> None:
+    """All nodes are its own, with throw-away keys: those of the file are neither needed nor touched."""
+    machines = Machines(folder, channel=True)
+    ran = finished("up", str(machines.config("bs")), temporary=folder, stdin=b"hello there")
+    assert ran.returncode == 0, ran.stderr
+    assert " ".join(ran.stdout.split()) == ANSWER
+    assert not list(folder.rglob("*.key")) and not list(folder.rglob("*.secret"))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_who_may_join_the_nodes_of_up(folder: Path, plain: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """A device of somebody else may not, unless the file says `plain`; `draftwire link` may always."""
+    machines = Machines(folder, channel=True, security=f"plain = {str(plain).lower()}")
+    config = str(machines.config("phone"))
+    with started("up", config, temporary=folder, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"hello\n")
+        process.stdin.flush()
+        os.read(process.stdout.fileno(), 64)
+        assert main(["link", "set", "rate 2mbit", "--config", config]) == 0
+        assert "uplink    rate 2mbit" in capfd.readouterr().out
+        joined = machines.ask(capfd, "--name", "phone-2")
+        structlog.reset_defaults()
+        assert joined[:2] == ((0, ANSWER) if plain else (3, ""))
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,10 @@ from importlib import import_module
 from typing import Final
 
 BENCHMARKS: Final = {
+    "bus": (
+        "draftwire.nodes.console.bench.bus",
+        "our transport against raw ZeroMQ sockets, and with keys against without",
+    ),
     "controller": (
         "draftwire.nodes.console.bench.controller",
         "the adaptive controller against fixed settings, the paper's rule, a bandit and an oracle",
@@ -15,6 +19,10 @@ BENCHMARKS: Final = {
     "e2e": (
         "draftwire.nodes.console.bench.e2e",
         "the shipped pair through four real processes, on links that stand still and one that changes",
+    ),
+    "loop": (
+        "draftwire.nodes.console.bench.loop",
+        "what the loop around the models costs: a step's time, part by part",
     ),
 }
 """Name -> module, and a line of help."""

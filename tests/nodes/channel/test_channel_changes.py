@@ -12,21 +12,31 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
 
 from draftwire.codecs.control import LinkOrder, LinkState, Register
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
-from draftwire.nodes.channel.control import UNEXPECTED, NoChannelError, order_link
+from draftwire.codecs.probes import Echo, Probe
+from draftwire.nodes.channel.control import (
+    IMPOSTOR,
+    UNEXPECTED,
+    NoChannelError,
+    OrderRefusedError,
+    order_link,
+)
 from draftwire.nodes.channel.node import ChannelNode, Direction, jitter_stream
 from draftwire.nodes.channel.playing import PlayedLink
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.errors import AddressInUseError
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, parse_link
 from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
+from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import MemoryNetwork, MemoryTransport, Transport, ZmqTransport
 
 CONTROL = "memory://control"
+WALL_S = 1.7e9
 FAST = parse_link("rate 8mbit delay 10ms")
 
 Traffic = list[tuple[float, bytes]]
@@ -49,6 +59,7 @@ async def _channel(
         downlink=downlink,
         seed=3,
         max_devices=4,
+        wall_s=lambda: WALL_S,
         logger=get_logger("channel"),
         control_address=f"{folder}/control",
     )
@@ -88,7 +99,7 @@ def _model(
     schedule: LinkSchedule, direction: Direction, messages: Traffic, *, origin_s: float = 0.0
 ) -> Traffic:
     """What the link model says if each message meets the link that the schedule has for its own time."""
-    link = Link(schedule.spec_at(0.0), jitter_stream(3, b"a", direction))
+    link = Link(schedule.spec_at(0.0), jitter_stream(3, "a", direction))
     arrivals = Traffic()
     for at_s, data in messages:
         link.spec = schedule.spec_at(at_s - origin_s)
@@ -121,8 +132,8 @@ def test_a_schedule_changes_delivery_times_exactly_when_it_says(words: str) -> N
             _channel(transport, uplink=schedule, downlink=schedule),
         ):
             clock = LoopClock()
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
 
             async def send(end: Any, peer: bytes, messages: Traffic) -> None:
                 for at_s, data in messages:
@@ -131,8 +142,10 @@ def test_a_schedule_changes_delivery_times_exactly_when_it_says(words: str) -> N
 
             async with asyncio.TaskGroup() as group:
                 group.create_task(send(device, b"", up))
-                group.create_task(send(target, b"a", down))
-                heard_up = [await target.receive() for _ in expected_up]
+                heard_up = [await target.receive()]
+                assert heard_up[0].name == "a"
+                group.create_task(send(target, heard_up[0].peer, down))
+                heard_up += [await target.receive() for _ in expected_up[1:]]
                 heard_down = [await device.receive() for _ in expected_down]
             assert [(one.at_s, one.data) for one in heard_up] == expected_up
             assert [(one.at_s, one.data) for one in heard_down] == expected_down
@@ -151,9 +164,9 @@ def test_a_configured_schedule_begins_with_the_first_message() -> None:
             _channel(transport, uplink=schedule, downlink=schedule),
         ):
             clock = LoopClock()
-            target = await transport.bind("memory://target")
-            first = await transport.connect("memory://channel", identity=b"a")
-            second = await transport.connect("memory://channel", identity=b"b")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            first = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            second = await transport.connect("memory://channel", service=Service.TARGET, name="b")
             arrivals = []
             sent = ((first, 100.0), (second, 104.0), (first, 104.75), (second, 105.0), (first, 107.0))
             for end, at_s in sent:
@@ -173,8 +186,8 @@ def test_a_late_timer_is_no_excuse() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=schedule):
             (timer,) = [task for task in asyncio.all_tasks() if task.get_name() == "channel schedule"]
             timer.cancel()
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             delays_s = []
             for at_s in (0.0, 4.5, 7.5, 10.0, 14.0):
                 await LoopClock().sleep_until(at_s)
@@ -207,8 +220,8 @@ def test_what_is_under_way_keeps_its_times() -> None:
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=schedule):
             clock = LoopClock()
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             for _ in range(3):
                 device.send(b"", bytes(6176))  # 0.5 s each on the first link
             await clock.sleep_until(1.25)
@@ -227,8 +240,8 @@ def test_every_change_is_told_and_the_beginning_too() -> None:
         schedule = parse_schedule(words)
         with structlog.testing.capture_logs() as logs:
             async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=schedule):
-                await transport.bind("memory://target")
-                device = await transport.connect("memory://channel", identity=b"a")
+                await transport.bind("memory://target", service=Service.TARGET)
+                device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
                 await LoopClock().sleep_until(50.0)
                 device.send(b"", b"x")
                 await LoopClock().sleep_until(56.5)
@@ -265,14 +278,16 @@ def test_orders_change_the_link_and_are_answered() -> None:
             MemoryTransport(MemoryNetwork()) as transport,
             _channel(transport, uplink=schedule, downlink=FAST) as node,
         ):
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
 
             async def delay_s(*, up: bool = True) -> float:
                 sent_s = clock.now_s()
-                assert device.send(b"", b"x") if up else target.send(b"a", b"x")
+                assert device.send(b"", b"x") if up else target.send(peer, b"x")
                 return (await (target if up else device).receive()).at_s - sent_s
 
+            device.send(b"", b"hello")
+            peer = (await target.receive()).peer
             before = LinkState(uplink=str(schedule), downlink="rate 8mbit delay 10ms", refused=None)
             assert await order_link(transport, CONTROL, clock=clock) == before
             assert await delay_s() == pytest.approx(0.01)
@@ -321,7 +336,7 @@ def test_what_is_no_order_is_counted_and_not_answered() -> None:
     async def main() -> None:
         clock = LoopClock()
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport) as node:
-            stranger = await transport.connect(CONTROL, identity=b"s")
+            stranger = await transport.connect(CONTROL, service=Service.LINKS, name="s")
             register = encode_frame(Register(role="target", name="bs", vocab_size=64), session=0, sequence=0)
             with structlog.testing.capture_logs() as logs:
                 for data in (b"", b"x", register[:-1] + b"?", register, register):
@@ -332,7 +347,7 @@ def test_what_is_no_order_is_counted_and_not_answered() -> None:
                 Refusal.CHECKSUM: 1,
                 UNEXPECTED: 2,
             }
-            assert [log["event"] for log in logs].count("refused") == 3
+            assert [log["event"] for log in logs].count("channel.refused") == 3
             assert stranger.statistics().received == 0
 
     run_virtual(main())
@@ -346,7 +361,7 @@ def test_no_bytes_stop_the_orders(garbage: list[bytes | str], seed: int) -> None
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
-            stranger = await transport.connect(CONTROL, identity=b"s")
+            stranger = await transport.connect(CONTROL, service=Service.LINKS, name="s")
             for item in garbage:
                 order = bytearray(
                     encode_frame(LinkOrder(uplink="rate 1mbit", downlink=None), session=0, sequence=0)
@@ -362,13 +377,45 @@ def test_no_bytes_stop_the_orders(garbage: list[bytes | str], seed: int) -> None
     run_virtual(main())
 
 
+def test_the_control_address_answers_probes() -> None:
+    """An Echo with the clock on the wall, of the size asked for; no link changes by it."""
+
+    async def main() -> None:
+        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport) as node:
+            doctor = await transport.connect(CONTROL, service=Service.LINKS, name="channel/doctor")
+            doctor.send(b"", encode_frame(Probe(stamp=3, reply_padding=500), session=0, sequence=0))
+            frame = decode_frame((await doctor.receive()).data)
+            assert (frame.session, frame.message) == (0, Echo(stamp=3, clock_s=WALL_S, padding=500))
+            assert not node.statistics().orders_refused
+
+    run_virtual(main())
+
+
+def test_an_impostor_gives_no_orders() -> None:
+    """One by a name that its key does not have is told so, which the call raises; nothing changes."""
+
+    async def main() -> None:
+        clock = LoopClock()
+        async with (
+            SpoiltTransport(MemoryNetwork(), impostors=frozenset({"bs-1"})) as transport,
+            _channel(transport) as node,
+        ):
+            with pytest.raises(OrderRefusedError, match=NOT_THE_KEYS) as caught:
+                await order_link(transport, CONTROL, uplink="rate 0", clock=clock, name="bs-1")
+            assert caught.value.exit_code == 3
+            assert (await order_link(transport, CONTROL, clock=clock)).uplink == str(FAST)
+            assert node.statistics().orders_refused == {IMPOSTOR: 1}
+
+    run_virtual(main())
+
+
 def test_the_devices_address_takes_no_orders() -> None:
     """An order that a device sends is a message like others: it goes to the BS and changes nothing."""
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             order = encode_frame(LinkOrder(uplink="rate 0", downlink="rate 0"), session=0, sequence=0)
             device.send(b"", order)
             assert (await target.receive()).data == order
@@ -386,7 +433,7 @@ def test_nobody_there_is_an_error_after_the_time_given() -> None:
             with pytest.raises(NoChannelError, match=r"memory://control: no channel answered within 2 s;"):
                 await order_link(transport, CONTROL, clock=clock)
             assert clock.now_s() == 2.0
-            other = await transport.bind(CONTROL)
+            other = await transport.bind(CONTROL, service=Service.LINKS)
             asking = asyncio.create_task(order_link(transport, CONTROL, timeout_s=7.0, clock=clock))
             received = await other.receive()
             for data in (b"who?", encode_frame(decode_frame(received.data).message, session=0, sequence=0)):
@@ -403,11 +450,11 @@ def test_a_control_address_that_is_taken_is_an_error() -> None:
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport:
-            await transport.bind(CONTROL)
+            await transport.bind(CONTROL, service=Service.LINKS)
             with pytest.raises(AddressInUseError):
                 async with _channel(transport):
                     pass
-            await transport.bind("memory://channel")
+            await transport.bind("memory://channel", service=Service.TARGET)
 
     run_virtual(main())
 
@@ -418,12 +465,12 @@ def test_orders_over_real_sockets(folder: Path) -> None:
     async def main() -> None:
         clock = LoopClock()
         async with ZmqTransport() as transport:
-            target = await transport.bind(f"ipc://{folder}/target")
+            target = await transport.bind(f"ipc://{folder}/target", service=Service.TARGET)
             async with _channel(transport, folder=f"ipc://{folder}") as node:
                 assert node.control_address == f"ipc://{folder}/control"
-                device = await transport.connect(node.address, identity=b"a")
+                device = await transport.connect(node.address, service=Service.CHANNEL, name="a")
                 device.send(b"", b"hello")
-                await target.receive()
+                peer = (await target.receive()).peer
                 states = await asyncio.gather(
                     order_link(transport, node.control_address, uplink="delay 300ms", clock=clock),
                     order_link(transport, node.control_address, downlink="rate 0", clock=clock),
@@ -434,9 +481,9 @@ def test_orders_over_real_sockets(folder: Path) -> None:
                 sent_s = clock.now_s()
                 device.send(b"", b"slow")
                 assert (await target.receive()).at_s - sent_s >= 0.3
-                target.send(b"a", b"lost")
+                target.send(peer, b"lost")
                 device.send(b"", b"again")
                 await target.receive()
-                assert node.statistics().links[b"a", Direction.DOWNLINK].dropped == {LinkDrop.OUTAGE: 1}
+                assert node.statistics().links["a", Direction.DOWNLINK].dropped == {LinkDrop.OUTAGE: 1}
 
     asyncio.run(main())

@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 import structlog
+from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
 
-from draftwire.nodes.channel.node import ChannelNode, ChannelRefusal, Direction, jitter_stream
+from draftwire.codecs.frame import decode_frame
+from draftwire.codecs.messages import Reason, Refused
+from draftwire.nodes.channel.node import (
+    MAX_CONNECTIONS,
+    ChannelNode,
+    ChannelRefusal,
+    Direction,
+    jitter_stream,
+)
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, parse_link
+from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport, Transport, ZmqTransport
 
@@ -38,6 +48,7 @@ async def _channel(
         downlink=downlink,
         seed=3,
         max_devices=max_devices,
+        wall_s=LoopClock().now_s,
         logger=get_logger("channel"),
     )
     started = asyncio.Event()
@@ -68,47 +79,48 @@ def _traffic(seed: int) -> list[tuple[float, bytes]]:
 
 
 def _model(
-    spec: LinkSpec, identity: bytes, direction: Direction, messages: list[tuple[float, bytes]]
+    spec: LinkSpec, device: str, direction: Direction, messages: list[tuple[float, bytes]]
 ) -> list[tuple[float, bytes]]:
     """What the link model alone says: when each message arrives."""
-    link = Link(spec, jitter_stream(3, identity, direction))
+    link = Link(spec, jitter_stream(3, device, direction))
     offered = [(link.offer(at_s, len(data)), data) for at_s, data in messages]
     return [(at_s, data) for at_s, data in offered if not isinstance(at_s, LinkDrop)]
 
 
 def test_virtual_deliveries_are_the_models_own_times() -> None:
     """Two devices at once, both directions: each message arrives at the very float that its link says."""
-    devices = {b"a": 1, b"b": 2}
+    devices = {"a": 1, "b": 2}
 
     async def main() -> None:
         network = MemoryNetwork()
         async with MemoryTransport(network) as transport, _channel(transport) as node:
-            target = await transport.bind("memory://target")
+            target = await transport.bind("memory://target", service=Service.TARGET)
             ends = {
-                identity: await transport.connect("memory://channel", identity=identity)
-                for identity in devices
+                name: await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
+                for name in devices
             }
             async with asyncio.TaskGroup() as group:
-                for identity, end in ends.items():
-                    group.create_task(_send_spread(end, b"", _traffic(devices[identity])))
+                for name, end in ends.items():
+                    group.create_task(_send_spread(end, b"", _traffic(devices[name])))
                 up = [await target.receive() for _ in range(400)]
-            for identity in devices:
-                mine = [(received.at_s, received.data) for received in up if received.peer == identity]
-                assert mine == _model(UPLINK, identity, Direction.UPLINK, _traffic(devices[identity]))
+            for name in devices:
+                mine = [(received.at_s, received.data) for received in up if received.name == name]
+                assert mine == _model(UPLINK, name, Direction.UPLINK, _traffic(devices[name]))
 
+            (peer,) = {received.peer for received in up if received.name == "b"}
             now_s = LoopClock().now_s()
             later = [(now_s + at_s, data) for at_s, data in _traffic(9)]
-            sending = asyncio.create_task(_send_spread(target, b"b", later))
-            down = [await ends[b"b"].receive() for _ in later]
+            sending = asyncio.create_task(_send_spread(target, peer, later))
+            down = [await ends["b"].receive() for _ in later]
             assert [(received.at_s, received.data) for received in down] == _model(
-                DOWNLINK, b"b", Direction.DOWNLINK, later
+                DOWNLINK, "b", Direction.DOWNLINK, later
             )
             await sending
             counts = node.statistics()
             assert counts.devices == 2
             assert counts.lateness.delivered == 600
             assert (counts.lateness.max_s, counts.lateness.late) == (0.0, 0)
-            assert counts.links[b"b", Direction.DOWNLINK].delivered == 200
+            assert counts.links["b", Direction.DOWNLINK].delivered == 200
 
     run_virtual(main())
 
@@ -116,14 +128,14 @@ def test_virtual_deliveries_are_the_models_own_times() -> None:
 def test_every_link_has_its_own_jitter() -> None:
     """Jitter repeats for one seed, device and direction, and differs when any of them does."""
     streams = [
-        jitter_stream(1, b"a", Direction.UPLINK),
-        jitter_stream(2, b"a", Direction.UPLINK),
-        jitter_stream(1, b"b", Direction.UPLINK),
-        jitter_stream(1, b"a", Direction.DOWNLINK),
+        jitter_stream(1, "a", Direction.UPLINK),
+        jitter_stream(2, "a", Direction.UPLINK),
+        jitter_stream(1, "b", Direction.UPLINK),
+        jitter_stream(1, "a", Direction.DOWNLINK),
     ]
     draws = [stream.random() for stream in streams]
     assert len(set(draws)) == len(streams)
-    assert jitter_stream(1, b"a", Direction.UPLINK).random() == draws[0]
+    assert jitter_stream(1, "a", Direction.UPLINK).random() == draws[0]
 
 
 def test_a_device_does_not_wait_for_another_ones_link() -> None:
@@ -131,14 +143,14 @@ def test_a_device_does_not_wait_for_another_ones_link() -> None:
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
-            target = await transport.bind("memory://target")
-            greedy = await transport.connect("memory://channel", identity=b"greedy")
-            modest = await transport.connect("memory://channel", identity=b"modest")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            greedy = await transport.connect("memory://channel", service=Service.CHANNEL, name="greedy")
+            modest = await transport.connect("memory://channel", service=Service.CHANNEL, name="modest")
             for _ in range(100):
                 greedy.send(b"", bytes(10_000))
             modest.send(b"", b"hello")
             first = await target.receive()
-            assert first.peer == b"modest" and first.at_s < 0.03
+            assert first.name == "modest" and first.at_s < 0.03
 
     run_virtual(main())
 
@@ -148,8 +160,8 @@ def test_the_link_can_change_in_use() -> None:
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport) as node:
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             clock = LoopClock()
             device.send(b"", b"before")
             await clock.sleep_until(0.001)
@@ -162,9 +174,9 @@ def test_the_link_can_change_in_use() -> None:
             device.send(b"", b"after")
             assert [(await target.receive()).data for _ in range(2)] == [b"before", b"after"]
             assert clock.now_s() == 1.002
-            link = node.statistics().links[b"a", Direction.UPLINK]
+            link = node.statistics().links["a", Direction.UPLINK]
             assert link.dropped == {LinkDrop.OUTAGE: 2}
-            assert [(log["event"], log["cause"]) for log in logs] == [("link drops messages", "outage")]
+            assert [(log["event"], log["cause"]) for log in logs] == [("channel.drops", "outage")]
 
     run_virtual(main())
 
@@ -177,12 +189,12 @@ def test_a_full_link_drops_and_counts() -> None:
             MemoryTransport(MemoryNetwork()) as transport,
             _channel(transport, uplink=parse_link("delay 1s limit 10")) as node,
         ):
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             for _ in range(25):
                 device.send(b"", b"x")
             await LoopClock().sleep_until(0.5)
-            link = node.statistics().links[b"a", Direction.UPLINK]
+            link = node.statistics().links["a", Direction.UPLINK]
             assert (link.offered, link.queued, link.dropped) == (25, 10, {LinkDrop.LIMIT_MESSAGES: 15})
             await LoopClock().sleep_until(1.5)
             assert target.statistics().received == 10
@@ -195,10 +207,10 @@ def test_places_for_devices_are_bounded() -> None:
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, max_devices=2) as node:
-            target = await transport.bind("memory://target")
+            target = await transport.bind("memory://target", service=Service.TARGET)
             ends = {
-                name: await transport.connect("memory://channel", identity=name)
-                for name in (b"a", b"b", b"c")
+                name: await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
+                for name in "abc"
             }
             clock = LoopClock()
             with structlog.testing.capture_logs() as logs:
@@ -207,15 +219,15 @@ def test_places_for_devices_are_bounded() -> None:
                     end.send(b"", b"hello again")
                 await clock.sleep_until(30.0)
                 assert node.statistics().refused == {ChannelRefusal.TOO_MANY_DEVICES: 2}
-                ends[b"b"].send(b"", b"alive")
+                ends["b"].send(b"", b"alive")
                 await clock.sleep_until(61.0)
-                ends[b"c"].send(b"", b"hello at last")
+                ends["c"].send(b"", b"hello at last")
                 await clock.sleep_until(62.0)
             heard = [await target.receive() for _ in range(6)]
-            assert [received.peer for received in heard][-2:] == [b"b", b"c"]
+            assert [received.name for received in heard][-2:] == ["b", "c"]
             assert node.statistics().devices == 2
-            assert [log["event"] for log in logs].count("peer refused") == 1
-            assert not target.send(b"a", b"who is there?")
+            assert [log["event"] for log in logs].count("channel.refused") == 1
+            assert not target.send(heard[0].peer, b"who is there?")
 
     run_virtual(main())
 
@@ -225,15 +237,136 @@ def test_what_is_under_way_is_lost_with_the_channel() -> None:
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport:
-            target = await transport.bind("memory://target")
-            device = await transport.connect("memory://channel", identity=b"a")
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             async with _channel(transport) as node:
                 device.send(b"", b"hello")
-                await LoopClock().sleep_until(0.01)
-                assert node.statistics().links[b"a", Direction.UPLINK].queued == 1
+                peer = (await target.receive()).peer
+                sent_s = LoopClock().now_s()
+                device.send(b"", b"lost")
+                await LoopClock().sleep_until(sent_s + 0.01)
+                assert node.statistics().links["a", Direction.UPLINK].queued == 1
             await LoopClock().sleep_until(10.0)
-            assert target.statistics().received == 0
-            assert not target.send(b"a", b"gone?")
+            assert target.statistics().received == 1
+            assert not target.send(peer, b"gone?")
+
+    run_virtual(main())
+
+
+def test_a_device_has_its_two_links_however_often_it_connects() -> None:
+    """Two connections of one name share the rate of one uplink, and each is answered on its own."""
+
+    async def main() -> None:
+        link = parse_link("rate 8kbit")
+        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=link) as node:
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            ends = [
+                await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
+                for name in ("a", "a")
+            ]
+            for number, end in enumerate(ends):
+                end.send(b"", bytes([number]) * 926)  # 1 s each
+            heard = [await target.receive() for _ in ends]
+            assert [received.at_s for received in heard] == pytest.approx([1.0, 2.0])
+            assert [received.name for received in heard] == ["a", "a"]
+            for received in heard:
+                target.send(received.peer, received.data[:1])
+            assert [(await end.receive()).data for end in ends] == [b"\0", b"\1"]
+            assert (node.statistics().devices, node.statistics().connections) == (1, 2)
+
+    run_virtual(main())
+
+
+def test_a_device_that_connects_anew_takes_no_places() -> None:
+    """Its oldest connection makes room for its newest, so that it can be started as often as it likes."""
+
+    async def main() -> None:
+        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, max_devices=2) as node:
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            for _ in range(20):
+                end = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+                end.send(b"", b"hello")
+                assert (await target.receive()).name == "a"
+            other = await transport.connect("memory://channel", service=Service.CHANNEL, name="b")
+            other.send(b"", b"hello")
+            assert (await target.receive()).name == "b"
+            counts = node.statistics()
+            assert (counts.devices, counts.connections) == (2, MAX_CONNECTIONS + 1)
+            assert not counts.refused
+
+    run_virtual(main())
+
+
+def test_an_impostor_is_told_and_gets_no_link() -> None:
+    """It is answered by Refused, of no request; its messages reach nobody; an honest one's do."""
+
+    async def main() -> None:
+        async with (
+            SpoiltTransport(MemoryNetwork(), impostors=frozenset({"phone-1"})) as transport,
+            _channel(transport) as node,
+        ):
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            impostor, honest = [
+                await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
+                for name in ("phone-1", "phone-2")
+            ]
+            impostor.send(b"", b"hello")
+            frame = decode_frame((await impostor.receive()).data)
+            assert (frame.session, frame.message) == (
+                0,
+                Refused(reason=Reason.IDENTITY, detail=NOT_THE_KEYS),
+            )
+            honest.send(b"", b"hello")
+            assert (await target.receive()).name == "phone-2"
+            assert node.statistics().refused == {ChannelRefusal.IMPOSTOR: 1}
+            assert node.statistics().connections == 1
+
+    run_virtual(main())
+
+
+def test_a_channel_told_to_stop_delivers_what_is_on_its_links() -> None:
+    """Both ways and in full; what comes later is refused and counted."""
+
+    async def main() -> None:
+        link = parse_link("rate 8kbit")
+        async with (
+            MemoryTransport(MemoryNetwork()) as transport,
+            _channel(transport, uplink=link, downlink=link) as node,
+        ):
+            clock = LoopClock()
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            device.send(b"", b"hello")
+            peer = (await target.receive()).peer
+            for _ in range(3):
+                device.send(b"", bytes(926))  # 1 s each
+            target.send(peer, bytes(926))
+            await clock.sleep_until(began_s := clock.now_s() + 0.5)
+            draining = asyncio.create_task(node.drain(5.0))
+            await asyncio.sleep(0)
+            device.send(b"", b"too late")
+            await draining
+            assert clock.now_s() - began_s == pytest.approx(2.5)
+            assert target.statistics().received == 4 and device.statistics().received == 1
+            assert node.statistics().refused == {ChannelRefusal.STOPPING: 1}
+
+    run_virtual(main())
+
+
+def test_a_channel_does_not_drain_for_longer_than_it_may() -> None:
+    """A link too slow to be emptied in time is left at the deadline."""
+
+    async def main() -> None:
+        link = parse_link("rate 8kbit")
+        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=link) as node:
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            for _ in range(20):
+                device.send(b"", bytes(926))
+            await LoopClock().sleep_until(0.5)
+            await node.drain(5.0)
+            assert LoopClock().now_s() == 5.5
+            assert target.statistics().received == 5
 
     run_virtual(main())
 
@@ -249,7 +382,7 @@ def test_real_sockets_deliver_all(kind: str, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with ZmqTransport() as transport:
-            target = await transport.bind(addresses["target"])
+            target = await transport.bind(addresses["target"], service=Service.TARGET)
             link = parse_link("rate 100mbit delay 2ms 2ms")
             async with _channel(
                 transport,
@@ -259,15 +392,16 @@ def test_real_sockets_deliver_all(kind: str, tmp_path: Path) -> None:
                 downlink=link,
             ) as node:
                 ends = {
-                    name: await transport.connect(node.address, identity=name) for name in (b"a", b"b", b"c")
+                    name: await transport.connect(node.address, service=Service.CHANNEL, name=name)
+                    for name in "abc"
                 }
                 for end in ends.values():
                     for data in messages:
                         assert end.send(b"", data)
-                up: dict[bytes, list[bytes]] = {name: [] for name in ends}
+                up: dict[str, list[bytes]] = {name: [] for name in ends}
                 for _ in range(len(ends) * len(messages)):
                     received = await target.receive()
-                    up[received.peer].append(received.data)
+                    up[received.name].append(received.data)
                     assert target.send(received.peer, received.data)
                 assert up == {name: messages for name in ends}
                 for end in ends.values():

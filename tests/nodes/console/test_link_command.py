@@ -1,5 +1,6 @@
 """`draftwire link` against a channel in a process of its own, and its mistakes."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -12,14 +13,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import structlog
 from tests.harness.processes import WITHIN_S, started
 
+from draftwire.nodes.channel.control import LinkOrders, NoChannelError, order_link
 from draftwire.nodes.console.cli import main, parser
 from draftwire.nodes.console.generate import chosen_topology
-from draftwire.nodes.console.launch import on_this_host
+from draftwire.nodes.console.keys import node_keys
+from draftwire.nodes.console.launch import on_this_host, with_throw_away_keys
+from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
+from draftwire.runtime.link_schedule import parse_schedule
+from draftwire.runtime.security import Role, Service
+from draftwire.runtime.transport import ZmqTransport
 
 UPLINK = "rate 20mbit delay 2ms; 5s rate 1mbit; repeat 15s"
 DOWNLINK = "rate 5mbit delay 2ms; 5s rate 1mbit; repeat 15s"
@@ -102,7 +110,7 @@ def test_show_and_set(channel: Channel, capfd: pytest.CaptureFixture[str]) -> No
         (["set", "rate 5mbot"], "WORDS: 'mbot' in '5mbot' is no unit of it; did you mean 'mbit'?"),
         (["set", "rate 5mbit; 6s"], "WORDS: piece 2 ('6s'): the piece says no change; write for instance"),
         (["set", "6s rate 5mbit"], "WORDS: nothing says what the link is before; begin with it:"),
-        (["show", "--address", "5703"], "--address: '5703': not an address; write tcp://HOST:PORT"),
+        (["show", "--address", "5703"], '--address: "5703": not an address; write tcp://HOST:PORT'),
         (["show", "--config", "configs/two-machines.toml"], "channel: this topology has no channel; add"),
         (["show", "--config", "no.toml"], "no.toml: No such file or directory; give a TOML file"),
     ],
@@ -163,6 +171,46 @@ def test_generate_takes_a_schedule(tmp_path: Path) -> None:
     assert str(channel.uplink_schedule) == "rate 9mbit"
     with pytest.raises(ConfigurationError, match=r"--schedule: piece 2 \('6s rate fst'\): 'fst' is"):
         _chosen("--schedule", "5s rate 1mbit; 6s rate fst")
+
+
+@pytest.mark.parametrize(
+    ("role", "obeyed"),
+    [(Role.CHANNEL, True), (Role.CONTROLLER, True), (Role.DEVICE, False), (Role.TARGET, False)],
+)
+def test_whose_keys_may_order_a_channel(tmp_path: Path, role: Role, obeyed: bool) -> None:
+    """Where the control address uses keys: the channel's and the controller's; no device's, no target's."""
+    here = with_throw_away_keys(Topology.default(), tmp_path)
+
+    async def ordered() -> str:
+        async with ZmqTransport(node_keys(here, Role.CHANNEL)) as bound:
+            endpoint = await bound.bind(f"ipc://{tmp_path}/links", service=Service.LINKS)
+            orders = LinkOrders(
+                current=lambda direction: parse_schedule("rate 2mbit"),
+                follow=lambda direction, schedule: None,
+                wall_s=lambda: 0.0,
+                logger=structlog.get_logger(),
+            )
+            serving = asyncio.create_task(orders.run(endpoint))
+            keys = node_keys(here, role)
+            assert keys is not None
+            async with ZmqTransport(keys) as asking:
+                try:
+                    state = await order_link(
+                        asking,
+                        endpoint.address,
+                        clock=LoopClock(),
+                        timeout_s=10 if obeyed else 0.5,
+                        name=f"{keys.own.public.name}/orders",
+                    )
+                finally:
+                    serving.cancel()
+            return state.uplink
+
+    if obeyed:
+        assert asyncio.run(ordered()) == "rate 2mbit"
+    else:
+        with pytest.raises(NoChannelError, match="does not allow our key"):
+            asyncio.run(ordered())
 
 
 def test_private_nodes_have_a_private_control(tmp_path: Path) -> None:

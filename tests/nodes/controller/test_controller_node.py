@@ -12,39 +12,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.harness.policies import Scripted
 from tests.harness.reports import REPORT, ROWS, a_belief
+from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
 
 from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Plan
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.choice import make_policy
-from draftwire.nodes.controller.node import POLICY_FAILED, UNEXPECTED, ControllerNode
+from draftwire.nodes.controller.node import IMPOSTOR, POLICY_FAILED, UNEXPECTED, ControllerNode
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy, Report, VocabularyAware
 from draftwire.runtime.clock import LoopClock, run_virtual
+from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import get_logger
-from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
+from draftwire.runtime.transport import Endpoint, MemoryNetwork
+
+WALL_S = 1.7e9
 
 WANTED = PlanValues(k=32, gamma=3, min_draft=3)
 
 
 def _run(
-    body: Callable[[ControllerNode, Endpoint], Awaitable[None]], policy: Policy | None = None
+    body: Callable[[ControllerNode, Endpoint], Awaitable[None]],
+    policy: Policy | None = None,
+    *,
+    impostors: frozenset[str] = frozenset(),
 ) -> None:
     """Run a body with a started controller and a BS's end of its connection."""
 
     async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport:
+        async with SpoiltTransport(MemoryNetwork(), impostors=impostors) as transport:
             node = ControllerNode(
                 transport=transport,
                 address="memory://controller",
                 policy=policy or FixedPolicy(WANTED),
+                wall_s=lambda: WALL_S,
                 logger=get_logger("controller"),
             )
             started = asyncio.Event()
             running = asyncio.create_task(node.run(started.set))
             await started.wait()
-            await body(node, await transport.connect("memory://controller", identity=b"bs"))
+            bs = await transport.connect("memory://controller", service=Service.CONTROLLER, name="bs")
+            await body(node, bs)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
@@ -188,7 +198,7 @@ def test_a_policy_that_wants_the_vocabulary_is_told() -> None:
         with structlog.testing.capture_logs() as logs:
             _say(bs, *[Register(role="target", name="bs-1", vocab_size=100)] * 3)
             assert {one.k for one in await _ordered_within_1s(bs)} == {50}
-        assert [log["event"] for log in logs] == ["registered"]
+        assert [log["event"] for log in logs] == ["controller.registered"]
 
     _run(body, Aware(()))
     assert make_policy("adaptive").plan("d", 1).k >= 1
@@ -227,7 +237,7 @@ def test_plans_that_cannot_be_do_not_stop_the_controller(bad: str) -> None:
         assert orders[-2:] == [_order(32, 3, request=7), _order(32, 3, request=ANY_REQUEST)]
         assert len(orders) == 2 or bad == "belief"
         assert node.refused()[POLICY_FAILED] >= 2
-        assert len([log for log in logs if log["event"] == "policy.failed"]) == 1
+        assert len([log for log in logs if log["event"] == "controller.policy_failed"]) == 1
 
     _run(body, Recovering())
 
@@ -285,13 +295,40 @@ def test_refusals_are_counted_by_cause_and_logged_once() -> None:
             _say(bs, Register(role="target", name="bs-1", vocab_size=64))
             await _ordered(bs)
         assert node.refused() == {Refusal.TRUNCATED: 6, Refusal.CHECKSUM: 6, UNEXPECTED: 3}
-        assert [log["reason"] for log in logs if log["event"] == "refused"] == [
+        assert [log["reason"] for log in logs if log["event"] == "controller.refused"] == [
             "truncated",
             "checksum",
             "unexpected",
         ]
 
     _run(body)
+
+
+def test_an_impostor_is_counted_and_dropped() -> None:
+    """A BS by a name that its key does not have plans for nobody; why is logged once."""
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        with structlog.testing.capture_logs() as logs:
+            _say(bs, Register(role="target", name="bs-1", vocab_size=64), REPORT, REPORT)
+            assert await _ordered_within_1s(bs) == []
+        assert node.refused() == {IMPOSTOR: 3}
+        (event,) = logs
+        assert (event["event"], event["peer"], event["detail"]) == ("controller.refused", "bs", NOT_THE_KEYS)
+
+    _run(body, impostors=frozenset({"bs"}))
+
+
+def test_a_probe_is_answered() -> None:
+    """An Echo with the clock on the wall, of the size asked for; the policy hears nothing of it."""
+    policy = Scripted(((8, 4),))
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        bs.send(b"", encode_frame(Probe(stamp=5, reply_padding=300), session=0, sequence=0))
+        frame = decode_frame((await bs.receive()).data)
+        assert (frame.session, frame.message) == (0, Echo(stamp=5, clock_s=WALL_S, padding=300))
+        assert node.refused() == {} and policy.reports == []
+
+    _run(body, policy)
 
 
 @settings(deadline=None)

@@ -38,7 +38,7 @@ def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
 
     async def main() -> None:
         async with cell(k=None) as bs:
-            nonsense = await bs.impostor(b"target", address="ipc://controller")
+            nonsense = await bs.impostor("target", address="ipc://controller")
             nonsense.say(b"\0garbage")
             nonsense.say(hello())
             unknown = PlanOrder(device="nobody", request=77, k=1, gamma=1, min_draft=1)
@@ -54,7 +54,7 @@ def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "values"),
     [
-        ({"protocol_version": 1}, "PROTOCOL_VERSION", ("1", "2")),
+        ({"protocol_version": 1}, "PROTOCOL_VERSION", ("1", "3")),
         ({"noise_version": 3}, "NOISE_VERSION", ("3", "1")),
         ({"vocab_size": 128}, "VOCABULARY", ("128", "64")),
         ({"fingerprint": bytes(range(8))}, "VOCABULARY", ("0001020304050607", hello().fingerprint.hex())),
@@ -105,7 +105,7 @@ def test_an_absent_bs_is_an_error_within_the_timing() -> None:
 
     async def main() -> None:
         async with cell(serve=False) as bs:
-            device = await bs.device(timing=Timing(absent_s=4.0))
+            device = await bs.device(timing=Timing(reach_s=4.0))
             began_s = bs.clock.now_s()
             with pytest.raises(RequestRefusedError, match=f"{BS}.*start the target") as caught:
                 await text(device, request())
@@ -154,7 +154,7 @@ def test_garbage_from_the_bs() -> None:
 
     async def main() -> None:
         async with cell(serve=False) as bs:
-            device, other = await bs.device("dev"), await bs.impostor(b"dev")
+            device, other = await bs.device("dev"), await bs.impostor("dev")
             wanted = request(max_new_tokens=3)
             asking = asyncio.create_task(text(device, wanted))
             assert isinstance(await other.hear(), Hello)

@@ -94,7 +94,7 @@ def test_the_next_request_begins_with_its_devices_plan() -> None:
 
     async def main() -> None:
         async with cell(k=None, gamma=None) as bs:
-            controller = await bs.impostor(b"target", address=CONTROLLER)
+            controller = await bs.impostor("target", address=CONTROLLER)
             for name, k, gamma in (("target", 5, 1), ("known", 7, 3), ("unheard of", 9, 9)):
                 controller.say(
                     PlanOrder(device=name, request=ANY_REQUEST, k=k, gamma=gamma, min_draft=gamma)
@@ -188,7 +188,7 @@ def test_a_policy_that_raises_leaves_the_last_plan_in_force() -> None:
                 assert plans[:4] == [(5, 1), (5, 1), (5, 2), (5, 3)]
                 assert set(plans[4:]) == {(5, 4)}
                 assert controller.refused()[POLICY_FAILED] > 4
-        failures = [log for log in logs if log["event"] == "policy.failed"]
+        failures = [log for log in logs if log["event"] == "controller.policy_failed"]
         assert len(failures) == 1 and failures[0]["exc_info"]
 
     run(main())

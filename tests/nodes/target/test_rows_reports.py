@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 from tests.harness.cell import CHANNEL, VOCAB_SIZE, Cell, cell, request, run, text
+from tests.harness.losing import LosingTransport
 from tests.harness.policies import Scripted
 
 from draftwire.codecs.control import RowsReport, StepReport
-from draftwire.codecs.messages import Sampling
+from draftwire.codecs.frame import Frame
+from draftwire.codecs.messages import Draft, Sampling, SparseLogits
 from draftwire.nodes.models.pacing import PAPER
 from draftwire.nodes.speculation.acceptance import rungs
 from draftwire.nodes.speculation.sampling import sparsify, target_distribution
@@ -78,21 +80,45 @@ def test_rows_reports_are_what_the_models_say(link: str) -> None:
     run(main())
 
 
+class _Losses:
+    """Everything comes twice, but of each third block its rows are lost, of each fourth the first Draft."""
+
+    def __init__(self) -> None:
+        self.without_rows: set[tuple[int, int]] = set()
+        "(request, epoch) of blocks whose rows were lost when they came all together"
+        self._late: set[tuple[int, int]] = set()
+
+    def copies_of(self, frame: Frame) -> int:
+        """By epoch, so that no chance decides whether anything is lost."""
+        message = frame.message
+        if isinstance(message, SparseLogits) and message.draft_epoch % 3 == 0 and len(message.rows) > 1:
+            self.without_rows.add((frame.session, message.draft_epoch))
+            return 0
+        if isinstance(message, Draft) and message.draft_epoch % 4 == 0:
+            first = (frame.session, message.draft_epoch) not in self._late
+            self._late.add((frame.session, message.draft_epoch))
+            return 0 if first else 2
+        return 2
+
+
 def test_a_lossy_link_costs_reports_and_nothing_else() -> None:
-    """With messages lost and repeated no block is reported twice, and what is reported is right."""
+    """With messages lost and repeated each block is reported once and rightly, unless its rows were lost."""
 
     async def main() -> None:
-        policy = Scripted(PLANS)
-        async with cell(policy=policy) as bs:
-            await bs.channel("rate 60kbit delay 10ms limit 2")
+        policy, losses = Scripted(PLANS), _Losses()
+        async with cell(
+            policy=policy, transport=lambda network: LosingTransport(network, losses.copies_of)
+        ) as bs:
+            await bs.channel("rate 60kbit delay 10ms")
             device = await bs.device(address=CHANNEL)
             wanted = [request(seed=seed, max_new_tokens=25) for seed in range(4)]
             answers = await asyncio.gather(*(text(device, one) for one in wanted))
-            seeds = {number: one.session.request.seed for (_, number), one in bs.target._requests.items()}
+            await asyncio.sleep(5)
+            seeds = {one.number: one.session.request.seed for one in bs.target._requests}
             blocks = {(step.request, step.step): step for step in policy.steps if step.drafted}
             told = [(one.request, one.step) for one in policy.rows]
-            assert 0 < len(told) < len(blocks)
-            assert len(set(told)) == len(told)
+            assert 0 < len(losses.without_rows) < len(blocks)
+            assert len(told) == len(set(told)) == len(blocks) - len(losses.without_rows)
             for key, one in zip(told, policy.rows, strict=True):
                 seed = seeds[one.request]
                 _check(one, blocks[key], bs, [1, 2, 3, *answers[seed]], wanted[seed])

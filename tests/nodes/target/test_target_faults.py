@@ -239,7 +239,7 @@ def test_a_hostile_device_harms_nobody(seed: int) -> None:
 
     async def main() -> None:
         async with cell(patience_s=0.1) as bs:
-            device, peer = await bs.device(), await bs.greeted("x" * 255)
+            device, peer = await bs.device(), await bs.greeted("x" * 128)
             asking = asyncio.create_task(text(device, request(temperature=0.0, max_new_tokens=60)))
             for _ in range(400):
                 peer.say(any_message(), number=rng.randrange(9, 12))

@@ -36,6 +36,7 @@ from draftwire.codecs.messages import (
 )
 from draftwire.runtime.session.device import ACKNOWLEDGE_EVERY, DeviceSession
 from draftwire.runtime.session.request import DraftWork
+from draftwire.runtime.session.silence import ASLEEP_S
 from draftwire.runtime.session.states import Device, Ignored
 
 BLOCK = a_block(1, 1, (2, 3))
@@ -331,7 +332,7 @@ def silence(end: DeviceSession) -> list[tuple[float, list[str]]]:
 
 OPENS, ASKS = ["Hello", "Open"], ["Draft", "Ping"]
 SILENCES: dict[Device, list[tuple[float, list[str]]]] = {
-    Device.OPENING: [(1, OPENS), (3, OPENS), (7, OPENS), (15, OPENS), (23, OPENS), (30, [])],
+    Device.OPENING: [(1, OPENS), (3, OPENS), (7, OPENS), (15, [])],
     Device.WAITING: [
         *((1, ASKS), (3, ASKS), (7, ASKS)),
         *((15, OPENS), (16, OPENS), (18, OPENS), (22, OPENS), (30, [])),
@@ -341,14 +342,73 @@ SILENCES: dict[Device, list[tuple[float, list[str]]]] = {
         *((22, OPENS), (23, OPENS), (25, OPENS), (29, OPENS), (30, [])),
     ],
 }
+SHORT = replace(TIMING, absent_s=30.0)
 
 
 @pytest.mark.parametrize("state", SILENCES)
 def test_an_absent_bs_is_asked_ever_more_rarely_and_then_given_up(state: Device) -> None:
-    """Waits double up to 8 s; after half of absent_s it opens again; after 30 s it ends in ABSENT."""
-    end = device_in(state)
+    """Waits double up to 8 s; after half of absent_s it opens again; after all of it, here 30 s, it ends."""
+    end = device_in(state, timing=SHORT)
     assert silence(end) == SILENCES[state]
     assert end.state is Device.FAILED
+    assert end.refusal is not None and end.refusal[0] is Reason.ABSENT
+
+
+def test_a_request_that_has_begun_is_worth_a_longer_wait() -> None:
+    """15 s if the BS has never served it; 120 once it has, in this life of the device or before."""
+    end = device_in(Device.OPENING)
+    assert silence(end)[-1] == (15.0, [])
+    end = DeviceSession(a_request(), HELLO, now_s=0.0, device_try=1)
+    assert silence(end)[-1] == (120.0, [])
+    end = device_in(Device.WAITING)
+    end.receive(refused(Reason.UNKNOWN_REQUEST), 10.0)
+    assert end.state is Device.OPENING
+    assert silence(end)[-1] == (130.0, [])
+
+
+@pytest.mark.parametrize("state", [Device.OPENING, Device.WAITING, Device.LISTENING])
+def test_ten_minutes_of_sleep_are_not_the_silence_of_the_bs(state: Device) -> None:
+    """Stopped before its deadline, woken long after it: it speaks up and goes on waiting where it was."""
+    end = device_in(state, timing=SHORT)
+    deadline_s = end.next_deadline_s() or 0.0
+    end.on_timer(deadline_s + 600.0)
+    assert end.state is state
+    assert end.to_send()
+    last = SILENCES[state][-1][0]
+    assert silence(end)[-1] == (last + 600.0, [])
+
+
+def test_an_answer_that_lay_waiting_while_the_device_slept_is_no_slow_link() -> None:
+    """The turnaround, by which repeats are stretched, leaves the sleep out."""
+    end = device_in(Device.WAITING)
+    end.receive(commit((7, 4)), 600.0)
+    end.drawn(a_block(2, 2, (2, 3)), 600.5)
+    assert end.next_deadline_s() == 600.5 + 3.0
+
+
+def test_a_message_of_no_use_is_no_second_sleep() -> None:
+    """What wakes it may be ignored; the time behind the deadline is left out once, not twice."""
+    end = device_in(Device.WAITING, timing=replace(TIMING, absent_s=30.0, resend_most_s=100.0))
+    for _ in range(3):
+        end.on_timer(end.next_deadline_s() or 0.0)
+    assert end.next_deadline_s() == 15.0
+    end.receive(commit((7, 4), incarnation=NEXT_LIFE), 20.0)
+    end.on_timer(20.0)
+    assert end.next_deadline_s() == 20.0 + 1.0
+    assert silence(end)[-1] == (35.0, [])
+
+
+@pytest.mark.parametrize("late_s", [0.4, ASLEEP_S, 3.0, 1000.0])
+@pytest.mark.parametrize("state", [Device.OPENING, Device.WAITING, Device.LISTENING])
+def test_an_end_that_is_always_late_still_finds_the_bs_absent(state: Device, late_s: float) -> None:
+    """A busy loop, or one that sleeps before every deadline: each wait counts, so they add up to the end."""
+    end = device_in(state)
+    timers = 0
+    while (at_s := end.next_deadline_s()) is not None:
+        end.on_timer(at_s + late_s)
+        end.to_send()
+        timers += 1
+        assert timers < 100
     assert end.refusal is not None and end.refusal[0] is Reason.ABSENT
 
 
@@ -385,7 +445,7 @@ def test_a_slow_draft_model_does_not_make_the_bs_absent() -> None:
 
 def test_a_welcome_is_a_word_from_the_bs() -> None:
     """It is served behind others: no Opened yet, and still not absent."""
-    end = device_in(Device.OPENING, timing=replace(TIMING, absent_s=4.0))
+    end = device_in(Device.OPENING, timing=replace(TIMING, reach_s=4.0))
     for now_s in (1.0, 3.0):
         end.on_timer(now_s)
         end.receive(Welcome(boot=1), now_s)

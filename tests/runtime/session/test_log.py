@@ -55,7 +55,7 @@ def test_continues_compares_as_far_as_both_reach(
 
 
 def test_origins_and_produced_tell_prompt_from_output() -> None:
-    """The prompt is the prompt; output from a record is the target's, however it came about."""
+    """The prompt is the prompt; output from a record is the target's, unless the record says more."""
     log = TokenLog((5, 6), (7,))
     log.append((8, 9), (Origin.ACCEPTED, Origin.BONUS))
     assert log.origins == [
@@ -66,6 +66,8 @@ def test_origins_and_produced_tell_prompt_from_output() -> None:
         Origin.BONUS,
     ]
     assert (log.prompt_length, log.produced, len(log)) == (2, 3, 5)
+    told = TokenLog((5,), (7, 8), (Origin.CORRECTED, Origin.BONUS))
+    assert told.origins == [Origin.PROMPT, Origin.CORRECTED, Origin.BONUS]
 
 
 def test_an_empty_log_has_a_hash() -> None:

@@ -30,13 +30,13 @@ from draftwire.codecs.messages import (
     Commit,
     Finish,
     Message,
+    Open,
     Opened,
     Origin,
     Ping,
     Plan,
     Pong,
     Reason,
-    Refused,
     SparseLogits,
     SparseLogitsRequest,
 )
@@ -384,16 +384,43 @@ def test_cancel_and_close_may_come_at_any_time_and_twice(state: Target) -> None:
     assert (end.to_send(), end.step(1000.0)) == ([], None)
 
 
-def test_an_older_device_is_told_that_it_is_superseded() -> None:
-    """The newest try is served; an Open of an older one changes nothing."""
-    end = target_in(Target.WAITING)
-    end.receive(an_open(device_try=3), 0.1)
+@pytest.mark.parametrize(
+    "late", [an_open((7, 6), device_try=2, life=5), an_open((7, 6), device_try=3, life=6)]
+)
+@pytest.mark.parametrize("state", [Target.WAITING, Target.TESTING, Target.ROW_WAIT, Target.FINISHED])
+def test_an_open_of_an_older_try_or_of_a_twin_disturbs_nobody(state: Target, late: Open) -> None:
+    """It is answered where it came from; the one served hears nothing of it, and goes on in its own life."""
+    end = target_in(state)
+    end.receive(an_open(device_try=3, life=5), 0.1)
     end.to_send()
-    end.receive(an_open((7, 6), device_try=2), 0.2)
-    (answer,) = end.to_send()
-    assert isinstance(answer, Refused)
-    assert (answer.reason, answer.device_try) == (Reason.SUPERSEDED, 2)
-    assert end.log.tokens == [7]
+    before = (end.state, list(end.log.tokens), end.incarnation, end.heard_s, end.next_deadline_s())
+    answer = end.supersedes(late)
+    assert answer is not None
+    assert (answer.reason, answer.device_try) == (Reason.SUPERSEDED, late.device_try)
+    end.receive(late, 0.2)
+    assert (end.to_send(), end.ignored) == ([], {Ignored.OLD_TRY: 1})
+    after = (end.state, list(end.log.tokens), end.incarnation, end.heard_s, end.next_deadline_s())
+    assert after == before
+
+
+def test_a_repeat_and_a_newer_try_are_served_whoever_asks() -> None:
+    """The same process repeats its Open; the next try may be another process, or the same one again."""
+    end = target_in(Target.WAITING)
+    for device_try, life in ((3, 5), (3, 5), (4, 6), (5, 6)):
+        again = an_open(device_try=device_try, life=life)
+        assert end.supersedes(again) is None
+        end.receive(again, 0.1)
+        (answer,) = end.to_send()
+        assert isinstance(answer, Opened) and answer.device_try == device_try
+
+
+@pytest.mark.parametrize("outstanding", [True, False])
+def test_a_new_try_says_whether_a_block_is_still_awaited(outstanding: bool) -> None:
+    """The device has found that its log has left the block it spoke of: the BS need not wait for it."""
+    end = a_target(an_open(draft_epoch=3, outstanding=True), plan=ALONE)
+    assert end.step(0.0) is None
+    end.receive(an_open(device_try=2, draft_epoch=3, outstanding=outstanding), 0.1)
+    assert (end.step(0.1) is None) == outstanding
 
 
 def test_an_open_is_answered_as_often_as_it_comes() -> None:

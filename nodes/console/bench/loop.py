@@ -1,0 +1,302 @@
+"""`draftwire bench loop`: what the loop around the models costs.
+
+The shipped pair answers through real processes without a channel, K and gamma fixed, at temperature 1. A
+step begins when a Commit has come to the device and ends when the next one has. Off its time go the two
+models, the codec as far as the step waits for it (quantising the rows, Draft and Commit at both ends), and
+the time that the same bytes take on raw pyzmq sockets; the rest is the loop's: the mathematics of drawing
+and testing, the session, threads changing hands, and whatever else the machine does meanwhile. The raw round
+trips are made between the steps, one each, so that they find the caches as the loop's own messages do: the
+models have just been through them. No step is charged for them.
+"""
+
+import argparse
+import asyncio
+import platform
+import sys
+import tempfile
+import time
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import orjson
+import zmq
+import zmq.asyncio
+from rich.console import Console
+from rich.table import Table
+
+from draftwire.codecs.messages import Commit, Draft
+from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, read_spans, stopwatches
+from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.launch import launched, node_command, on_this_host
+from draftwire.nodes.console.options import count
+from draftwire.nodes.console.outcome import fixed
+from draftwire.nodes.console.runner import PROMPT, progress_bar
+from draftwire.nodes.device.account import Account
+from draftwire.runtime.config import Topology
+from draftwire.runtime.telemetry import set_up_logging
+
+SETTING: Final = fixed(32, 2)
+"""What the controller begins with, and about what it keeps to on a good link."""
+
+TOKENS: Final = 96
+QUICK_TOKENS: Final = 32
+RAW: Final = "raw"
+"""The kind of a raw round trip's span."""
+
+WARM_UP_STEPS: Final = 2
+"""Of each answer: caches fill, and the prompt's pass is still under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepShares:
+    """One step, in seconds."""
+
+    wall_s: float
+    wire_s: float
+    "the raw round trip before it"
+    draft_model_s: float
+    target_model_s: float
+    codec_s: float
+    mathematics_s: float
+    "drawing and testing without the models and without quantising"
+
+    @property
+    def overhead_s(self) -> float:
+        """All that is neither model, codec nor wire."""
+        return self.wall_s - self.draft_model_s - self.target_model_s - self.codec_s - self.wire_s
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options of `draftwire bench loop`."""
+    parser.description = __doc__
+    parser.epilog = (
+        "loop_overhead_pct   median of (step - models - codec - raw pyzmq) over the step, per cent\n"
+        "shares              medians of each part over the step, per cent\n"
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter answers")
+    parser.add_argument("--repeats", type=count, metavar="N", help="answers; default: 5, quick 2")
+    parser.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the benchmark."""
+    set_up_logging(level="warning")
+    return run_foreground(lambda: _bench(args))
+
+
+async def _bench(args: argparse.Namespace) -> None:
+    tokens = QUICK_TOKENS if args.quick else TOKENS
+    repeats = args.repeats or (2 if args.quick else 5)
+    steps: list[StepShares] = []
+    with tempfile.TemporaryDirectory(prefix="draftwire-") as name:
+        at_bs = Path(name) / "spans.json"
+        answers: list[tuple[int, int]] = []
+        with stopwatches() as at_device, progress_bar(repeats) as begin:
+            async with _nodes(at_bs) as device:
+                warm = await _answer(device, tokens=16, seed=0, between=_nothing)
+                draft, commit = warm.draft_bytes // warm.sparse_frames, warm.bytes_down // warm.steps
+                async with _raw_echo(Path(name), sent=draft, answered=commit) as trip:
+                    for repeat in range(repeats):
+                        begin(f"answer {repeat + 1}")
+                        first = len(at_device)
+                        between = _once_a_step(trip, at_device)
+                        await _answer(device, tokens=tokens, seed=repeat + 1, between=between)
+                        answers.append((first, len(at_device)))
+        there = read_spans(at_bs)
+    for first, last in answers:
+        steps += shares(at_device[first:last], there)[WARM_UP_STEPS:]
+    found = result(steps, tokens=tokens, repeats=repeats, quick=args.quick)
+    _show(found)
+    if args.json:
+        print(orjson.dumps(found).decode(), flush=True)
+
+
+async def _answer(
+    device: ConnectedDevice, *, tokens: int, seed: int, between: Callable[[], Awaitable[None]]
+) -> Account:
+    generation = device.generate(
+        PROMPT, max_new_tokens=tokens, temperature=1.0, seed=seed, k=SETTING.k, gamma=SETTING.gamma
+    )
+    async for _ in generation:
+        await between()
+    return generation.account
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _once_a_step(trip: "Trip", spans: list[Span]) -> Callable[[], Awaitable[None]]:
+    """A raw round trip when the first token of a Commit is handed out: before the next block is drawn."""
+    commits = 0
+
+    async def between() -> None:
+        nonlocal commits
+        if (come := sum(span.kind == Commit.__name__ for span in spans)) > commits:
+            commits = come
+            begun_s = time.monotonic()
+            await trip()
+            spans.append(Span(RAW, begun_s, time.monotonic()))
+
+    return between
+
+
+@asynccontextmanager
+async def _nodes(spans: Path) -> AsyncIterator[ConnectedDevice]:
+    """Device, target and controller, without a channel; the target writes its spans when it ends."""
+    watched = "draftwire.nodes.console.bench.stopwatch"
+
+    def command(role: str, config: Path) -> Sequence[str]:
+        plain = node_command(role, config)
+        if role != "target":
+            return plain
+        place = plain.index("draftwire")
+        return (*plain[:place], watched, str(spans), *plain[place + 1 :])
+
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-")))
+        topology = on_this_host(replace(Topology.default(), channel=None), folder)
+        nodes = await stack.enter_async_context(launched(topology, progress=say, command=command))
+        await nodes.ready()
+        device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
+        await stack.enter_async_context(device.dependent_on(nodes))
+        yield device
+
+
+def shares(device: Sequence[Span], bs: Sequence[Span]) -> list[StepShares]:
+    """The steps of one answer: from the Commit behind which a block is drawn to the next Commit."""
+    commits = [span for span in device if span.kind == Commit.__name__]
+    bs = sorted(bs, key=lambda span: span.begun_s)
+    begins = [span.begun_s for span in bs]
+    found = list[StepShares]()
+    for begin, end in pairwise(commits):
+        here = [span for span in device if begin.begun_s <= span.begun_s < end.begun_s]
+        there = bs[bisect_left(begins, begin.begun_s) : bisect_left(begins, end.begun_s)]
+        if not any(span.kind == Draft.__name__ for span in here):
+            continue
+        coded = (QUANTISE, Draft.__name__, Commit.__name__)
+        model_s, quantise_s = _seconds(here, MODEL), _seconds(here, QUANTISE)
+        pass_s, raw_s = _seconds(there, MODEL), _seconds(here, RAW)
+        found.append(
+            StepShares(
+                wall_s=end.begun_s - begin.begun_s - raw_s,
+                wire_s=raw_s,
+                draft_model_s=model_s,
+                target_model_s=pass_s,
+                codec_s=_seconds(here, *coded) + _seconds(there, *coded),
+                mathematics_s=_seconds(here, WORK) - model_s - quantise_s + _seconds(there, WORK),
+            )
+        )
+    return found
+
+
+def _seconds(spans: Sequence[Span], *kinds: str) -> float:
+    return sum(span.seconds for span in spans if span.kind in kinds)
+
+
+# ------------------------------------------------------------------------------------- raw pyzmq
+
+Trip = Callable[[], Awaitable[object]]
+"""One round trip."""
+
+
+@asynccontextmanager
+async def _raw_echo(folder: Path, *, sent: int, answered: int) -> AsyncIterator[Trip]:
+    """Raw pyzmq between two processes: so many bytes there, so many back."""
+    address = f"ipc://{folder}/raw"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", _ECHO, address, str(answered), stdin=asyncio.subprocess.PIPE
+    )
+    context = zmq.asyncio.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(address)
+
+    async def trip() -> None:
+        await socket.send(bytes(sent))
+        await socket.recv()
+
+    try:
+        await trip()
+        yield trip
+    finally:
+        socket.close(linger=0)
+        context.term()
+        process.terminate()
+        await process.wait()
+
+
+_ECHO: Final = """
+import asyncio, sys, zmq, zmq.asyncio
+async def main(address, size):
+    socket = zmq.asyncio.Context().socket(zmq.ROUTER)
+    socket.bind(address)
+    while True:
+        peer, _ = await socket.recv_multipart()
+        await socket.send_multipart([peer, bytes(size)])
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+# ------------------------------------------------------------------------------------- the figures
+
+
+def result(
+    steps: Sequence[StepShares], *, tokens: int, repeats: int, quick: bool
+) -> dict[str, Any]:
+    """The JSON object."""
+    overheads = [100 * step.overhead_s / step.wall_s for step in steps]
+    parts: dict[str, Callable[[StepShares], float]] = {
+        "draft_model": lambda step: step.draft_model_s,
+        "target_model": lambda step: step.target_model_s,
+        "codec": lambda step: step.codec_s,
+        "wire": lambda step: step.wire_s,
+        "mathematics": lambda step: step.mathematics_s,
+        "rest": lambda step: step.overhead_s - step.mathematics_s,
+    }
+    return {
+        "loop_overhead_pct": median(overheads),
+        "loop_overhead_pct_quartiles": _quartiles(overheads),
+        "shares": {
+            name: median(100 * part(step) / step.wall_s for step in steps) for name, part in parts.items()
+        },
+        "step_ms": 1e3 * median(step.wall_s for step in steps),
+        "parts_ms": {name: 1e3 * median(map(part, steps)) for name, part in parts.items()},
+        "raw_trip_ms_quartiles": _quartiles([1e3 * step.wire_s for step in steps]),
+        "steps": len(steps),
+        "setting": SETTING.name,
+        "tokens": tokens,
+        "repeats": repeats,
+        "quick": quick,
+        "python": platform.python_version(),
+        "pyzmq": zmq.__version__,
+        "libzmq": zmq.zmq_version(),
+    }
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    return quantiles(values, n=4) if len(values) > 1 else [*values] * 3
+
+
+def _show(found: dict[str, Any]) -> None:
+    table = Table(title=f"one step of {found['step_ms']:.1f} ms, {found['setting']}, {found['steps']} steps")
+    table.add_column("part")
+    table.add_column("ms", justify="right")
+    table.add_column("%", justify="right")
+    for name, share in found["shares"].items():
+        table.add_row(name.replace("_", " "), f"{found['parts_ms'][name]:.2f}", f"{share:.1f}")
+    console = Console(stderr=True)
+    console.print(table)
+    low, _, high = found["loop_overhead_pct_quartiles"]
+    overhead = found["loop_overhead_pct"]
+    console.print(f"overhead of the loop: {overhead:.1f} % (quartiles {low:.1f} to {high:.1f})")
+
+
+__all__ = ["SETTING", "StepShares", "add_arguments", "result", "run", "shares"]

@@ -1,0 +1,288 @@
+"""`draftwire keys new|allow|list`, and the keys that a node of a topology has on this machine."""
+
+import argparse
+import shlex
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from draftwire.runtime.config import DEFAULT_KEYS_FOLDER, SecuritySettings, Topology, is_local
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import NAME_SEPARATOR, Keyring, NodeKeys, PublicKey, Role
+from draftwire.runtime.security.keyfile import PUBLIC_SUFFIX, SECRET_SUFFIX
+from draftwire.runtime.security.keyring import ALLOWED
+from draftwire.runtime.transport import ZmqTransport
+
+RECIPE = """\
+three machines, in the folder of the topology file on each (the roles are told by the names):
+
+  on the device          draftwire keys new phone-1
+  on the channel's       draftwire keys new channel
+  on the base station    draftwire keys new target
+                         draftwire keys new controller       same machine: nothing to copy between the two
+
+Copy the public halves, NAME.key, to whoever talks to their owner; never a NAME.secret. With scp, in the same
+folders, `dw` being that folder there:
+
+  from the device        scp keys/phone-1.key channel-host:dw/
+  from the channel's     scp keys/channel.key device-host:dw/
+                         scp keys/channel.key bs-host:dw/
+  from the base station  scp keys/target.key channel-host:dw/
+
+And allow them where they have arrived; nodes that run know it at once:
+
+  on the device          draftwire keys allow channel.key
+  on the channel's       draftwire keys allow phone-1.key target.key
+  on the base station    draftwire keys allow channel.key
+
+Without a channel the device and the base station exchange phone-1.key and target.key. To revoke a key, delete
+keys/allowed/NAME.key; its owner is refused when it connects again, at the latest when the node is restarted.
+"""
+
+_TAKEN_BY: Final = MappingProxyType(
+    {
+        Role.DEVICE: "to the base station (with a channel: to the channel's machine)",
+        Role.CHANNEL: "to the base station and to each device",
+        Role.TARGET: "to each device (with a channel: to its machine instead), and to the controller's "
+        "machine if that is another one",
+        Role.CONTROLLER: "to the base station, if that is another machine",
+    }
+)
+"""Where the public half of a role's key has to be allowed."""
+
+_Action = Callable[[argparse.Namespace], None]
+
+
+# ------------------------------------------------------------------------------------------ the command
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `draftwire keys`."""
+    parser.epilog = RECIPE
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, help="new, allow or list"
+    )
+
+    def action(name: str, act: _Action, summary: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(
+            name,
+            help=summary,
+            description=act.__doc__,
+            epilog=RECIPE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.add_argument(
+            "--folder",
+            metavar="DIR",
+            type=Path,
+            default=Path(DEFAULT_KEYS_FOLDER),
+            help="of this machine's keys, as [security] folder names it; default: keys, here",
+        )
+        made.set_defaults(act=act)
+        return made
+
+    new = action("new", _new, "make a key for a node of this machine")
+    new.add_argument("name", metavar="NAME", help="of a device: [device] name; of another node: its role")
+    new.add_argument(
+        "--role",
+        choices=[role.value for role in Role],
+        help="left out: NAME where that is a role, else device",
+    )
+    allow = action("allow", _allow, "let the owner of a public key talk to this machine's nodes")
+    allow.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a NAME.key of another machine")
+    action("list", _list, "the keys that are here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Keys, which nodes need as soon as other machines can reach them: make, allow and show them."""
+    act: _Action = args.act
+    act(args)
+    return 0
+
+
+def _new(args: argparse.Namespace) -> None:
+    """Make a key: NAME.secret stays on this machine, NAME.key is copied to others, which allow it."""
+    names_a_role = args.name in set(Role)
+    role = Role(args.role or (args.name if names_a_role else Role.DEVICE))
+    public = Keyring(args.folder).new(args.name, role=role).public
+    secret, file = (args.folder / (public.name + suffix) for suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX))
+    print(f"{secret}: the key of {_who(public)}; it stays on this machine")
+    print(f"{file}: its public half; copy it {_TAKEN_BY[role]}")
+    print(f"and allow it there: draftwire keys allow {shlex.quote(file.name)}", flush=True)
+
+
+def _allow(args: argparse.Namespace) -> None:
+    """Allow what public keys prove: their owners may talk to this machine's nodes, as their roles permit."""
+    keyring = Keyring(args.folder)
+    for file in args.files:
+        public = keyring.allow(file)
+        kept = args.folder / ALLOWED / (public.name + PUBLIC_SUFFIX)
+        print(f"{kept}: {_who(public)} is allowed here", flush=True)
+
+
+def _list(args: argparse.Namespace) -> None:
+    """The keys that are here: this machine's own, and those that it allows, with their public halves."""
+    keyring = Keyring(args.folder)
+    own = [pair.public for pair in keyring.own()]
+    rows = [(key, "own") for key in own] + [(key, "allowed") for key in keyring.allowed()]
+    if not rows:
+        print(f"{args.folder}: no keys; make one with `draftwire keys new NAME{_folder_option(args.folder)}`")
+    width = max((len(key.name) for key, _ in rows), default=0)
+    for key, whose in rows:
+        print(f"{key.name:{width}}  {key.role:10}  {whose:7}  {key.public}")
+
+
+def _who(key: PublicKey) -> str:
+    """`device phone-1`, or one word where name and role are the same."""
+    return key.name if key.name == key.role else f"{key.role} {key.name}"
+
+
+# ----------------------------------------------------------------------------------------- of a topology
+
+
+def node_keys(topology: Topology, role: Role, name: str | None = None) -> NodeKeys | None:
+    """The keys of a node of this machine, by what the topology says; None where its nodes use none.
+
+    `name`: what the node calls itself; None: of a device [device] name, of another what the section's `key`
+    says, or the only key of that role. Raises ConfigurationError where keys are missing, with the commands
+    that are to be run, and for a device under a name that no key here proves.
+    """
+    if not topology.secured:
+        return None
+    return _keys(topology, role, name, meets=_servers(topology, role))
+
+
+def link_keys(topology: Topology) -> NodeKeys | None:
+    """The keys with which this machine may order the channel: those of its channel, or of its controller.
+
+    None where the topology uses none, or the control address is this host's alone. Raises
+    ConfigurationError where neither is here.
+    """
+    channel = topology.channel
+    if not topology.secured or channel is None or channel.control in topology.plain_addresses:
+        return None
+    own = {pair.public.role for pair in Keyring(topology.keys_folder).own()}
+    role = Role.CONTROLLER if Role.CONTROLLER in own and Role.CHANNEL not in own else Role.CHANNEL
+    return _keys(topology, role, None, meets=[Role.CHANNEL])
+
+
+def _keys(topology: Topology, role: Role, name: str | None, *, meets: Collection[Role]) -> NodeKeys:
+    """As node_keys; `meets`: the roles of those that it connects to."""
+    keyring = Keyring(topology.keys_folder)
+    named = _named_keys(topology)
+    if name is None:
+        name = topology.device.name if role is Role.DEVICE else named.get(role)
+    key_name = None if name is None else name.partition(NAME_SEPARATOR)[0]
+    _need_all(topology, role, key_name, keyring, meets)
+    for server in meets:
+        keyring.server_key(server, named.get(server))  # one that can be told from others, before any socket
+    return NodeKeys(keyring=keyring, own=keyring.own_key(role, key_name), server_names=named)
+
+
+def node_transport(topology: Topology, role: Role, name: str | None = None) -> ZmqTransport:
+    """Sockets for a node of this machine, with its keys where the topology uses them; see node_keys."""
+    return transport_with(node_keys(topology, role, name), topology)
+
+
+def transport_with(keys: NodeKeys | None, topology: Topology) -> ZmqTransport:
+    """Sockets with these keys, but for the addresses that stay plain."""
+    return ZmqTransport(keys=keys, plain=topology.plain_addresses)
+
+
+def _named_keys(topology: Topology) -> dict[Role, str]:
+    """The names of the servers' keys that the file says."""
+    names = {
+        Role.TARGET: topology.target.key,
+        Role.CHANNEL: None if topology.channel is None else topology.channel.key,
+        Role.CONTROLLER: topology.controller.key,
+    }
+    return {role: name for role, name in names.items() if name is not None}
+
+
+def _servers(topology: Topology, role: Role) -> tuple[Role, ...]:
+    """Who a node connects to."""
+    match role:
+        case Role.DEVICE:
+            return (Role.TARGET if topology.channel is None else Role.CHANNEL,)
+        case Role.CHANNEL:
+            return (Role.TARGET,)
+        case Role.TARGET:
+            return (Role.CONTROLLER,)
+        case Role.CONTROLLER:
+            return ()
+
+
+def _need_all(
+    topology: Topology, role: Role, name: str | None, keyring: Keyring, meets: Collection[Role]
+) -> None:
+    """Raise ConfigurationError unless a key of the node's own is here, and one of each role that it meets."""
+    own = [pair.public for pair in keyring.own()]
+    mine = [key for key in own if key.role is role]
+    if role is Role.DEVICE and mine and name not in [key.name for key in mine]:
+        others = ", ".join(key.name for key in mine)
+        raise ConfigurationError(
+            f"{name!r} has no key on this machine, and that of {others} can't speak for it",
+            key="device.name",
+            remedy=f"write name = {mine[0].name!r} or give --name {mine[0].name}; or make a key: "
+            + _command("new", name or role, topology),
+        )
+    trusted = {key.role for key in (*own, *keyring.allowed())}
+    commands = [] if mine else [_command("new", name or role, topology, role=role)]
+    absent = [server for server in meets if server not in trusted and (mine or server is not role)]
+    for server in absent:
+        called = _named_keys(topology).get(server, server)
+        if is_local(_address_of(server, topology)):
+            commands.append(_command("new", called, topology, role=server))
+        else:
+            commands.append(_command("allow", called + PUBLIC_SUFFIX, topology))
+    if commands:
+        raise ConfigurationError(
+            f"{_why(topology)}, so its nodes need keys, and {topology.keys_folder} lacks "
+            + " and ".join(_lacking(topology, role, bool(mine), absent)),
+            key="security",
+            remedy="on this machine: " + "; ".join(commands),
+        )
+
+
+def _why(topology: Topology) -> str:
+    unwritten = replace(topology, security=SecuritySettings())
+    if unwritten.secured:
+        return "other machines can reach an address of this topology"
+    return "[security] names a folder"
+
+
+def _lacking(topology: Topology, role: Role, has_own: bool, absent: list[Role]) -> Iterator[str]:
+    if not has_own:
+        yield f"a key for this {role}"
+    for server in absent:
+        if is_local(_address_of(server, topology)):
+            yield f"one for the {server}, which is on this machine too"
+        else:
+            yield f"the {server}'s public one, made on its machine and copied from there"
+
+
+def _address_of(server: Role, topology: Topology) -> str:
+    match server:
+        case Role.CHANNEL if topology.channel is not None:
+            return topology.channel.address
+        case Role.CONTROLLER:
+            return topology.controller.address
+        case _:
+            return topology.target.address
+
+
+def _command(action: str, what: str, topology: Topology, *, role: Role | None = None) -> str:
+    """One to type, here."""
+    said = "" if role in (None, Role.DEVICE) or what == role else f" --role {role}"
+    return f"draftwire keys {action} {shlex.quote(what)}{said}{_folder_option(topology.keys_folder)}"
+
+
+def _folder_option(folder: Path) -> str:
+    """Nothing where it is the one that the command takes by itself."""
+    here = folder.absolute() == Path(DEFAULT_KEYS_FOLDER).absolute()
+    return "" if here else f" --folder {shlex.quote(str(folder))}"
+
+
+__all__ = ["add_arguments", "link_keys", "node_keys", "node_transport", "run", "transport_with"]

@@ -1,0 +1,341 @@
+"""What a journal says, apart from the file that it says it in: events in, requests out.
+
+    request     a prompt is to be answered, with everything that the answer hangs on
+    state       what the device must know to go on, before the message that uses it leaves
+    tokens      output tokens that have become final, before they are shown
+    end         the request has ended, and why
+
+Each is one JSON object on a line of its own. Events of several requests may alternate; those of one request
+stand in the order in which they happened, so every beginning of a journal is a journal as well.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from draftwire.codecs.errors import LocalError as InvalidValueError
+from draftwire.codecs.limits import MAX_UINT32, MAX_UINT64, MAX_VOCAB_SIZE
+from draftwire.codecs.messages import Origin, PendingBlock, Plan, Sampling
+from draftwire.runtime.session.request import DeviceRecord, Request, Taken
+
+ID_LENGTH: Final = 8
+"""Characters: few enough to type, and enough that no two requests of a journal draw the same."""
+
+ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Those that nobody takes for another."""
+
+
+NOTHING_YET: Final = DeviceRecord(device_try=0, draft_epoch=0, outstanding=None)
+"""Of a request that has not been sent."""
+
+
+class DamagedError(ValueError):
+    """Raised when a line is not what a journal can say there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One request, as far as its journal knows it."""
+
+    id: str
+    "how people call it: ID_LENGTH of ID_LETTERS"
+    number: int
+    "its number on the wire, 32 bits"
+    device: str
+    "the name of the device that asked"
+    draft: str
+    "the draft model, as the topology names it"
+    vocab_size: int
+    fingerprint: bytes
+    "of the tokenizer, 8 bytes"
+    request: Request
+    text: str = ""
+    "of the prompt; empty where only its ids are known"
+    record: DeviceRecord = NOTHING_YET
+    output: tuple[int, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    end: str = ""
+    "the finish or the reason it ended with; empty: it is open"
+
+    @property
+    def summary(self) -> str:
+        """A few words by which a person knows it again."""
+        prompt = " ".join(self.text.split()) or f"{len(self.request.prompt)} token ids"
+        short = prompt if len(prompt) <= 40 else prompt[:37] + "..."
+        return f"{self.id} ({len(self.output)} of {self.request.max_new_tokens} tokens, {short!r})"
+
+
+def new_id() -> str:
+    """An id, drawn at random."""
+    return "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+
+
+# ------------------------------------------------------------------------------------------------ events
+
+
+def request_event(entry: Entry) -> dict[str, Any]:
+    """That it is to be answered."""
+    request = entry.request
+    return {
+        "event": "request",
+        "id": entry.id,
+        "number": entry.number,
+        "device": entry.device,
+        "draft": entry.draft,
+        "vocab_size": entry.vocab_size,
+        "fingerprint": entry.fingerprint.hex(),
+        "prompt": list(request.prompt),
+        "text": entry.text,
+        "temperature": request.sampling.temperature,
+        "top_k": request.sampling.top_k,
+        "top_p": request.sampling.top_p,
+        "seed": request.seed,
+        "max_new_tokens": request.max_new_tokens,
+        "stop": list(request.stop),
+        "k": request.k,
+        "gamma": request.gamma,
+    }
+
+
+def state_event(id: str, record: DeviceRecord) -> dict[str, Any]:
+    """What the device must know to go on."""
+    block = record.outstanding
+    return {
+        "event": "state",
+        "id": id,
+        "device_try": record.device_try,
+        "draft_epoch": record.draft_epoch,
+        "outstanding": None
+        if block is None
+        else {
+            "draft_epoch": block.draft_epoch,
+            "start": block.start,
+            "length": block.length,
+            "plan": block.plan.number,
+            "k": block.plan.k,
+            "gamma": block.plan.gamma,
+            "min_draft": block.plan.min_draft,
+            "rows_hash": block.rows_hash.hex(),
+        },
+    }
+
+
+def tokens_event(id: str, taken: Sequence[Taken]) -> dict[str, Any]:
+    """Tokens that follow each other in the output; at least one."""
+    return {
+        "event": "tokens",
+        "id": id,
+        "position": taken[0].position,
+        "ids": [one.token for one in taken],
+        "origins": [int(one.origin) for one in taken],
+    }
+
+
+def end_event(id: str, *, finish: str = "", reason: str = "") -> dict[str, Any]:
+    """Why it is over: the BS ended the text (`finish`), or the request can never go on (`reason`)."""
+    return {"event": "end", "id": id, **({"finish": finish} if finish else {"reason": reason})}
+
+
+def line_of(event: Mapping[str, Any]) -> bytes:
+    """An event as it stands in the file, the line's end included."""
+    return orjson.dumps(event) + b"\n"
+
+
+# -------------------------------------------------------------------------------------------- their sum
+
+
+class Requests:
+    """The requests that events told of, event by event: when a journal is read, and while it is written."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, Entry] = {}
+        self._records: dict[str, DeviceRecord] = {}
+        self._output: dict[str, list[int]] = {}
+        self._origins: dict[str, list[Origin]] = {}
+        self._ends: dict[str, str] = {}
+
+    def read(self, line: bytes) -> None:
+        """Take a line. Raises DamagedError for one that no journal holds there."""
+        try:
+            event = orjson.loads(line)
+            if not isinstance(event, dict):
+                raise DamagedError("no JSON object")
+            self.take(event)
+        except KeyError as error:
+            raise DamagedError(f"no field {error.args[0]!r}") from None
+        except InvalidValueError as error:
+            raise DamagedError(str(error)) from None
+        except orjson.JSONDecodeError:
+            raise DamagedError("no JSON") from None
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take an event; of one of our own nothing can be wrong."""
+        kind, id = _text(event, "event"), _text(event, "id")
+        if kind == "request":
+            _need(id not in self._begun, f"request {id} has begun already")
+            self._begin(_entry(event))
+            return
+        _need(id in self._begun, f"request {id} has not begun")
+        _need(id not in self._ends, f"request {id} has ended")
+        if kind == "state":
+            self._records[id] = _later(_record(event), self._records[id])
+        elif kind == "tokens":
+            self._append(id, event)
+        elif kind == "end":
+            self._ends[id] = _text(event, "finish" if "finish" in event else "reason")
+            _need(bool(self._ends[id]), "an end without a reason")
+        else:
+            raise DamagedError(f"an unknown event {kind!r}")
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._begun
+
+    def __getitem__(self, id: str) -> Entry:
+        """The request as it stands now. Raises KeyError."""
+        begun = self._begun[id]
+        return Entry(
+            id=id,
+            number=begun.number,
+            device=begun.device,
+            draft=begun.draft,
+            vocab_size=begun.vocab_size,
+            fingerprint=begun.fingerprint,
+            request=begun.request,
+            text=begun.text,
+            record=self._records[id],
+            output=tuple(self._output[id]),
+            origins=tuple(self._origins[id]),
+            end=self._ends.get(id, ""),
+        )
+
+    def all(self) -> tuple[Entry, ...]:
+        """In the order in which they began."""
+        return tuple(self[id] for id in self._begun)
+
+    def _begin(self, entry: Entry) -> None:
+        self._begun[entry.id], self._records[entry.id] = entry, entry.record
+        self._output[entry.id], self._origins[entry.id] = [], []
+
+    def _append(self, id: str, event: Mapping[str, Any]) -> None:
+        begun, output = self._begun[id], self._output[id]
+        ids = _ids(event, "ids", below=begun.vocab_size)
+        origins = _ids(event, "origins", below=len(Origin))
+        _need(_number(event, "position") == len(begun.request.prompt) + len(output), "tokens are missing")
+        _need(0 < len(ids) == len(origins), "not one origin for each of some ids")
+        output += ids
+        self._origins[id] += [Origin(one) for one in origins]
+
+
+def _entry(event: Mapping[str, Any]) -> Entry:
+    vocab_size = _number(event, "vocab_size", most=MAX_VOCAB_SIZE)
+    stop = event["stop"]
+    _need(isinstance(stop, list) and all(isinstance(one, str) for one in stop), "stop: no list of texts")
+    return Entry(
+        id=_text(event, "id"),
+        number=_number(event, "number"),
+        device=_text(event, "device"),
+        draft=_text(event, "draft"),
+        vocab_size=vocab_size,
+        fingerprint=_bytes(event, "fingerprint"),
+        request=Request(
+            prompt=tuple(_ids(event, "prompt", below=vocab_size)),
+            sampling=Sampling(
+                temperature=_real(event, "temperature"),
+                top_k=_number(event, "top_k"),
+                top_p=_real(event, "top_p"),
+            ),
+            seed=_number(event, "seed", most=MAX_UINT64),
+            max_new_tokens=_number(event, "max_new_tokens"),
+            stop=tuple(stop),
+            k=None if event["k"] is None else _number(event, "k"),
+            gamma=None if event["gamma"] is None else _number(event, "gamma"),
+        ),
+        text=_text(event, "text"),
+    )
+
+
+def _record(event: Mapping[str, Any]) -> DeviceRecord:
+    block = event["outstanding"]
+    _need(block is None or isinstance(block, dict), "outstanding: no block")
+    return DeviceRecord(
+        device_try=_number(event, "device_try"),
+        draft_epoch=_number(event, "draft_epoch"),
+        outstanding=None
+        if block is None
+        else PendingBlock(
+            draft_epoch=_number(block, "draft_epoch"),
+            start=_number(block, "start"),
+            length=_number(block, "length"),
+            plan=Plan(
+                number=_number(block, "plan"),
+                k=_number(block, "k"),
+                gamma=_number(block, "gamma"),
+                min_draft=_number(block, "min_draft"),
+            ),
+            rows_hash=_bytes(block, "rows_hash"),
+        ),
+    )
+
+
+def _later(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
+    """Neither may repeat: the BS takes the older for a copy, and keys of draws would be used twice."""
+    grows = record.device_try >= before.device_try and record.draft_epoch >= before.draft_epoch
+    _need(grows, "device_try or draft_epoch has gone back")
+    return record
+
+
+def _number(event: Mapping[str, Any], key: str, *, most: int = MAX_UINT32) -> int:
+    value = event[key]
+    _need(type(value) is int and 0 <= value <= most, f"{key}: no number from 0 to {most}")
+    return int(value)
+
+
+def _real(event: Mapping[str, Any], key: str) -> float:
+    value = event[key]
+    _need(type(value) in (int, float), f"{key}: no number")
+    return float(value)
+
+
+def _text(event: Mapping[str, Any], key: str) -> str:
+    value = event[key]
+    _need(isinstance(value, str), f"{key}: no text")
+    return str(value)
+
+
+def _bytes(event: Mapping[str, Any], key: str) -> bytes:
+    try:
+        value = bytes.fromhex(_text(event, key))
+    except ValueError:
+        value = b""
+    _need(len(value) == 8, f"{key}: not 8 bytes in hexadecimal")
+    return value
+
+
+def _ids(event: Mapping[str, Any], key: str, *, below: int) -> list[int]:
+    value = event[key]
+    fits = isinstance(value, list) and all(type(one) is int and 0 <= one < below for one in value)
+    _need(fits, f"{key}: no list of numbers below {below}")
+    return list(value)
+
+
+def _need(holds: bool, problem: str) -> None:
+    if not holds:
+        raise DamagedError(problem)
+
+
+__all__ = [
+    "ID_LENGTH",
+    "ID_LETTERS",
+    "DamagedError",
+    "Entry",
+    "Requests",
+    "end_event",
+    "line_of",
+    "new_id",
+    "request_event",
+    "state_event",
+    "tokens_event",
+]

@@ -1,0 +1,68 @@
+"""One request under way at a device: its session, and what comes in, goes out and is written down of it."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.messages import Commit, Draft, Message, Open
+from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.journal import Page
+from draftwire.nodes.models.base import Context
+from draftwire.runtime.session.device import DeviceSession
+from draftwire.runtime.session.request import Taken
+from draftwire.runtime.wake import Wake
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """A session and its surroundings."""
+
+    number: int
+    session: DeviceSession
+    context: Context
+    account: Account
+    wake: Wake
+    page: Page | None
+    "where a journal keeps it; None: nowhere"
+    inbox: deque[tuple[Message, int]] = field(default_factory=deque)
+    "messages with the sizes of their frames"
+    sequence: int = 0
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it may go on after the end of this process, so that the BS must not be told to end it."""
+        return self.page is not None and self.page.open
+
+    def tell(self, message: Message, size: int) -> None:
+        """A message has come for it."""
+        self.inbox.append((message, size))
+        self.wake.set()
+
+    def take_in(self, now_s: float) -> None:
+        """Let the session hear what has come."""
+        while self.inbox:
+            message, size = self.inbox.popleft()
+            before = len(self.session.log)
+            self.session.receive(message, now_s)
+            self.account.received(size)
+            if isinstance(message, Commit):
+                self.account.committed(message, len(self.session.log) - before, now_s)
+
+    def frames(self, taken: Sequence[Taken]) -> Iterator[tuple[Message, bytes]]:
+        """What is to be sent now. Each is encoded when its turn comes: a Draft leaves before its rows are.
+
+        First the journal has `taken`, which can be shown then, and all that these messages lean on. Raises
+        JournalError.
+        """
+        messages = self.session.to_send()
+        if self.page is not None and self.page.open:
+            leaves = any(isinstance(message, Open | Draft) for message in messages)
+            rests = self.session.work() is None
+            self.page.keep(taken, self.session.record, leaves=leaves, rests=rests)
+        for message in messages:
+            self.sequence += 1
+            yield message, encode_frame(message, session=self.number, sequence=self.sequence)
+
+
+__all__ = ["Running"]

@@ -1,0 +1,90 @@
+"""The requests that a BS holds: by device and number, no more than it may, and none longer than it must.
+
+A closed request stays for a while as a tombstone, so that a late copy of its Open opens nothing. One whose
+device has vanished costs memory, so it is forgotten: the device has all that is final of it in its own log.
+"""
+
+from collections.abc import Callable, Iterator
+
+from draftwire.codecs.messages import Finish
+from draftwire.nodes.target.served import Served
+
+
+class Requests:
+    """At most `most`, tombstones included; `forgot` hears of each that goes although nobody closed it."""
+
+    def __init__(self, *, most: int, forget_s: float, forgot: Callable[[Served, float], None]) -> None:
+        self._most, self._forget_s, self._forgot = most, forget_s, forgot
+        self._served: dict[tuple[str, int], Served] = {}
+
+    def __iter__(self) -> Iterator[Served]:
+        """Those held now; it is safe to add and drop meanwhile."""
+        return iter(list(self._served.values()))
+
+    def get(self, name: str, number: int) -> Served | None:
+        """A device's request; None: it is not held."""
+        return self._served.get((name, number))
+
+    def holds(self, served: Served) -> bool:
+        """Whether this very one is held still."""
+        return self.get(served.name, served.number) is served
+
+    def add(self, served: Served) -> None:
+        """Hold it, in the place of one of the same device and number that is closed."""
+        before = self.get(served.name, served.number)
+        if before is not None and not before.computing:
+            before.context.close()
+        self._served[served.name, served.number] = served
+
+    def drop(self, served: Served) -> None:
+        """Hold it no longer, and free its memory."""
+        if self.holds(served):
+            del self._served[served.name, served.number]
+        served.context.close()
+
+    def room(self, now_s: float) -> bool:
+        """Whether there is a place, made by letting one go that is closed, else the longest parked."""
+        if len(self._served) < self._most:
+            return True
+        idle = [served for served in self._served.values() if _idle(served, now_s)]
+        if idle:
+            self._let_go(min(idle, key=lambda served: served.session.heard_s), now_s)
+        return bool(idle)
+
+    def forget(self, now_s: float) -> None:
+        """Let those go whose device has not been heard of for `forget_s`."""
+        for served in self:
+            if now_s >= self._forgotten_s(served) and not served.computing:
+                self._let_go(served, now_s)
+
+    def under_way(self, now_s: float) -> int:
+        """How many there are of which a device still waits for more, or for the end."""
+        return sum(_under_way(served, now_s) for served in self._served.values())
+
+    def next_deadline_s(self, now_s: float) -> float | None:
+        """When a session wants its timer, or is to be forgotten, if there is any."""
+        deadlines = [self._forgotten_s(served) for served in self._served.values()]
+        for served in self._served.values():
+            due_s = None if served.session.parked(now_s) else served.session.next_deadline_s()
+            deadlines += [] if due_s is None else [due_s]
+        return min(deadlines, default=None)
+
+    def _forgotten_s(self, served: Served) -> float:
+        return served.session.heard_s + self._forget_s
+
+    def _let_go(self, served: Served, now_s: float) -> None:
+        self.drop(served)
+        if not served.closed:
+            self._forgot(served, now_s)
+
+
+def _idle(served: Served, now_s: float) -> bool:
+    return (served.closed or served.session.parked(now_s)) and not served.computing
+
+
+def _under_way(served: Served, now_s: float) -> bool:
+    over = served.closed or served.session.finish is Finish.CANCELLED
+    return not over and not served.session.parked(now_s)
+
+
+__all__ = ["Requests"]

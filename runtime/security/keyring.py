@@ -1,0 +1,229 @@
+"""A folder of keys: this machine's own, and under allowed/ those of others that it trusts.
+
+    keys/NAME.secret          our own key, whole
+    keys/NAME.key             its public half, to copy to other machines
+    keys/allowed/NAME.key     a public key from another machine
+
+Own keys are trusted without being copied to allowed/. Everything is read anew when the folder has changed, so
+a key allowed, or taken away, counts from the next connection on.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import zmq
+
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security.keyfile import (
+    PUBLIC_SUFFIX,
+    SECRET_SUFFIX,
+    KeyPair,
+    PublicKey,
+    need_key_name,
+    need_new,
+    read_public,
+    read_secret,
+    write_public,
+    write_secret,
+)
+from draftwire.runtime.security.roles import ADMITS, NAME_SEPARATOR, Role, Service
+
+ALLOWED: Final = "allowed"
+"""The subfolder of keys that this machine trusts."""
+
+K = TypeVar("K", KeyPair, PublicKey)
+
+
+class Keyring:
+    """The keys in a folder, which needs not be there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self._own = _Files(folder, SECRET_SUFFIX, read_secret)
+        self._allowed = _Files(folder / ALLOWED, PUBLIC_SUFFIX, read_public)
+
+    def new(self, name: str, *, role: Role) -> KeyPair:
+        """Make a key of our own. Raises ConfigurationError for a name that can't be, or that has a key."""
+        need_key_name(name)
+        public, secret = (half.decode() for half in zmq.curve_keypair())
+        pair = KeyPair(public=PublicKey(name=name, role=role, public=public), secret=secret)
+        need_new(self.folder / (name + PUBLIC_SUFFIX))
+        write_secret(self.folder / (name + SECRET_SUFFIX), pair)
+        write_public(self.folder / (name + PUBLIC_SUFFIX), pair.public)
+        return pair
+
+    def allow(self, path: Path) -> PublicKey:
+        """Trust the key in a NAME.key; returns it. Trusted already, nothing changes.
+
+        Raises ConfigurationError for any other file, and where another key of that name is trusted.
+        """
+        if path.suffix == SECRET_SUFFIX:
+            raise ConfigurationError(
+                "a secret stays on the machine that it was made on",
+                remedy=f"copy {path.stem}{PUBLIC_SUFFIX} from there and allow that",
+                source=str(path),
+            )
+        key = read_public(path)
+        if any(pair.public.name == key.name and pair.public != key for pair in self.own()):
+            raise ConfigurationError(
+                f"this machine has a key of its own called {key.name}",
+                remedy="make one of the two anew under another name",
+                source=str(path),
+            )
+        kept = self.folder / ALLOWED / (key.name + PUBLIC_SUFFIX)
+        if not kept.exists():
+            write_public(kept, key)
+        elif read_public(kept) != key:
+            raise ConfigurationError(
+                f"another key called {key.name} is allowed here",
+                remedy=f"if that one is no longer in use, remove {kept} and try again",
+                source=str(path),
+            )
+        return key
+
+    def own(self) -> tuple[KeyPair, ...]:
+        """This machine's keys, by name. Raises ConfigurationError where a file of them can't be used."""
+        return self._own.all()
+
+    def allowed(self) -> tuple[PublicKey, ...]:
+        """The keys of others that are trusted, by name. Raises ConfigurationError as `own` does."""
+        return self._allowed.all()
+
+    def problems(self) -> tuple[ConfigurationError, ...]:
+        """What is wrong with files of either kind; `admits` works with the others."""
+        return *self._own.read()[1], *self._allowed.read()[1]
+
+    def own_key(self, role: Role, name: str | None = None) -> KeyPair:
+        """The key of our own to play this role with; `name`: its own, or one below it.
+
+        Raises ConfigurationError where there is none, or where there are several and no name tells which.
+        """
+        of_role = [pair for pair in self.own() if pair.public.role is role]
+        found = of_role
+        if name is not None:
+            key_name = name.partition(NAME_SEPARATOR)[0]
+            found = [pair for pair in of_role if pair.public.name == key_name]
+        match found:
+            case [pair]:
+                return pair
+            case []:
+                raise self._no_own_key(role, name, [pair.public for pair in of_role])
+            case _:
+                names = _names(pair.public for pair in found)
+                raise ConfigurationError(
+                    f"there are several keys of role {role} in {self.folder}: {names}",
+                    remedy="name one of them, or remove the others",
+                )
+
+    def server_key(self, role: Role, name: str | None = None) -> PublicKey:
+        """The public key that whoever serves in this role must prove itself with.
+
+        Raises ConfigurationError where none is trusted, or where several are and no name tells which.
+        """
+        known = (*self.allowed(), *(pair.public for pair in self.own()))
+        of_role = list({key.public: key for key in known if key.role is role}.values())
+        found = [key for key in of_role if name in (None, key.name)]
+        match found:
+            case [key]:
+                return key
+            case []:
+                there = f" (there are: {_names(of_role)})" if of_role else ""
+                wanted, called = name or role.value, f" called {name}" if name else ""
+                raise ConfigurationError(
+                    f"no key of role {role}{called} is allowed in {self.folder}{there}",
+                    remedy=f"copy {wanted}{PUBLIC_SUFFIX} from that machine's keys, and: "
+                    f"draftwire keys allow {wanted}{PUBLIC_SUFFIX} --folder {self.folder}",
+                )
+            case _:
+                raise ConfigurationError(
+                    f"several keys of role {role} are allowed in {self.folder}: {_names(found)}",
+                    remedy=f'write which one to expect: [{role}] key = "{found[0].name}"',
+                )
+
+    def admits(self, service: Service, public: str) -> PublicKey | None:
+        """The key with this public half if it may connect to that service."""
+        admitted = ADMITS[service]
+        return next((key for key in self._trusted() if key.public == public and key.role in admitted), None)
+
+    def known(self, public: str) -> PublicKey | None:
+        """The key with this public half, whatever it may do."""
+        return next((key for key in self._trusted() if key.public == public), None)
+
+    def _trusted(self) -> Iterable[PublicKey]:
+        return *self._allowed.read()[0], *(pair.public for pair in self._own.read()[0])
+
+    def _no_own_key(self, role: Role, name: str | None, of_role: list[PublicKey]) -> ConfigurationError:
+        wanted = role.value if name is None else name.partition(NAME_SEPARATOR)[0]
+        there = f" (there are: {_names(of_role)})" if of_role else ""
+        called = f" called {wanted}" if name is not None else ""
+        implied = wanted if wanted in tuple(Role) else Role.DEVICE  # by `keys new` from the name
+        as_role = "" if implied == role else f" --role {role}"
+        return ConfigurationError(
+            f"there is no key of role {role}{called} in {self.folder}{there}",
+            remedy=f"make one: draftwire keys new {wanted}{as_role} --folder {self.folder}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeKeys:
+    """What a node proves itself with, and whom it trusts."""
+
+    keyring: Keyring
+    own: KeyPair
+    server_names: Mapping[Role, str] = field(default_factory=dict)
+    "of the keys to expect of servers, where several of a role are allowed"
+
+
+class _Files(Generic[K]):
+    """The key files of one folder, read again when one was added, changed or taken away."""
+
+    def __init__(self, folder: Path, suffix: str, read: Callable[[Path], K]) -> None:
+        self._folder, self._suffix = folder, suffix
+        self._read_one: Callable[[Path], K] = read
+        self._seen: object = None
+        self._keys: tuple[K, ...] = ()
+        self._problems: tuple[ConfigurationError, ...] = ()
+
+    def all(self) -> tuple[K, ...]:
+        keys, problems = self.read()
+        if problems:
+            raise problems[0]
+        return keys
+
+    def read(self) -> tuple[tuple[K, ...], tuple[ConfigurationError, ...]]:
+        """What can be used, and why the rest can't."""
+        seen = self._look()
+        if seen != self._seen:
+            keys, problems = list[K](), list[ConfigurationError]()
+            for name, *_ in seen:
+                try:
+                    keys.append(self._read_one(self._folder / name))
+                except ConfigurationError as error:
+                    problems.append(error)
+            self._seen, self._keys, self._problems = seen, tuple(keys), tuple(problems)
+        return self._keys, self._problems
+
+    def _look(self) -> list[tuple[str, int, int, int, int]]:
+        """Cheap: a file that is the same here has not changed."""
+        seen = list[tuple[str, int, int, int, int]]()
+        with suppress(OSError):  # no such folder: no keys
+            for entry in os.scandir(self._folder):
+                with suppress(OSError):  # taken away meanwhile
+                    if self._is_key(entry):
+                        now = entry.stat()
+                        seen.append((entry.name, now.st_ino, now.st_mtime_ns, now.st_size, now.st_mode))
+        return sorted(seen)
+
+    def _is_key(self, entry: os.DirEntry[str]) -> bool:
+        return entry.name.endswith(self._suffix) and not entry.name.startswith(".") and entry.is_file()
+
+
+def _names(keys: Iterable[PublicKey]) -> str:
+    return ", ".join(key.name for key in keys)
+
+
+__all__ = ["ALLOWED", "Keyring", "NodeKeys"]

@@ -1,0 +1,67 @@
+"""Who may talk to whom: roles, services, and the keys that prove a role.
+
+Every node has a key of its own; what others must know of it is its public half, a small file that is copied
+to them and allowed there. A key has a name and a role. A device's name is how the whole system knows it, so
+it can't be taken: a connection may call itself by its key's name, or by a name below it (`phone-1/doctor`).
+The role `channel` may vouch for devices: its connections carry the names of the devices behind it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Role(StrEnum):
+    """What a key's owner is."""
+
+    DEVICE = "device"
+    CHANNEL = "channel"
+    TARGET = "target"
+    CONTROLLER = "controller"
+
+
+class Service(StrEnum):
+    """What is bound at an address."""
+
+    TARGET = "target"
+    "the BS, for devices"
+    CHANNEL = "channel"
+    "the channel, in the BS's place"
+    LINKS = "links"
+    "the channel, for orders to change its links"
+    CONTROLLER = "controller"
+    "the controller, for the BS"
+
+
+HELD_BY: Final[Mapping[Service, Role]] = MappingProxyType(
+    {
+        Service.TARGET: Role.TARGET,
+        Service.CHANNEL: Role.CHANNEL,
+        Service.LINKS: Role.CHANNEL,
+        Service.CONTROLLER: Role.CONTROLLER,
+    }
+)
+"""Whose key a service proves itself with."""
+
+ADMITS: Final[Mapping[Service, frozenset[Role]]] = MappingProxyType(
+    {
+        Service.TARGET: frozenset({Role.DEVICE, Role.CHANNEL, Role.TARGET}),
+        Service.CHANNEL: frozenset({Role.DEVICE, Role.CHANNEL}),
+        Service.LINKS: frozenset({Role.CHANNEL, Role.CONTROLLER}),
+        Service.CONTROLLER: frozenset({Role.TARGET, Role.CONTROLLER}),
+    }
+)
+"""Which roles may connect to a service; its own key may, which is how `draftwire doctor` asks beside it."""
+
+NAME_SEPARATOR: Final = "/"
+"""Behind a key's name: whoever holds the key may connect under several names."""
+
+
+def may_call_itself(name: str, *, key_name: str, role: Role) -> bool:
+    """Whether a connection proved by that key may go by this name."""
+    vouches = role is Role.CHANNEL
+    return vouches or name == key_name or name.startswith(key_name + NAME_SEPARATOR)
+
+
+__all__ = ["ADMITS", "HELD_BY", "NAME_SEPARATOR", "Role", "Service", "may_call_itself"]

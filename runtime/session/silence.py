@@ -1,0 +1,80 @@
+"""How long the BS has said nothing to a device, and when the device speaks up again. Times are arguments."""
+
+from draftwire.runtime.session.request import Timing, doubled_s
+
+ASLEEP_S = 2.0
+"""So far behind its own deadline an end was not busy but stopped, or its machine slept.
+
+Less than that counts as silence of the BS: a loop that is always a little late must still find it absent.
+"""
+
+
+class Silence:
+    """What a device waits for, from one word of the BS to the next."""
+
+    def __init__(self, timing: Timing, *, now_s: float, begun: bool) -> None:
+        """`begun`: whether the BS has served this request before."""
+        self.timing = timing
+        self.deadline_s = now_s
+        "when to speak up, if nothing comes"
+        self.limit_s = timing.absent_s if begun else timing.reach_s
+        "so much silence ends the request"
+        self.repeats = 0
+        "since the last news"
+        self._unanswered = 0
+        "repeats since the BS was last heard"
+        self._turnaround_s = 0.0
+        self._heard_s = self._asked_s = self._awake_s = now_s
+
+    def wakes(self, now_s: float) -> None:
+        """Called first with every time. What this end slept through is not the BS's silence.
+
+        Only the time behind a deadline that nobody kept is left out, never the wait for it: so an absent BS
+        is found absent after as many waits as ever, however often this end sleeps.
+        """
+        slept_s = now_s - max(self.deadline_s, self._awake_s)
+        self._awake_s = now_s
+        if slept_s > ASLEEP_S:
+            self._heard_s += slept_s
+            self._asked_s += slept_s
+
+    def heard(self, now_s: float) -> None:
+        """The BS has spoken, or nothing was asked of it."""
+        self._heard_s, self._unanswered = now_s, 0
+
+    def answered(self, now_s: float) -> None:
+        """What was asked has brought news: a slow link gets longer waits."""
+        self._turnaround_s = max(now_s - self._asked_s, 0.9 * self._turnaround_s)
+
+    def begins(self) -> None:
+        """The BS serves the request: from now on it is worth a longer wait."""
+        self.limit_s = self.timing.absent_s
+
+    def absent(self, now_s: float) -> bool:
+        """Whether the BS has been silent for too long to go on."""
+        return now_s >= self._heard_s + self.limit_s
+
+    def restarted(self, now_s: float) -> bool:
+        """Whether to take the BS for restarted; in time for one that lives to answer, in another life."""
+        return self._unanswered > self.timing.reopen_after or now_s >= self._heard_s + self.limit_s / 2
+
+    def repeat(self) -> None:
+        """Something is said once more."""
+        self.repeats += 1
+        self._unanswered += 1
+
+    def ask(self, now_s: float) -> None:
+        """Something new is asked: waits begin anew."""
+        self.repeats = 0
+        self._asked_s = now_s
+
+    def wait(self, now_s: float, *, listening: bool) -> None:
+        """Set the deadline: the first wait, doubled with every repeat, but no later than the end."""
+        first_s = max(self.timing.resend_s, 3 * self._turnaround_s)
+        if listening:
+            first_s = self.timing.ping_s
+        wait_s = doubled_s(first_s, self.repeats, self.timing.resend_most_s)
+        self.deadline_s = min(now_s + wait_s, max(now_s, self._heard_s + self.limit_s))
+
+
+__all__ = ["ASLEEP_S", "Silence"]

@@ -1,0 +1,378 @@
+"""The values that a topology consists of: a frozen section for each node, and checks of what people write.
+
+runtime/config.py reads them from a TOML file, writes them to one, and offers them under its own name.
+"""
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Self
+
+from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.runtime.addresses import ANY_HOST, host_of, is_local
+from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
+from draftwire.runtime.link import LinkSpec, parse_link
+from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
+from draftwire.runtime.security import NAME_SEPARATOR, is_key_name
+from draftwire.runtime.transport.base import check_address, is_name
+
+DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
+DEFAULT_MODEL: Final = "smollm2"
+DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
+DEFAULT_KEYS_FOLDER: Final = "keys"
+"""Beside the topology file."""
+
+POLICIES: Final = ("adaptive", "ucb", "pid")
+
+
+class Profile(StrEnum):
+    """How fast the models compute."""
+
+    NATIVE = "native"
+    "as fast as the machine goes"
+    PAPER = "paper"
+    "each step paced to the paper's hardware"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """One end of the pair; written in [pair] with `draft_` or `target_` before the key, or plain for both."""
+
+    model: str = DEFAULT_MODEL
+    "`smollm2`, a local folder, a hub id, or a .gguf file"
+    dtype: str | None = None
+    "of the weights, one of DTYPES; None: as the model's loader judges"
+    device: str | None = None
+    "as torch names it: cpu, cuda, cuda:1, mps; None: as the loader judges"
+    device_map: str | None = None
+    "as transformers names it, for a model over several devices; excludes `device`"
+    revision: str | None = None
+    "of a hub model: branch, tag or commit"
+
+    def __post_init__(self) -> None:
+        need(bool(self.model), "model", self.model, "write smollm2, a folder, a hub id or a .gguf file")
+        if self.dtype is not None:
+            need(self.dtype in DTYPES, "dtype", self.dtype, nearest(self.dtype, DTYPES))
+        for key in ("device", "device_map", "revision"):
+            need(getattr(self, key) != "", key, "", "leave it out for the default")
+        both = self.device is not None and self.device_map is not None
+        need(not both, "device_map", self.device_map, "give either device or device_map")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSettings:
+    """[pair]: the two models; they must share a vocabulary."""
+
+    draft: ModelSettings = field(default_factory=ModelSettings)
+    target: ModelSettings = field(default_factory=ModelSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """[target]: the BS."""
+
+    address: str = "tcp://127.0.0.1:5701"
+    "devices, or the channel, connect to it"
+    bind: str | None = None
+    "what the target binds where that is another address, as behind NAT; None: `address`"
+    key: str | None = None
+    "name of the key that the target has, where several of its role are allowed; None: the only one"
+    max_sessions: int = 16
+    "requests served at a time"
+    ahead: int = 64
+    "tokens the log may grow beyond what a silent device is known to hold"
+    forget_s: float = 120.0
+    "no word from a device for so long frees the memory of its request; it may still go on, from its own log"
+    patience_s: float = 5.0
+    "temperature 0: how long a free BS waits for drafts before it decodes a token by itself"
+    threads: int | None = None
+    "of torch; None: its own choice"
+
+    def __post_init__(self) -> None:
+        _check_place(self.address, self.bind, self.key)
+        _between("max_sessions", self.max_sessions, 1, 4096)
+        _between("ahead", self.ahead, 1, 4096)
+        _between("forget_s", self.forget_s, 1, 86400)
+        _between("patience_s", self.patience_s, 0, 3600)
+        _between("threads", self.threads, 1, 1024)
+
+    @property
+    def binds(self) -> str:
+        """The address that the target binds."""
+        return self.bind or self.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """[channel]: the emulated link between devices and the target."""
+
+    address: str = "tcp://127.0.0.1:5700"
+    "devices connect to it"
+    bind: str | None = None
+    "what the channel binds where that is another address; None: `address`"
+    key: str | None = None
+    "name of the key that the channel has; None: the only one of its role"
+    control: str = "tcp://127.0.0.1:5703"
+    "bound by the channel for orders to change its links"
+    uplink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    "device to BS, in the words of tc"
+    downlink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    schedule: str | None = None
+    "how both change from the first message on, as parse_schedule takes it; None: not at all"
+    seed: int = 0
+    "of the jitter"
+    max_devices: int = 64
+
+    def __post_init__(self) -> None:
+        _check_place(self.address, self.bind, self.key)
+        _check_address("control", self.control, met=True)
+        need(self.control != self.bind, "control", self.control, "[channel] bind has it already")
+        for link in (self.uplink, self.downlink):
+            self._scheduled(link)
+        _between("seed", self.seed, 0, 2**63 - 1)
+        _between("max_devices", self.max_devices, 1, 4096)
+
+    @property
+    def binds(self) -> str:
+        """The address that the channel binds for devices."""
+        return self.bind or self.address
+
+    @property
+    def uplink_schedule(self) -> LinkSchedule:
+        """What the uplink does over time; of one step where nothing is scheduled."""
+        return self._scheduled(self.uplink)
+
+    @property
+    def downlink_schedule(self) -> LinkSchedule:
+        """The same of the downlink."""
+        return self._scheduled(self.downlink)
+
+    def _scheduled(self, link: LinkSpec) -> LinkSchedule:
+        try:
+            return parse_schedule(self.schedule or "", after=link)
+        except ConfigurationError as error:
+            raise error.placed(key="schedule") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """[controller]: who plans, and what of a plan is fixed for every request of this BS."""
+
+    address: str = "tcp://127.0.0.1:5702"
+    "the target connects to it"
+    bind: str | None = None
+    "what the controller binds where that is another address; None: `address`"
+    key: str | None = None
+    "name of the key that the controller has; None: the only one of its role"
+    policy: str = "adaptive"
+    "one of POLICIES, or `package.module:attribute`, a policy of one's own"
+    k: int | None = None
+    "entries of each sparse row, fixed for requests that fix none themselves; None: the controller chooses"
+    gamma: int | None = None
+    "drafted tokens a verification step, fixed likewise; 0: the target decodes alone"
+
+    def __post_init__(self) -> None:
+        _check_place(self.address, self.bind, self.key)
+        known = self.policy in POLICIES or all(self.policy.partition(":"))
+        remedy = f"write package.module:attribute for one of your own; {nearest(self.policy, POLICIES)}"
+        need(known, "policy", self.policy, remedy)
+        _between("k", self.k, 1, MAX_VOCAB_SIZE)
+        _between("gamma", self.gamma, 0, MAX_GAMMA)
+
+    @property
+    def binds(self) -> str:
+        """The address that the controller binds."""
+        return self.bind or self.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSettings:
+    """[device]: a draft device."""
+
+    name: str = "device-1"
+    "told apart by it: no two devices of a topology may share one; that of its key, or below it: phone-1/test"
+    threads: int | None = None
+    "of torch; None: its own choice"
+    reach_s: float = 15.0
+    "so long a new request looks for the target"
+    absent_s: float = 120.0
+    "no word from the target for so long ends a request that has begun"
+
+    def __post_init__(self) -> None:
+        fits = is_name(self.name) and is_key_name(self.name.partition(NAME_SEPARATOR)[0])
+        remedy = f"write up to {MAX_NAME_LENGTH} letters, digits and . _ -, with a letter or digit first"
+        need(fits, "name", self.name, remedy)
+        _between("threads", self.threads, 1, 1024)
+        _between("reach_s", self.reach_s, 0.1, 3600)
+        _between("absent_s", self.absent_s, 0.1, 3600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingSettings:
+    """[sampling]: how a request is answered where it doesn't say otherwise."""
+
+    temperature: float = 1.0
+    "0: always the likeliest token"
+    top_k: int = 0
+    "0: off"
+    top_p: float = 1.0
+    "1: off"
+    max_new_tokens: int = 128
+    seed: int | None = None
+    "of all randomness of a request; None: each request draws its own, so that no two share their noise"
+
+    def __post_init__(self) -> None:
+        _between("temperature", self.temperature, 0, 100)
+        _between("top_k", self.top_k, 0, MAX_VOCAB_SIZE)
+        need(0 < self.top_p <= 1, "top_p", self.top_p, "write a number above 0, up to 1")
+        _between("max_new_tokens", self.max_new_tokens, 1, MAX_TOKENS)
+        _between("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeSettings:
+    """[compute]: how fast the models compute."""
+
+    profile: Profile = Profile.NATIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecuritySettings:
+    """[security]: keys, which every address that other machines can reach needs."""
+
+    folder: str | None = None
+    "of this machine's keys and those it allows; used whatever the addresses are. None: `keys`, where needed"
+    plain: bool = False
+    "no keys and no encryption although other machines can reach an address"
+
+    def __post_init__(self) -> None:
+        fits = self.folder is None or (self.folder != "" and "\0" not in self.folder)
+        need(fits, "folder", self.folder, "name the folder that `draftwire keys` keeps")
+        problem = "true says that nodes use no keys, and [security] folder says where their keys are"
+        if self.plain and self.folder is not None:
+            raise ConfigurationError(problem, key="plain", remedy="leave one of the two out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """All nodes of one system."""
+
+    pair: PairSettings = field(default_factory=PairSettings)
+    target: TargetSettings = field(default_factory=TargetSettings)
+    channel: ChannelSettings | None = field(default_factory=ChannelSettings)
+    "None: devices connect straight to the target"
+    controller: ControllerSettings = field(default_factory=ControllerSettings)
+    device: DeviceSettings = field(default_factory=DeviceSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    security: SecuritySettings = field(default_factory=SecuritySettings)
+
+    def __post_init__(self) -> None:
+        places = {"target.address": self.target.address}
+        if self.channel is not None:
+            places |= {"channel.address": self.channel.address, "channel.control": self.channel.control}
+        places |= {"controller.address": self.controller.address}
+        taken = dict[str, str]()
+        for place, address in places.items():
+            section, _, key = taken.setdefault(address, place).partition(".")
+            other = f"[{section}]" if key == "address" else f"[{section}] {key}"
+            need(taken[address] == place, place, address, f"{other} has it already")
+
+    @classmethod
+    def default(cls) -> Self:
+        """Everything on this host, with an emulated link: what an empty file describes."""
+        return cls()
+
+    @property
+    def secured(self) -> bool:
+        """Whether nodes use keys: [security] names their folder, or another machine can reach an address."""
+        if self.security.folder is not None:
+            return True
+        return not self.security.plain and not all(is_local(address) for address in self._addresses())
+
+    @property
+    def keys_folder(self) -> Path:
+        """Where this machine's keys are, and those it allows; absolute if a file was loaded that needs it."""
+        return Path(self.security.folder or DEFAULT_KEYS_FOLDER)
+
+    @property
+    def plain_addresses(self) -> tuple[str, ...]:
+        """Those without keys although others have them: the channel's control, while it is this host's alone.
+
+        Who is on this host may change the link from any folder, with no key at hand: `draftwire link`.
+        """
+        control = () if self.channel is None else (self.channel.control,)
+        return tuple(address for address in control if is_local(address))
+
+    @property
+    def device_connects_to(self) -> str:
+        """The channel's address, or the target's where there is no channel."""
+        return self.target.address if self.channel is None else self.channel.address
+
+    def _addresses(self) -> tuple[str, ...]:
+        target, channel, controller = self.target, self.channel, self.controller
+        there = () if channel is None else (channel.address, channel.binds, channel.control)
+        return (target.address, target.binds, controller.address, controller.binds, *there)
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+
+def shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def need(holds: bool, key: str, value: object, remedy: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"{shown(value)} will not do", key=key, remedy=remedy)
+
+
+def _between(key: str, value: float | None, low: float, high: float) -> None:
+    if value is not None:
+        need(low <= value <= high, key, value, f"write a number from {low} to {high}")
+
+
+def _check_place(address: str, bind: str | None, key: str | None) -> None:
+    """Where a node is, of a section that has these three."""
+    _check_address("address", address, met=True)
+    if bind is not None:
+        _check_address("bind", bind, met=False)
+    need(key is None or is_key_name(key), "key", key, "write the name that the node's key file says")
+
+
+def _check_address(key: str, address: str, *, met: bool) -> None:
+    """`met`: others connect to this very address, so it has to name one."""
+    try:
+        check_address(address, "tcp", "ipc")
+    except AddressError as error:
+        problem = f"{shown(address)}: {error.problem}"
+        raise ConfigurationError(problem, key=key, remedy=error.remedy) from None
+    if address.startswith("tcp"):
+        free = address.rpartition(":")[2] in ("*", "0")
+        need(not free, key, address, "name the port: others connect to it")
+        instead = "; what the node binds may be another one: `bind`" if key == "address" else ""
+        remedy = f"name the host that others connect to{instead}"
+        need(not met or host_of(address) not in ANY_HOST, key, address, remedy)
+
+
+__all__ = [
+    "DEFAULT_KEYS_FOLDER",
+    "DEFAULT_LINK",
+    "DEFAULT_MODEL",
+    "DTYPES",
+    "POLICIES",
+    "ChannelSettings",
+    "ComputeSettings",
+    "ControllerSettings",
+    "DeviceSettings",
+    "ModelSettings",
+    "PairSettings",
+    "Profile",
+    "SamplingSettings",
+    "SecuritySettings",
+    "TargetSettings",
+    "Topology",
+    "need",
+    "shown",
+]

@@ -1,0 +1,276 @@
+"""Keys on disk: what is made, what is trusted, and what is refused with which remedy."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import zmq
+
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import (
+    ADMITS,
+    HELD_BY,
+    Keyring,
+    PublicKey,
+    Role,
+    Service,
+    is_key_name,
+    may_call_itself,
+)
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    """A folder that nobody has made yet."""
+    return Keyring(tmp_path / "keys")
+
+
+def _elsewhere(tmp_path: Path, name: str, role: Role, *, machine: str = "other") -> Path:
+    """The public file of a key made on another machine."""
+    Keyring(tmp_path / machine).new(name, role=role)
+    return tmp_path / machine / f"{name}.key"
+
+
+def test_a_new_key_is_two_files_and_the_secret_is_private(keyring: Keyring) -> None:
+    """`new` writes a secret that only its owner can read, and a public file without the secret."""
+    old = os.umask(0)
+    try:
+        pair = keyring.new("phone-1", role=Role.DEVICE)
+    finally:
+        os.umask(old)
+    secret, public = keyring.folder / "phone-1.secret", keyring.folder / "phone-1.key"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert pair.secret in secret.read_text()
+    assert pair.secret not in public.read_text()
+    assert pair.secret not in repr(pair)
+    assert zmq.curve_public(pair.secret.encode()).decode() == pair.public.public
+    assert sorted(os.listdir(keyring.folder)) == ["phone-1.key", "phone-1.secret"]
+    assert Keyring(keyring.folder).own() == (pair,)
+
+
+def test_a_key_is_never_overwritten(keyring: Keyring) -> None:
+    """A second key of a name is refused while either file of the first is there."""
+    pair = keyring.new("target", role=Role.TARGET)
+    for gone in ("target.key", "target.secret"):
+        with pytest.raises(ConfigurationError, match="there is such a key already; take another name"):
+            keyring.new("target", role=Role.TARGET)
+        assert keyring.own() == (pair,)
+        (keyring.folder / gone).rename(keyring.folder / "aside")
+        with pytest.raises(ConfigurationError, match="there is such a key already"):
+            keyring.new("target", role=Role.TARGET)
+        (keyring.folder / "aside").rename(keyring.folder / gone)
+    assert keyring.own() == (pair,)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words", "x" * 129, "Gerät", 'a"b', "a\n"])
+def test_a_name_that_is_no_file_name_is_refused(keyring: Keyring, name: str) -> None:
+    """A key's name can be copied as a file anywhere, and leaves the folder nowhere."""
+    assert not is_key_name(name)
+    with pytest.raises(ConfigurationError, match="can't be a key's name; take at most 128 letters"):
+        keyring.new(name, role=Role.DEVICE)
+    assert not keyring.folder.exists()
+
+
+def test_a_secret_that_others_can_read_is_refused(keyring: Keyring) -> None:
+    """Any right of group or others makes a secret unusable, with chmod as the remedy."""
+    keyring.new("target", role=Role.TARGET)
+    path = keyring.folder / "target.secret"
+    for mode in (0o640, 0o604, 0o620, 0o601):
+        path.chmod(mode)
+        with pytest.raises(ConfigurationError, match=rf"\(mode {mode:04o}\); chmod 600 {path}$"):
+            keyring.own_key(Role.TARGET)
+        assert keyring.admits(Service.TARGET, "x" * 40) is None
+        assert [problem.source for problem in keyring.problems()] == [str(path)]
+    path.chmod(0o600)
+    assert keyring.own_key(Role.TARGET).public.name == "target"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "this is no key file; one holds name, role, public; copy it anew"),
+        ("no TOML", "this is no key file"),
+        ('name = "bs"\nrole = "target"\n', "this is no key file"),
+        ('name = "bs"\nrole = "target"\npublic = 3\n', "this is no key file"),
+        ('name = "bs"\nrole = "target"\npublic = "PUBLIC"\nsecret = "PUBLIC"\n', "this is no key file"),
+        ('name = "../bs"\nrole = "target"\npublic = "PUBLIC"\n', "the file's name and '../bs' differ"),
+        ('name = "BS"\nrole = "target"\npublic = "PUBLIC"\n', "call the file BS.key"),
+        ('name = "bs"\nrole = "taget"\npublic = "PUBLIC"\n', "unknown role 'taget'; did you mean 'target'?"),
+        ('name = "bs"\nrole = "target"\npublic = "short"\n', "'short' is no key: 40 characters of Z85"),
+        (f'name = "bs"\nrole = "target"\npublic = "{"é" * 40}"\n', "40 characters of Z85"),
+        (f'name = "bs"\nrole = "target"\npublic = "{"#" * 40}"\n', "40 characters of Z85"),
+    ],
+)
+def test_what_is_no_public_key_is_refused(
+    keyring: Keyring, tmp_path: Path, content: str, message: str
+) -> None:
+    """Every malformed public file is a typed error that names the file; nothing of it is trusted."""
+    public = keyring.new("me", role=Role.DEVICE).public.public
+    path = tmp_path / "bs.key"
+    path.write_text(content.replace("PUBLIC", public))
+    with pytest.raises(ConfigurationError, match=r"bs\.key: ") as caught:
+        keyring.allow(path)
+    assert message in str(caught.value)
+    assert keyring.allowed() == ()
+    allowed = keyring.folder / "allowed"
+    allowed.mkdir()
+    path.rename(allowed / "bs.key")
+    with pytest.raises(ConfigurationError, match=r"allowed/bs\.key: "):
+        keyring.allowed()
+
+
+def test_a_secret_of_another_key_is_refused(keyring: Keyring) -> None:
+    """A secret must belong to the public half beside it."""
+    one, other = keyring.new("one", role=Role.DEVICE), keyring.new("other", role=Role.DEVICE)
+    path = keyring.folder / "one.secret"
+    for wrong in (other.secret, "#" * 40, "short"):
+        path.write_text(path.read_text().replace(one.secret, wrong))
+        with pytest.raises(ConfigurationError, match="don't belong together"):
+            keyring.own()
+        path.write_text(path.read_text().replace(wrong, one.secret))
+    assert keyring.own() == (one, other)
+
+
+def test_an_allowed_key_is_trusted_at_once_and_until_it_is_removed(keyring: Keyring, tmp_path: Path) -> None:
+    """The folder is read anew when it changes, also by other processes and in place."""
+    path = _elsewhere(tmp_path, "phone-1", Role.DEVICE)
+    other_process = Keyring(keyring.folder)
+    assert keyring.allowed() == ()
+    key = other_process.allow(path)
+    assert keyring.allowed() == (key,)
+    assert keyring.admits(Service.TARGET, key.public) == key
+    assert other_process.allow(path) == key, "again: nothing changes"
+    kept = keyring.folder / "allowed" / "phone-1.key"
+    text = kept.read_text()
+    kept.write_text(text.replace("device", "controller"))
+    assert keyring.admits(Service.TARGET, key.public) is None
+    kept.write_text(text)
+    assert keyring.admits(Service.TARGET, key.public) == key
+    kept.unlink()
+    assert keyring.allowed() == ()
+    assert keyring.admits(Service.TARGET, key.public) is None
+
+
+def test_a_secret_can_not_be_allowed(keyring: Keyring, tmp_path: Path) -> None:
+    """Whoever has carried a secret to another machine by mistake is told which file to carry."""
+    secret = _elsewhere(tmp_path, "phone-1", Role.DEVICE).with_suffix(".secret")
+    with pytest.raises(ConfigurationError, match=r"stays on the machine .*; copy phone-1\.key"):
+        keyring.allow(secret)
+    renamed = secret.rename(secret.with_name("renamed.key"))
+    with pytest.raises(ConfigurationError, match="this is no key file"):
+        keyring.allow(renamed)
+    assert not (keyring.folder / "allowed").exists()
+
+
+def test_a_second_key_of_a_name_needs_a_hand(keyring: Keyring, tmp_path: Path) -> None:
+    """A name keeps its key until somebody removes the file, be it allowed or this machine's own."""
+    first = keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
+    second = _elsewhere(tmp_path, "phone-1", Role.DEVICE, machine="thief")
+    with pytest.raises(ConfigurationError, match=r"another key called phone-1 .* remove .*/phone-1\.key"):
+        keyring.allow(second)
+    assert keyring.allowed() == (first,)
+    (keyring.folder / "allowed" / "phone-1.key").unlink()
+    assert keyring.allow(second).public != first.public
+    keyring.new("target", role=Role.TARGET)
+    with pytest.raises(ConfigurationError, match="a key of its own called target"):
+        keyring.allow(_elsewhere(tmp_path, "target", Role.TARGET))
+
+
+def test_one_bad_file_takes_trust_from_no_other(keyring: Keyring, tmp_path: Path) -> None:
+    """A server goes on admitting good keys beside a broken file, and can tell what is broken."""
+    key = keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
+    (keyring.folder / "allowed" / "broken.key").write_text("?")
+    (keyring.folder / "allowed" / "phone-2.key").mkdir()
+    (keyring.folder / "allowed" / "notes.txt").write_text("?")
+    assert keyring.admits(Service.TARGET, key.public) == key
+    assert ["broken.key" in str(problem) for problem in keyring.problems()] == [True]
+
+
+def test_who_is_admitted_where(keyring: Keyring, tmp_path: Path) -> None:
+    """Each service admits the roles of ADMITS and no other; a key is allowed, or this machine's own."""
+    keys = [keyring.allow(_elsewhere(tmp_path, f"{role}-there", role)) for role in Role]
+    keys += [keyring.new(f"{role}-here", role=role).public for role in Role]
+    for service in Service:
+        admitted = {key for key in keys if keyring.admits(service, key.public) is not None}
+        assert admitted == {key for key in keys if key.role in ADMITS[service]}
+        assert HELD_BY[service] in ADMITS[service]
+    stranger = Keyring(tmp_path / "stranger").new("stranger", role=Role.DEVICE)
+    assert keyring.admits(Service.TARGET, stranger.public.public) is None
+    assert keyring.known(stranger.public.public) is None
+
+
+def test_own_keys_are_found_by_role_and_name(keyring: Keyring) -> None:
+    """One key of a role needs no name; a device's name, or one below it, tells which of several."""
+    target = keyring.new("target", role=Role.TARGET)
+    phones = {name: keyring.new(name, role=Role.DEVICE) for name in ("phone-1", "phone-2")}
+    assert keyring.own_key(Role.TARGET) == target
+    assert keyring.own_key(Role.DEVICE, "phone-2") == phones["phone-2"]
+    assert keyring.own_key(Role.DEVICE, "phone-1/doctor") == phones["phone-1"]
+    with pytest.raises(ConfigurationError, match=r"several keys of role device in .*: phone-1, phone-2"):
+        keyring.own_key(Role.DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "command"),
+    [
+        (Role.TARGET, None, "draftwire keys new target"),
+        (Role.DEVICE, None, "draftwire keys new device"),
+        (Role.DEVICE, "phone-1", "draftwire keys new phone-1"),
+        (Role.DEVICE, "phone-1/doctor", "draftwire keys new phone-1"),
+        (Role.TARGET, "bs2", "draftwire keys new bs2 --role target"),
+        (Role.DEVICE, "target", "draftwire keys new target --role device"),
+    ],
+)
+def test_a_missing_own_key_comes_with_its_command(
+    keyring: Keyring, role: Role, name: str | None, command: str
+) -> None:
+    """The remedy is the command that makes the key, in that folder."""
+    keyring.new("channel", role=Role.CHANNEL)
+    with pytest.raises(ConfigurationError) as caught:
+        keyring.own_key(role, name)
+    assert caught.value.remedy == f"make one: {command} --folder {keyring.folder}"
+
+
+def test_server_keys_are_found_by_role_and_name(keyring: Keyring, tmp_path: Path) -> None:
+    """The one key of a role is expected; of several the one that the file names; own keys count."""
+    with pytest.raises(ConfigurationError, match=r"draftwire keys allow target\.key --folder"):
+        keyring.server_key(Role.TARGET)
+    first = keyring.allow(_elsewhere(tmp_path, "bs1", Role.TARGET))
+    keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
+    assert keyring.server_key(Role.TARGET) == first
+    second = keyring.new("bs2", role=Role.TARGET).public
+    assert keyring.server_key(Role.TARGET, "bs1") == first
+    assert keyring.server_key(Role.TARGET, "bs2") == second
+    with pytest.raises(ConfigurationError, match=r'bs1, bs2; write which .*: \[target\] key = "bs1"'):
+        keyring.server_key(Role.TARGET)
+    with pytest.raises(ConfigurationError, match=r"called bs3 .*there are: bs1, bs2.*allow bs3\.key"):
+        keyring.server_key(Role.TARGET, "bs3")
+    keyring.allow(keyring.folder / "bs2.key")
+    assert keyring.server_key(Role.TARGET, "bs2") == second, "once own and once allowed is one key"
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "may"),
+    [
+        ("phone-1", Role.DEVICE, True),
+        ("phone-1/doctor", Role.DEVICE, True),
+        ("phone-10", Role.DEVICE, False),
+        ("phone-2", Role.DEVICE, False),
+        ("", Role.DEVICE, False),
+        ("doctor/phone-1", Role.DEVICE, False),
+        ("phone-2", Role.TARGET, False),
+        ("phone-2", Role.CHANNEL, True),
+    ],
+)
+def test_a_key_speaks_for_its_own_name_only(name: str, role: Role, may: bool) -> None:
+    """A key's connections go by its name or one below; only a channel's carry the names of others."""
+    assert may_call_itself(name, key_name="phone-1", role=role) is may
+
+
+def test_key_files_are_toml_without_escapes(keyring: Keyring) -> None:
+    """What was written is read back, for many keys: no character of one needs an escape."""
+    made = {f"key-{n}": keyring.new(f"key-{n}", role=Role.DEVICE) for n in range(50)}
+    assert {pair.public.name: pair for pair in Keyring(keyring.folder).own()} == made
+    key = keyring.allow(keyring.folder / "key-7.key")
+    assert key == PublicKey(name="key-7", role=Role.DEVICE, public=made["key-7"].public.public)

@@ -1,0 +1,450 @@
+"""Endpoints with keys: who gets in, under which name, and that nobody else does."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zmq
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import Keyring, NodeKeys, Role, Service
+from draftwire.runtime.transport import Endpoint, Received, TroubleKind, ZmqTransport, endpoints
+from draftwire.runtime.transport.base import routing_id
+
+BOUND_S = 20.0
+"""What should happen takes milliseconds; longer than this it does not happen."""
+
+
+class Machines:
+    """Keys of several machines, each allowing those that it should."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def make(self, name: str, role: Role = Role.DEVICE) -> NodeKeys:
+        """A machine of its own, with one key."""
+        keyring = Keyring(self.folder / name)
+        return NodeKeys(keyring=keyring, own=keyring.new(name, role=role))
+
+    def introduce(self, who: NodeKeys, to: NodeKeys) -> None:
+        """Copy a public key to another machine, and allow it there."""
+        to.keyring.allow(who.keyring.folder / f"{who.own.public.name}.key")
+
+    def acquainted(self, *devices: str) -> tuple[NodeKeys, ...]:
+        """A BS and devices that allow each other."""
+        target = self.make("target", Role.TARGET)
+        made = [self.make(name) for name in devices]
+        for device in made:
+            self.introduce(device, target)
+            self.introduce(target, device)
+        return target, *made
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Machines:
+    """No keys yet."""
+    return Machines(tmp_path)
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    """What is logged meanwhile."""
+    with capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture(params=["tcp://127.0.0.1:*", "ipc"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Keys hold over ipc as over tcp."""
+    return request.param if request.param != "ipc" else f"ipc://{tmp_path}/socket"
+
+
+def _run(main: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(BOUND_S):
+            await main()
+
+    asyncio.run(bounded())
+
+
+async def _heard(bound: Endpoint, device: Endpoint, data: bytes = b"hello") -> Received:
+    """What the bound end receives once the device has got through, which may take tries."""
+    receiving = asyncio.create_task(bound.receive())
+    while not receiving.done():
+        device.send(b"", data)
+        await asyncio.wait([receiving], timeout=0.05)
+    return receiving.result()
+
+
+def _calls(monkeypatch: pytest.MonkeyPatch, keyring: Keyring, method: str) -> list[object]:
+    """Grows with each call of a keyring's method."""
+    seen, original = list[object](), getattr(keyring, method)
+
+    def call(*arguments: object) -> object:
+        seen.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(keyring, method, call)
+    return seen
+
+
+async def _grown(seen: Sequence[object], length: int) -> None:
+    while len(seen) < length:
+        await asyncio.sleep(0.01)
+
+
+async def _trouble(device: Endpoint) -> TroubleKind:
+    while (trouble := device.trouble()) is None:
+        await asyncio.sleep(0.01)
+    return trouble.kind
+
+
+def test_allowed_keys_talk_both_ways(machines: Machines, address: str) -> None:
+    """A device and a BS that allow each other's key exchange messages under the device's proved name."""
+    target, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            bound = await there.bind(address, service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            for data in (b"", b"hello", bytes(2**20)):
+                device.send(b"", data)
+                received = await bound.receive()
+                assert (received.name, received.impostor, received.data) == ("phone-1", "", data)
+                assert bound.send(received.peer, data)
+                assert (await device.receive()).data == data
+            assert device.trouble() is None
+
+    _run(main)
+
+
+def test_an_unlisted_key_gets_in_once_it_is_allowed(
+    machines: Machines, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """A refused device is told so, the server logs key and remedy once, and allowing it needs no restart."""
+    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.05, 0.2))
+    target, phone = machines.make("target", Role.TARGET), machines.make("phone-1")
+    machines.introduce(target, phone)
+    asked = _calls(monkeypatch, target.keyring, "admits")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            bound = await there.bind(address, service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            device.send(b"", b"let me in")
+            assert await _trouble(device) is TroubleKind.DENIED
+            trouble = device.trouble()
+            assert trouble is not None and trouble.final
+            assert trouble.text.endswith(
+                "does not allow our key phone-1; on that machine: draftwire keys allow phone-1.key"
+            )
+            await _grown(asked, 3)  # it has tried again, and was refused again
+            assert device.trouble() == trouble
+            assert bound.statistics().received == 0
+            machines.introduce(phone, target)
+            received = await _heard(bound, device)
+            assert (received.name, received.impostor) == ("phone-1", "")
+            assert device.trouble() is None
+            assert bound.send(received.peer, b"welcome")
+            assert (await device.receive()).data == b"welcome"
+
+    _run(main)
+    (refusal,) = [entry for entry in logs if entry["event"] == "transport.key_refused"]
+    assert (refusal["service"], refusal["key"]) == ("target", phone.own.public.public)
+    assert "draftwire keys allow" in refusal["remedy"]
+
+
+def test_a_role_gets_in_only_where_it_belongs(machines: Machines, logs: list[EventDict]) -> None:
+    """An allowed key of a role that a service does not admit is refused there; another remedy is logged."""
+    (target,) = machines.acquainted()
+    controller = machines.make("controller", Role.CONTROLLER)
+    machines.introduce(controller, target)
+    machines.introduce(target, controller)
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(controller) as here:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="controller")
+            device.send(b"", b"hello")
+            assert await _trouble(device) is TroubleKind.DENIED
+            assert bound.statistics().received == 0
+
+    _run(main)
+    (refusal,) = [entry for entry in logs if entry["event"] == "transport.key_refused"]
+    assert (refusal["name"], refusal["remedy"]) == (
+        "controller",
+        "a key of role controller has no business here",
+    )
+
+
+def test_a_removed_key_is_refused_at_the_next_connection(machines: Machines) -> None:
+    """What stands goes on; whoever connects after the key was taken away is refused."""
+    target, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            await _heard(bound, device)
+            (target.keyring.folder / "allowed" / "phone-1.key").unlink()
+            device.send(b"", b"still here")
+            assert (await bound.receive()).data == b"still here"
+            again = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            assert await _trouble(again) is TroubleKind.DENIED
+
+    _run(main)
+
+
+def test_a_stolen_name_is_told_and_known(machines: Machines) -> None:
+    """An allowed key under another's name arrives marked, each time, and never spoils the real one."""
+    target, phone, thief = machines.acquainted("phone-1", "phone-2")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as a, ZmqTransport(thief) as b:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            false = await b.connect(bound.address, service=Service.TARGET, name="phone-1")
+            for _ in range(3):
+                received = await _heard(bound, false)
+                assert received.name == "phone-1"
+                assert received.impostor == (
+                    "the key of phone-2 can't speak for phone-1: "
+                    'write name = "phone-2", or use phone-1\'s key'
+                )
+            bound.send(received.peer, b"no")
+            assert (await false.receive()).data == b"no"
+            true = await a.connect(bound.address, service=Service.TARGET, name="phone-1")
+            assert (await _heard(bound, true)).impostor == ""
+            assert (await _heard(bound, false)).impostor != ""
+
+    _run(main)
+
+
+def test_a_name_below_the_keys_is_its_owners(machines: Machines) -> None:
+    """One key connects under its own name and several below it; a name that begins alike is another's."""
+    target, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            for name, fine in (("phone-1", True), ("phone-1/doctor", True), ("phone-10", False)):
+                device = await here.connect(bound.address, service=Service.TARGET, name=name)
+                received = await _heard(bound, device)
+                assert (received.name, received.impostor == "") == (name, fine)
+                await device.close()
+
+    _run(main)
+
+
+def test_a_channel_vouches_for_the_devices_behind_it(machines: Machines) -> None:
+    """A channel's key connects to the BS under any device's name."""
+    (target,) = machines.acquainted()
+    channel = machines.make("channel", Role.CHANNEL)
+    machines.introduce(channel, target)
+    machines.introduce(target, channel)
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(channel) as between:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            for name in ("phone-1", "phone-2"):
+                upstream = await between.connect(bound.address, service=Service.TARGET, name=name)
+                received = await _heard(bound, upstream)
+                assert (received.name, received.impostor) == (name, "")
+
+    _run(main)
+
+
+def test_a_device_finds_out_that_the_server_is_another(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """A server with another key gets no message, the device says why, and mends it by another file."""
+    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.05, 0.1))
+    _, phone = machines.acquainted("phone-1")
+    impostor = machines.make("impostor", Role.TARGET)
+    machines.introduce(phone, impostor)
+    looked = _calls(monkeypatch, phone.keyring, "server_key")
+
+    async def main() -> None:
+        async with ZmqTransport(impostor) as there, ZmqTransport(phone) as here:
+            bound = await there.bind(address, service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            device.send(b"", b"a secret")
+            assert await _trouble(device) is TroubleKind.CLOSED
+            trouble = device.trouble()
+            assert trouble is not None and trouble.final
+            assert "the key allowed here for role target is not the one that the node" in trouble.text
+            assert bound.statistics().received == 0
+            (phone.keyring.folder / "allowed" / "target.key").unlink()
+            await _grown(looked, len(looked) + 2)  # for a while no key at all is allowed
+            machines.introduce(impostor, phone)
+            assert (await _heard(bound, device)).name == "phone-1"
+            assert device.trouble() is None
+
+    _run(main)
+
+
+def test_plain_and_keys_do_not_talk(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Where one end uses keys and the other does not, no message passes, and the device says which does."""
+    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.01, 0.02))
+    target, phone = machines.acquainted("phone-1")
+
+    async def main(server: ZmqTransport, client: ZmqTransport, text: str) -> None:
+        async with server, client:
+            bound = await server.bind(address, service=Service.TARGET)
+            device = await client.connect(bound.address, service=Service.TARGET, name="phone-1")
+            device.send(b"", b"hello")
+            while (trouble := device.trouble()) is None or trouble.kind is not TroubleKind.MISMATCH:
+                await asyncio.sleep(0.01)
+                assert trouble is None or trouble.kind is TroubleKind.CLOSED  # it may come before
+            assert trouble.final and text in trouble.text
+            assert bound.statistics().received == 0
+
+    _run(lambda: main(ZmqTransport(target), ZmqTransport(), "it uses keys, and we don't"))
+    _run(lambda: main(ZmqTransport(), ZmqTransport(phone), "it does not use keys, and we do"))
+
+
+def test_plain_addresses_stay_plain(machines: Machines, tmp_path: Path) -> None:
+    """At an address that is exempt a node with keys talks to one without, at its others it does not."""
+    (target,) = machines.acquainted()
+    exempt = f"ipc://{tmp_path}/plain"
+
+    async def main() -> None:
+        async with ZmqTransport(target, plain=[exempt]) as there, ZmqTransport() as here:
+            guarded = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            plain = await there.bind(exempt, service=Service.LINKS)
+            device = await here.connect(exempt, service=Service.LINKS, name="anybody")
+            assert (await _heard(plain, device)).name == "anybody"
+            other = await there.connect(exempt, service=Service.LINKS, name="myself")
+            assert (await _heard(plain, other)).name == "myself"
+            device = await here.connect(guarded.address, service=Service.TARGET, name="anybody")
+            device.send(b"", b"hello")
+            assert await _trouble(device) in (TroubleKind.CLOSED, TroubleKind.MISMATCH)
+
+    _run(main)
+
+
+def test_a_server_needs_a_key_of_its_role(machines: Machines) -> None:
+    """A key that no peer would accept at a service is an error before anything is bound."""
+    _, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(phone) as here:
+            with pytest.raises(
+                ConfigurationError, match=r"role device, .* make one: draftwire keys new target"
+            ):
+                await here.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            with pytest.raises(ConfigurationError, match="no key of role controller is allowed"):
+                await here.connect("tcp://127.0.0.1:9", service=Service.CONTROLLER, name="phone-1")
+
+    _run(main)
+
+
+def test_the_server_that_is_named_is_expected(machines: Machines) -> None:
+    """With several servers' keys allowed, the one named in NodeKeys is the only one that is talked to."""
+    first, phone = machines.acquainted("phone-1")
+    second = machines.make("bs2", Role.TARGET)
+    machines.introduce(second, phone)
+    machines.introduce(phone, second)
+    named = replace(phone, server_names={Role.TARGET: "bs2"})
+
+    async def main() -> None:
+        async with ZmqTransport(first) as one, ZmqTransport(second) as two, ZmqTransport(named) as here:
+            bound = await two.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            assert (await _heard(bound, device)).name == "phone-1"
+            other = await one.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(other.address, service=Service.TARGET, name="phone-1")
+            assert await _trouble(device) is TroubleKind.CLOSED
+        async with ZmqTransport(phone) as here:
+            with pytest.raises(ConfigurationError, match="bs2, target; write which one to expect"):
+                await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+
+    _run(main)
+
+
+def test_names_are_judged_again_when_forgotten(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of connections is bounded, and forgetting one neither admits nor refuses it."""
+    monkeypatch.setattr("draftwire.runtime.transport.admission.CONNECTIONS_KNOWN", 2)
+    target, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            connected = [
+                await here.connect(bound.address, service=Service.TARGET, name=f"phone-1/{n}")
+                for n in range(5)
+            ]
+            for _ in range(3):
+                for number, device in enumerate(connected):
+                    received = await _heard(bound, device)
+                    assert (received.name, received.impostor) == (f"phone-1/{number}", "")
+            assert len(bound._names.known) == 2  # type: ignore[attr-defined]
+
+    _run(main)
+
+
+def test_a_key_that_is_gone_before_the_first_message(machines: Machines) -> None:
+    """A connection whose key was taken away before it said anything is an impostor's, not a crash."""
+    target, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            with zmq.Context() as context, context.socket(zmq.DEALER) as raw:
+                raw.set(zmq.LINGER, 0)
+                raw.set(zmq.IDENTITY, routing_id("phone-1", b"12345678"))
+                raw.set(zmq.CURVE_PUBLICKEY, phone.own.public.public.encode())
+                raw.set(zmq.CURVE_SECRETKEY, phone.own.secret.encode())
+                raw.set(zmq.CURVE_SERVERKEY, target.own.public.public.encode())
+                with raw.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+                    raw.connect(bound.address)
+                    while not monitor.poll(0):
+                        await asyncio.sleep(0.01)
+                    raw.disable_monitor()
+                (target.keyring.folder / "allowed" / "phone-1.key").unlink()
+                raw.send(b"hello")
+                received = await bound.receive()
+                assert (received.name, received.impostor) == (
+                    "phone-1",
+                    "your key is no longer allowed here",
+                )
+
+    _run(main)
+
+
+def test_a_flood_of_strange_keys_is_refused_and_logged_in_bounds(
+    machines: Machines, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many keys are tried, the log is bounded, and an allowed key gets in beside them."""
+    monkeypatch.setattr("draftwire.runtime.transport.admission.KEYS_TOLD", 3)
+    target, phone = machines.acquainted("phone-1")
+    asked = _calls(monkeypatch, target.keyring, "admits")
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            with zmq.Context() as context:
+                sockets = []
+                for number in range(10):
+                    socket = context.socket(zmq.DEALER)
+                    socket.set(zmq.LINGER, 0)
+                    socket.set(zmq.IDENTITY, routing_id("phone-1", b"%08d" % number))
+                    socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+                    socket.curve_serverkey = target.own.public.public.encode()
+                    socket.connect(bound.address)
+                    socket.send(b"let me in")
+                    sockets.append(socket)
+                device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+                assert (await _heard(bound, device)).name == "phone-1"
+                await _grown(asked, 11)
+                for socket in sockets:
+                    socket.close()
+            assert bound.statistics().received == device.statistics().sent
+
+    _run(main)
+    assert len([entry for entry in logs if entry["event"] == "transport.key_refused"]) == 3

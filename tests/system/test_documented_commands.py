@@ -1,0 +1,254 @@
+"""Every command line of README.md and docs/operations.md: it parses, and something runs it.
+
+HOW is the whole list. What it changes in a command before it runs it is what stands there and nothing else:
+fewer tokens, a smaller grid, another machine's address. A command that is new in the documentation needs its
+row here.
+"""
+
+import re
+import shlex
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from itertools import groupby
+from typing import Final
+
+import pytest
+from tests.harness.documented import DOCUMENTS, Documented, blocks, inline
+from tests.harness.namespaces import ROOT
+from tests.harness.processes import WITHIN_S
+from tests.harness.replay import REPOSITORY, Machines, Run, Serve, machines
+
+from draftwire.nodes.console.cli import parser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """Run by somebody else."""
+
+    file: str
+    "from the root"
+    test: str
+    "the function in it; or, for a script, how a line of it begins"
+
+
+How = Run | Serve | By
+
+SHORT: Final = "--max-new-tokens 4"
+QUESTION: Final = 'draftwire generate "Why is the sky blue?"'
+CHANNEL: Final = {"FILE": "configs/changing-link.toml"}
+
+HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
+    "make setup": By(file=".ci/run", test="make setup"),
+    "make test": By(file=".ci/run", test="make test"),
+    "make demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
+    "draftwire demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
+    QUESTION: Run(adding=SHORT),
+    f"{QUESTION} --link 'rate 1mbit delay 20ms 3ms'": Run(adding=SHORT),
+    f"{QUESTION} --schedule '5s rate 1mbit; 10s rate 20mbit'": Run(adding=SHORT),
+    f"{QUESTION} --k 24 --gamma 4": Run(adding=SHORT, says="K 24"),
+    f"{QUESTION} --temperature 0": Run(adding=SHORT),
+    f"{QUESTION} --profile paper --json": Run(adding=SHORT, says='"paced":true'),
+    "draftwire plan --alpha 0.36 --c 0.02 --rate 5mbit --rtt 10ms": Run(says="gamma"),
+    "draftwire plan --alpha-of-k 3=.28,32=.34,320=.354 --c .07 --rate 5mbit --rtt 2ms": Run(says="gamma"),
+    "draftwire compare --link 'rate 1mbit delay 5ms' --plot c.png": Run(
+        adding="--tokens 8 --repeats 1 --k 32 --gamma 2"
+    ),
+    "draftwire compare --link 'rate 1mbit delay 20ms'": Run(adding="--tokens 8 --repeats 1 --k 32 --gamma 2"),
+    "draftwire compare --schedule 'rate 20mbit delay 2ms; 5s rate 1mbit; repeat 10s' --tokens 256 "
+    "--record r.jsonl": Run(
+        changing={"256": "8", "r.jsonl": "compared.jsonl"}, adding="--repeats 1 --k 32 --gamma 2"
+    ),
+    "draftwire compare --from r.jsonl --plot r.png": Run(changing={"r.jsonl": "compared.jsonl"}),
+    "draftwire sweep --k 3,32,320 --gamma 1..4 --plot s.png": Run(
+        changing={"1..4": "1..2"}, adding="--tokens 4"
+    ),
+    'draftwire generate "..." --max-new-tokens 300 --record r.jsonl': Run(changing={"300": "24"}),
+    "draftwire explain r.jsonl --plot e.png": Run(),
+    # The models of the hub are not here, and nothing is downloaded: it says what is missing.
+    'draftwire generate "..." --draft HuggingFaceTB/SmolLM2-135M-Instruct '
+    "--target HuggingFaceTB/SmolLM2-1.7B-Instruct": Run(code=2, says="HuggingFaceTB/SmolLM2-135M-Instruct"),
+    "draftwire keys new phone-1": Run(at="device-host"),
+    "draftwire keys new phone-2": Run(at="phone-2-host"),
+    "draftwire keys new channel": Run(at="channel-host"),
+    "draftwire keys new target": Run(at="bs-host"),
+    "draftwire keys new controller": Run(at="bs-host"),
+    "scp keys/phone-1.key bs-host:dw/": Run(at="device-host"),
+    "scp keys/phone-1.key channel-host:dw/": Run(at="device-host"),
+    "scp keys/phone-2.key bs-host:dw/": Run(at="phone-2-host"),
+    "scp keys/channel.key device-host:dw/": Run(at="channel-host"),
+    "scp keys/channel.key bs-host:dw/": Run(at="channel-host"),
+    "scp keys/target.key device-host:dw/": Run(at="bs-host"),
+    "scp keys/target.key phone-2-host:dw/": Run(at="bs-host"),
+    "scp keys/target.key channel-host:dw/": Run(at="bs-host"),
+    "draftwire keys allow phone-1.key": Run(at="bs-host"),
+    "draftwire keys allow phone-2.key": Run(at="bs-host"),
+    "draftwire keys allow phone-1.key target.key": Run(at="channel-host"),
+    "draftwire keys allow target.key": (Run(at="device-host"), Run(at="phone-2-host")),
+    "draftwire keys allow channel.key": (Run(at="bs-host"), Run(at="device-host")),
+    "draftwire target --config two-machines.toml": Serve(at="bs-host"),
+    "draftwire controller --config two-machines.toml": Serve(at="bs-host"),
+    'draftwire device --config two-machines.toml "Why is the sky blue?"': Run(
+        at="device-host", says="4 tokens"
+    ),
+    'draftwire device --name phone-2 --config two-machines.toml "Why is the sky blue?"': Run(
+        at="phone-2-host", says="4 tokens"
+    ),
+    "draftwire target --config three-machines.toml": Serve(at="bs-host"),
+    "draftwire controller --config three-machines.toml": Serve(at="bs-host"),
+    "draftwire channel --config three-machines.toml": Serve(at="channel-host"),
+    'draftwire device --config three-machines.toml "Why is the sky blue?"': Run(
+        at="device-host", says="4 tokens"
+    ),
+    'draftwire device --config FILE --journal journal.jsonl "Why is the sky blue?"': By(
+        file="tests/system/test_journal.py", test="test_killed_twice_and_the_bs_between"
+    ),
+    "draftwire device --config FILE --journal journal.jsonl --resume k3f9a2bx": By(
+        file="tests/system/test_journal.py", test="test_killed_twice_and_the_bs_between"
+    ),
+    "draftwire up configs/demo.toml": Run(typed="hello\n"),
+    # No keys are there yet: that is what it says.
+    "draftwire doctor --config two-machines.toml": Run(
+        at="device-host", code=1, says="draftwire keys new phone-1"
+    ),
+    "draftwire doctor --config two-machines.toml --role target --role controller": Run(
+        at="bs-host", code=1, says="draftwire keys new target"
+    ),
+    "draftwire doctor --config two-machines.toml --name phone-2 --json": Run(
+        at="phone-2-host", code=1, says="draftwire keys new phone-2"
+    ),
+    "draftwire link show --config FILE": Run(changing=CHANNEL),
+    "draftwire link set 'rate 1mbit delay 40ms' --config FILE": Run(changing=CHANNEL),
+    "draftwire link set 'rate 0' --uplink-only --config FILE": Run(changing=CHANNEL),
+    "draftwire link set 'rate 20mbit delay 2ms; 5s rate 1mbit; repeat 10s' --address "
+    "tcp://127.0.0.1:5703": Run(),
+    "mkdir bs phone": Run(),
+    "sed s/192.168.1.20/10.77.0.3/ configs/two-machines.toml > bs/two-machines.toml": Run(),
+    "cp bs/two-machines.toml phone": Run(),
+    "draftwire keys new target --folder bs/keys": Run(),
+    "draftwire keys new controller --folder bs/keys": Run(),
+    "draftwire keys new phone-1 --folder phone/keys": Run(),
+    "draftwire keys allow bs/keys/target.key --folder phone/keys": Run(),
+    "draftwire keys allow phone/keys/phone-1.key --folder bs/keys": Run(),
+    "scripts/netns.sh up": Run(),
+    "scripts/netns.sh exec bs draftwire target --config bs/two-machines.toml": Serve(),
+    "scripts/netns.sh exec bs draftwire controller --config bs/two-machines.toml": Serve(),
+    "scripts/netns.sh exec device draftwire device --config phone/two-machines.toml "
+    '"Why is the sky blue?"': Run(says="128 tokens"),
+    "scripts/netns.sh cut device": Run(),
+    "scripts/netns.sh mute device": Run(),
+    "scripts/netns.sh mend device": Run(),
+    "scripts/netns.sh exec device tc qdisc add dev eth0 root tbf rate 1mbit burst 1600 limit 64kb": Run(),
+    "scripts/netns.sh down": Run(),
+}
+"""Each command, without .venv/bin/, and what runs it: in turn, where a section has it several times."""
+
+SERVING_FIRST: Final = {"Links that change": ("draftwire channel --config configs/changing-link.toml",)}
+"""What a section takes for granted to be running: prose above its commands says so."""
+
+
+def _all() -> list[Documented]:
+    return [one for document in DOCUMENTS for one in blocks(document)]
+
+
+def _place(one: Documented) -> str:
+    return f"{one.document}:{one.line}: {one.text}"
+
+
+def test_every_command_has_its_row() -> None:
+    """HOW has each command of the documents, and no other."""
+    found = {one.command for one in _all()}
+    assert [_place(one) for one in _all() if one.command not in HOW] == []
+    assert set(HOW) - found == set()
+
+
+def test_every_command_parses() -> None:
+    """The command line takes each of them, those in sentences too; what they name is in the repository."""
+    wrong = list[str]()
+    for one in _all():
+        words = shlex.split(one.command)
+        if words[0] == "draftwire":
+            wrong += [f"{_place(one)}: {said}" for said in _refused(words[1:])]
+        wrong += [f"{_place(one)}: no {word}" for word in words if not _there(word)]
+    for document in DOCUMENTS:
+        for shown in inline(document):
+            said = _refused(shlex.split(shown)[1:])
+            wrong += [f"{document}: {shown}: {one}" for one in said if "are required" not in one]
+    assert wrong == []
+
+
+def _refused(words: Sequence[str]) -> list[str]:
+    """What the command line says against these words, if anything."""
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            parser().parse_args(words)
+    except SystemExit:
+        return [said.getvalue().strip()]
+    return []
+
+
+def _there(word: str) -> bool:
+    """Whether a word that looks like a file of ours is one."""
+    ours = re.fullmatch(r"(\./)?(configs|scripts|docs|tests|nodes)/[\w./-]+", word)
+    return ours is None or (ROOT / word).exists()
+
+
+@pytest.mark.parametrize("target", sorted({one.text for one in _all() if one.text.startswith("make ")}))
+def test_make_knows_its_target(target: str) -> None:
+    """`make` has each target that is named, with these variables."""
+    ran = subprocess.run(
+        [*shlex.split(target), "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_others_really_run_it() -> None:
+    """Each file that HOW names has the function or the line that it names."""
+    for command, how in HOW.items():
+        for one in how if isinstance(how, tuple) else (how,):
+            if isinstance(one, By):
+                there = f"def {one.test}(" if one.file.endswith(".py") else f"\n{one.test}"
+                assert there in (ROOT / one.file).read_text(), command
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Machines]:
+    """The machines that the documents speak of."""
+    with machines() as all_of_them:
+        yield all_of_them
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_runs(made: Machines, document: str) -> None:
+    """In the order of the document each does what it should, and servers stop when they are told to."""
+    wrong = list[str]()
+    for section, commands in groupby(blocks(document), key=lambda one: one.section):
+        made.start_afresh()
+        with ExitStack() as servers:
+            for text in SERVING_FIRST.get(section, ()):
+                servers.enter_context(made.serving(text, REPOSITORY, wrong))
+            for one, how in _in_turn(commands):
+                if isinstance(how, By):
+                    continue
+                if reason := made.why_not(one.text, how.at):
+                    print(f"not run: {_place(one)}: {reason}")
+                elif isinstance(how, Serve):
+                    servers.enter_context(made.serving(one.text, how.at, wrong))
+                elif said := made.run(one.text, how):
+                    wrong.append(f"{_place(one)}: {said}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _in_turn(commands: Iterator[Documented]) -> Iterator[tuple[Documented, How]]:
+    """What runs each command of a section."""
+    met = Counter[str]()
+    for one in commands:
+        how = HOW[one.command]
+        yield one, how[met[one.command]] if isinstance(how, tuple) else how
+        met[one.command] += 1
