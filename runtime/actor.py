@@ -79,12 +79,17 @@ def print_ready(line: str) -> None:
 
 
 async def run_actor(
-    actor: Actor, *, transport: Transport, ready: Callable[[str], None] = print_ready
+    actor: Actor,
+    *,
+    transport: Transport,
+    ready: Callable[[str], None] = print_ready,
+    drain_s: float = DRAIN_BOUND_S,
 ) -> None:
-    """Run a node until it ends or is told to stop by a signal; then close the transport.
+    """Run a node until it ends or is told to stop by a signal, and has drained; then close the transport.
 
-    `ready` gets exactly one line, `ready NAME` or `ready NAME ADDRESS`, when the node has started. What the
-    node raises comes out as an ExceptionGroup. Needs the main thread, where signals arrive.
+    `drain_s` is the time for that, of a node that Drains. `ready` gets exactly one line, `ready NAME` or
+    `ready NAME ADDRESS`, when the node has started. What the node raises comes out as an ExceptionGroup.
+    Needs the main thread, where signals arrive.
     """
     loop = asyncio.get_running_loop()
     stop, stop_now = asyncio.Event(), asyncio.Event()
@@ -107,7 +112,8 @@ async def run_actor(
     try:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(actor.run(started), name=actor.name)
-            stopping = group.create_task(_stop(actor, running, stop, stop_now), name=f"{actor.name} stops")
+            ending = _stop(actor, running, stop, stop_now, drain_s)
+            stopping = group.create_task(ending, name=f"{actor.name} stops")
             running.add_done_callback(lambda _: stopping.cancel())
     finally:
         await transport.close()
@@ -116,10 +122,12 @@ async def run_actor(
         _end_at_once()
 
 
-async def _stop(actor: Actor, running: asyncio.Task[None], stop: asyncio.Event, now: asyncio.Event) -> None:
+async def _stop(
+    actor: Actor, running: asyncio.Task[None], stop: asyncio.Event, now: asyncio.Event, drain_s: float
+) -> None:
     await stop.wait()
     if isinstance(actor, Drains):
-        draining = asyncio.create_task(actor.drain(DRAIN_BOUND_S), name=f"{actor.name} drains")
+        draining = asyncio.create_task(actor.drain(drain_s), name=f"{actor.name} drains")
         hurried = asyncio.create_task(now.wait(), name=f"{actor.name} is told again to stop")
         try:
             await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
@@ -176,6 +184,7 @@ def _mendable(error: BaseException) -> list[DraftwireError]:
 
 
 __all__ = [
+    "DRAIN_BOUND_S",
     "Actor",
     "Addressed",
     "Drains",

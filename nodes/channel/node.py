@@ -26,12 +26,13 @@ from draftwire.codecs.messages import Reason, Refused
 from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
 from draftwire.nodes.channel.playing import Direction, PlayedLink
+from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, LinkStatistics
 from draftwire.runtime.link_schedule import LinkSchedule
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import LINK_EVENT
-from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport
+from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport, Trouble
 from draftwire.runtime.wake import Wake
 
 IDLE_S = 60.0
@@ -130,6 +131,7 @@ class ChannelNode:
         self._refused: Counter[ChannelRefusal] = Counter()
         self._dropped_causes = set[tuple[Direction, LinkDrop]]()
         self._downstream: Endpoint | None = None
+        self._absence = Absence(away=self._log_away, back=self._log_back)
         self._stopping = False
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -153,6 +155,7 @@ class ChannelNode:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._deliveries.run(), name="channel deliveries")
                 group.create_task(self._play(), name="channel schedule")
+                group.create_task(self._watch(), name="channel watches")
                 if control is not None:
                     group.create_task(self._orders.run(control), name="channel orders")
                 self._logger.info("channel.ready", address=self.address)
@@ -239,6 +242,19 @@ class ChannelNode:
             jitter_s=spec.jitter_s,
             at_s=now_s,
         )
+
+    async def _watch(self) -> None:
+        """Say it if the BS can't be reached: devices, who have their connection, see silence only."""
+        while True:
+            await self._clock.sleep_until(self._clock.now_s() + LOOK_S)
+            troubles = (connection.upstream.trouble() for connection in self._connections.values())
+            self._absence.look(next((one for one in troubles if one), None), self._clock.now_s())
+
+    def _log_away(self, trouble: Trouble) -> None:
+        self._logger.warning("channel.no_target", kind=trouble.kind.value, text=trouble.text)
+
+    def _log_back(self, after_s: float) -> None:
+        self._logger.info("channel.target_back", after_s=after_s)
 
     async def _stop(self) -> None:
         self._logger.info("channel.stopped", **_flat(self.statistics()))

@@ -28,7 +28,7 @@ from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_a
 from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
-from draftwire.runtime.actor import Actor, run_actor, run_process
+from draftwire.runtime.actor import DRAIN_BOUND_S, Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Role
@@ -114,7 +114,7 @@ def run_target(args: argparse.Namespace) -> int:
             on_step=lambda report: log_step(logger, **step_fields(report)),
             name="target" if keys is None else keys.own.public.name,
         )
-        await run_actor(node, transport=transport)
+        await run_actor(node, transport=transport, drain_s=_drain_s(args))
 
     return _run(main, args)
 
@@ -138,7 +138,7 @@ def _run_one(args: argparse.Namespace, role: Role, build: Callable[..., Actor]) 
     async def main() -> None:
         transport = node_transport(topology, role)
         node = build(topology, transport=transport, logger=get_logger(role))
-        await run_actor(node, transport=transport)
+        await run_actor(node, transport=transport, drain_s=_drain_s(args))
 
     return _run(main, args)
 
@@ -243,6 +243,11 @@ def _named(topology: Topology, name: str | None) -> Topology:
 
 def _topology(args: argparse.Namespace) -> Topology:
     return Topology.default() if args.config is None else load_topology(args.config)
+
+
+def _drain_s(args: argparse.Namespace) -> float:
+    """A node that belongs to a command outlives its device: nobody waits for what is under way."""
+    return 0.0 if getattr(args, "until_stdin_ends", False) else DRAIN_BOUND_S
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]], args: argparse.Namespace) -> int:

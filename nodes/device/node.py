@@ -210,7 +210,6 @@ class DeviceNode:
                 now_s=now_s,
                 timing=self._timing,
                 output=entry.output,
-                origins=entry.origins,
                 device_try=entry.record.device_try,
                 draft_epoch=entry.record.draft_epoch,
                 outstanding=entry.record.outstanding,

@@ -10,20 +10,15 @@ from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.nodes.target.plans import FirstPlans
 from draftwire.nodes.target.served import Served
+from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.config import ControllerSettings
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.sendable import can_be_sent
-from draftwire.runtime.transport import Endpoint, Transport, TroubleKind
+from draftwire.runtime.transport import Endpoint, Transport, Trouble
 
 PEER: Final = "controller"
 """Who is said to have sent what was refused."""
-
-LOOK_S: Final = 0.5
-"""How often it is looked whether the controller is there: shorter than any restart of a process takes."""
-
-PATIENCE_S: Final = 5.0
-"""A controller that is away for so long is worth a word; shorter is a restart."""
 
 
 class Control:
@@ -46,10 +41,7 @@ class Control:
         self._transport, self._clock, self._log, self._refuse = transport, clock, logger, refuse
         self._endpoint: Endpoint | None = None
         self._sequence = 0
-        self._lost_s: float | None = None
-        "since when the controller is away; None: it is there, or nobody knows better yet"
-        self._said = set[TroubleKind]()
-        "of the troubles since then"
+        self._absence = Absence(away=self._log_away, back=self._log_back)
 
     async def connect(self) -> None:
         """Begin to look for the controller, and introduce the BS to it."""
@@ -71,7 +63,7 @@ class Control:
         """Dropped where nobody listens: the next report tells as much, and none waits to be read late."""
         if self._endpoint is not None:
             self._look(self._endpoint)
-            if self._lost_s is None:
+            if not self._absence.lasts:
                 self._send(self._endpoint, message, session)
 
     async def watch(self) -> None:
@@ -82,20 +74,14 @@ class Control:
             self._look(self._endpoint)
 
     def _look(self, endpoint: Endpoint) -> None:
-        trouble, now_s = endpoint.trouble(), self._clock.now_s()
-        if trouble is None:
-            if self._lost_s is not None:
-                after_s, self._lost_s = now_s - self._lost_s, None
-                if self._said:
-                    self._log.info("target.controller_back", after_s=round(after_s, 3))
-                self._said.clear()
-                self.introduce()
-            return
-        if self._lost_s is None:
-            self._lost_s = now_s
-        if now_s - self._lost_s >= PATIENCE_S and trouble.kind not in self._said:
-            self._said.add(trouble.kind)
-            self._log.warning("target.no_controller", kind=trouble.kind.value, text=trouble.text)
+        if self._absence.look(endpoint.trouble(), self._clock.now_s()):
+            self.introduce()
+
+    def _log_away(self, trouble: Trouble) -> None:
+        self._log.warning("target.no_controller", kind=trouble.kind.value, text=trouble.text)
+
+    def _log_back(self, after_s: float) -> None:
+        self._log.info("target.controller_back", after_s=after_s)
 
     def _send(self, endpoint: Endpoint, message: ControlMessage, session: int) -> None:
         self._sequence = (self._sequence + 1) % 2**32
@@ -127,4 +113,4 @@ class Control:
                         replanned()
 
 
-__all__ = ["LOOK_S", "PATIENCE_S", "Control"]
+__all__ = ["Control"]

@@ -47,6 +47,11 @@ from draftwire.runtime.transport import Endpoint, Received, Transport
 MAX_PEERS = 1024
 """Connections whose Hello is remembered; beyond it the oldest has to say it again."""
 
+PASS_FIRST_S = 1e-3
+"""How long a Draft that finds the model free keeps the loop from reading on. Its rows come right behind it, and
+to decode them holds the interpreter for as long as to begin a pass takes: the pass goes first.
+"""
+
 
 class TargetNode:
     """The BS as an actor; `run` serves until it is cancelled, `drain` brings what is under way to its end."""
@@ -150,6 +155,7 @@ class TargetNode:
                 refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
                 self._refuse(received, frame.session, refused)
                 continue
+            pass_first = isinstance(frame.message, Draft) and self._work.idle
             match frame.message:
                 case Hello():
                     self._greet(received, frame.session, frame.message)
@@ -164,6 +170,8 @@ class TargetNode:
                     detail = f"a device has no business sending {type(other).__name__}"
                     self._count_refusal(Refusal.KIND, received.name, detail)
             self._work.news()
+            if pass_first:
+                await self._clock.sleep_until(self._clock.now_s() + PASS_FIRST_S)
 
     def _greet(self, received: Received, number: int, hello: Hello) -> None:
         """Both ends must mean the same by an id and by a key, or nothing could be exact."""

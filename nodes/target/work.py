@@ -46,6 +46,12 @@ class Work:
         self._stops_s: float | None = None
         "no pass begins from then on; None: it has not been told to stop"
         self._ended = asyncio.Event()
+        self._passes = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the model is free."""
+        return self._passes == 0
 
     @property
     def stops(self) -> bool:
@@ -151,6 +157,7 @@ class Work:
 
     async def _pass(self, served: Served, positions: int, work: Callable[[], T]) -> Timed[T] | None:
         """The target model at work. If it fails, that ends this request and no other: None."""
+        self._passes += 1
         try:
             with served.computes():
                 return await self._compute.run("target", positions, work)
@@ -159,6 +166,7 @@ class Work:
             cause = " ".join(f"{type(error).__name__}: {error}".split())
             detail = f"the target model failed: {cause}".encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
         finally:
+            self._passes -= 1
             if not self._requests.holds(served):  # it was let go meanwhile, when its context was in use
                 served.context.close()
         self._requests.drop(served)

@@ -12,12 +12,10 @@ from draftwire.codecs.messages import (
     Cancel,
     Close,
     Commit,
-    Draft,
     Finish,
     Hello,
     Incarnation,
     Message,
-    Open,
     Opened,
     Origin,
     PendingBlock,
@@ -26,11 +24,11 @@ from draftwire.codecs.messages import (
     Pong,
     Reason,
     Refused,
-    SparseLogits,
     SparseLogitsRequest,
     Welcome,
 )
 from draftwire.runtime.session.log import TokenLog
+from draftwire.runtime.session.messages import draft_of, open_of, rows_of
 from draftwire.runtime.session.request import Block, DeviceRecord, DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.silence import Silence
 from draftwire.runtime.session.states import DEVICE, Device, DeviceEvent, Ignored
@@ -351,54 +349,20 @@ class DeviceSession:
 
     def _send_open(self) -> None:
         """Hello rides along: the BS may have met this device before its own restart."""
-        request = self.request
         self._out.append(self._hello)
-        self._out.append(
-            Open(
-                device_try=self.device_try,
-                seed=request.seed,
-                sampling=request.sampling,
-                max_new_tokens=request.max_new_tokens,
-                stop=request.stop,
-                prompt_length=len(request.prompt),
-                tokens=tuple(self.log.tokens),
-                draft_epoch=self.draft_epoch,
-                outstanding=self.outstanding is not None,
-                pinned_k=request.k,
-                pinned_gamma=request.gamma,
-                life=self._life,
-            )
-        )
+        self._out.append(open_of(self.request, self.log, self.record, life=self._life))
 
     def _send_draft(self) -> None:
         block, incarnation = self._block, self._incarnation
         assert block is not None and incarnation is not None
         self._acknowledged = len(self.log)
-        self._out.append(
-            Draft(
-                incarnation=incarnation,
-                draft_epoch=block.draft_epoch,
-                known=len(self.log),
-                start=block.start,
-                path_hash=self.log.hash_at(block.start),
-                plan=block.plan,
-                ids=block.ids,
-                weights=block.weights,
-                rows_hash=block.digest,
-                token_s=block.token_s,
-            )
-        )
+        self._out.append(draft_of(block, self.log, incarnation))
 
     def _send_rows(self, *, only: int | None = None) -> None:
         block, incarnation = self._block, self._incarnation
         assert block is not None and incarnation is not None
-        if not block.rows:
-            return
-        start = block.start if only is None else only
-        rows = block.rows if only is None else (block.rows[only - block.start],)
-        self._out.append(
-            SparseLogits(incarnation=incarnation, draft_epoch=block.draft_epoch, start=start, rows=rows)
-        )
+        if block.rows:
+            self._out.append(rows_of(block, incarnation, only=only))
 
     def _send_ping(self) -> None:
         assert self._incarnation is not None

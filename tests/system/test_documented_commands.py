@@ -92,16 +92,16 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "draftwire target --config two-machines.toml": Serve(at="bs-host"),
     "draftwire controller --config two-machines.toml": Serve(at="bs-host"),
     'draftwire device --config two-machines.toml "Why is the sky blue?"': Run(
-        at="device-host", says="4 tokens"
+        at="device-host", says="tokens |"
     ),
     'draftwire device --name phone-2 --config two-machines.toml "Why is the sky blue?"': Run(
-        at="phone-2-host", says="4 tokens"
+        at="phone-2-host", says="tokens |"
     ),
     "draftwire target --config three-machines.toml": Serve(at="bs-host"),
     "draftwire controller --config three-machines.toml": Serve(at="bs-host"),
     "draftwire channel --config three-machines.toml": Serve(at="channel-host"),
     'draftwire device --config three-machines.toml "Why is the sky blue?"': Run(
-        at="device-host", says="4 tokens"
+        at="device-host", says="tokens |"
     ),
     'draftwire device --config FILE --journal journal.jsonl "Why is the sky blue?"': By(
         file="tests/system/test_journal.py", test="test_killed_twice_and_the_bs_between"
@@ -137,7 +137,7 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "scripts/netns.sh exec bs draftwire target --config bs/two-machines.toml": Serve(),
     "scripts/netns.sh exec bs draftwire controller --config bs/two-machines.toml": Serve(),
     "scripts/netns.sh exec device draftwire device --config phone/two-machines.toml "
-    '"Why is the sky blue?"': Run(says="128 tokens"),
+    '"Why is the sky blue?"': Run(says="tokens |"),
     "scripts/netns.sh cut device": Run(),
     "scripts/netns.sh mute device": Run(),
     "scripts/netns.sh mend device": Run(),

@@ -36,6 +36,7 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "finish": str,
     "seed": int,
     "tokens": int,
+    "resumed_tokens": int,
     "tokens_per_s": float,
     "first_token_s": float,
     "target_only_tokens_per_s_estimated": float,

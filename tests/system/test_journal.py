@@ -236,9 +236,8 @@ def test_generate_goes_on_with_nodes_of_its_own(folder: Path) -> None:
     """Four new nodes go on where four killed ones stood; --json has the whole text, and how much was kept."""
     journal = folder / "journal.jsonl"
     options = (*SYNTHETIC[:4], "--profile", "paper", "--journal", str(journal))
-    asks = ("generate", PROMPT, *options, "--k", "8", "--gamma", "4", "--seed", "5")
-    asks += ("--max-new-tokens", str(TOKENS))
-    with started(*asks, temporary=folder) as process:
+    asks = [PROMPT, *options, "--k", "8", "--gamma", "4", "--seed", "5", "--max-new-tokens", str(TOKENS)]
+    with started("generate", *asks, temporary=folder) as process:
         assert process.stdout is not None
         os.read(process.stdout.fileno(), 64)
         nodes = children(process.pid)

@@ -338,3 +338,19 @@ def _doctor(here: Site, *, code: int) -> dict[tuple[str, str], str]:
         assert doctor.end() == code, doctor.out.read_text() + doctor.log.read_text()
         checks = orjson.loads(doctor.out.read_text())["checks"]
     return {(check["name"], check["subject"]): check["status"] for check in checks}
+
+
+@pytest.mark.slow
+def test_a_device_that_moves(keys: Path) -> None:
+    """An answer goes on when its device gets another address, and the BS hears it from there."""
+    if why_not():
+        pytest.skip(why_not())
+    with namespaces() as machines, site(machines, keys, channel=None) as here:
+        here.write(temperature=1, tokens=LONG, paced=True)
+        with here.serving(), here.node("device", PROMPT) as device:
+            wait_until(lambda: len(device.out.read_text().split()) > 0, "the answer has begun")
+            for verb, address in (("delete", machines.address("device")), ("add", "10.77.0.77")):
+                machines.run("device", "ip", "address", verb, f"{address}/24", "dev", "eth0")
+            wait_until(lambda: "10.77.0.77" in machines.peers("bs", 5701), "the BS hears the new address")
+            assert device.process.poll() is None, device.log.read_text()
+            assert finished(device) == expected(temperature=1, tokens=LONG)

@@ -29,9 +29,9 @@ QUANTISE: Final = "quantise"
 _CALLS: Final = (
     ("draftwire.nodes.speculation.sampling", "quantize", lambda arguments, value: QUANTISE),
     ("draftwire.nodes.device.node", "draw_block", lambda arguments, value: WORK),
-    ("draftwire.nodes.target.node", "verify", lambda arguments, value: WORK),
-    ("draftwire.nodes.target.node", "correct", lambda arguments, value: WORK),
-    ("draftwire.nodes.device.node", "encode_frame", lambda arguments, value: _kind(arguments[0])),
+    ("draftwire.nodes.target.work", "verify", lambda arguments, value: WORK),
+    ("draftwire.nodes.target.work", "correct", lambda arguments, value: WORK),
+    ("draftwire.nodes.device.running", "encode_frame", lambda arguments, value: _kind(arguments[0])),
     ("draftwire.nodes.device.node", "decode_frame", lambda arguments, value: _kind(value.message)),
     ("draftwire.nodes.target.served", "encode_frame", lambda arguments, value: _kind(arguments[0])),
     ("draftwire.nodes.target.node", "decode_frame", lambda arguments, value: _kind(value.message)),

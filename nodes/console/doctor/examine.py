@@ -85,6 +85,8 @@ async def examine(
         lines = _Lines(topology, stack)
         ports = asyncio.create_task(_look_at_ports(ports_of(topology, roles), lines))
         contacts = asyncio.create_task(_contact_all(hops_of(topology, roles), lines))
+        stack.callback(ports.cancel)  # where something ends this before they have: they use the lines
+        stack.callback(contacts.cancel)
         models, about_models = await _look_at_models(topology, roles)
         told(about_models)
         port_checks, running = await ports

@@ -20,8 +20,9 @@ DROWNS: Final = 3.0
 CLEAR: Final = 20.0
 """A difference above this many is known to some per cent."""
 
-CLEAR_S: Final = 0.01
-"""And above this: nodes answer and links deliver some tenths of a millisecond late, not always as many."""
+CLEAR_S: Final = 0.025
+"""And above this: nodes and links are late by some tenths of a millisecond, and a link with a token bucket
+lets the short probe through for nothing."""
 
 _OF_A_MEDIAN: Final = 1.2533 * 1.4826
 """Error of a median of n, in median deviations over the root of n, where the noise is normal."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
@@ -18,7 +18,9 @@ from draftwire.codecs.messages import Hello, Reason, Refused, Welcome
 from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.console.doctor.figures import Rate, Spread, is_clear, rate, spread
 from draftwire.runtime.clock import Clock
-from draftwire.runtime.transport import Endpoint, Received, Trouble
+from draftwire.runtime.transport import Endpoint, Trouble
+
+M = TypeVar("M")
 
 CONTACT_S: Final = 4.0
 """How long a node has for its first answer: several round trips over a satellite."""
@@ -44,8 +46,8 @@ LARGE: Final = 7
 SERIES_S: Final = 1.2
 """A series of probes takes no longer than this and one more."""
 
-SIZES: Final = (256, 4096, MAX_PROBE_BYTES)
-"""Paddings tried, bytes, until one takes clearly longer: each up to 0.2, 3.2 and 50 Mbit/s."""
+SIZES: Final = (1024, 8192, MAX_PROBE_BYTES)
+"""Paddings tried, bytes, until one takes clearly longer: each up to 0.3, 2.6 and 20 Mbit/s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +79,11 @@ class Prober:
         deadline_s = self._clock.now_s() + CONTACT_S
         while (now_s := self._clock.now_s()) < deadline_s:
             self._send(Probe(stamp=next(self._stamps)))
-            answer = await self._hear(
-                lambda message: isinstance(message, Echo | Refused),
-                until_s=min(deadline_s, now_s + ASK_AGAIN_S),
+            answer: _Answer[Echo | Refused] | Trouble | None = await self._hear(
+                _first, until_s=min(deadline_s, now_s + ASK_AGAIN_S)
             )
-            if isinstance(answer, tuple):
-                message = answer[1]
-                assert isinstance(message, Echo | Refused)
-                return message
+            if isinstance(answer, _Answer):
+                return answer.message
             if answer is not None:
                 return answer
         return self._endpoint.trouble()
@@ -109,17 +108,11 @@ class Prober:
         """What a BS says to our Hello, asked so often. None: nothing."""
         for _ in range(tries):
             self._send(hello)
-            answer = await self._hear(
-                lambda message: (
-                    isinstance(message, Welcome)
-                    or (isinstance(message, Refused) and message.reason in _TO_A_HELLO)
-                ),
-                until_s=self._clock.now_s() + ANSWER_S / 2,
+            answer: _Answer[Welcome | Refused] | Trouble | None = await self._hear(
+                _to_a_hello, until_s=self._clock.now_s() + ANSWER_S / 2
             )
-            if isinstance(answer, tuple):
-                message = answer[1]
-                assert isinstance(message, Welcome | Refused)
-                return message
+            if isinstance(answer, _Answer):
+                return answer.message
             if answer is not None:
                 return None
         return None
@@ -154,21 +147,18 @@ class Prober:
         """Of one probe; None: it was lost, or the connection was."""
         stamp, sent_s, wall_s = next(self._stamps), self._clock.now_s(), self._wall_s()
         self._send(Probe(stamp=stamp, padding=padding, reply_padding=reply_padding))
-        answer = await self._hear(
-            lambda message: isinstance(message, Echo) and message.stamp == stamp, until_s=sent_s + ANSWER_S
-        )
-        if not isinstance(answer, tuple):
+        answer = await self._hear(lambda message: _echo(message, stamp), until_s=sent_s + ANSWER_S)
+        if answer is None or isinstance(answer, Trouble):
             return None
-        received, echo = answer
-        assert isinstance(echo, Echo)
-        time_s = received.at_s - sent_s
+        time_s = answer.at_s - sent_s
         if time_s / 2 < self._clock_error_s:
-            self._clock_ahead_s, self._clock_error_s = echo.clock_s - (wall_s + time_s / 2), time_s / 2
+            self._clock_ahead_s = answer.message.clock_s - (wall_s + time_s / 2)
+            self._clock_error_s = time_s / 2
         return time_s
 
     async def _hear(
-        self, wanted: Callable[[AnyMessage], bool], *, until_s: float
-    ) -> tuple[Received, AnyMessage] | Trouble | None:
+        self, wanted: Callable[[AnyMessage], M | None], *, until_s: float
+    ) -> "_Answer[M] | Trouble | None":
         """The first message that is wanted, or a trouble that waiting won't end; None: neither in time."""
         failing_s: float | None = None
         while (now_s := self._clock.now_s()) < until_s:
@@ -188,17 +178,40 @@ class Prober:
                 message = decode_frame(received.data).message
             except WireError:
                 continue  # whoever is bound there may say what he likes
-            if wanted(message):
-                return received, message
+            if (found := wanted(message)) is not None:
+                return _Answer(message=found, at_s=received.at_s)
         return None
 
     def _send(self, message: Probe | Hello) -> None:
         self._endpoint.send(b"", encode_frame(message, session=0, sequence=0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer(Generic[M]):
+    """A message that was waited for."""
+
+    message: M
+    at_s: float
+    "when it came"
+
+
 _TO_A_HELLO: Final = frozenset(
     {Reason.PROTOCOL_VERSION, Reason.NOISE_VERSION, Reason.VOCABULARY, Reason.IDENTITY, Reason.BUSY}
 )
+
+
+def _first(message: AnyMessage) -> Echo | Refused | None:
+    return message if isinstance(message, Echo | Refused) else None
+
+
+def _echo(message: AnyMessage, stamp: int) -> Echo | None:
+    return message if isinstance(message, Echo) and message.stamp == stamp else None
+
+
+def _to_a_hello(message: AnyMessage) -> Welcome | Refused | None:
+    if isinstance(message, Refused):
+        return message if message.reason in _TO_A_HELLO else None
+    return message if isinstance(message, Welcome) else None
 
 
 __all__ = ["Measured", "Prober"]

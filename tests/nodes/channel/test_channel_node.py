@@ -2,65 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import structlog
-from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
+from tests.harness.channels import DOWNLINK, UPLINK, channel
 
-from draftwire.codecs.frame import decode_frame
-from draftwire.codecs.messages import Reason, Refused
-from draftwire.nodes.channel.node import (
-    MAX_CONNECTIONS,
-    ChannelNode,
-    ChannelRefusal,
-    Direction,
-    jitter_stream,
-)
+from draftwire.nodes.channel.node import ChannelRefusal, Direction, jitter_stream
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, parse_link
 from draftwire.runtime.security import Service
-from draftwire.runtime.telemetry import get_logger
-from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport, Transport, ZmqTransport
-
-UPLINK = parse_link("rate 1mbit delay 20ms 5ms")
-DOWNLINK = parse_link("rate 8mbit delay 20ms 10ms")
-
-
-@asynccontextmanager
-async def _channel(
-    transport: Transport,
-    *,
-    address: str = "memory://channel",
-    target_address: str = "memory://target",
-    uplink: LinkSpec = UPLINK,
-    downlink: LinkSpec = DOWNLINK,
-    max_devices: int = 4,
-) -> AsyncIterator[ChannelNode]:
-    node = ChannelNode(
-        transport=transport,
-        clock=LoopClock(),
-        address=address,
-        target_address=target_address,
-        uplink=uplink,
-        downlink=downlink,
-        seed=3,
-        max_devices=max_devices,
-        wall_s=LoopClock().now_s,
-        logger=get_logger("channel"),
-    )
-    started = asyncio.Event()
-    running = asyncio.create_task(node.run(started.set))
-    waiting = asyncio.create_task(started.wait())
-    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-    try:
-        yield node
-    finally:
-        running.cancel()
-        waiting.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport, ZmqTransport
 
 
 async def _send_spread(endpoint: Endpoint, peer: bytes, messages: list[tuple[float, bytes]]) -> None:
@@ -93,7 +45,7 @@ def test_virtual_deliveries_are_the_models_own_times() -> None:
 
     async def main() -> None:
         network = MemoryNetwork()
-        async with MemoryTransport(network) as transport, _channel(transport) as node:
+        async with MemoryTransport(network) as transport, channel(transport) as node:
             target = await transport.bind("memory://target", service=Service.TARGET)
             ends = {
                 name: await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
@@ -142,7 +94,7 @@ def test_a_device_does_not_wait_for_another_ones_link() -> None:
     """A device that floods its uplink delays its own messages only."""
 
     async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport):
             target = await transport.bind("memory://target", service=Service.TARGET)
             greedy = await transport.connect("memory://channel", service=Service.CHANNEL, name="greedy")
             modest = await transport.connect("memory://channel", service=Service.CHANNEL, name="modest")
@@ -159,7 +111,7 @@ def test_the_link_can_change_in_use() -> None:
     """set_link holds for messages from then on: an outage begins, drops and counts, and ends."""
 
     async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport) as node:
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport) as node:
             target = await transport.bind("memory://target", service=Service.TARGET)
             device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             clock = LoopClock()
@@ -187,7 +139,7 @@ def test_a_full_link_drops_and_counts() -> None:
     async def main() -> None:
         async with (
             MemoryTransport(MemoryNetwork()) as transport,
-            _channel(transport, uplink=parse_link("delay 1s limit 10")) as node,
+            channel(transport, uplink=parse_link("delay 1s limit 10")) as node,
         ):
             target = await transport.bind("memory://target", service=Service.TARGET)
             device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
@@ -206,7 +158,7 @@ def test_places_for_devices_are_bounded() -> None:
     """A device too many is refused, counted and logged once, until an idle one gives its place up."""
 
     async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, max_devices=2) as node:
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport, max_devices=2) as node:
             target = await transport.bind("memory://target", service=Service.TARGET)
             ends = {
                 name: await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
@@ -239,7 +191,7 @@ def test_what_is_under_way_is_lost_with_the_channel() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport:
             target = await transport.bind("memory://target", service=Service.TARGET)
             device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-            async with _channel(transport) as node:
+            async with channel(transport) as node:
                 device.send(b"", b"hello")
                 peer = (await target.receive()).peer
                 sent_s = LoopClock().now_s()
@@ -249,124 +201,6 @@ def test_what_is_under_way_is_lost_with_the_channel() -> None:
             await LoopClock().sleep_until(10.0)
             assert target.statistics().received == 1
             assert not target.send(peer, b"gone?")
-
-    run_virtual(main())
-
-
-def test_a_device_has_its_two_links_however_often_it_connects() -> None:
-    """Two connections of one name share the rate of one uplink, and each is answered on its own."""
-
-    async def main() -> None:
-        link = parse_link("rate 8kbit")
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=link) as node:
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            ends = [
-                await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
-                for name in ("a", "a")
-            ]
-            for number, end in enumerate(ends):
-                end.send(b"", bytes([number]) * 926)  # 1 s each
-            heard = [await target.receive() for _ in ends]
-            assert [received.at_s for received in heard] == pytest.approx([1.0, 2.0])
-            assert [received.name for received in heard] == ["a", "a"]
-            for received in heard:
-                target.send(received.peer, received.data[:1])
-            assert [(await end.receive()).data for end in ends] == [b"\0", b"\1"]
-            assert (node.statistics().devices, node.statistics().connections) == (1, 2)
-
-    run_virtual(main())
-
-
-def test_a_device_that_connects_anew_takes_no_places() -> None:
-    """Its oldest connection makes room for its newest, so that it can be started as often as it likes."""
-
-    async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, max_devices=2) as node:
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            for _ in range(20):
-                end = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-                end.send(b"", b"hello")
-                assert (await target.receive()).name == "a"
-            other = await transport.connect("memory://channel", service=Service.CHANNEL, name="b")
-            other.send(b"", b"hello")
-            assert (await target.receive()).name == "b"
-            counts = node.statistics()
-            assert (counts.devices, counts.connections) == (2, MAX_CONNECTIONS + 1)
-            assert not counts.refused
-
-    run_virtual(main())
-
-
-def test_an_impostor_is_told_and_gets_no_link() -> None:
-    """It is answered by Refused, of no request; its messages reach nobody; an honest one's do."""
-
-    async def main() -> None:
-        async with (
-            SpoiltTransport(MemoryNetwork(), impostors=frozenset({"phone-1"})) as transport,
-            _channel(transport) as node,
-        ):
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            impostor, honest = [
-                await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
-                for name in ("phone-1", "phone-2")
-            ]
-            impostor.send(b"", b"hello")
-            frame = decode_frame((await impostor.receive()).data)
-            assert (frame.session, frame.message) == (
-                0,
-                Refused(reason=Reason.IDENTITY, detail=NOT_THE_KEYS),
-            )
-            honest.send(b"", b"hello")
-            assert (await target.receive()).name == "phone-2"
-            assert node.statistics().refused == {ChannelRefusal.IMPOSTOR: 1}
-            assert node.statistics().connections == 1
-
-    run_virtual(main())
-
-
-def test_a_channel_told_to_stop_delivers_what_is_on_its_links() -> None:
-    """Both ways and in full; what comes later is refused and counted."""
-
-    async def main() -> None:
-        link = parse_link("rate 8kbit")
-        async with (
-            MemoryTransport(MemoryNetwork()) as transport,
-            _channel(transport, uplink=link, downlink=link) as node,
-        ):
-            clock = LoopClock()
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-            device.send(b"", b"hello")
-            peer = (await target.receive()).peer
-            for _ in range(3):
-                device.send(b"", bytes(926))  # 1 s each
-            target.send(peer, bytes(926))
-            await clock.sleep_until(began_s := clock.now_s() + 0.5)
-            draining = asyncio.create_task(node.drain(5.0))
-            await asyncio.sleep(0)
-            device.send(b"", b"too late")
-            await draining
-            assert clock.now_s() - began_s == pytest.approx(2.5)
-            assert target.statistics().received == 4 and device.statistics().received == 1
-            assert node.statistics().refused == {ChannelRefusal.STOPPING: 1}
-
-    run_virtual(main())
-
-
-def test_a_channel_does_not_drain_for_longer_than_it_may() -> None:
-    """A link too slow to be emptied in time is left at the deadline."""
-
-    async def main() -> None:
-        link = parse_link("rate 8kbit")
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=link) as node:
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-            for _ in range(20):
-                device.send(b"", bytes(926))
-            await LoopClock().sleep_until(0.5)
-            await node.drain(5.0)
-            assert LoopClock().now_s() == 5.5
-            assert target.statistics().received == 5
 
     run_virtual(main())
 
@@ -384,7 +218,7 @@ def test_real_sockets_deliver_all(kind: str, tmp_path: Path) -> None:
         async with ZmqTransport() as transport:
             target = await transport.bind(addresses["target"], service=Service.TARGET)
             link = parse_link("rate 100mbit delay 2ms 2ms")
-            async with _channel(
+            async with channel(
                 transport,
                 address=addresses["channel"],
                 target_address=target.address,

@@ -265,7 +265,8 @@ def test_an_absent_target(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> 
     with closing(socket.create_server(("127.0.0.1", 0))) as once:
         port = once.getsockname()[1]
     path = _file(tmp_path, _topology(port))
-    _fails(capfd, ["device", "--config", path, "hello"], 3, f"127.0.0.1:{port}", "0.5 s", "is the target running")
+    words = (f"127.0.0.1:{port}", "0.5 s", "is the target running")
+    _fails(capfd, ["device", "--config", path, "hello"], 3, *words)
 
 
 def test_every_option_is_explained() -> None:

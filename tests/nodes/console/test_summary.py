@@ -1,11 +1,30 @@
-"""What people and programs are told of the plans that an answer was made with."""
+"""What people and programs are told of an answer: its plans, and what a journal had kept of it."""
+
+import asyncio
+import io
+import random
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+import structlog
+from rich.console import Console
+from tests.harness.cell import BS, cell, greedy, hello, request, run
 
 from draftwire.codecs.messages import Plan
-from draftwire.nodes.console.summary import summary_line
+from draftwire.nodes.console.api import ConnectedDevice
+from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.models.pacing import NativeCompute
+from draftwire.nodes.device.checks import InvalidRequestError
+from draftwire.nodes.device.journal import Journal
+from draftwire.nodes.device.node import DeviceNode
+from draftwire.nodes.models.pacing import PAPER, ModelledCompute, NativeCompute
+from draftwire.nodes.models.synthetic import SyntheticTokenizer
+from draftwire.runtime.config import SamplingSettings
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.transport import MemoryTransport
 
 
 @pytest.mark.parametrize(
@@ -26,3 +45,96 @@ def test_plans_are_told_as_one_value_or_a_range(
     account.k_used.update(ks)
     account.gamma_used.update(gammas)
     assert summary_line(account, NativeCompute()).endswith(f" | {words}")
+
+
+@asynccontextmanager
+async def _device(*, name: str = "dev") -> AsyncIterator[tuple[ConnectedDevice, list[int]]]:
+    """A device beside a BS, and the ids of its greedy answer of 30 tokens to (1, 2, 3)."""
+    async with cell() as bs:
+        node = DeviceNode(
+            name=name,
+            address=BS,
+            transport=MemoryTransport(bs.network),
+            clock=bs.clock,
+            compute=ModelledCompute(bs.clock, PAPER),
+            model=bs.pair.draft,
+            hello=hello(),
+            logger=structlog.get_logger(),
+            numbers=random.Random(1),
+        )
+        await bs.start(node.run)
+        defaults = SamplingSettings(temperature=0, max_new_tokens=30)
+        device = ConnectedDevice(node, SyntheticTokenizer(64), NativeCompute(), defaults)
+        yield device, list(greedy(bs.pair.target, (1, 2, 3), 30))
+
+
+async def _begin(path: Path, *, tokens: int) -> str:
+    """A request that is left after so many tokens; its id."""
+    with Journal(path) as journal:
+        async with _device() as (device, _):
+            generation = device.generate([1, 2, 3], journal=journal)
+            left = 0
+            async for _ in generation:
+                left += 1
+                if left == tokens:
+                    break
+            await asyncio.sleep(0)
+            return generation.id
+
+
+def test_a_resumed_answer_is_shown_whole(tmp_path: Path) -> None:
+    """What was kept comes first, dimmed on a terminal, then what comes; the fields tell both apart."""
+
+    async def main() -> None:
+        id = await _begin(tmp_path / "j", tokens=7)
+        with Journal(tmp_path / "j") as journal:
+            async with _device() as (device, ids):
+                generation = device.resume(journal, id)
+                text = SyntheticTokenizer(64).decode(ids)
+                kept = generation.text
+                assert kept and text.startswith(kept) and generation.resumed_tokens >= 7
+                shown = io.StringIO()
+                printer = Printer(Console(file=shown, force_terminal=True, color_system="standard"))
+                printer.kept(generation)
+                assert shown.getvalue() == f"\x1b[2m{kept}\x1b[0m"
+                async for token in generation:
+                    printer.token(token)
+                printer.end(generation)
+                assert re.sub("\x1b\\[[0-9;]*m", "", shown.getvalue()) == text + "\n"
+                fields = summary_fields(generation, NativeCompute())
+                assert fields["text"] == text
+                assert fields["tokens"] + fields["resumed_tokens"] == 30
+                line = summary_line(generation.account, NativeCompute(), resumed_tokens=9)
+                assert line.startswith(f"{fields['tokens']} tokens behind 9 kept | ")
+                with pytest.raises(ConfigurationError, match="has ended"):
+                    device.resume(journal, id)
+
+    run(main())
+
+
+def test_a_request_of_another_device_is_told_at_once(tmp_path: Path) -> None:
+    """Before anything is shown, with both names."""
+
+    async def main() -> None:
+        id = await _begin(tmp_path / "j", tokens=2)
+        with Journal(tmp_path / "j") as journal:
+            async with _device(name="other") as (device, _):
+                with pytest.raises(InvalidRequestError, match="began with dev, here it is other"):
+                    device.resume(journal, id)
+
+    run(main())
+
+
+def test_an_answer_without_a_journal_keeps_nothing() -> None:
+    """No token is resumed, and none is dimmed."""
+
+    async def main() -> None:
+        async with _device() as (device, ids):
+            generation = device.generate(list(request().prompt))
+            shown = io.StringIO()
+            Printer(Console(file=shown, force_terminal=True)).kept(generation)
+            assert shown.getvalue() == ""
+            assert [token.id async for token in generation] == ids
+            assert summary_fields(generation, NativeCompute())["resumed_tokens"] == 0
+
+    run(main())

@@ -17,7 +17,18 @@ from tests.harness.cell import BS, VOCAB_SIZE, Cell, cell, greedy, hello, reques
 from tests.harness.reference import reference_text
 
 from draftwire.codecs.frame import decode_frame
-from draftwire.codecs.messages import Draft, Open
+from draftwire.codecs.messages import (
+    Commit,
+    Draft,
+    Incarnation,
+    Open,
+    Opened,
+    Origin,
+    Plan,
+    Reason,
+    Refused,
+    StepTimes,
+)
 from draftwire.nodes.device import journal as journal_module
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.entries import line_of
@@ -27,6 +38,7 @@ from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import PAPER, ModelledCompute
 from draftwire.nodes.models.synthetic import SyntheticModel, SyntheticPair
 from draftwire.nodes.speculation.noise import PhiloxNoise
+from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.request import Request, Timing
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.transport import MemoryTransport
@@ -341,6 +353,60 @@ def test_an_absent_bs_leaves_the_request_open(tmp_path: Path) -> None:
                 await bs.serve()
                 rest = [one.token async for one in (await device(bs)).resume(entry, journal=journal)]
             assert entry.output + tuple(rest) == expected(wanted)
+
+    run(main())
+
+
+def test_tokens_that_come_with_the_refusal_are_kept(tmp_path: Path) -> None:
+    """What became final before the BS gave up is shown and kept, though both come at once."""
+
+    async def main() -> None:
+        async with cell(serve=False) as bs:
+            node, wanted, shown = await device(bs), request(), list[int]()
+            with Journal(tmp_path / "j") as journal:
+
+                async def ask() -> None:
+                    async for one in node.answer(wanted, journal=journal):
+                        shown.append(one.token)
+
+                asking = asyncio.create_task(ask())
+                await asyncio.sleep(0.1)
+                other, log = await bs.impostor("dev"), TokenLog(wanted.prompt)
+                (entry,) = journal.open_entries()
+                life, plan = Incarnation(boot=1, counter=1), Plan(number=1, k=4, gamma=0, min_draft=0)
+                other.say(
+                    Opened(
+                        device_try=1,
+                        incarnation=life,
+                        known=3,
+                        log_hash=log.hash_at(3),
+                        pending=None,
+                        plan=plan,
+                    ),
+                    entry.number,
+                )
+                other.say(
+                    Commit(
+                        incarnation=life,
+                        position=3,
+                        log_hash=log.hash_with(3, (7, 8)),
+                        ids=(7, 8),
+                        origins=(Origin.ALONE,) * 2,
+                        tested_epoch=0,
+                        accepted=0,
+                        seen=0,
+                        plan=plan,
+                        times=StepTimes(hold_s=0, step_s=0, wait_s=0),
+                    ),
+                    entry.number,
+                )
+                gives_up = Refused(reason=Reason.TARGET_FAILED, detail="no memory", device_try=1)
+                other.say(gives_up, entry.number)
+                with pytest.raises(RequestRefusedError, match="target_failed"):
+                    await asking
+                (entry,) = journal.open_entries()
+                assert (shown, entry.output) == ([7, 8], (7, 8))
+                assert entry.origins == (Origin.ALONE, Origin.ALONE)
 
     run(main())
 

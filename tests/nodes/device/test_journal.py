@@ -82,6 +82,17 @@ def test_a_request_comes_back_as_it_was(tmp_path: Path) -> None:
             journal.entry(begun.id)
 
 
+def test_tokens_stand_before_the_record_that_leans_on_them(tmp_path: Path) -> None:
+    """Torn between them, a journal has the tokens and the older record, which names the block they settle."""
+    with Journal(tmp_path / "j") as journal:
+        page = journal.begin(entry())
+        page.keep(taken(3, 1), record(1, 1, start=4), leaves=True, rests=False)
+        page.keep(taken(4, 2), record(1, 2, start=5), leaves=False, rests=False)
+        page.keep(taken(5, 3), record(1, 3, start=6), leaves=True, rests=False)
+    events = [line.split(b'"', 4)[3].decode() for line in (tmp_path / "j").read_bytes().splitlines()]
+    assert events == ["request", "tokens", "state", "tokens", "tokens", "state"]
+
+
 Story = list[tuple[str, Callable[[Page], None]]]
 """Ids of requests, and what happens to each in turn."""
 

@@ -12,7 +12,7 @@ from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, RowsRepor
 from draftwire.codecs.limits import MAX_PROBE_BYTES
 from draftwire.codecs.messages import Close, Commit, Incarnation, Opened, Ping, Pong, Reason, Refused
 from draftwire.codecs.probes import Echo, Probe
-from draftwire.nodes.target.control import LOOK_S, PATIENCE_S
+from draftwire.runtime.absence import LOOK_S, PATIENCE_S
 from draftwire.runtime.transport import MemoryNetwork, Trouble, TroubleKind
 
 

@@ -263,7 +263,7 @@ def test_a_bs_told_to_stop_brings_answers_to_their_end() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("within_s", [2.0, 2.0 + PASS_S, 2.0 + 2 * PASS_S])
+@pytest.mark.parametrize("within_s", [0.0, 2.0, 2.0 + PASS_S, 2.0 + 2 * PASS_S])
 def test_draining_is_bounded_and_ends_with_a_whole_step(within_s: float) -> None:
     """What has not ended in time stops behind the pass under way, whose Commit leaves; no other begins."""
 
@@ -279,8 +279,8 @@ def test_draining_is_bounded_and_ends_with_a_whole_step(within_s: float) -> None
             assert within_s <= bs.clock.now_s() - began_s <= within_s + PASS_S
             session = bs.sessions()[0]
             length, ended = len(session.log), Finish.RUNNING
-            assert length > 3 + 10
-            newest = 0
+            assert length >= 3 + 10 or within_s < 2
+            newest = 3
             while peer.endpoint.statistics().waiting:
                 commit = await peer.hear()
                 assert isinstance(commit, Commit)
@@ -302,7 +302,8 @@ def test_nobody_waits_for_a_device_that_is_gone() -> None:
             peer.say(open_for(request(max_new_tokens=300)))
             await peer.hear_of(Opened)
             await asyncio.sleep(Timing().parked_s)
-            for number, ended in enumerate((Cancel, Close)):
+            endings: tuple[type[Cancel] | type[Close], ...] = (Cancel, Close)
+            for number, ended in enumerate(endings):
                 peer.say(open_for(request(max_new_tokens=300)), number)
                 peer.say(ended(incarnation=(await peer.hear_of(Opened)).incarnation, known=3), number)
             await asyncio.sleep(0.2)

@@ -7,7 +7,7 @@ import pytest
 from draftwire.codecs.messages import Incarnation, Ping
 from draftwire.nodes.console.bench.loop import RAW, result, shares
 from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, stopwatches
-from draftwire.nodes.device import node as device_node
+from draftwire.nodes.device import running as device_node
 
 
 def _device() -> list[Span]:

@@ -1,0 +1,109 @@
+"""--journal and --resume at the command line: what contradicts itself, and what is said when it can't be."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+from tests.nodes.device.test_journal import entry
+
+from draftwire.nodes.console.cli import main, parser
+from draftwire.nodes.console.journals import _again, opened_journal
+from draftwire.nodes.device.journal import Journal
+
+PAIR = ["--draft", "synthetic:", "--target", "synthetic:"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A journal with one open request and one that has ended."""
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        journal.begin(entry("aaaaaaaa"))
+        journal.begin(entry("bbbbbbbb")).end(finish="length")
+    return path
+
+
+def _fails(capfd: pytest.CaptureFixture[str], argv: list[str], *words: str) -> None:
+    """The command ends with 2 and one line with these words, before a node is started."""
+    try:
+        assert main(argv) == 2
+    finally:
+        structlog.reset_defaults()
+    out, err = capfd.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("command", ["generate", "device"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--resume", "aaaaaaaa"], ("--resume", "--journal FILE")),
+        (["hello", "--journal", "{path}", "--resume", "aaaaaaaa"], ("PROMPT", "aaaaaaaa", "leave it out")),
+        (["--journal", "{path}", "--resume", "cccccccc"], ("no request 'cccccccc'", "open: aaaaaaaa")),
+        (["--journal", "{path}", "--resume", "bbbbbbbb"], ("bbbbbbbb has ended (length)", "open: aaaaaaaa")),
+        (["hello", "--journal", "/dev/full"], ("--journal", "'/dev/full': not a plain file")),
+        (["hello", "--journal", "/missing/j"], ("--journal", "No such file")),
+    ],
+)
+def test_what_contradicts_itself(
+    capfd: pytest.CaptureFixture[str], path: Path, command: str, options: list[str], words: tuple[str, ...]
+) -> None:
+    """Each is one line that names the option and the remedy; an id that is not open gets those that are."""
+    given = [option.format(path=path) for option in options]
+    _fails(capfd, [command, *given, *(PAIR if command == "generate" else [])], *words)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--k", "4"], ["--temperature", "0"], ["--seed", "0"], ["--stop", "x"], ["--max-new-tokens", "9"]],
+)
+def test_what_the_journal_has_is_not_given_again(
+    capfd: pytest.CaptureFixture[str], path: Path, option: list[str]
+) -> None:
+    """A request goes on as it began: options of the request are refused beside --resume, not ignored."""
+    argv = ["generate", "--journal", str(path), "--resume", "aaaaaaaa", *PAIR, *option]
+    _fails(capfd, argv, option[0], "the journal has it, for request aaaaaaaa")
+
+
+def test_a_prompt_is_needed_without_resume(capfd: pytest.CaptureFixture[str]) -> None:
+    """`generate` alone asks for one."""
+    _fails(capfd, ["generate", *PAIR], "PROMPT", "write what to answer")
+
+
+def test_a_torn_line_is_told(path: Path) -> None:
+    """What is cut off is a warning with its size, not an error."""
+    with path.open("ab") as file:
+        file.write(b'{"event":"tok')
+    captured = LogCapture()
+    structlog.configure(processors=[captured])
+    try:
+        with opened_journal(argparse.Namespace(journal=path, resume="aaaaaaaa")) as journal:
+            assert journal is not None
+    finally:
+        structlog.reset_defaults()
+    (event,) = captured.entries
+    assert (event["event"], event["log_level"], event["bytes"]) == ("device.journal_cut", "warning", 13)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["generate", "hello", *PAIR, "--link", "rate 1mbit delay 5ms", "--journal", "my journal", "--k", "3"],
+        ["device", "--config", "a b.toml", "--name", "phone-2", "--journal", "j", "hello"],
+    ],
+)
+def test_how_to_go_on_is_the_command_that_does(argv: list[str]) -> None:
+    """What is said parses to the same system, with the id in the prompt's place and no more of it."""
+    args = parser().parse_args(argv)
+    said = shlex.split(shlex.join(_again(argv[0], args, "aaaaaaaa")))
+    assert said[0] == "draftwire"
+    again = vars(parser().parse_args(said[1:]))
+    for key, value in vars(args).items():
+        if key not in ("prompt", "resume", "k"):
+            assert again[key] == value, key
+    assert (again["prompt"], again["resume"], again.get("k")) == (None, "aaaaaaaa", None)
