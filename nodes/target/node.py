@@ -48,8 +48,8 @@ MAX_PEERS = 1024
 """Connections whose Hello is remembered; beyond it the oldest has to say it again."""
 
 PASS_FIRST_S = 1e-3
-"""How long a Draft that finds the model free keeps the loop from reading on. Its rows come right behind it, and
-to decode them holds the interpreter for as long as to begin a pass takes: the pass goes first.
+"""How long a Draft that finds the model free keeps the loop from reading on. Its rows come right behind it,
+and to decode them holds the interpreter for longer than to begin a pass takes: the pass goes first.
 """
 
 
