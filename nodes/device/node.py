@@ -43,7 +43,7 @@ from draftwire.runtime.security import Service
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.states import Device
-from draftwire.runtime.transport import Endpoint, Transport
+from draftwire.runtime.transport import Endpoint, Transport, Trouble
 from draftwire.runtime.wake import Wake
 
 
@@ -258,7 +258,7 @@ class DeviceNode:
     def _look(self, running: Running) -> float | None:
         """Until when to wait. Raises RequestRefusedError where the connection can't stand as things are."""
         now_s, deadline_s = self._clock.now_s(), running.session.next_deadline_s()
-        self._trouble.look(None if self._endpoint is None else self._endpoint.trouble(), now_s)
+        self._trouble.look(self._connection_trouble(), now_s)
         opening = running.session.plan is None
         final = self._trouble.final(now_s)
         if opening and final is not None:
@@ -273,8 +273,11 @@ class DeviceNode:
         reason, detail = running.session.refusal
         if running.page is not None and reason in NEVER_AGAIN:
             running.page.end(reason=reason.name.lower())
-        address, trouble = self.address, self._trouble.now
-        return refused(reason, detail, address=address, service=self._service, trouble=trouble)
+        trouble = self._connection_trouble()
+        return refused(reason, detail, address=self.address, service=self._service, trouble=trouble)
+
+    def _connection_trouble(self) -> Trouble | None:
+        return None if self._endpoint is None else self._endpoint.trouble()
 
     def _leave(self, running: Running) -> None:
         """Nobody waits for the answer any more."""

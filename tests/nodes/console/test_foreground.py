@@ -58,7 +58,7 @@ def test_a_line_that_cannot_be_answered(
     """It is told in one line, the next ones are answered, and the exit code says that there was one."""
     answered: list[str] = []
 
-    async def answer(device: object, prompt: str) -> None:
+    async def answer(prompt: str) -> None:
         if prompt == "bad":
             raise error
         answered.append(prompt)
@@ -67,9 +67,8 @@ def test_a_line_that_cannot_be_answered(
         with _stdin(monkeypatch) as writer:
             os.write(writer, b"one\nbad\ntwo\n")
             os.close(writer)
-            return await roles._converse(None, None)  # type: ignore[arg-type]
+            return await roles._converse(answer, None)
 
-    monkeypatch.setattr(roles, "_answer", answer)
     assert asyncio.run(main()) == code
     assert answered == ["one", "two"]
     assert capsys.readouterr().err == f"draftwire: {error}\n"
