@@ -35,6 +35,9 @@ T = TypeVar("T")
 ANY_REQUEST = 0
 """The request of a PlanOrder that holds for every request that starts from now on."""
 
+ANY_DEVICE = ""
+"""The device of a PlanOrder that holds for every device without an order of its own; none has this name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
@@ -138,6 +141,7 @@ class PlanOrder:
     """The controller's wish for a request; the BS numbers it and makes it a Plan."""
 
     device: str
+    "ANY_DEVICE only with ANY_REQUEST"
     request: int
     k: int
     gamma: int
@@ -146,6 +150,8 @@ class PlanOrder:
     def __post_init__(self) -> None:
         _check(self)
         check_range("min_draft", self.min_draft, 0, self.gamma)
+        if self.device == ANY_DEVICE and self.request != ANY_REQUEST:
+            raise LocalError(field="device", value=self.device, remedy="must name the request's device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +350,10 @@ def _name(value: object) -> str:
     return str(value)
 
 
+def _name_or_any(value: object) -> str:
+    return ANY_DEVICE if value == ANY_DEVICE else _name(value)
+
+
 def _plan(value: object) -> Plan:
     if not isinstance(value, Plan):
         raise TypeError
@@ -431,7 +441,7 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "rows_at_s": _CLOCK,
     },
     PlanOrder: {
-        "device": _name,
+        "device": _name_or_any,
         "request": _COUNT,
         "k": _K,
         "gamma": _whole(0, MAX_GAMMA),
@@ -447,6 +457,7 @@ _CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
 
 
 __all__ = [
+    "ANY_DEVICE",
     "ANY_REQUEST",
     "CONTROL_KINDS",
     "ControlMessage",

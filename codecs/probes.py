@@ -47,4 +47,9 @@ class Echo:
             raise LocalError(field="clock_s", value=self.clock_s, remedy="must be a number from 0 on")
 
 
-__all__ = ["Echo", "Probe"]
+def echo_of(probe: Probe, clock_s: float) -> Echo:
+    """The answer to a Probe, of a node whose clock on the wall shows `clock_s`."""
+    return Echo(stamp=probe.stamp, clock_s=clock_s, padding=probe.reply_padding)
+
+
+__all__ = ["Echo", "Probe", "echo_of"]

@@ -18,6 +18,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from draftwire.codecs.blocks import encode_rows
 from draftwire.codecs.control import (
+    ANY_DEVICE,
+    ANY_REQUEST,
     ControlMessage,
     Event,
     Json,
@@ -300,9 +302,9 @@ _json: SearchStrategy[Json] = st.recursive(
 @st.composite
 def _plan_orders(draw: DrawFn) -> PlanOrder:
     plan = draw(plans())
-    return PlanOrder(
-        device=draw(_names), request=draw(_uint32), k=plan.k, gamma=plan.gamma, min_draft=plan.min_draft
-    )
+    device = draw(_names | st.just(ANY_DEVICE))
+    request = ANY_REQUEST if device == ANY_DEVICE else draw(_uint32)
+    return PlanOrder(device=device, request=request, k=plan.k, gamma=plan.gamma, min_draft=plan.min_draft)
 
 
 @st.composite

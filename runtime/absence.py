@@ -15,9 +15,15 @@ PATIENCE_S: Final = 5.0
 class Absence:
     """Of one peer; `look` is told what the endpoint says, every LOOK_S."""
 
-    def __init__(self, *, away: Callable[[Trouble], None], back: Callable[[float], None]) -> None:
-        """`away` says a kind of trouble, once, after PATIENCE_S; `back` that it is over, after so many s."""
-        self._away, self._back = away, back
+    def __init__(
+        self,
+        *,
+        away: Callable[[Trouble], None],
+        back: Callable[[float], None],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """`away` says a kind of trouble, once, after `patience_s`; `back` its end, after so many s."""
+        self._away, self._back, self._patience_s = away, back, patience_s
         self._since_s: float | None = None
         self._said = set[TroubleKind]()
 
@@ -36,7 +42,7 @@ class Absence:
             return since_s is not None
         if self._since_s is None:
             self._since_s = now_s
-        if now_s - self._since_s >= PATIENCE_S and trouble.kind not in self._said:
+        if now_s - self._since_s >= self._patience_s and trouble.kind not in self._said:
             self._said.add(trouble.kind)
             self._away(trouble)
         return False

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from draftwire.runtime.addresses import is_local
 from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.link import LinkSpec, parse_link
 from draftwire.runtime.settings import (
@@ -41,6 +40,7 @@ from draftwire.runtime.settings import (
     need,
     shown,
 )
+from draftwire.runtime.transport.addresses import is_local
 
 # ------------------------------------------------------------------------------------------- from a file
 
@@ -79,11 +79,11 @@ def load_topology(path: Path | str) -> Topology:
         raise ConfigurationError(
             reason, remedy="give a TOML file that can be read", source=str(path)
         ) from None
-    return _with_keys_beside(Path(path), parse_topology(text, source=str(path)))
+    return with_keys_beside(Path(path), parse_topology(text, source=str(path)))
 
 
-def _with_keys_beside(path: Path, topology: Topology) -> Topology:
-    """A copy of the file in a temporary folder then means the same keys."""
+def with_keys_beside(path: Path, topology: Topology) -> Topology:
+    """The topology of that file, its folder of keys absolute: a copy of the file then means the same keys."""
     if not topology.secured:
         return topology
     folder = os.path.abspath(path.parent / os.path.expanduser(topology.keys_folder))
@@ -231,7 +231,6 @@ def _toml(value: str | int | float | bool | LinkSpec) -> str:
     return repr(value)
 
 
-
 __all__ = [
     "DEFAULT_KEYS_FOLDER",
     "DEFAULT_LINK",
@@ -252,4 +251,5 @@ __all__ = [
     "load_topology",
     "parse_topology",
     "to_toml",
+    "with_keys_beside",
 ]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TOKENS, MAX_VOCAB_SIZE
-from draftwire.runtime.addresses import ANY_HOST, host_of, is_local
 from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
 from draftwire.runtime.link import LinkSpec, parse_link
 from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
-from draftwire.runtime.security import NAME_SEPARATOR, is_key_name
+from draftwire.runtime.security import NAME_SEPARATOR, Service, is_key_name
+from draftwire.runtime.transport.addresses import ANY_HOST, host_of, is_local
 from draftwire.runtime.transport.base import check_address, is_name
 
 DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
@@ -275,9 +275,12 @@ class Topology:
         places |= {"controller.address": self.controller.address}
         taken = dict[str, str]()
         for place, address in places.items():
-            section, _, key = taken.setdefault(address, place).partition(".")
-            other = f"[{section}]" if key == "address" else f"[{section}] {key}"
-            need(taken[address] == place, place, address, f"{other} has it already")
+            need(taken.setdefault(address, place) == place, place, address, _has_it(taken[address]))
+        # Nodes may well bind alike, each on a machine of its own; but not where others expect another one.
+        for node in ("target", "channel", "controller"):
+            bind = getattr(getattr(self, node), "bind", None)
+            other = taken.get(bind, f"{node}.address") if bind else f"{node}.address"
+            need(other == f"{node}.address", f"{node}.bind", bind, _has_it(other))
 
     @classmethod
     def default(cls) -> Self:
@@ -297,13 +300,13 @@ class Topology:
         return Path(self.security.folder or DEFAULT_KEYS_FOLDER)
 
     @property
-    def plain_addresses(self) -> tuple[str, ...]:
+    def plain_services(self) -> frozenset[Service]:
         """Those without keys although others have them: the channel's control, while it is this host's alone.
 
         Who is on this host may change the link from any folder, with no key at hand: `draftwire link`.
         """
-        control = () if self.channel is None else (self.channel.control,)
-        return tuple(address for address in control if is_local(address))
+        local = self.channel is not None and is_local(self.channel.control)
+        return frozenset({Service.LINKS}) if local else frozenset()
 
     @property
     def device_connects_to(self) -> str:
@@ -326,6 +329,11 @@ def shown(value: object) -> str:
 def need(holds: bool, key: str, value: object, remedy: str) -> None:
     if not holds:
         raise ConfigurationError(f"{shown(value)} will not do", key=key, remedy=remedy)
+
+
+def _has_it(place: str) -> str:
+    section, _, key = place.partition(".")
+    return f"[{section}]{'' if key == 'address' else ' ' + key} has it already"
 
 
 def _between(key: str, value: float | None, low: float, high: float) -> None:

@@ -33,9 +33,17 @@ main() {
 }
 
 up() {
-    trap 'down' ERR # half a network is none
-    # The switch is a bridge in a namespace of its own, so that the host gets no new interface.
+    local name
+    for name in "${nodes[@]/#/$prefix-}" "$hub"; do
+        if [ -e "/run/netns/$name" ]; then
+            echo "there is a namespace $name already; \`$0 down\` removes what is left of an earlier network" >&2
+            exit 1
+        fi
+    done
+    # The switch is a bridge in a namespace of its own, so that the host gets no new interface. Whoever has made
+    # it may remove it, and nobody else.
     ip netns add "$hub"
+    trap 'down' ERR # half a network is none
     ip -n "$hub" link add bridge type bridge
     ip -n "$hub" link set bridge up
     local i

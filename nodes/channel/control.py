@@ -19,7 +19,7 @@ from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_LINK_LENGTH
 from draftwire.codecs.messages import Reason, Refused
-from draftwire.codecs.probes import Echo, Probe
+from draftwire.codecs.probes import Echo, Probe, echo_of
 from draftwire.nodes.channel.playing import Direction
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import ConfigurationError, PeerError
@@ -94,8 +94,8 @@ class LinkOrders:
         match message:
             case LinkOrder():
                 return self._obey(message)
-            case Probe(stamp=stamp, reply_padding=padding):
-                return Echo(stamp=stamp, clock_s=self._wall_s(), padding=padding)
+            case Probe():
+                return echo_of(message, self._wall_s())
         self._refuse(UNEXPECTED, received.name, f"{type(message).__name__} is no order to a channel")
         return None
 

@@ -25,21 +25,17 @@ from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Reason, Refused
 from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
+from draftwire.nodes.channel.places import Connection, Places, files_lacking
 from draftwire.nodes.channel.playing import Direction, PlayedLink
 from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.clock import Clock
+from draftwire.runtime.errors import LocalError
 from draftwire.runtime.link import Link, LinkDrop, LinkSpec, LinkStatistics
 from draftwire.runtime.link_schedule import LinkSchedule
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import LINK_EVENT
 from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport, Trouble
 from draftwire.runtime.wake import Wake
-
-IDLE_S = 60.0
-"""A device unheard of for this long gives up its place when another needs one."""
-
-MAX_CONNECTIONS = 4
-"""Of one device: a process that was started again leaves its old one behind, so the oldest gives way."""
 
 
 class ChannelRefusal(StrEnum):
@@ -49,6 +45,8 @@ class ChannelRefusal(StrEnum):
     "it goes by a name that its key does not have"
     TOO_MANY_DEVICES = "too_many_devices"
     "every place is taken by a device that is active"
+    NO_UPSTREAM = "no_upstream"
+    "no connection to the BS can be made for it now: files or keys are lacking; its later messages try again"
     STOPPING = "stopping"
     "the channel has been told to stop, and only delivers what is under way"
 
@@ -70,16 +68,6 @@ class ChannelStatistics:
     facing_devices: EndpointStatistics
     facing_target: Mapping[bytes, EndpointStatistics]
     "by the device's connection"
-
-
-@dataclass(slots=True, kw_only=True)
-class _Connection:
-    """Of a device: what it sends goes on by `upstream`."""
-
-    name: str
-    upstream: Endpoint
-    heard_s: float
-    listening: asyncio.Task[None]
 
 
 class ChannelNode:
@@ -125,10 +113,9 @@ class ChannelNode:
         self._max_devices = max_devices
         self._logger = logger
         self._deliveries = Deliveries(clock)
-        self._connections: dict[bytes, _Connection] = {}
-        self._links: dict[str, dict[Direction, Link]] = {}
-        "by the device's name"
+        self._places = Places(max_devices)
         self._refused: Counter[ChannelRefusal] = Counter()
+        self._refusals_said = set[tuple[ChannelRefusal, str]]()
         self._dropped_causes = set[tuple[Direction, LinkDrop]]()
         self._downstream: Endpoint | None = None
         self._absence = Absence(away=self._log_away, back=self._log_back)
@@ -138,7 +125,7 @@ class ChannelNode:
         """Forward until cancelled; what is under way then is lost, as when a link breaks: see `drain`.
 
         Time 0 of the schedules it was made with is the first message of any device. Raises AddressError if an
-        address can't be bound.
+        address can't be bound, or the BS's is none, and ConfigurationError if a key is missing.
         """
         async with AsyncExitStack() as stack:
             downstream = self._downstream = await self._transport.bind(self.address, service=Service.CHANNEL)
@@ -149,13 +136,16 @@ class ChannelNode:
                 control = await self._transport.bind(self.control_address, service=Service.LINKS)
                 stack.push_async_callback(control.close)
                 self.control_address = control.address
+            own = await self._transport.connect(self._target_address, service=Service.TARGET, name=self.name)
+            stack.push_async_callback(own.close)
+            self._warn_of_files()
             stack.push_async_callback(self._stop)
             for direction in Direction:
                 self._log_link(direction, self._clock.now_s())
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._deliveries.run(), name="channel deliveries")
                 group.create_task(self._play(), name="channel schedule")
-                group.create_task(self._watch(), name="channel watches")
+                group.create_task(self._watch(own), name="channel watches")
                 if control is not None:
                     group.create_task(self._orders.run(control), name="channel orders")
                 self._logger.info("channel.ready", address=self.address)
@@ -182,12 +172,12 @@ class ChannelNode:
         assert self._downstream is not None, "not started"
         now_s = self._clock.now_s()
         return ChannelStatistics(
-            devices=len(self._links),
-            connections=len(self._connections),
+            devices=len(self._places.links),
+            connections=len(self._places),
             links=MappingProxyType(
                 {
                     (name, direction): link.statistics(now_s)
-                    for name, links in self._links.items()
+                    for name, links in self._places.links.items()
                     for direction, link in links.items()
                 }
             ),
@@ -196,7 +186,7 @@ class ChannelNode:
             lateness=self._deliveries.lateness(),
             facing_devices=self._downstream.statistics(),
             facing_target=MappingProxyType(
-                {peer: connection.upstream.statistics() for peer, connection in self._connections.items()}
+                {peer: connection.upstream.statistics() for peer, connection in self._places}
             ),
         )
 
@@ -226,7 +216,7 @@ class ChannelNode:
 
     def _apply(self, direction: Direction, now_s: float) -> None:
         """Let what holds now hold for every device that is there."""
-        for links in self._links.values():
+        for links in self._places.links.values():
             links[direction].spec = self._played[direction].spec
         self._changing.set()
         self._log_link(direction, now_s)
@@ -243,12 +233,16 @@ class ChannelNode:
             at_s=now_s,
         )
 
-    async def _watch(self) -> None:
-        """Say it if the BS can't be reached: devices, who have their connection, see silence only."""
+    async def _watch(self, own: Endpoint) -> None:
+        """Say it if the BS can't be reached: devices, who have their connection, see silence only.
+
+        `own` is a connection that lasts, whereas devices come and go with theirs, and a new one has no
+        trouble yet. Without devices nobody misses the BS.
+        """
         while True:
             await self._clock.sleep_until(self._clock.now_s() + LOOK_S)
-            troubles = (connection.upstream.trouble() for connection in self._connections.values())
-            self._absence.look(next((one for one in troubles if one), None), self._clock.now_s())
+            if self._places:
+                self._absence.look(own.trouble(), self._clock.now_s())
 
     def _log_away(self, trouble: Trouble) -> None:
         self._logger.warning("channel.no_target", kind=trouble.kind.value, text=trouble.text)
@@ -258,7 +252,7 @@ class ChannelNode:
 
     async def _stop(self) -> None:
         self._logger.info("channel.stopped", **_flat(self.statistics()))
-        for connection in self._connections.values():
+        for _, connection in self._places:
             await connection.upstream.close()
 
     def _shape(
@@ -269,36 +263,42 @@ class ChannelNode:
             self._refuse(ChannelRefusal.STOPPING, name, detail="what is under way is delivered, no more")
             return
         self._advance(direction, at_s)  # it may come before the timer of a change that it comes behind
-        outcome = self._links[name][direction].offer(at_s, size_bytes)
+        outcome = self._places.links[name][direction].offer(at_s, size_bytes)
         if not isinstance(outcome, LinkDrop):
             self._deliveries.add(outcome, send)
         elif (direction, outcome) not in self._dropped_causes:
             self._dropped_causes.add((direction, outcome))  # said once; how often is in the statistics
             self._logger.warning("channel.drops", direction=direction.value, cause=outcome.value)
 
-    async def _connection(self, received: Received, group: asyncio.TaskGroup) -> _Connection | None:
+    async def _connection(self, received: Received, group: asyncio.TaskGroup) -> Connection | None:
         """The one that a message came by, connected on to the BS on its first; None: it was refused."""
         peer, name, now_s = received.peer, received.name, received.at_s
         if received.impostor:
             self._refuse(ChannelRefusal.IMPOSTOR, name, detail=received.impostor)
             self._answer_impostor(received)
             return None
-        if peer in self._connections:
-            return self._connections[peer]
-        if not await self._place(name, now_s):
+        if (connection := self._places.get(peer)) is not None:
+            return connection
+        in_the_way = self._places.in_the_way(name, now_s)
+        if in_the_way is None:
             taken = f"all {self._max_devices} places are taken"
             self._refuse(ChannelRefusal.TOO_MANY_DEVICES, name, detail=taken)
             return None
-        upstream = await self._transport.connect(self._target_address, service=Service.TARGET, name=name)
-        if name not in self._links:
-            self._links[name] = {
+        for other in in_the_way:
+            await self._let_go(other, unless=name)
+        try:
+            upstream = await self._transport.connect(self._target_address, service=Service.TARGET, name=name)
+        except LocalError as error:  # of this device: the others go on
+            self._refuse(ChannelRefusal.NO_UPSTREAM, name, detail=str(error), kind=type(error).__name__)
+            return None
+        if name not in self._places.links:
+            self._places.links[name] = {
                 direction: Link(played.spec, jitter_stream(self._seed, name, direction))
                 for direction, played in self._played.items()
             }
         listening = group.create_task(self._hear_target(peer, name, upstream), name=f"channel to {name}")
-        connection = self._connections[peer] = _Connection(
-            name=name, upstream=upstream, heard_s=now_s, listening=listening
-        )
+        connection = Connection(name=name, upstream=upstream, heard_s=now_s, listening=listening)
+        self._places.add(peer, connection)
         self._logger.info("channel.connected", device=name)
         return connection
 
@@ -315,32 +315,26 @@ class ChannelNode:
             send = partial(self._downstream.send, peer, received.data)
             self._shape(name, Direction.DOWNLINK, received.at_s, len(received.data), send)
 
-    async def _place(self, name: str, now_s: float) -> bool:
-        """Whether there is one for a connection of this device, where need be made by letting others go."""
-        own = [peer for peer, connection in self._connections.items() if connection.name == name]
-        if len(own) >= MAX_CONNECTIONS:
-            await self._let_go(min(own, key=lambda peer: self._connections[peer].heard_s))
-        if own or len(self._links) < self._max_devices:
-            return True
-        heard_s: dict[str, float] = {}
-        for one in self._connections.values():
-            heard_s[one.name] = max(one.heard_s, heard_s.get(one.name, one.heard_s))
-        idlest = min(heard_s, key=lambda device: heard_s[device])
-        if now_s - heard_s[idlest] < IDLE_S:
-            return False
-        for peer in [peer for peer, connection in self._connections.items() if connection.name == idlest]:
-            await self._let_go(peer)
-        del self._links[idlest]
-        return True
-
-    async def _let_go(self, peer: bytes) -> None:
-        connection = self._connections.pop(peer)
+    async def _let_go(self, peer: bytes, *, unless: str) -> None:
+        connection = self._places.remove(peer, unless=unless)
         connection.listening.cancel()
         await connection.upstream.close()
         self._logger.info("channel.let_go", device=connection.name)
 
-    def _refuse(self, reason: ChannelRefusal, name: str, *, detail: str) -> None:
-        if not self._refused[reason]:
+    def _warn_of_files(self) -> None:
+        lacking = files_lacking(self._max_devices)
+        if lacking is not None:
+            self._logger.warning(
+                "channel.few_files",
+                open_files=lacking[0],
+                needed_files=lacking[1],
+                detail=f"too few for {self._max_devices} devices: raise `ulimit -n`, or lower max_devices",
+            )
+
+    def _refuse(self, reason: ChannelRefusal, name: str, *, detail: str, kind: str = "") -> None:
+        """Every one counted, the first of a reason, and of each kind of error, logged."""
+        if (reason, kind) not in self._refusals_said:
+            self._refusals_said.add((reason, kind))
             self._logger.warning("channel.refused", reason=reason.value, peer=name, detail=detail)
         self._refused[reason] += 1
 
@@ -371,7 +365,6 @@ def _flat(statistics: ChannelStatistics) -> dict[str, object]:
 
 
 __all__ = [
-    "MAX_CONNECTIONS",
     "ChannelNode",
     "ChannelRefusal",
     "ChannelStatistics",

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import operator
 import secrets
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -23,7 +24,7 @@ from draftwire.nodes.console.assemble import build_device
 from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.device.checks import check_text
+from draftwire.nodes.device.checks import InvalidRequestError, check_text
 from draftwire.nodes.device.entries import Entry, new_id
 from draftwire.nodes.device.journal import Journal
 from draftwire.nodes.device.node import DeviceNode
@@ -53,7 +54,7 @@ class Token:
 
 
 class Generation:
-    """An answer under way: iterate it for its tokens. `account` and `finish` are complete afterwards."""
+    """An answer under way: iterate it for its tokens, once. `account` and `finish` are complete then."""
 
     def __init__(
         self,
@@ -78,18 +79,39 @@ class Generation:
         self.text = self._stream.push(() if kept is None else kept.output)
         "of all tokens so far"
         self._node, self._prompt = node, prompt
+        self._kept, self._iterated = kept is not None, False
 
     @property
     def finish(self) -> Finish:
         """Why it ended; RUNNING before that."""
         return self.account.finish
 
-    async def __aiter__(self) -> AsyncIterator[Token]:
+    def keep(self) -> None:
+        """Write the request into its journal, where there is one; iterating does, if this has not.
+
+        Raises InvalidRequestError where it can't begin, JournalError where it can't be written.
+        """
+        if self.journal is not None and not self._kept:
+            self._node.enter(self.request, self.journal, id=self.id, text=self._prompt)
+            self._kept = True
+
+    def __aiter__(self) -> AsyncGenerator[Token, None]:
         """The tokens, each once, as they become final.
 
         Leaving early cancels the request at the BS; one of a journal stays open. Raises RequestRefusedError
-        where it cannot go on, ChildFailedError if a node started here has ended.
+        where it cannot go on, ChildFailedError if a node started here has ended, InvalidRequestError at a
+        second time.
         """
+        if self._iterated:
+            raise InvalidRequestError(
+                "this answer has been iterated already",
+                remedy="use what it holds (`text`, `account`), ask anew, or go on with `resume` if a journal "
+                "has it",
+            )
+        self._iterated = True
+        return self._tokens()
+
+    async def _tokens(self) -> AsyncGenerator[Token, None]:
         async with aclosing(self._answer()) as answer:
             async for taken in answer:
                 text = self._stream.push([taken.token])
@@ -100,10 +122,8 @@ class Generation:
     def _answer(self) -> AsyncGenerator[Taken, None]:
         if self.journal is None:
             return self._node.answer(self.request, account=self.account)
-        if self.journal.is_open(self.id):
-            entry = self.journal.entry(self.id)
-        else:
-            entry = self._node.enter(self.request, self.journal, id=self.id, text=self._prompt)
+        self.keep()
+        entry = self.journal.entry(self.id)
         return self._node.resume(entry, journal=self.journal, account=self.account)
 
 
@@ -158,7 +178,7 @@ class ConnectedDevice:
         `k` and `gamma` fix the entries of a row and the drafted tokens a step (0: the target alone); left
         out, the controller chooses, unless the BS fixes them. With both fixed, the same seed and prompt give
         the same text. With a `journal` the request can be gone on with after the end of this process, see
-        `resume`. Raises ValueError for values that can't be.
+        `resume`. Raises ValueError for values that can't be. Whole numbers may be numpy's.
         """
         if isinstance(prompt, str):
             check_text(prompt, key="prompt")
@@ -166,18 +186,20 @@ class ConnectedDevice:
         defaults = self._defaults
         if seed is None:
             seed = secrets.randbits(SEED_BITS) if defaults.seed is None else defaults.seed
+        if max_new_tokens is None:
+            max_new_tokens = defaults.max_new_tokens
         request = Request(
-            prompt=tuple(ids),
+            prompt=tuple(_whole("prompt", one) for one in ids),
             sampling=Sampling(
-                temperature=defaults.temperature if temperature is None else temperature,
-                top_k=defaults.top_k if top_k is None else top_k,
-                top_p=defaults.top_p if top_p is None else top_p,
+                temperature=float(defaults.temperature if temperature is None else temperature),
+                top_k=_whole("top_k", defaults.top_k if top_k is None else top_k),
+                top_p=float(defaults.top_p if top_p is None else top_p),
             ),
-            seed=seed,
-            max_new_tokens=defaults.max_new_tokens if max_new_tokens is None else max_new_tokens,
+            seed=_whole("seed", seed),
+            max_new_tokens=_whole("max_new_tokens", max_new_tokens),
             stop=tuple(stop),
-            k=k,
-            gamma=gamma,
+            k=None if k is None else _whole("k", k),
+            gamma=None if gamma is None else _whole("gamma", gamma),
         )
         return Generation(
             self._node,
@@ -199,6 +221,14 @@ class ConnectedDevice:
         return Generation(
             self._node, entry.request, self.tokenizer, downlink=self._downlink, journal=journal, kept=entry
         )
+
+
+def _whole(key: str, value: SupportsIndex) -> int:
+    """An int, of whatever library's; True stays what it is, and is refused."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InvalidRequestError(f"{value!r} is no whole number", key=key, remedy="write one") from None
 
 
 @asynccontextmanager

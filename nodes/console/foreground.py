@@ -18,13 +18,14 @@ _CHUNK_BYTES: Final = 65536
 
 
 def run_foreground(
-    main: Callable[[], Coroutine[Any, Any, None]], *, told_to_stop: int = TOLD_TO_STOP_EXIT_CODE
+    main: Callable[[], Coroutine[Any, Any, None]], *, rests: Callable[[], bool] = lambda: False
 ) -> int:
-    """As run_process; at SIGTERM or SIGHUP `main` is cancelled, as at Ctrl-C, and the code is `told_to_stop`.
+    """As run_process; at SIGTERM or SIGHUP `main` is cancelled, as at Ctrl-C, and the code is
+    TOLD_TO_STOP_EXIT_CODE, or 0 where `rests` says then that nothing is left undone.
 
     So nodes that were started, their sockets and folders are gone before this process is.
     """
-    told = False
+    told: int | None = None
 
     async def watched() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -32,7 +33,8 @@ def run_foreground(
 
         def stop() -> None:
             nonlocal told
-            told = True
+            if told is None:
+                told = 0 if rests() else TOLD_TO_STOP_EXIT_CODE
             task.cancel()
 
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -40,11 +42,11 @@ def run_foreground(
         try:
             await main()
         except asyncio.CancelledError:
-            if not told:
+            if told is None:
                 raise
 
     code = run_process(watched)
-    return told_to_stop if told and code == 0 else code
+    return code or told or 0
 
 
 async def lines_of_stdin() -> AsyncIterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from draftwire.codecs.limits import MAX_TEXT_BYTES
 from draftwire.nodes.console.api import Generation, connect
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.journals import (
@@ -21,7 +20,7 @@ from draftwire.nodes.console.journals import (
 )
 from draftwire.nodes.console.options import add_pair_arguments, check_writable, chosen_pair
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
-from draftwire.nodes.device.checks import InvalidRequestError, check_text
+from draftwire.nodes.device.checks import InvalidRequestError, check_stops, check_text
 from draftwire.runtime.config import ChannelSettings, ControllerSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
@@ -102,10 +101,7 @@ async def _generate(args: argparse.Namespace) -> None:
         check_text(args.prompt, key="PROMPT")
     if topology.secured:
         say("note: its nodes are started here, for this answer; `draftwire device` asks running ones")
-    if "" in args.stop:
-        raise InvalidRequestError(
-            "'' will not do", key="--stop", remedy=f"give 1 to {MAX_TEXT_BYTES} bytes of text"
-        )
+    check_stops(args.stop, key="--stop")
     check_writable(args.record, key="--record")
     try:
         ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
@@ -144,12 +140,16 @@ async def _answer(topology: Topology, args: argparse.Namespace) -> None:
 
 
 async def show(generation: Generation) -> None:
-    """Stream an answer to the terminal, what a journal has kept of it first."""
+    """Stream an answer to the terminal, what a journal has kept of it first; its line ends in any case."""
     printer = Printer()
-    printer.kept(generation)
-    async for token in generation:
-        printer.token(token)
-        await asyncio.sleep(0)
+    try:
+        printer.kept(generation)
+        async for token in generation:
+            printer.token(token)
+            await asyncio.sleep(0)
+    except BaseException:
+        printer.break_off()
+        raise
     printer.end(generation)
 
 

@@ -55,12 +55,12 @@ def opened_journal(args: argparse.Namespace) -> Iterator[Journal | None]:
     """The journal of --journal; None without that option.
 
     Raises ConfigurationError for one that can't be written or read, and for a request of --resume that is not
-    open in it.
+    open in it; a file that is not there is begun, but not to go on with.
     """
     if args.journal is None:
         yield None
         return
-    with Journal(args.journal) as journal:
+    with Journal(args.journal, new=args.resume is None) as journal:
         if journal.cut_bytes:
             get_logger("device").warning(
                 "device.journal_cut", path=str(journal.path), bytes=journal.cut_bytes
@@ -72,11 +72,14 @@ def opened_journal(args: argparse.Namespace) -> Iterator[Journal | None]:
 
 @contextmanager
 def told_how_to_go_on(generation: Generation, command: str, args: argparse.Namespace) -> Iterator[None]:
-    """Around an answer: say what its request is called and, if it does not end, how to go on with it."""
+    """Around an answer: say what its request is called, once that is written down, and, if it does not end,
+    how to go on with it. Raises as Generation.keep does.
+    """
     if generation.journal is None:
         yield
         return
     going_on = shlex.join(_again(command, args, generation.id))
+    generation.keep()
     _say(f"request {generation.id} is kept in {generation.journal.path}")
     try:
         yield

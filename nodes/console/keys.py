@@ -2,15 +2,26 @@
 
 import argparse
 import shlex
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from draftwire.runtime.config import DEFAULT_KEYS_FOLDER, SecuritySettings, Topology, is_local
+from draftwire.runtime.connections import connections_of
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.security import NAME_SEPARATOR, Keyring, NodeKeys, PublicKey, Role
+from draftwire.runtime.security import (
+    ADMITS,
+    NAME_SEPARATOR,
+    Keyring,
+    NodeKeys,
+    PublicKey,
+    Role,
+    Service,
+    allow_command,
+)
 from draftwire.runtime.security.keyfile import PUBLIC_SUFFIX, SECRET_SUFFIX
 from draftwire.runtime.security.keyring import ALLOWED
 from draftwire.runtime.transport import ZmqTransport
@@ -38,7 +49,7 @@ And allow them where they have arrived; nodes that run know it at once:
   on the base station    draftwire keys allow channel.key
 
 Without a channel the device and the base station exchange phone-1.key and target.key. To revoke a key, delete
-keys/allowed/NAME.key; its owner is refused when it connects again, at the latest when the node is restarted.
+keys/allowed/NAME.key; what stands goes on until it breaks, at the latest when the node is restarted.
 """
 
 _TAKEN_BY: Final = MappingProxyType(
@@ -52,7 +63,8 @@ _TAKEN_BY: Final = MappingProxyType(
 )
 """Where the public half of a role's key has to be allowed."""
 
-_Action = Callable[[argparse.Namespace], None]
+_Action = Callable[[argparse.Namespace], int]
+"""Returns the exit code."""
 
 
 # ------------------------------------------------------------------------------------------ the command
@@ -92,17 +104,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     allow = action("allow", _allow, "let the owner of a public key talk to this machine's nodes")
     allow.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a NAME.key of another machine")
+    allow.add_argument(
+        "--role",
+        choices=[role.value for role in Role],
+        help="what you take the keys' owners for; left out: devices, and whoever is called by its role",
+    )
     action("list", _list, "the keys that are here")
 
 
 def run(args: argparse.Namespace) -> int:
     """Keys, which nodes need as soon as other machines can reach them: make, allow and show them."""
     act: _Action = args.act
-    act(args)
-    return 0
+    return act(args)
 
 
-def _new(args: argparse.Namespace) -> None:
+def _new(args: argparse.Namespace) -> int:
     """Make a key: NAME.secret stays on this machine, NAME.key is copied to others, which allow it."""
     names_a_role = args.name in set(Role)
     role = Role(args.role or (args.name if names_a_role else Role.DEVICE))
@@ -110,28 +126,34 @@ def _new(args: argparse.Namespace) -> None:
     secret, file = (args.folder / (public.name + suffix) for suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX))
     print(f"{secret}: the key of {_who(public)}; it stays on this machine")
     print(f"{file}: its public half; copy it {_TAKEN_BY[role]}")
-    print(f"and allow it there: draftwire keys allow {shlex.quote(file.name)}", flush=True)
+    print(f"and allow it there: {allow_command(public.name, role)}", flush=True)
+    return 0
 
 
-def _allow(args: argparse.Namespace) -> None:
+def _allow(args: argparse.Namespace) -> int:
     """Allow what public keys prove: their owners may talk to this machine's nodes, as their roles permit."""
     keyring = Keyring(args.folder)
     for file in args.files:
-        public = keyring.allow(file)
+        public = keyring.allow(file, role=Role(args.role) if args.role else None)
         kept = args.folder / ALLOWED / (public.name + PUBLIC_SUFFIX)
         print(f"{kept}: {_who(public)} is allowed here", flush=True)
+    return 0
 
 
-def _list(args: argparse.Namespace) -> None:
+def _list(args: argparse.Namespace) -> int:
     """The keys that are here: this machine's own, and those that it allows, with their public halves."""
     keyring = Keyring(args.folder)
     own = [pair.public for pair in keyring.own()]
     rows = [(key, "own") for key in own] + [(key, "allowed") for key in keyring.allowed()]
-    if not rows:
-        print(f"{args.folder}: no keys; make one with `draftwire keys new NAME{_folder_option(args.folder)}`")
+    problems = keyring.problems()
+    if not rows and not problems:
+        print(f"{args.folder}: no keys; make one with `draftwire keys new NAME{folder_option(args.folder)}`")
     width = max((len(key.name) for key, _ in rows), default=0)
     for key, whose in rows:
-        print(f"{key.name:{width}}  {key.role:10}  {whose:7}  {key.public}")
+        print(f"{key.name:{width}}  {key.role:10}  {whose:7}  {key.public}", flush=True)
+    for problem in problems:
+        print(f"draftwire: {problem}", file=sys.stderr)
+    return ConfigurationError.exit_code if problems else 0
 
 
 def _who(key: PublicKey) -> str:
@@ -160,16 +182,22 @@ def link_keys(topology: Topology) -> NodeKeys | None:
     None where the topology uses none, or the control address is this host's alone. Raises
     ConfigurationError where neither is here.
     """
-    channel = topology.channel
-    if not topology.secured or channel is None or channel.control in topology.plain_addresses:
+    if not topology.secured or topology.channel is None or Service.LINKS in topology.plain_services:
         return None
-    own = {pair.public.role for pair in Keyring(topology.keys_folder).own()}
-    role = Role.CONTROLLER if Role.CONTROLLER in own and Role.CHANNEL not in own else Role.CHANNEL
-    return _keys(topology, role, None, meets=[Role.CHANNEL])
+    keyring = Keyring(topology.keys_folder)
+    own = {pair.public.role for pair in keyring.own()}
+    if not own & ADMITS[Service.LINKS]:
+        raise keyring.problem_of(Role.CHANNEL) or ConfigurationError(
+            f"orders to that channel need its key, or the controller's, and {keyring.folder} has neither",
+            key="channel.control",
+            remedy="run it on the channel's or the controller's machine",
+        )
+    role = Role.CHANNEL if Role.CHANNEL in own else Role.CONTROLLER
+    return _keys(topology, role, None, meets={Role.CHANNEL: topology.channel.control})
 
 
-def _keys(topology: Topology, role: Role, name: str | None, *, meets: Collection[Role]) -> NodeKeys:
-    """As node_keys; `meets`: the roles of those that it connects to."""
+def _keys(topology: Topology, role: Role, name: str | None, *, meets: Mapping[Role, str]) -> NodeKeys:
+    """As node_keys; `meets`: the roles of those that it connects to, and where."""
     keyring = Keyring(topology.keys_folder)
     named = _named_keys(topology)
     if name is None:
@@ -187,8 +215,8 @@ def node_transport(topology: Topology, role: Role, name: str | None = None) -> Z
 
 
 def transport_with(keys: NodeKeys | None, topology: Topology) -> ZmqTransport:
-    """Sockets with these keys, but for the addresses that stay plain."""
-    return ZmqTransport(keys=keys, plain=topology.plain_addresses)
+    """Sockets with these keys, but for what stays plain."""
+    return ZmqTransport(keys=keys, plain=topology.plain_services)
 
 
 def _named_keys(topology: Topology) -> dict[Role, str]:
@@ -201,21 +229,13 @@ def _named_keys(topology: Topology) -> dict[Role, str]:
     return {role: name for role, name in names.items() if name is not None}
 
 
-def _servers(topology: Topology, role: Role) -> tuple[Role, ...]:
-    """Who a node connects to."""
-    match role:
-        case Role.DEVICE:
-            return (Role.TARGET if topology.channel is None else Role.CHANNEL,)
-        case Role.CHANNEL:
-            return (Role.TARGET,)
-        case Role.TARGET:
-            return (Role.CONTROLLER,)
-        case Role.CONTROLLER:
-            return ()
+def _servers(topology: Topology, role: Role) -> dict[Role, str]:
+    """Who a node connects to, and where."""
+    return {one.holder: one.address for one in connections_of(topology) if one.origin is role}
 
 
 def _need_all(
-    topology: Topology, role: Role, name: str | None, keyring: Keyring, meets: Collection[Role]
+    topology: Topology, role: Role, name: str | None, keyring: Keyring, meets: Mapping[Role, str]
 ) -> None:
     """Raise ConfigurationError unless a key of the node's own is here, and one of each role that it meets."""
     own = [pair.public for pair in keyring.own()]
@@ -226,21 +246,26 @@ def _need_all(
             f"{name!r} has no key on this machine, and that of {others} can't speak for it",
             key="device.name",
             remedy=f"write name = {mine[0].name!r} or give --name {mine[0].name}; or make a key: "
-            + _command("new", name or role, topology),
+            + _new_command(name or role, topology),
         )
     trusted = {key.role for key in (*own, *keyring.allowed())}
-    commands = [] if mine else [_command("new", name or role, topology, role=role)]
-    absent = [server for server in meets if server not in trusted and (mine or server is not role)]
-    for server in absent:
+    commands = [] if mine else [_new_command(name or role, topology, role=role)]
+    absent = {one: at for one, at in meets.items() if one not in trusted and (mine or one is not role)}
+    wanted = [] if mine else [name or role]
+    for server, address in absent.items():
         called = _named_keys(topology).get(server, server)
-        if is_local(_address_of(server, topology)):
-            commands.append(_command("new", called, topology, role=server))
+        wanted.append(called)
+        if is_local(address):
+            commands.append(_new_command(called, topology, role=server))
         else:
-            commands.append(_command("allow", called + PUBLIC_SUFFIX, topology))
+            commands.append(allow_command(called, server, folder=_unusual(topology.keys_folder)))
+    for problem in map(keyring.problem_of, wanted):
+        if problem is not None:
+            raise problem  # it is here, and can't be used
     if commands:
         raise ConfigurationError(
             f"{_why(topology)}, so its nodes need keys, and {topology.keys_folder} lacks "
-            + " and ".join(_lacking(topology, role, bool(mine), absent)),
+            + " and ".join(_lacking(role, bool(mine), absent)),
             key="security",
             remedy="on this machine: " + "; ".join(commands),
         )
@@ -253,36 +278,38 @@ def _why(topology: Topology) -> str:
     return "[security] names a folder"
 
 
-def _lacking(topology: Topology, role: Role, has_own: bool, absent: list[Role]) -> Iterator[str]:
+def _lacking(role: Role, has_own: bool, absent: Mapping[Role, str]) -> Iterator[str]:
     if not has_own:
         yield f"a key for this {role}"
-    for server in absent:
-        if is_local(_address_of(server, topology)):
+    for server, address in absent.items():
+        if is_local(address):
             yield f"one for the {server}, which is on this machine too"
         else:
             yield f"the {server}'s public one, made on its machine and copied from there"
 
 
-def _address_of(server: Role, topology: Topology) -> str:
-    match server:
-        case Role.CHANNEL if topology.channel is not None:
-            return topology.channel.address
-        case Role.CONTROLLER:
-            return topology.controller.address
-        case _:
-            return topology.target.address
-
-
-def _command(action: str, what: str, topology: Topology, *, role: Role | None = None) -> str:
+def _new_command(name: str, topology: Topology, *, role: Role | None = None) -> str:
     """One to type, here."""
-    said = "" if role in (None, Role.DEVICE) or what == role else f" --role {role}"
-    return f"draftwire keys {action} {shlex.quote(what)}{said}{_folder_option(topology.keys_folder)}"
+    said = "" if role in (None, Role.DEVICE) or name == role else f" --role {role}"
+    return f"draftwire keys new {shlex.quote(name)}{said}{folder_option(topology.keys_folder)}"
 
 
-def _folder_option(folder: Path) -> str:
-    """Nothing where it is the one that the command takes by itself."""
-    here = folder.absolute() == Path(DEFAULT_KEYS_FOLDER).absolute()
-    return "" if here else f" --folder {shlex.quote(str(folder))}"
+def folder_option(folder: Path) -> str:
+    """Of the commands: nothing where the folder is the one that they take by themselves."""
+    return "" if _unusual(folder) is None else f" --folder {shlex.quote(str(folder))}"
 
 
-__all__ = ["add_arguments", "link_keys", "node_keys", "node_transport", "run", "transport_with"]
+def _unusual(folder: Path) -> Path | None:
+    """The folder, unless it is the one that the commands take by themselves."""
+    return None if folder.absolute() == Path(DEFAULT_KEYS_FOLDER).absolute() else folder
+
+
+__all__ = [
+    "add_arguments",
+    "folder_option",
+    "link_keys",
+    "node_keys",
+    "node_transport",
+    "run",
+    "transport_with",
+]

@@ -12,7 +12,7 @@ from draftwire.nodes.channel.control import order_link
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.keys import link_keys, transport_with
 from draftwire.runtime.clock import LoopClock
-from draftwire.runtime.config import SecuritySettings, Topology, load_topology
+from draftwire.runtime.config import SecuritySettings, Topology, load_topology, with_keys_beside
 from draftwire.runtime.errors import ConfigurationError, PeerError
 from draftwire.runtime.link_schedule import parse_schedule
 
@@ -146,9 +146,10 @@ def _topology(args: argparse.Namespace) -> Topology:
     # An address alone comes with no word on keys: plain, unless a file says otherwise.
     security = topology.security if args.config is not None else SecuritySettings(plain=True)
     try:
-        return replace(topology, channel=replace(topology.channel, control=args.address), security=security)
+        there = replace(topology, channel=replace(topology.channel, control=args.address), security=security)
     except ConfigurationError as error:
         raise error.placed(key="--address") from None
+    return there if args.config is None else with_keys_beside(args.config, there)
 
 
 def _print(state: LinkState, *, as_json: bool) -> None:

@@ -4,16 +4,18 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from draftwire.nodes.console.api import ConnectedDevice, Generation, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
+from draftwire.nodes.console.doctor.reach import Binding, place_of, try_to_bind
 from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
 from draftwire.nodes.console.generate import say, show
 from draftwire.nodes.console.journals import (
@@ -27,10 +29,10 @@ from draftwire.nodes.console.keys import node_keys, node_transport, transport_wi
 from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_away_keys
 from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
-from draftwire.nodes.device.node import RequestRefusedError
+from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
 from draftwire.runtime.actor import DRAIN_BOUND_S, Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
-from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.errors import AddressError, AddressInUseError, ConfigurationError
 from draftwire.runtime.security import Role
 from draftwire.runtime.telemetry import (
     DECISION_EVENT,
@@ -105,6 +107,7 @@ def run_target(args: argparse.Namespace) -> int:
     keys = node_keys(topology, Role.TARGET)
 
     async def main() -> None:
+        await _check_bindable(topology.target.binds)
         transport = transport_with(keys, topology)
         node = build_target(
             topology,
@@ -117,6 +120,18 @@ def run_target(args: argparse.Namespace) -> int:
         await run_actor(node, transport=transport, drain_s=_drain_s(args))
 
     return _run(main, args)
+
+
+async def _check_bindable(address: str) -> None:
+    """Raise the AddressError of a bind that can't be, before a model is loaded for minutes."""
+    if place_of(address).host in (name for _, name in socket.if_nameindex()):
+        return  # which address that is, and so whether it is free, the bind itself finds out
+    found = await asyncio.to_thread(try_to_bind, address)
+    match found.binding:
+        case Binding.HELD:
+            raise AddressInUseError(address)
+        case Binding.IMPOSSIBLE:
+            raise AddressError(address, found.problem, remedy=found.remedy)
 
 
 def run_channel(args: argparse.Namespace) -> int:
@@ -148,13 +163,13 @@ def run_device(args: argparse.Namespace) -> int:
     topology = _named(_topology(args), args.name)
     set_up_logging(level="warning")
     check_resume(args)
-    failed = 0
+    conversation = _Conversation()
 
     async def main() -> None:
-        nonlocal failed
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(opened_journal(args))
-            device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
+            with _name_of_the_option(args.name):
+                device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
 
             async def answer(generation: Generation) -> None:
                 with told_how_to_go_on(generation, "device", args):
@@ -165,11 +180,11 @@ def run_device(args: argparse.Namespace) -> int:
             if journal is not None and args.resume is not None:
                 await answer(device.resume(journal, args.resume))
             else:
-                failed = await _converse(
+                await conversation.hold(
                     lambda line: answer(device.generate(line, journal=journal)), args.prompt
                 )
 
-    return run_foreground(main, told_to_stop=0) or failed
+    return run_foreground(main, rests=lambda: conversation.waits) or conversation.failed
 
 
 def run_up(args: argparse.Namespace) -> int:
@@ -179,10 +194,9 @@ def run_up(args: argparse.Namespace) -> int:
     """
     topology = sharing_cores(load_topology(args.config))
     set_up_logging(level="warning")
-    failed = 0
+    conversation = _Conversation()
 
     async def main() -> None:
-        nonlocal failed
         async with AsyncExitStack() as stack:
             system = topology
             if not topology.security.plain:
@@ -192,28 +206,38 @@ def run_up(args: argparse.Namespace) -> int:
             await nodes.ready()
             device = await stack.enter_async_context(connect(system, launch=False, progress=say))
             await stack.enter_async_context(device.dependent_on(nodes))
-            failed = await _converse(lambda line: _answer(device, device.generate(line)), None)
+            await conversation.hold(lambda line: _answer(device, device.generate(line)), None)
 
-    return run_foreground(main, told_to_stop=0) or failed
+    return run_foreground(main, rests=lambda: conversation.waits) or conversation.failed
 
 
-async def _converse(answer: Callable[[str], Awaitable[None]], prompt: str | None) -> int:
-    """Answer one prompt, or every line of standard input until it ends.
+class _Conversation:
+    """One prompt, or every line of standard input until it ends, and the answers."""
 
-    A line that can't be answered is no reason to leave the next ones: the last such error's exit code is the
-    value, or 0.
-    """
-    if prompt is not None:
-        await answer(prompt)
-        return 0
-    failed = 0
-    async for line in lines_of_stdin():
-        try:
-            await answer(line)
-        except (InvalidRequestError, RequestRefusedError) as error:
-            say(f"draftwire: {error}")
-            failed = error.exit_code
-    return failed
+    def __init__(self) -> None:
+        self.waits = False
+        "for a line; told to stop then, nothing is left undone"
+        self.failed = 0
+        "the exit code of the last line that could not be answered"
+
+    async def hold(self, answer: Callable[[str], Awaitable[None]], prompt: str | None) -> None:
+        """Answer all. A line that can't be answered is no reason to leave the next ones."""
+        if prompt is not None:
+            await answer(prompt)
+            return
+        lines = lines_of_stdin()
+        while (line := await self._next(lines)) is not None:
+            try:
+                await answer(line)
+            except (InvalidRequestError, RequestRefusedError, DraftFailedError) as error:
+                say(f"draftwire: {error}")
+                self.failed = error.exit_code
+
+    async def _next(self, lines: AsyncIterator[str]) -> str | None:
+        self.waits = True
+        line = await anext(lines, None)
+        self.waits = line is None  # at the end all is said
+        return line
 
 
 async def _answer(device: ConnectedDevice, generation: Generation) -> None:
@@ -235,9 +259,19 @@ def _named(topology: Topology, name: str | None) -> Topology:
     """With another device's name than the file's. Raises ConfigurationError for one that can't be."""
     if name is None:
         return topology
+    with _name_of_the_option(name):
+        topology = replace(topology, device=replace(topology.device, name=name))
+    return topology
+
+
+@contextmanager
+def _name_of_the_option(name: str | None) -> Iterator[None]:
+    """A name that --name gave, where there is one, is told by that option when it can't be used."""
     try:
-        return replace(topology, device=replace(topology.device, name=name))
+        yield
     except ConfigurationError as error:
+        if name is None or error.key not in ("name", "device.name"):
+            raise
         raise error.placed(key="--name") from None
 
 

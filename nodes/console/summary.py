@@ -42,6 +42,12 @@ class Printer:
         if generation.text:
             self._print(generation.text, "dim")
 
+    def break_off(self) -> None:
+        """Print the end of a line that an answer has begun and will not end."""
+        if self._shown:
+            self._print("\n", "default")
+        self._shown = 0
+
     def end(self, generation: Generation) -> None:
         """Print what was held back, and a line's end."""
         self._print(generation.text[self._shown :] + "\n", "default")

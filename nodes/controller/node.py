@@ -11,11 +11,11 @@ from typing import Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
+from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_PLAIN_K
-from draftwire.codecs.probes import Echo, Probe
+from draftwire.codecs.probes import Probe, echo_of
 from draftwire.nodes.controller.policy import PlanValues, Policy, VocabularyAware
 from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
@@ -103,10 +103,9 @@ class ControllerNode:
             self._attempt(lambda: self._policy.observe(message))
         elif isinstance(message, Register):
             self._register(peer, message)
-            self._order(endpoint, peer, message.name, ANY_REQUEST)
+            self._order(endpoint, peer, ANY_DEVICE, ANY_REQUEST)
         elif isinstance(message, Probe):
-            echo = Echo(stamp=message.stamp, clock_s=self._wall_s(), padding=message.reply_padding)
-            endpoint.send(peer, encode_frame(echo, session=0, sequence=0))
+            endpoint.send(peer, encode_frame(echo_of(message, self._wall_s()), session=0, sequence=0))
         else:
             self._refuse(UNEXPECTED, name, f"{_kind(message)} is nothing that a controller is told")
 

@@ -36,7 +36,10 @@ class Policy(Protocol):
         ...
 
     def plan(self, device: str, request: int) -> PlanValues:
-        """What this request should go by now; ANY_REQUEST: the device's next one. Asked once a step."""
+        """What this request should go by now; ANY_REQUEST: the device's next one. Asked once a step.
+
+        ANY_DEVICE, with ANY_REQUEST, stands for every device that has not been heard of: when a BS registers.
+        """
         ...
 
 

@@ -1,5 +1,8 @@
 """What can be known to be wrong with a request before a byte of it is sent."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from draftwire.codecs.limits import (
     MAX_FRAME_BYTES,
     MAX_GAMMA,
@@ -10,8 +13,9 @@ from draftwire.codecs.limits import (
     MAX_UINT64,
     MAX_VOCAB_SIZE,
 )
-from draftwire.codecs.messages import Hello
+from draftwire.codecs.messages import Hello, Sampling
 from draftwire.nodes.device.entries import Entry
+from draftwire.nodes.models.catalogue import SHIPPED
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.session.request import Request
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
@@ -22,10 +26,11 @@ class InvalidRequestError(ConfigurationError, ValueError):
 
 
 def check_request(request: Request, *, vocab_size: int, context_length: int) -> None:
-    """Raise InvalidRequestError for a request that the draft or the wire can't carry."""
+    """Raise InvalidRequestError for a request that the draft, the wire or a journal can't carry."""
     prompt, new = request.prompt, request.max_new_tokens
     if not prompt:
         raise InvalidRequestError("it has no tokens", key="prompt", remedy="give at least one")
+    _whole("prompt", *prompt)
     for token in (min(prompt), max(prompt)):
         if not 0 <= token < vocab_size:
             raise InvalidRequestError(
@@ -35,16 +40,9 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
             )
     _between("max_new_tokens", new, 1, MAX_TOKENS)
     _between("seed", request.seed, 0, MAX_UINT64)
+    _check_sampling(request.sampling)
     check_pins(request.k, request.gamma, vocab_size)
-    if len(request.stop) > MAX_STOPS:
-        raise InvalidRequestError(
-            f"{len(request.stop)} texts are too many", key="stop", remedy=f"give at most {MAX_STOPS}"
-        )
-    for text in request.stop:
-        if not 1 <= len(text.encode(errors="replace")) <= MAX_TEXT_BYTES:
-            raise InvalidRequestError(
-                f"{text[:40]!r} will not do", key="stop", remedy=f"give 1 to {MAX_TEXT_BYTES} bytes of text"
-            )
+    check_stops(request.stop, key="stop")
     if len(prompt) + new > context_length:
         raise InvalidRequestError(
             f"its {len(prompt)} tokens and {new} new ones exceed the draft's context of {context_length}",
@@ -85,11 +83,31 @@ def check_pins(k: int | None, gamma: int | None, vocab_size: int, *, key: str = 
         )
 
 
+def check_stops(texts: Sequence[str], *, key: str) -> None:
+    """Raise InvalidRequestError, naming `key`, for texts to stop behind that can't be."""
+    if len(texts) > MAX_STOPS:
+        raise InvalidRequestError(
+            f"{len(texts)} texts are too many", key=key, remedy=f"give at most {MAX_STOPS}"
+        )
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"{text!r} is no text", key=key, remedy="give a list of texts")
+        if not 1 <= len(text.encode(errors="replace")) <= MAX_TEXT_BYTES:
+            remedy = f"give 1 to {MAX_TEXT_BYTES} bytes of text"
+            raise InvalidRequestError(f"{text[:40]!r} will not do", key=key, remedy=remedy)
+        _check_encodes(text, key=key)
+
+
 def check_entry(entry: Entry, *, device: str, draft: str, hello: Hello) -> None:
     """Raise InvalidRequestError, with both values, for a request that this device can't go on with."""
     pairs = {
         "device": (entry.device, device, "run it under that name"),
-        "draft": (entry.draft, draft, "run it with that draft model"),
+        "draft": (
+            model_name(entry.draft),
+            model_name(draft),
+            "run it with that draft model, called by the same name: only of a folder or a file the spelling "
+            "does not count",
+        ),
         "vocabulary": (
             f"{entry.vocab_size} ids, {entry.fingerprint.hex()}",
             f"{hello.vocab_size} ids, {hello.fingerprint.hex()}",
@@ -103,12 +121,27 @@ def check_entry(entry: Entry, *, device: str, draft: str, hello: Hello) -> None:
             )
 
 
+def model_name(name: str) -> str:
+    """What a model is called in a journal: a folder or a file by where it is, wherever one looks from."""
+    if name in ("", SHIPPED):
+        return name
+    try:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if path.exists() else name
+    except (OSError, RuntimeError):  # no path at all: too long, or of a user who is not known
+        return name
+
+
 def check_text(prompt: str, *, key: str) -> None:
     """Raise InvalidRequestError for a text that there is nothing to answer in, or that is no text."""
     if not prompt.strip():
         raise InvalidRequestError("it is empty", key=key, remedy="write something to answer")
+    _check_encodes(prompt, key=key)
+
+
+def _check_encodes(text: str, *, key: str) -> None:
     try:
-        prompt.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
             f"character {error.start} is half a character or a byte that is no text",
@@ -117,11 +150,35 @@ def check_text(prompt: str, *, key: str) -> None:
         ) from None
 
 
+def _check_sampling(sampling: Sampling) -> None:
+    """Its ranges it has checked itself."""
+    _whole("top_k", sampling.top_k)
+    for key, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
+        if type(value) not in (int, float):
+            raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one")
+
+
+def _whole(key: str, *values: int) -> None:
+    """Of bool and of numpy's integers no line of a journal is made."""
+    for value in values:
+        if type(value) is not int:
+            raise InvalidRequestError(f"{value!r} is no whole number", key=key, remedy="write one")
+
+
 def _between(key: str, value: int, low: int, high: int) -> None:
+    _whole(key, value)
     if not low <= value <= high:
         raise InvalidRequestError(
             f"{value} will not do", key=key, remedy=f"write a number from {low} to {high}"
         )
 
 
-__all__ = ["InvalidRequestError", "check_entry", "check_pins", "check_request", "check_text"]
+__all__ = [
+    "InvalidRequestError",
+    "check_entry",
+    "check_pins",
+    "check_request",
+    "check_stops",
+    "check_text",
+    "model_name",
+]

@@ -10,7 +10,7 @@ stand in the order in which they happened, so every beginning of a journal is a 
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -140,8 +140,11 @@ def end_event(id: str, *, finish: str = "", reason: str = "") -> dict[str, Any]:
 
 
 def line_of(event: Mapping[str, Any]) -> bytes:
-    """An event as it stands in the file, the line's end included."""
-    return orjson.dumps(event) + b"\n"
+    """An event as it stands in the file, the line's end included. Raises DamagedError where none can."""
+    try:
+        return orjson.dumps(event) + b"\n"
+    except TypeError as error:
+        raise DamagedError(str(error)) from None
 
 
 # -------------------------------------------------------------------------------------------- their sum
@@ -157,13 +160,16 @@ class Requests:
         self._origins: dict[str, list[Origin]] = {}
         self._ends: dict[str, str] = {}
 
-    def read(self, line: bytes) -> None:
-        """Take a line. Raises DamagedError for one that no journal holds there."""
+    def read(self, line: bytes) -> Callable[[], None]:
+        """Take a line; the value takes it back, while no later one has been taken.
+
+        Raises DamagedError, having taken nothing, for a line that no journal holds there.
+        """
         try:
             event = orjson.loads(line)
             if not isinstance(event, dict):
                 raise DamagedError("no JSON object")
-            self.take(event)
+            return self._take(event)
         except KeyError as error:
             raise DamagedError(f"no field {error.args[0]!r}") from None
         except InvalidValueError as error:
@@ -171,24 +177,22 @@ class Requests:
         except orjson.JSONDecodeError:
             raise DamagedError("no JSON") from None
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Take an event; of one of our own nothing can be wrong."""
+    def _take(self, event: Mapping[str, Any]) -> Callable[[], None]:
         kind, id = _text(event, "event"), _text(event, "id")
         if kind == "request":
             _need(id not in self._begun, f"request {id} has begun already")
-            self._begin(_entry(event))
-            return
+            return self._begin(_entry(event))
         _need(id in self._begun, f"request {id} has not begun")
         _need(id not in self._ends, f"request {id} has ended")
-        if kind == "state":
-            self._records[id] = _later(_record(event), self._records[id])
-        elif kind == "tokens":
-            self._append(id, event)
-        elif kind == "end":
-            self._ends[id] = _text(event, "finish" if "finish" in event else "reason")
-            _need(bool(self._ends[id]), "an end without a reason")
-        else:
-            raise DamagedError(f"an unknown event {kind!r}")
+        match kind:
+            case "state":
+                return self._record(id, _record(event))
+            case "tokens":
+                return self._append(id, event)
+            case "end":
+                return self._end(id, _text(event, "finish" if "finish" in event else "reason"))
+            case _:
+                raise DamagedError(f"an unknown event {kind!r}")
 
     def __contains__(self, id: str) -> bool:
         return id in self._begun
@@ -215,18 +219,41 @@ class Requests:
         """In the order in which they began."""
         return tuple(self[id] for id in self._begun)
 
-    def _begin(self, entry: Entry) -> None:
+    def _begin(self, entry: Entry) -> Callable[[], None]:
+        of_one = (self._begun, self._records, self._output, self._origins)
         self._begun[entry.id], self._records[entry.id] = entry, entry.record
         self._output[entry.id], self._origins[entry.id] = [], []
 
-    def _append(self, id: str, event: Mapping[str, Any]) -> None:
+        def take_back() -> None:
+            for held in of_one:
+                held.pop(entry.id)
+
+        return take_back
+
+    def _record(self, id: str, record: DeviceRecord) -> Callable[[], None]:
+        before = self._records[id]
+        self._records[id] = _later(record, before)
+        return lambda: self._records.update({id: before})
+
+    def _end(self, id: str, why: str) -> Callable[[], None]:
+        _need(bool(why), "an end without a reason")
+        self._ends[id] = why
+        return lambda: self._ends.__delitem__(id)
+
+    def _append(self, id: str, event: Mapping[str, Any]) -> Callable[[], None]:
         begun, output = self._begun[id], self._output[id]
         ids = _ids(event, "ids", below=begun.vocab_size)
         origins = _ids(event, "origins", below=len(Origin))
         _need(_number(event, "position") == len(begun.request.prompt) + len(output), "tokens are missing")
         _need(0 < len(ids) == len(origins), "not one origin for each of some ids")
+        length = len(output)
         output += ids
         self._origins[id] += [Origin(one) for one in origins]
+
+        def take_back() -> None:
+            del output[length:], self._origins[id][length:]
+
+        return take_back
 
 
 def _entry(event: Mapping[str, Any]) -> Entry:

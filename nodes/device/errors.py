@@ -43,6 +43,8 @@ After any other it may go on later, where a journal has kept it: a base station 
 a key is allowed, a file is mended.
 """
 
+_A_COPY_WENT_ON = "a copy of this journal has gone on with it; this one ends here"
+
 _STATE_LOST = (
     "the block that is out can't be drawn again, so the text can't go on exactly; what it has stands. Going "
     "on takes the draft model, the dtype and the libraries that drew the block: ask anew"
@@ -50,26 +52,39 @@ _STATE_LOST = (
 
 
 def refused(
-    reason: Reason, detail: str, *, address: str, service: Service, trouble: Trouble | None
+    reason: Reason,
+    detail: str,
+    *,
+    address: str,
+    service: Service,
+    trouble: Trouble | None,
+    kept: bool,
 ) -> RequestRefusedError:
     """The error for a request that its session has given up; its text names the hop that failed.
 
-    `address` and `service` are what the device is connected to; `trouble`: why it has no connection now.
+    `address` and `service` are what the device is connected to; `trouble`: why it has no connection now;
+    `kept`: whether a journal has the request.
     """
     behind = service is Service.CHANNEL
+    who = f"{'the target behind the channel at ' if behind else ''}{address}"
     match reason:
         case Reason.DRAFT_STATE_LOST:
             text = _STATE_LOST
         case Reason.ABSENT if trouble is not None:
             text = f"{trouble.text} ({detail})"
         case Reason.ABSENT if behind:
-            text = f"{detail}, though the channel at {address} is connected: start the target behind it"
+            text = (
+                f"{detail}, though the channel at {address} is connected: on its machine `draftwire doctor "
+                "--role channel` says what fails behind it"
+            )
         case Reason.ABSENT:
             text = f"{address}: {detail}; start the target there, or correct the address"
         case Reason.IDENTITY:  # said by whoever is at the other end of the connection
             text = f"{address}: {detail}"
+        case Reason.SUPERSEDED if kept:
+            text = f"{who}: {detail}; {_A_COPY_WENT_ON}"
         case _:
-            text = f"{'the target behind the channel at ' if behind else ''}{address}: {detail}"
+            text = f"{who}: {detail}"
     return RequestRefusedError(reason.name, text)
 
 

@@ -8,15 +8,15 @@ A power cut may tear the last line; what is left of it is cut off when the file 
 damage is an error: nothing is guessed.
 """
 
-import errno
 import fcntl
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
+from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.entries import (
     DamagedError,
     Entry,
@@ -35,20 +35,24 @@ _sync: Final = getattr(os, "fdatasync", os.fsync)
 
 
 class JournalError(LocalError):
-    """Raised when a journal can't be written any more; what it holds stays, and so do its open requests."""
+    """Raised when something can't be written into a journal; what it holds stays, and so do open requests."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(
-            f"{path}: the journal can't be written: {error.strerror}; the request stays open: make room, "
-            "then go on with --resume"
-        )
+    def __init__(self, path: Path, problem: str, *, remedy: str) -> None:
+        super().__init__(f"{path}: the journal can't be written: {problem}; {remedy}")
+
+
+_GO_ON: Final = "the request stays open: make room, then go on with --resume"
+
+_ASK_AGAIN: Final = "the request has not begun, and nothing was sent: make room, then ask again"
+
+_NOT_OURS: Final = "nothing of it was written; this is a mistake of the program"
 
 
 class Journal:
     """A journal that this process writes to. A context manager: closed at its end, and free for others."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Open a journal, or begin one where there is none.
+    def __init__(self, path: Path | str, *, new: bool = True) -> None:
+        """Open a journal; or, unless `new` is off, begin one where there is none.
 
         Raises ConfigurationError for a file that another process writes to, that is damaged before its last
         line, or that can't be one.
@@ -58,7 +62,7 @@ class Journal:
         "of a torn last line, cut off when it was opened"
         self._requests = Requests()
         self._failed: OSError | None = None
-        self._file: int | None = _opened(self.path)
+        self._file: int | None = _opened(self.path, new=new)
         try:
             self._end = self._read(self._file)
         except BaseException:
@@ -104,7 +108,17 @@ class Journal:
     # -- writing -------------------------------------------------------------------------------------------
 
     def begin(self, entry: Entry) -> "Page":
-        """Write that a request is to be answered. Raises JournalError."""
+        """Write that a request is to be answered.
+
+        Raises InvalidRequestError for an id that the journal has already, open or ended, and JournalError.
+        """
+        if entry.id in self._requests:
+            ended = self._requests[entry.id].end
+            raise InvalidRequestError(
+                f"request {entry.id} has {f'ended ({ended})' if ended else 'begun'} in {self.path}",
+                key="id",
+                remedy="ask anew, under another id" if ended else "go on with it, or ask under another id",
+            )
         self.append(request_event(entry))
         return Page(self, entry.id, entry.record)
 
@@ -115,35 +129,49 @@ class Journal:
     def append(self, *events: dict[str, object]) -> None:
         """Write events, in one piece. Raises JournalError.
 
-        A write that fails leaves no trace, and none comes after it: a journal with a gap would be a lie.
+        What could not be read again is not written. A write that fails leaves no trace, and none comes after
+        it: a journal with a gap would be a lie.
         """
+        remedy = _ASK_AGAIN if events[0]["event"] == "request" else _GO_ON
         if self._file is None:
-            raise JournalError(self.path, OSError(errno.EBADF, "it is closed"))
+            raise JournalError(self.path, "it is closed", remedy=remedy)
         if self._failed is not None:
-            raise JournalError(self.path, self._failed)
-        data = b"".join(line_of(event) for event in events)
+            raise JournalError(self.path, _said(self._failed), remedy=remedy)
         try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._file, data[written:])
+            with ExitStack() as taken_back:
+                lines = [line_of(event) for event in events]
+                for line in lines:
+                    taken_back.callback(self._requests.read(line))
+                self._write(self._file, b"".join(lines))
+                taken_back.pop_all()
+        except DamagedError as error:
+            raise JournalError(self.path, str(error), remedy=_NOT_OURS) from None
         except OSError as error:
             self._failed = error
+            raise JournalError(self.path, _said(error), remedy=remedy) from None
+
+    def _write(self, file: int, data: bytes) -> None:
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(file, data[written:])
+        except BaseException:
             with suppress(OSError):  # else it is a torn line, for whoever opens the file next
-                os.ftruncate(self._file, self._end)
-            raise JournalError(self.path, error) from None
+                os.ftruncate(file, self._end)
+            raise
         self._end += len(data)
-        for event in events:
-            self._requests.take(event)
 
     def to_disk(self) -> None:
         """Return when what was written would outlive a power cut. Raises JournalError."""
-        if self._file is None or self._failed is not None:
+        if self._file is None:
             return
+        if self._failed is not None:
+            raise JournalError(self.path, _said(self._failed), remedy=_GO_ON)
         try:
             _sync(self._file)
         except OSError as error:
             self._failed = error  # what the system still holds of it is not known: nothing more is promised
-            raise JournalError(self.path, error) from None
+            raise JournalError(self.path, _said(error), remedy=_GO_ON) from None
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -204,14 +232,20 @@ class Page:
         self.journal.to_disk()
 
 
-def _opened(path: Path) -> int:
+def _said(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _opened(path: Path, *, new: bool) -> int:
     """The file, locked for this process until it is closed."""
     try:
         there = path.exists()
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        create = os.O_CREAT if new else 0
+        file = os.open(path, os.O_RDWR | os.O_APPEND | create | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as error:
+        remedy = "name a file that can be written" if new else "name the journal that has the request"
         raise ConfigurationError(
-            f"{str(path)!r}: {error.strerror}", key="--journal", remedy="name a file that can be written"
+            f"{str(path)!r}: {_said(error)}", key="--journal", remedy=remedy
         ) from None
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):

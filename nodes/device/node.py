@@ -27,16 +27,17 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.device.checks import InvalidRequestError, check_entry, check_request
+from draftwire.nodes.device.checks import InvalidRequestError, check_entry, check_request, model_name
 from draftwire.nodes.device.drafter import draw_block
 from draftwire.nodes.device.entries import Entry, new_id
 from draftwire.nodes.device.errors import NEVER_AGAIN, DraftFailedError, RequestRefusedError, refused
 from draftwire.nodes.device.journal import Journal, Page
 from draftwire.nodes.device.running import Running
-from draftwire.nodes.device.trouble import LOOK_EVERY_S, TroubleWatch
+from draftwire.nodes.device.trouble import TroubleWatch
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
+from draftwire.runtime.absence import LOOK_S
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import DraftwireError, EndpointClosedError
 from draftwire.runtime.security import Service
@@ -75,7 +76,7 @@ class DeviceNode:
         self._transport, self._clock, self._compute = transport, clock, compute
         self._model, self._hello, self._log = model, hello, logger
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
-        self._draft, self._life = draft, numbers.getrandbits(32)
+        self._draft, self._life = model_name(draft), numbers.getrandbits(32)
         self._trouble = TroubleWatch(logger)
         self._running: dict[int, Running] = {}
         self._endpoint: Endpoint | None = None
@@ -153,7 +154,8 @@ class DeviceNode:
     def enter(self, request: Request, journal: Journal, *, id: str, text: str = "") -> Entry:
         """Write a new request into a journal, from which `resume` begins it. `text`: of its prompt.
 
-        Raises InvalidRequestError where it can't begin, JournalError where it can't be written.
+        Raises InvalidRequestError where it can't begin, or where the journal has a request of that id, and
+        JournalError where it can't be written.
         """
         entry = self._new_entry(request, id=id, text=text)
         journal.begin(entry)
@@ -200,6 +202,8 @@ class DeviceNode:
     async def _answer(
         self, entry: Entry, page: Page | None, account: Account | None
     ) -> AsyncGenerator[Taken, None]:
+        if not self._running:
+            self._trouble.forget()
         account = account or Account(vocab_size=self._hello.vocab_size)
         account.began_s = account.ended_s = now_s = self._clock.now_s()
         running = self._running[entry.number] = Running(
@@ -260,11 +264,11 @@ class DeviceNode:
         now_s, deadline_s = self._clock.now_s(), running.session.next_deadline_s()
         self._trouble.look(self._connection_trouble(), now_s)
         opening = running.session.plan is None
-        final = self._trouble.final(now_s)
+        final = self._trouble.final(now_s, began_s=running.account.began_s)
         if opening and final is not None:
             raise RequestRefusedError(final.kind.name, final.text)
         if (opening or self._trouble.now is not None) and deadline_s is not None:
-            return min(deadline_s, now_s + LOOK_EVERY_S)
+            return min(deadline_s, now_s + LOOK_S)
         return deadline_s
 
     def _failure(self, running: Running) -> RequestRefusedError:
@@ -273,8 +277,14 @@ class DeviceNode:
         reason, detail = running.session.refusal
         if running.page is not None and reason in NEVER_AGAIN:
             running.page.end(reason=reason.name.lower())
-        trouble = self._connection_trouble()
-        return refused(reason, detail, address=self.address, service=self._service, trouble=trouble)
+        return refused(
+            reason,
+            detail,
+            address=self.address,
+            service=self._service,
+            trouble=self._connection_trouble(),
+            kept=running.page is not None,
+        )
 
     def _connection_trouble(self) -> Trouble | None:
         return None if self._endpoint is None else self._endpoint.trouble()
@@ -301,7 +311,7 @@ class DeviceNode:
                 ),
             )
         except Exception as error:
-            self._log.info("device.draft_failed", exc_info=True)
+            self._log.error("device.draft_failed", exc_info=True)
             raise DraftFailedError(error) from error
         running.account.drew(work.length, timed.seconds, work.plan)
         running.take_in(self._clock.now_s())

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -11,7 +12,6 @@ from draftwire.nodes.models.base import LanguageModel, UnsupportedModelError
 
 if TYPE_CHECKING:
     from draftwire.nodes.models.synthetic import SyntheticPair
-    from draftwire.nodes.models.tiny import TinyPair
     from draftwire.nodes.models.tokenizer import Tokenizer
 
 End = Literal["draft", "target"]
@@ -43,6 +43,43 @@ class LoadOptions:
     "branch, tag or commit of a hub repository"
 
 
+class Kind(Enum):
+    """Where a model comes from."""
+
+    FORMULA = auto()
+    "it is computed, and has no weights"
+    MADE = auto()
+    "it is made when it is first asked for"
+    FOLDER = auto()
+    "config.json and *.safetensors"
+    FILE = auto()
+    "one GGUF file"
+    PACKAGED = auto()
+    "one GGUF file that an installed package carries; what is loaded is made of it, once"
+    HUB = auto()
+    "a repository of the hub, or one GGUF file in it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a name stands for; nothing is loaded or made by that, and the hub is not asked."""
+
+    kind: Kind
+    path: Path | None = None
+    "of FOLDER, FILE and PACKAGED, where it exists"
+    repository: str = ""
+    "of HUB: owner/model"
+    file: str = ""
+    "of HUB: the GGUF file's name there; empty: the repository's *.safetensors"
+
+    @property
+    def name(self) -> str:
+        """As the loaders of FOLDER, FILE and HUB take it."""
+        if self.path is not None:
+            return str(self.path)
+        return f"{self.repository}/{self.file}" if self.file else self.repository
+
+
 def _silent(text: str) -> None:
     pass
 
@@ -71,22 +108,46 @@ def load_tokenizer(
     """The tokenizer of the draft or target that `name` stands for. Raises UnsupportedModelError."""
     from draftwire.nodes.models.tokenizer import load_tokenizer_files
 
-    if (pair := _synthetic(name)) is not None:
-        from draftwire.nodes.models.synthetic import SyntheticTokenizer
+    # Both models of the shipped pair have the draft's files: the target's folder gets a copy of them.
+    source = source_of(name, "draft" if name == SHIPPED else end)
+    match source.kind:
+        case Kind.FORMULA:
+            from draftwire.nodes.models.synthetic import SyntheticTokenizer
 
-        return SyntheticTokenizer(pair.vocab_size)
-    if (tiny := _tiny(name)) is not None:
-        return load_tokenizer_files(str(tiny.draft if end == "draft" else tiny.target))
-    if name == SHIPPED:
-        # Both models of the pair have the draft's files: the target's folder gets a copy of them.
-        return load_tokenizer_files(str(shipped_draft()))
-    return load_tokenizer_files(_resolved(name), revision=revision, progress=progress)
+            return SyntheticTokenizer(_synthetic(name).vocab_size)
+        case Kind.MADE:
+            return load_tokenizer_files(str(_made(name, end)))
+    return load_tokenizer_files(source.name, revision=revision, progress=progress)
 
 
 def check_name(name: str) -> None:
     """Raise UnsupportedModelError for a name of no form; nothing is loaded or made, the hub is not asked."""
-    if name != SHIPPED and _synthetic(name) is None and _tiny_settings(name) is None:
-        _resolved(name)
+    source_of(name, "draft")
+
+
+def source_of(name: str, end: End) -> Source:
+    """Where the model comes from that `name` stands for at that end. Raises UnsupportedModelError."""
+    if _has_form(name, "synthetic"):
+        _synthetic(name)  # checks the values
+        return Source(kind=Kind.FORMULA)
+    if _has_form(name, "tiny"):
+        _tiny_settings(name)
+        return Source(kind=Kind.MADE)
+    if name == SHIPPED and end == "draft":
+        return Source(kind=Kind.FOLDER, path=shipped_draft())
+    if name == SHIPPED:
+        from draftwire.nodes.models.pairs import shipped
+
+        if (packaged := shipped.packaged_gguf()) is not None:
+            return Source(kind=Kind.PACKAGED, path=packaged)
+        name = shipped.TARGET_HUB_ID
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return Source(kind=Kind.FOLDER if path.is_dir() else Kind.FILE, path=path)
+    repository, _, file = name.rpartition("/") if name.lower().endswith(".gguf") else (name, "", "")
+    if not hub.is_hub_id(repository):
+        raise UnsupportedModelError(f"There is no model '{name}'. A model can be called:\n{FORMS}")
+    return Source(kind=Kind.HUB, repository=repository, file=file)
 
 
 def shipped_draft() -> Path:
@@ -97,27 +158,35 @@ def shipped_draft() -> Path:
 
 
 def _load(name: str, end: End, options: LoadOptions, progress: Callable[[str], None]) -> LanguageModel:
-    if (pair := _synthetic(name)) is not None:
-        return pair.draft if end == "draft" else pair.target
-    if name == SHIPPED and end == "draft":
-        return _compact(shipped_draft())
-    if name == SHIPPED:
+    source = source_of(name, end)
+    match source.kind:
+        case Kind.FORMULA:
+            pair = _synthetic(name)
+            return pair.draft if end == "draft" else pair.target
+        case Kind.MADE:
+            return _load_stored(str(_made(name, end)), options, progress)
+        case Kind.PACKAGED:
+            from draftwire.nodes.models.pairs import shipped
+
+            folder = shipped.target_folder(progress=progress)
+            assert folder is not None, "the package has just been found"
+            return _load_stored(str(folder), options, progress)
+        case Kind.FOLDER if source.path is not None and is_compact(source.path):
+            return _compact(source.path)
+    try:
+        return _load_stored(source.name, options, progress)
+    except UnsupportedModelError as error:
+        if name != SHIPPED or end == "draft":
+            raise
         from draftwire.nodes.models.pairs import shipped
 
-        folder = shipped.target_folder(progress=progress)
-        if folder is None:
-            try:
-                return _load(shipped.TARGET_HUB_ID, end, options, progress)
-            except UnsupportedModelError as error:
-                raise UnsupportedModelError(
-                    f"{error} Or install the target's weights: {shipped.TARGET_INSTALL}"
-                ) from None
-        name = str(folder)
-    elif (tiny := _tiny(name)) is not None:
-        name = str(tiny.draft if end == "draft" else tiny.target)
-    name = _resolved(name)
-    if is_compact(Path(name)):
-        return _compact(Path(name))
+        raise UnsupportedModelError(
+            f"{error} Or install the target's weights: {shipped.TARGET_INSTALL}"
+        ) from None
+
+
+def _load_stored(name: str, options: LoadOptions, progress: Callable[[str], None]) -> LanguageModel:
+    """A path, or a name of the hub."""
     from draftwire.nodes.models import huggingface
 
     return huggingface.load(
@@ -145,23 +214,14 @@ def _compact(folder: Path) -> LanguageModel:
     return compact.load(folder)
 
 
-def _resolved(name: str) -> str:
-    """`name` as a path that exists, or as it is if it may be on the hub. Raises UnsupportedModelError."""
-    path = Path(name).expanduser()
-    if name and path.exists():
-        return str(path)
-    repository = name.rpartition("/")[0] if name.lower().endswith(".gguf") else name
-    if not hub.is_hub_id(repository):
-        raise UnsupportedModelError(f"There is no model '{name}'. A model can be called:\n{FORMS}")
-    return name
+def _has_form(name: str, form: str) -> bool:
+    return name.partition(":")[0] == form
 
 
-def _synthetic(name: str) -> "SyntheticPair | None":
-    settings = _settings(name, "synthetic", {"V": int, "seed": int, "noise": float})
-    if settings is None:
-        return None
+def _synthetic(name: str) -> "SyntheticPair":
     from draftwire.nodes.models.synthetic import SyntheticPair
 
+    settings = _settings(name, "synthetic", {"V": int, "seed": int, "noise": float})
     try:
         pair = SyntheticPair(
             vocab_size=settings.get("V", 64), seed=settings.get("seed", 0), noise=settings.get("noise", 0.5)
@@ -172,29 +232,27 @@ def _synthetic(name: str) -> "SyntheticPair | None":
     return pair
 
 
-def _tiny_settings(name: str) -> dict[str, Any] | None:
+def _tiny_settings(name: str) -> dict[str, Any]:
     return _settings(name, "tiny", {"seed": int, "noise": float})
 
 
-def _tiny(name: str) -> "TinyPair | None":
-    settings = _tiny_settings(name)
-    if settings is None:
-        return None
+def _made(name: str, end: End) -> Path:
+    """The folder of one of the two that are made on the fly; makes them."""
     from draftwire.nodes.models.tiny import cached_pair
 
+    settings = _tiny_settings(name)
     try:
-        return cached_pair(seed=settings.get("seed", 0), noise=settings.get("noise", 0.3))
+        pair = cached_pair(seed=settings.get("seed", 0), noise=settings.get("noise", 0.3))
     except ValueError as error:
         raise UnsupportedModelError(f"'{name}': {error}") from None
+    return pair.draft if end == "draft" else pair.target
 
 
-def _settings(name: str, form: str, fields: Mapping[str, type[int] | type[float]]) -> dict[str, Any] | None:
-    """What stands behind `form:`, by field; None where `name` has another form."""
-    head, colon, rest = name.partition(":")
-    if head != form:
-        return None
+def _settings(name: str, form: str, fields: Mapping[str, type[int] | type[float]]) -> dict[str, Any]:
+    """What stands behind `form:`, by field."""
+    rest = name.partition(":")[2]
     found: dict[str, Any] = {}
-    for item in rest.split(",") if colon and rest else ():
+    for item in rest.split(",") if rest else ():
         key, _, value = (part.strip() for part in item.partition("="))
         if key not in fields or key in found:
             raise UnsupportedModelError(

@@ -35,7 +35,7 @@ class Control:
         logger: FilteringBoundLogger,
         refuse: Callable[[Refusal, str, str], None],
     ) -> None:
-        """`name` is the BS's own: an order for it holds for every device never heard of."""
+        """`name` is how the controller knows this BS."""
         self.plans = FirstPlans(settings, vocab_size=vocab_size)
         self._address, self._name, self._vocab_size = settings.address, name, vocab_size
         self._transport, self._clock, self._log, self._refuse = transport, clock, logger, refuse
@@ -103,7 +103,7 @@ class Control:
             elif not can_be_sent(order.k, self._vocab_size):
                 self._refuse(Refusal.RANGE, PEER, f"no row of {order.k} entries can be sent")
             elif order.request == ANY_REQUEST:
-                self.plans.ordered(order, everybody=order.device == self._name)
+                self.plans.ordered(order)
             else:
                 for served in requests():
                     if served.number == order.request and served.name == order.device:

@@ -26,7 +26,7 @@ from draftwire.codecs.messages import (
     SparseLogits,
     Welcome,
 )
-from draftwire.codecs.probes import Echo, Probe
+from draftwire.codecs.probes import Echo, Probe, echo_of
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
@@ -163,9 +163,8 @@ class TargetNode:
                     self._open(received, frame.session, frame.message)
                 case Draft() | SparseLogits() | Ping() | Cancel() | Close() as message:
                     self._route(received, frame.session, message)
-                case Probe(stamp=stamp, reply_padding=padding):
-                    echo = Echo(stamp=stamp, clock_s=self._wall_s(), padding=padding)
-                    self._reply(received.peer, 0, echo)
+                case Probe() as probe:
+                    self._reply(received.peer, 0, echo_of(probe, self._wall_s()))
                 case other:
                     detail = f"a device has no business sending {type(other).__name__}"
                     self._count_refusal(Refusal.KIND, received.name, detail)
@@ -205,10 +204,9 @@ class TargetNode:
             self._send(served)
 
     def _begin(self, received: Received, number: int, opened: Open) -> None:
-        self._incarnations += 1
         session = TargetSession(
             opened,
-            Incarnation(boot=self._boot, counter=self._incarnations),
+            self._next_incarnation,
             plan=self._control.plans.first(received.name, opened),
             vocab_size=self._hello.vocab_size,
             finish_of=finish_rule(
@@ -237,6 +235,13 @@ class TargetNode:
             known_tokens=len(opened.tokens),
         )
         self._send(served)
+
+    def _next_incarnation(self) -> Incarnation:
+        """One count for all requests of this life, so that a request that is forgotten and comes back shares
+        none with what it was before.
+        """
+        self._incarnations += 1
+        return Incarnation(boot=self._boot, counter=self._incarnations)
 
     def _admission(self, peer: bytes, opened: Open) -> Refused | None:
         """Why the BS will not take another request, if it won't."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder
+from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Open, Plan
 from draftwire.runtime.config import ControllerSettings
@@ -25,14 +25,14 @@ class FirstPlans:
         k = START_K if settings.k is None else settings.k
         gamma = START_GAMMA if settings.gamma is None else settings.gamma
         self._everybody = PlanOrder(
-            device="everybody", request=ANY_REQUEST, k=k, gamma=gamma, min_draft=gamma
+            device=ANY_DEVICE, request=ANY_REQUEST, k=k, gamma=gamma, min_draft=gamma
         )
         self._of_device: dict[str, PlanOrder] = {}
         self._pins, self._vocab_size = settings, vocab_size
 
-    def ordered(self, order: PlanOrder, *, everybody: bool) -> None:
-        """The controller's word for the device's next requests; `everybody`: and for devices not heard of."""
-        if everybody:
+    def ordered(self, order: PlanOrder) -> None:
+        """The controller's word for the device's next requests, or for those of devices not heard of."""
+        if order.device == ANY_DEVICE:
             self._everybody = order
             return
         remember(self._of_device, order.device, order, most=MAX_DEVICES)

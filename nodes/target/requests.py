@@ -48,7 +48,9 @@ class Requests:
             return True
         idle = [served for served in self._served.values() if _idle(served, now_s)]
         if idle:
-            self._let_go(min(idle, key=lambda served: served.session.heard_s), now_s)
+            self._let_go(
+                min(idle, key=lambda served: (not served.closed, served.session.heard_s)), now_s
+            )
         return bool(idle)
 
     def forget(self, now_s: float) -> None:

@@ -1,6 +1,6 @@
 """Who may talk to whom, and the keys that prove who somebody is; start with roles.py."""
 
-from draftwire.runtime.security.keyfile import KeyPair, PublicKey, is_key_name
+from draftwire.runtime.security.keyfile import KeyPair, PublicKey, allow_command, is_key_name
 from draftwire.runtime.security.keyring import Keyring, NodeKeys
 from draftwire.runtime.security.roles import (
     ADMITS,
@@ -21,6 +21,7 @@ __all__ = [
     "PublicKey",
     "Role",
     "Service",
+    "allow_command",
     "is_key_name",
     "may_call_itself",
 ]

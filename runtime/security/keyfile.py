@@ -10,6 +10,8 @@ Keys are those of CURVE, in Z85, whose characters need no escape in TOML.
 
 import os
 import re
+import secrets
+import shlex
 import stat
 import struct
 import tomllib
@@ -22,7 +24,7 @@ from zmq.utils import z85
 
 from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.runtime.errors import ConfigurationError, nearest
-from draftwire.runtime.security.roles import Role
+from draftwire.runtime.security.roles import Role, role_is_plain
 
 PUBLIC_SUFFIX: Final = ".key"
 SECRET_SUFFIX: Final = ".secret"
@@ -57,6 +59,13 @@ class KeyPair:
 def is_key_name(text: str) -> bool:
     """Whether a key can have this name."""
     return _NAME.fullmatch(text) is not None
+
+
+def allow_command(name: str, role: Role, *, folder: Path | None = None) -> str:
+    """What is typed to allow the key of that name and role; `folder`: where that is not the usual one."""
+    said = "" if role_is_plain(role, key_name=name) else f" --role {role}"
+    where = "" if folder is None else f" --folder {shlex.quote(str(folder))}"
+    return f"draftwire keys allow {name}{PUBLIC_SUFFIX}{said}{where}"
 
 
 def need_key_name(name: str) -> None:
@@ -103,7 +112,7 @@ def read_secret(path: Path) -> KeyPair:
 
 
 def write_public(path: Path, key: PublicKey) -> None:
-    """Write a NAME.key that was not there; it appears whole. Raises ConfigurationError."""
+    """Write a NAME.key that was not there. Raises ConfigurationError."""
     _write_new(path, _toml(key), mode=0o644)
 
 
@@ -118,21 +127,48 @@ def _toml(key: PublicKey) -> str:
 
 def _write_new(path: Path, text: str, *, mode: int) -> None:
     """Another process may read the folder now, so the file gets its name when it is whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-            file.write(text)
+        _make_private(path.parent)
+        _write(draft, text, mode)
         try:
-            os.link(draft, path)  # fails where a file has that name, which a rename would replace
+            _name(draft, path, text, mode)
+        except FileExistsError:
+            raise _taken(path) from None
         finally:
             os.unlink(draft)
-    except FileExistsError:
-        raise _taken(path) from None
     except OSError as error:
         raise ConfigurationError(
             f"can't be written ({error.strerror})", remedy="choose another folder", source=str(path)
         ) from None
+
+
+def _name(draft: Path, path: Path, text: str, mode: int) -> None:
+    """Raises FileExistsError where another file has that name: a rename would replace it."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT, for one, has no second names: whoever reads now finds half a key, and reads again
+        _write(path, text, mode)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Make a file that was not there; nothing of it is left where that fails."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def _make_private(folder: Path) -> None:
+    """Whoever may write to a folder of keys decides who is trusted, and so does who may replace it."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _fields(path: Path, *names: str) -> dict[str, str]:
@@ -141,7 +177,7 @@ def _fields(path: Path, *names: str) -> dict[str, str]:
         table = tomllib.loads(path.read_text())
     except OSError as error:
         raise _unreadable(path, error) from None
-    except ValueError:
+    except (ValueError, RecursionError):  # no TOML, or nested without end
         table = {}
     if set(table) != set(names) or not all(isinstance(value, str) for value in table.values()):
         raise ConfigurationError(
@@ -197,6 +233,7 @@ __all__ = [
     "SECRET_SUFFIX",
     "KeyPair",
     "PublicKey",
+    "allow_command",
     "is_key_name",
     "need_key_name",
     "need_new",

@@ -5,7 +5,8 @@
     keys/allowed/NAME.key     a public key from another machine
 
 Own keys are trusted without being copied to allowed/. Everything is read anew when the folder has changed, so
-a key allowed, or taken away, counts from the next connection on.
+a key allowed, or taken away, counts from the next connection on. A file that can't be used takes nothing from
+the others: `problems` tells why.
 """
 
 import os
@@ -23,6 +24,7 @@ from draftwire.runtime.security.keyfile import (
     SECRET_SUFFIX,
     KeyPair,
     PublicKey,
+    allow_command,
     need_key_name,
     need_new,
     read_public,
@@ -30,7 +32,14 @@ from draftwire.runtime.security.keyfile import (
     write_public,
     write_secret,
 )
-from draftwire.runtime.security.roles import ADMITS, NAME_SEPARATOR, Role, Service
+from draftwire.runtime.security.roles import (
+    ADMITS,
+    NAME_SEPARATOR,
+    PERMITS,
+    Role,
+    Service,
+    role_is_plain,
+)
 
 ALLOWED: Final = "allowed"
 """The subfolder of keys that this machine trusts."""
@@ -51,15 +60,23 @@ class Keyring:
         need_key_name(name)
         public, secret = (half.decode() for half in zmq.curve_keypair())
         pair = KeyPair(public=PublicKey(name=name, role=role, public=public), secret=secret)
-        need_new(self.folder / (name + PUBLIC_SUFFIX))
-        write_secret(self.folder / (name + SECRET_SUFFIX), pair)
-        write_public(self.folder / (name + PUBLIC_SUFFIX), pair.public)
+        secret_path, public_path = (self.folder / (name + one) for one in (SECRET_SUFFIX, PUBLIC_SUFFIX))
+        need_new(secret_path)
+        write_public(public_path, pair.public)
+        try:
+            write_secret(secret_path, pair)
+        except ConfigurationError:
+            public_path.unlink()  # without its secret it is nobody's, and would be in the next one's way
+            raise
         return pair
 
-    def allow(self, path: Path) -> PublicKey:
+    def allow(self, path: Path, *, role: Role | None = None) -> PublicKey:
         """Trust the key in a NAME.key; returns it. Trusted already, nothing changes.
 
-        Raises ConfigurationError for any other file, and where another key of that name is trusted.
+        What the file says of its role, a stranger may have written: `role` is what whoever allows it takes
+        it for, and needs not be said of a device's key, nor of one whose name is its role. Raises
+        ConfigurationError for another role, for any other file, and where another key of that name is
+        trusted.
         """
         if path.suffix == SECRET_SUFFIX:
             raise ConfigurationError(
@@ -68,6 +85,7 @@ class Keyring:
                 source=str(path),
             )
         key = read_public(path)
+        _need_role(key, role, path)
         if any(pair.public.name == key.name and pair.public != key for pair in self.own()):
             raise ConfigurationError(
                 f"this machine has a key of its own called {key.name}",
@@ -86,16 +104,20 @@ class Keyring:
         return key
 
     def own(self) -> tuple[KeyPair, ...]:
-        """This machine's keys, by name. Raises ConfigurationError where a file of them can't be used."""
-        return self._own.all()
+        """This machine's keys, by name: those that can be used."""
+        return self._own.read()[0]
 
     def allowed(self) -> tuple[PublicKey, ...]:
-        """The keys of others that are trusted, by name. Raises ConfigurationError as `own` does."""
-        return self._allowed.all()
+        """The keys of others that are trusted, by name: those that can be used."""
+        return self._allowed.read()[0]
 
     def problems(self) -> tuple[ConfigurationError, ...]:
-        """What is wrong with files of either kind; `admits` works with the others."""
+        """What is wrong with files of either kind; all else works with the others."""
         return *self._own.read()[1], *self._allowed.read()[1]
+
+    def problem_of(self, name: str) -> ConfigurationError | None:
+        """What is wrong with the file of the key called so, if anything is."""
+        return next((problem for problem in self.problems() if Path(problem.source).stem == name), None)
 
     def own_key(self, role: Role, name: str | None = None) -> KeyPair:
         """The key of our own to play this role with; `name`: its own, or one below it.
@@ -124,20 +146,13 @@ class Keyring:
 
         Raises ConfigurationError where none is trusted, or where several are and no name tells which.
         """
-        known = (*self.allowed(), *(pair.public for pair in self.own()))
-        of_role = list({key.public: key for key in known if key.role is role}.values())
+        of_role = list({key.public: key for key in self._trusted() if key.role is role}.values())
         found = [key for key in of_role if name in (None, key.name)]
         match found:
             case [key]:
                 return key
             case []:
-                there = f" (there are: {_names(of_role)})" if of_role else ""
-                wanted, called = name or role.value, f" called {name}" if name else ""
-                raise ConfigurationError(
-                    f"no key of role {role}{called} is allowed in {self.folder}{there}",
-                    remedy=f"copy {wanted}{PUBLIC_SUFFIX} from that machine's keys, and: "
-                    f"draftwire keys allow {wanted}{PUBLIC_SUFFIX} --folder {self.folder}",
-                )
+                raise self._no_server_key(role, name, of_role)
             case _:
                 raise ConfigurationError(
                     f"several keys of role {role} are allowed in {self.folder}: {_names(found)}",
@@ -156,16 +171,30 @@ class Keyring:
     def _trusted(self) -> Iterable[PublicKey]:
         return *self._allowed.read()[0], *(pair.public for pair in self._own.read()[0])
 
+    def _no_server_key(self, role: Role, name: str | None, of_role: list[PublicKey]) -> ConfigurationError:
+        wanted, called = name or role.value, f" called {name}" if name else ""
+        return self.problem_of(wanted) or ConfigurationError(
+            f"no key of role {role}{called} is allowed in {self.folder}{self._there(of_role)}",
+            remedy=f"copy {wanted}{PUBLIC_SUFFIX} from that machine's keys, and: "
+            + allow_command(wanted, role, folder=self.folder),
+        )
+
     def _no_own_key(self, role: Role, name: str | None, of_role: list[PublicKey]) -> ConfigurationError:
         wanted = role.value if name is None else name.partition(NAME_SEPARATOR)[0]
-        there = f" (there are: {_names(of_role)})" if of_role else ""
         called = f" called {wanted}" if name is not None else ""
         implied = wanted if wanted in tuple(Role) else Role.DEVICE  # by `keys new` from the name
         as_role = "" if implied == role else f" --role {role}"
-        return ConfigurationError(
-            f"there is no key of role {role}{called} in {self.folder}{there}",
+        return self.problem_of(wanted) or ConfigurationError(
+            f"there is no key of role {role}{called} in {self.folder}{self._there(of_role)}",
             remedy=f"make one: draftwire keys new {wanted}{as_role} --folder {self.folder}",
         )
+
+    def _there(self, of_role: list[PublicKey]) -> str:
+        """What else is in the folder that may have been meant."""
+        unusable = ", ".join(Path(problem.source).name for problem in self.problems())
+        there = [f"there are: {_names(of_role)}"] if of_role else []
+        there += [f"can't be used: {unusable}"] if unusable else []
+        return f" ({'; '.join(there)})" if there else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +216,6 @@ class _Files(Generic[K]):
         self._seen: object = None
         self._keys: tuple[K, ...] = ()
         self._problems: tuple[ConfigurationError, ...] = ()
-
-    def all(self) -> tuple[K, ...]:
-        keys, problems = self.read()
-        if problems:
-            raise problems[0]
-        return keys
 
     def read(self) -> tuple[tuple[K, ...], tuple[ConfigurationError, ...]]:
         """What can be used, and why the rest can't."""
@@ -220,6 +243,24 @@ class _Files(Generic[K]):
 
     def _is_key(self, entry: os.DirEntry[str]) -> bool:
         return entry.name.endswith(self._suffix) and not entry.name.startswith(".") and entry.is_file()
+
+
+def _need_role(key: PublicKey, said: Role | None, path: Path) -> None:
+    """Raise ConfigurationError unless whoever allows the key knows its role."""
+    if said is None and not role_is_plain(key.role, key_name=key.name):
+        raise ConfigurationError(
+            f"this key is of role {key.role}, and would be allowed to {PERMITS[key.role]}",
+            key="role",
+            remedy=f"if that is what {key.name} is for, say so: --role {key.role}",
+            source=str(path),
+        )
+    if said not in (None, key.role):
+        raise ConfigurationError(
+            f"this key is of role {key.role}, not {said}",
+            key="--role",
+            remedy="make sure that it is the right file; its owner makes a key of another role anew",
+            source=str(path),
+        )
 
 
 def _names(keys: Iterable[PublicKey]) -> str:

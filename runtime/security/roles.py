@@ -54,6 +54,16 @@ ADMITS: Final[Mapping[Service, frozenset[Role]]] = MappingProxyType(
 )
 """Which roles may connect to a service; its own key may, which is how `draftwire doctor` asks beside it."""
 
+PERMITS: Final[Mapping[Role, str]] = MappingProxyType(
+    {
+        Role.DEVICE: "send requests under its own name",
+        Role.CHANNEL: "speak for any device, be the target for devices, and change links",
+        Role.TARGET: "be the target for devices, and report to the controller",
+        Role.CONTROLLER: "plan for the target, and change links",
+    }
+)
+"""What a key lets its owner do where it is allowed, in the words of an error."""
+
 NAME_SEPARATOR: Final = "/"
 """Behind a key's name: whoever holds the key may connect under several names."""
 
@@ -64,4 +74,18 @@ def may_call_itself(name: str, *, key_name: str, role: Role) -> bool:
     return vouches or name == key_name or name.startswith(key_name + NAME_SEPARATOR)
 
 
-__all__ = ["ADMITS", "HELD_BY", "NAME_SEPARATOR", "Role", "Service", "may_call_itself"]
+def role_is_plain(role: Role, *, key_name: str) -> bool:
+    """Whether whoever allows a key by its name knows its role: a device's, or a name that is the role."""
+    return role is Role.DEVICE or key_name == role
+
+
+__all__ = [
+    "ADMITS",
+    "HELD_BY",
+    "NAME_SEPARATOR",
+    "PERMITS",
+    "Role",
+    "Service",
+    "may_call_itself",
+    "role_is_plain",
+]

@@ -33,6 +33,13 @@ from draftwire.runtime.session.request import Block, DeviceRecord, DraftWork, Re
 from draftwire.runtime.session.silence import Silence
 from draftwire.runtime.session.states import DEVICE, Device, DeviceEvent, Ignored
 
+ACKNOWLEDGE_EVERY = 4
+"""Tokens taken without a word before a listening device pings.
+
+A fraction of the BS's run-ahead; also how the BS sees the round trip while it decodes alone, so often enough
+to notice within a second that drafts may pay again. 108 bytes on the uplink each time.
+"""
+
 _RECOVERABLE = {Reason.UNKNOWN_REQUEST, Reason.NO_HELLO}
 
 
@@ -76,7 +83,7 @@ class DeviceSession:
         self._out: deque[Message] = deque()
         self._taken = len(self.log)
         self._acknowledged = len(self.log)
-        self._silence = Silence(timing or Timing(), now_s=now_s, begun=device_try > 0)
+        self._silence = Silence(timing or Timing(), now_s=now_s)
         self._cancelled = False
         self._open(now_s)
 
@@ -402,14 +409,6 @@ class DeviceSession:
 
     def _advance(self, event: DeviceEvent) -> None:
         self.state = DEVICE[self.state, event]
-
-
-ACKNOWLEDGE_EVERY = 4
-"""Tokens taken without a word before a listening device pings.
-
-A fraction of the BS's run-ahead; also how the BS sees the round trip while it decodes alone, so often enough
-to notice within a second that drafts may pay again. 108 bytes on the uplink each time.
-"""
 
 
 __all__ = ["DeviceSession"]

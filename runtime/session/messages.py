@@ -1,4 +1,4 @@
-"""A device's longer messages, put together from its request, log and block."""
+"""A device's longer messages, put together from its request, log and block; what a BS finds in an Open."""
 
 from draftwire.codecs.messages import Draft, Incarnation, Open, SparseLogits
 from draftwire.runtime.session.log import TokenLog
@@ -21,6 +21,24 @@ def open_of(request: Request, log: TokenLog, record: DeviceRecord, *, life: int)
         pinned_gamma=request.gamma,
         life=life,
     )
+
+
+def request_of(opened: Open) -> Request:
+    """What an Open asks for."""
+    return Request(
+        prompt=opened.tokens[: opened.prompt_length],
+        sampling=opened.sampling,
+        seed=opened.seed,
+        max_new_tokens=opened.max_new_tokens,
+        stop=opened.stop,
+        k=opened.pinned_k,
+        gamma=opened.pinned_gamma,
+    )
+
+
+def log_of(opened: Open) -> TokenLog:
+    """The log as far as the device knows it."""
+    return TokenLog(opened.tokens[: opened.prompt_length], opened.tokens[opened.prompt_length :])
 
 
 def draft_of(block: Block, log: TokenLog, incarnation: Incarnation) -> Draft:
@@ -46,4 +64,4 @@ def rows_of(block: Block, incarnation: Incarnation, *, only: int | None = None) 
     return SparseLogits(incarnation=incarnation, draft_epoch=block.draft_epoch, start=start, rows=rows)
 
 
-__all__ = ["draft_of", "open_of", "rows_of"]
+__all__ = ["draft_of", "log_of", "open_of", "request_of", "rows_of"]

@@ -112,9 +112,9 @@ class Timing:
     reopen_after: int = 4
     "unanswered repeats, or half of absent_s, until the device takes the BS for restarted and opens again"
     reach_s: float = 15.0
-    "no word from the BS for so long ends a request that it has never opened"
+    "no word from the BS for so long ends a request that it has not opened, in this life of the device"
     absent_s: float = 120.0
-    "no word from the BS for so long ends a request that has begun"
+    "no word from the BS for so long ends a request that it has opened since the device was started"
     ping_s: float = 2.0
     "the device's sign of life while it only listens"
     patience_s: float = 5.0

@@ -8,16 +8,18 @@ ASLEEP_S = 2.0
 Less than that counts as silence of the BS: a loop that is always a little late must still find it absent.
 """
 
+STRETCH = 3.0
+"""A first repeat comes after so many of the longest turnarounds seen lately."""
+
 
 class Silence:
     """What a device waits for, from one word of the BS to the next."""
 
-    def __init__(self, timing: Timing, *, now_s: float, begun: bool) -> None:
-        """`begun`: whether the BS has served this request before."""
+    def __init__(self, timing: Timing, *, now_s: float) -> None:
         self.timing = timing
         self.deadline_s = now_s
         "when to speak up, if nothing comes"
-        self.limit_s = timing.absent_s if begun else timing.reach_s
+        self.limit_s = timing.reach_s
         "so much silence ends the request"
         self.repeats = 0
         "since the last news"
@@ -43,11 +45,18 @@ class Silence:
         self._heard_s, self._unanswered = now_s, 0
 
     def answered(self, now_s: float) -> None:
-        """What was asked has brought news: a slow link gets longer waits."""
-        self._turnaround_s = max(now_s - self._asked_s, 0.9 * self._turnaround_s)
+        """What was asked has brought news: a slow link gets longer waits.
+
+        After repeats nobody can tell a slow link from one that was away. So they double the first wait at
+        most: an outage is over, and a link that is slow for good doubles it again until no repeat is needed.
+        """
+        turnaround_s = now_s - self._asked_s
+        if self.repeats:
+            turnaround_s = min(turnaround_s, 2 * self._first_s / STRETCH)
+        self._turnaround_s = max(turnaround_s, 0.9 * self._turnaround_s)
 
     def begins(self) -> None:
-        """The BS serves the request: from now on it is worth a longer wait."""
+        """The BS serves the request, and has been heard from here: it is worth a longer wait from now on."""
         self.limit_s = self.timing.absent_s
 
     def absent(self, now_s: float) -> bool:
@@ -70,11 +79,14 @@ class Silence:
 
     def wait(self, now_s: float, *, listening: bool) -> None:
         """Set the deadline: the first wait, doubled with every repeat, but no later than the end."""
-        first_s = max(self.timing.resend_s, 3 * self._turnaround_s)
-        if listening:
-            first_s = self.timing.ping_s
+        first_s = self.timing.ping_s if listening else self._first_s
         wait_s = doubled_s(first_s, self.repeats, self.timing.resend_most_s)
         self.deadline_s = min(now_s + wait_s, max(now_s, self._heard_s + self.limit_s))
+
+    @property
+    def _first_s(self) -> float:
+        """The wait for news before the first repeat."""
+        return max(self.timing.resend_s, STRETCH * self._turnaround_s)
 
 
 __all__ = ["ASLEEP_S", "Silence"]

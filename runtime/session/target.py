@@ -7,7 +7,7 @@ what `to_send` returns, in order.
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from draftwire.codecs.messages import (
     Cancel,
@@ -31,8 +31,9 @@ from draftwire.codecs.messages import (
 )
 from draftwire.codecs.rows import Row
 from draftwire.runtime.session.hints import Hints
-from draftwire.runtime.session.log import TokenLog
-from draftwire.runtime.session.request import Request, Timing, doubled_s
+from draftwire.runtime.session.messages import log_of, request_of
+from draftwire.runtime.session.planning import Planning
+from draftwire.runtime.session.request import Timing, doubled_s
 from draftwire.runtime.session.states import TARGET, Ignored, Target, TargetEvent
 
 NO_TIMES = StepTimes(hold_s=0.0, step_s=0.0, wait_s=0.0)
@@ -63,7 +64,7 @@ class TargetSession:
     def __init__(
         self,
         opened: Open,
-        incarnation: Incarnation,
+        next_incarnation: Callable[[], Incarnation],
         *,
         plan: Plan,
         vocab_size: int,
@@ -72,25 +73,20 @@ class TargetSession:
         ahead: int = 64,
         timing: Timing | None = None,
     ) -> None:
-        """Serve what `opened` asks for, with the log it carries."""
-        self.request = Request(
-            prompt=opened.tokens[: opened.prompt_length],
-            sampling=opened.sampling,
-            seed=opened.seed,
-            max_new_tokens=opened.max_new_tokens,
-            stop=opened.stop,
-            k=opened.pinned_k,
-            gamma=opened.pinned_gamma,
-        )
+        """Serve what `opened` asks for, with the log it carries. `next_incarnation` gives none twice, also
+        not to another session of this request, before this one or after it.
+        """
+        self.request = request_of(opened)
         self.timing = timing or Timing()
-        self.log = _log_of(opened)
+        self.log = log_of(opened)
         self.state = Target.WAITING
         self.finish = Finish.RUNNING
-        self.plan = self._numbered(plan.number, plan.k, plan.gamma, plan.min_draft)
         self.known = len(self.log)
         self.heard_s = now_s
         self.ignored: Counter[Ignored] = Counter()
-        self.incarnation = incarnation
+        self.incarnation = next_incarnation()
+        self._next_incarnation = next_incarnation
+        self._planning = Planning(plan, self.request)
         self._finish_of = finish_of
         self._ahead = ahead
         self._device_try, self._life = opened.device_try, opened.life
@@ -102,7 +98,6 @@ class TargetSession:
         self._tested_epoch = 0
         self._awaited_epoch = self._awaited_by(opened)
         "of a block that an earlier life of this BS may have tested; nothing is decoded before it"
-        self._next_plan: tuple[int, int, int] | None = None
         self._step: Step | None = None
         self._standing = 0
         "drafts that a test has accepted while the correction behind them waits for its row"
@@ -118,6 +113,11 @@ class TargetSession:
         self._answer_open()
 
     # -- what the caller does ------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """In force; see `replan`."""
+        return self._planning.plan
 
     def step(self, now_s: float) -> Step | None:
         """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
@@ -245,7 +245,7 @@ class TargetSession:
 
         Not at once: the device may have drawn a block by the plan that it knows, and the BS must wait for it.
         """
-        self._next_plan = (k, gamma, min_draft)
+        self._planning.order(k=k, gamma=gamma, min_draft=min_draft)
 
     # -- what the device says ------------------------------------------------------------------------------
 
@@ -308,7 +308,7 @@ class TargetSession:
         self.heard_s = now_s
         if opened.device_try > self._device_try:
             self._device_try, self._life = opened.device_try, opened.life
-            self.incarnation = Incarnation(boot=self.incarnation.boot, counter=self.incarnation.counter + 1)
+            self.incarnation = self._next_incarnation()
             self.known = len(opened.tokens)
             if self.log.tokens[: self.known] != list(opened.tokens):
                 self._adopt(opened, now_s)
@@ -322,7 +322,7 @@ class TargetSession:
 
     def _adopt(self, opened: Open, now_s: float) -> None:
         """What the device has taken is final, whatever this BS held, tested or drew."""
-        self.log = _log_of(opened)
+        self.log = log_of(opened)
         self.finish = Finish.RUNNING
         self._advance(TargetEvent.ADOPTED)
         self._step = None
@@ -405,7 +405,7 @@ class TargetSession:
                 return
         self._advance(TargetEvent.APPENDED)
         self._commit_due = True
-        self._turn_to_next_plan()
+        self._planning.turn()
         self._waits_since_s = now_s
         self._hints.follow(self.log, tested_epoch=self._tested_epoch)
 
@@ -445,24 +445,6 @@ class TargetSession:
     def _greedy(self) -> bool:
         return self.request.sampling.greedy
 
-    def _turn_to_next_plan(self) -> None:
-        wanted, self._next_plan = self._next_plan, None
-        if wanted is not None:
-            same = self._numbered(self.plan.number, *wanted)
-            self.plan = same if same == self.plan else replace(same, number=self.plan.number + 1)
-
-    def _numbered(self, number: int, k: int, gamma: int, min_draft: int) -> Plan:
-        """The BS numbers plans; what the user fixed stands in the place of what the controller chose."""
-        pins = self.request
-        fixed = gamma if pins.gamma is None else pins.gamma
-        waits_for_all = min_draft == gamma
-        return Plan(
-            number=number,
-            k=k if pins.k is None else pins.k,
-            gamma=fixed,
-            min_draft=fixed if waits_for_all else min(min_draft, fixed),
-        )
-
     def _commit(self) -> Commit:
         return Commit(
             incarnation=self.incarnation,
@@ -480,11 +462,6 @@ class TargetSession:
 
     def _advance(self, event: TargetEvent) -> None:
         self.state = TARGET[self.state, event]
-
-
-def _log_of(opened: Open) -> TokenLog:
-    """The log as far as a device knows it."""
-    return TokenLog(opened.tokens[: opened.prompt_length], opened.tokens[opened.prompt_length :])
 
 
 __all__ = ["NO_TIMES", "Step", "TargetSession"]

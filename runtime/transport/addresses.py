@@ -1,14 +1,42 @@
-"""Addresses as sockets want them, and what can be wrong with one on this host."""
+"""Addresses: who can reach them, how sockets want them, and what can be wrong with one on this host."""
 
 import asyncio
 import errno
 import ipaddress
 import os
 import socket as sockets
+from typing import Final
 
 import zmq
 
 from draftwire.runtime.errors import AddressError, AddressInUseError
+
+ANY_HOST: Final = ("*", "0.0.0.0", "::")
+"""All interfaces of a machine: something to bind, and nothing to connect to."""
+
+
+def is_local(address: str) -> bool:
+    """Whether only processes of this host can reach what is bound there: ipc, and the loopback interface.
+
+    A name is looked up by whoever uses it, so none but `localhost` is taken for local.
+    """
+    if address.startswith("ipc://"):
+        return True
+    host = host_of(address)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def host_of(address: str) -> str:
+    """Of tcp://HOST:PORT, an IPv6 address without its brackets."""
+    return address.partition("://")[2].rpartition(":")[0].strip("[]")
+
+
+def is_ipv6(address: str) -> bool:
+    """Whether a socket has to speak IPv6 there: tcp://[...]:PORT."""
+    return address.startswith("tcp://[")
 
 
 def path_of(address: str) -> str | None:
@@ -62,8 +90,8 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def address_error(address: str, error: zmq.ZMQError) -> AddressError:
-    """What ZeroMQ says about an address, for a person."""
+def address_error(address: str, error: zmq.ZMQError | OSError) -> AddressError:
+    """What ZeroMQ or the system says about an address, for a person."""
     if error.errno == errno.EADDRINUSE:
         return AddressInUseError(address)
     if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
@@ -74,9 +102,27 @@ def address_error(address: str, error: zmq.ZMQError) -> AddressError:
         problem, remedy = "no such folder", "create the folder, or choose another path"
     elif error.errno == errno.ENAMETOOLONG:
         problem, remedy = "the path is longer than a socket's may be", "choose a shorter one"
+    elif error.errno == errno.EMFILE:
+        problem = "this process has as many files or sockets open as it may"
+        remedy = "raise the limit (ulimit -n), or let it serve fewer devices"
+    elif error.errno == errno.ENFILE:
+        problem = "this machine has as many files open as it may"
+        remedy = "raise the limit (sysctl fs.file-max), or stop something else"
+    elif error.errno == errno.EAFNOSUPPORT:
+        problem, remedy = "this host has no IPv6", "write an address of IPv4"
     else:
         problem, remedy = f"not an address ({error.strerror})", "write tcp://HOST:PORT or ipc://PATH"
     return AddressError(address, problem, remedy=remedy)
 
 
-__all__ = ["address_error", "file_at", "path_of", "refuse_taken_path", "with_numeric_host"]
+__all__ = [
+    "ANY_HOST",
+    "address_error",
+    "file_at",
+    "host_of",
+    "is_ipv6",
+    "is_local",
+    "path_of",
+    "refuse_taken_path",
+    "with_numeric_host",
+]

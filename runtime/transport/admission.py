@@ -6,6 +6,7 @@ second thread reads the keys or writes to the log. The second one is asked with 
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 import zmq
@@ -33,8 +34,11 @@ CONNECTIONS_KNOWN: Final = 4096
 class Admission:
     """Answers ZeroMQ for all sockets of a context, until it is closed."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keyring: Keyring) -> None:
-        self._keyring = keyring
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], keyring: Keyring, unusable: "UnusableKeys"
+    ) -> None:
+        """Raises zmq.ZMQError where there is no socket left."""
+        self._keyring, self._unusable = keyring, unusable
         self._log = get_logger("transport")
         self._told = set[tuple[str, str]]()
         self._loop = asyncio.get_running_loop()
@@ -48,42 +52,86 @@ class Admission:
         self._socket.close()
 
     def _answer(self) -> None:
+        """A question that is taken is answered, whatever comes of it: else no other could be, ever. The log,
+        which may fail, comes behind.
+        """
+        refused = list[_Question]()
         for _ in range(ANSWERS_A_TURN):
             try:
-                question = self._socket.recv_multipart(zmq.NOBLOCK)
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             except zmq.ZMQError:
                 if self._socket.closed:
-                    return  # this turn was due when it was closed
+                    break  # this turn was due when it was closed
                 raise
-            _, request, domain, address, _, mechanism, *credentials = question
-            key = z85.encode(credentials[0]).decode() if mechanism == b"CURVE" and credentials else ""
-            admitted = self._admits(domain.decode(), key, address.decode(errors="replace"))
-            verdict = (*ADMITTED, key.encode()) if admitted else (*REFUSED, b"")
-            self._socket.send_multipart([ZAP_VERSION, request, *verdict, b""])
-        self._loop.call_soon(self._answer)
+            verdict = (*REFUSED, b"")
+            try:
+                question = _question(parts)
+                if self._keyring.admits(question.service, question.key) is not None:
+                    verdict = (*ADMITTED, question.key.encode())
+                else:
+                    refused.append(question)
+            except Exception as error:
+                failure = {"message": "a key could not be judged, and was refused", "exception": error}
+                self._loop.call_exception_handler(failure)
+            finally:
+                self._socket.send_multipart([ZAP_VERSION, parts[1], *verdict, b""])
+        else:
+            self._loop.call_soon(self._answer)
+        for question in refused:
+            self._tell(question)
 
-    def _admits(self, service: str, key: str, address: str) -> bool:
-        """`service` is the domain of the socket that was connected to."""
-        if self._keyring.admits(Service(service), key) is not None:
-            return True
-        if (service, key) not in self._told and len(self._told) < KEYS_TOLD:
-            self._told.add((service, key))
-            known = self._keyring.known(key)
-            self._log.warning(
-                "transport.key_refused",
-                service=service,
-                key=key,
-                address=address,
-                name=known.name if known else None,
-                remedy=f"a key of role {known.role} has no business here"
-                if known
-                else f"if it is one of yours: draftwire keys allow NAME.key --folder {self._keyring.folder}",
-            )
-            for problem in self._keyring.problems():
-                self._log.warning("transport.key_unusable", problem=str(problem))
-        return False
+    def _tell(self, refused: "_Question") -> None:
+        asked = (refused.service, refused.key)
+        if asked in self._told or len(self._told) >= KEYS_TOLD:
+            return
+        self._told.add(asked)
+        known = self._keyring.known(refused.key)
+        self._log.warning(
+            "transport.key_refused",
+            service=refused.service.value,
+            key=refused.key,
+            address=refused.address,
+            name=known.name if known else None,
+            remedy=f"a key of role {known.role} has no business here"
+            if known
+            else f"if it is one of yours: draftwire keys allow NAME.key --folder {self._keyring.folder}",
+        )
+        self._unusable.tell()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Whether a key may connect."""
+
+    service: Service
+    "which is the domain of the socket that was connected to"
+    key: str
+    "empty: it comes with none"
+    address: str
+    "of whoever connects"
+
+
+def _question(parts: list[bytes]) -> _Question:
+    _, _, domain, address, _, mechanism, *credentials = parts
+    key = z85.encode(credentials[0]).decode() if mechanism == b"CURVE" and credentials else ""
+    return _Question(Service(domain.decode()), key, address.decode(errors="replace"))
+
+
+class UnusableKeys:
+    """Says of each file of a keyring that can't be used, once for each cause; the others go on."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._log = get_logger("transport")
+        self._told = set[str]()
+
+    def tell(self) -> None:
+        now = {str(problem) for problem in self._keyring.problems()}
+        news, self._told = now - self._told, now
+        for problem in sorted(news):
+            self._log.warning("transport.key_unusable", problem=problem)
 
 
 class Names:
@@ -126,4 +174,4 @@ def _key_of(frame: zmq.Frame) -> str:
     return str(frame.get("User-Id"))
 
 
-__all__ = ["Admission", "Names"]
+__all__ = ["Admission", "Names", "UnusableKeys"]

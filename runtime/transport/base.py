@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -83,9 +84,12 @@ class TroubleKind(StrEnum):
     SILENT = "silent"
     "the connection is taken, but nobody answers as a node would"
     CLOSED = "closed"
-    "the other end closes the connection before it stands: it has another key than the one allowed here"
+    """the other end closes the connection before it stands: it has another key than the one allowed here, or
+    it is a forwarder, as ssh has them, whose node is not running"""
     DENIED = "denied"
     "the other end does not allow our key"
+    REVOKED = "revoked"
+    "no key of the other end is allowed here any more, so that nothing is sent there"
     MISMATCH = "mismatch"
     "one end uses keys, the other does not"
     LOST = "lost"
@@ -99,11 +103,13 @@ class Trouble:
     kind: TroubleKind
     text: str
     "one line for a person: the address, what is wrong, and the remedy"
+    shown_at_s: float = inf
+    "when a try to connect last showed it, in the loop's time; inf: it holds now, whatever tries may show"
 
     @property
     def final(self) -> bool:
         """Whether trying again is no use until somebody has changed a key or a file."""
-        return self.kind in (TroubleKind.CLOSED, TroubleKind.DENIED, TroubleKind.MISMATCH)
+        return self.kind in (TroubleKind.DENIED, TroubleKind.REVOKED, TroubleKind.MISMATCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Final
 
 import zmq
 
-from draftwire.runtime.security import HELD_BY, NodeKeys, Service
+from draftwire.runtime.security import HELD_BY, NodeKeys, Service, allow_command
 from draftwire.runtime.transport.base import Trouble, TroubleKind
 
 EVENTS: Final = (
@@ -37,6 +37,8 @@ class Watch:
         "None: connected, or nothing has failed yet"
         self.gave_up = False
         "whether ZeroMQ will not try again by itself"
+        self.failures = 0
+        "tries that have failed, and connections that broke"
         self._connecting = True
         self._closed_in_a_row = 0
 
@@ -73,6 +75,7 @@ class Watch:
         self.gave_up, self._connecting = False, True
 
     def _failed(self, kind: TroubleKind) -> None:
+        self.failures += 1
         self._closed_in_a_row = self._closed_in_a_row + 1 if kind is TroubleKind.CLOSED else 0
         mismatch = self.kind is TroubleKind.MISMATCH and 0 < self._closed_in_a_row < CLOSED_AGAIN
         self.kind = TroubleKind.MISMATCH if mismatch else kind
@@ -84,19 +87,32 @@ def explain(kind: TroubleKind, address: str, service: Service, keys: NodeKeys | 
     alike = "use a topology file with the same [security] at both ends"
     match kind:
         case TroubleKind.UNREACHABLE:
-            text = f"nobody listens there; is the {role} running, and does that address lead to it from here?"
+            text = (
+                f"nobody listens there, or the name is not known; is the {role} running, and does that "
+                "address lead to it from here?"
+            )
         case TroubleKind.SILENT:
             text = f"something listens there, but it does not answer as a {role}; is the address right?"
         case TroubleKind.CLOSED if keys is not None:
             text = (
                 f"it closes the connection: the key allowed here for role {role} is not the one that the "
-                "node there has, or it does not use keys; copy that node's .key file anew and allow it here"
+                "node there has, or that one uses no keys, or a forwarder stands there whose node is not "
+                "running; compare its .key file with keys/allowed"
             )
         case TroubleKind.CLOSED:
-            text = f"it closes the connection: it expects keys; {alike}"
+            text = (
+                "it closes the connection: it expects keys, or a forwarder stands there whose node is not "
+                f"running; {alike}"
+            )
         case TroubleKind.DENIED:
-            name = keys.own.public.name if keys is not None else "NAME"
-            text = f"it does not allow our key {name}; on that machine: draftwire keys allow {name}.key"
+            allow = "draftwire keys allow NAME.key" if keys is None else _allow_command(keys)
+            name = "" if keys is None else f" {keys.own.public.name}"
+            text = f"it does not allow our key{name}; on that machine: {allow}"
+        case TroubleKind.REVOKED:
+            text = (
+                f"its key is no longer allowed here; copy the {role}'s .key file anew, and: draftwire keys "
+                "allow FILE"
+            )
         case TroubleKind.MISMATCH if keys is not None:
             text = f"it does not use keys, and we do; {alike}"
         case TroubleKind.MISMATCH:
@@ -104,6 +120,10 @@ def explain(kind: TroubleKind, address: str, service: Service, keys: NodeKeys | 
         case TroubleKind.LOST:
             text = f"the connection to the {role} broke; trying again"
     return Trouble(kind=kind, text=f"{address}: {text}")
+
+
+def _allow_command(keys: NodeKeys) -> str:
+    return allow_command(keys.own.public.name, keys.own.public.role)
 
 
 __all__ = ["EVENTS", "Watch", "explain"]

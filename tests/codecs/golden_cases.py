@@ -8,6 +8,8 @@ import numpy as np
 
 from draftwire.codecs.blocks import HEADER_BITS, encode_rows, plain_sections
 from draftwire.codecs.control import (
+    ANY_DEVICE,
+    ANY_REQUEST,
     Event,
     LinkOrder,
     LinkState,
@@ -219,6 +221,7 @@ CASES: dict[str, AnyMessage] = {
         rows_at_s=12.53,
     ),
     "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4),
+    "plan_order_any": PlanOrder(device=ANY_DEVICE, request=ANY_REQUEST, k=32, gamma=2, min_draft=2),
     "register": Register(role="device", name="phone-1", vocab_size=49152),
     "link_order": LinkOrder(uplink="rate 5mbit delay 20ms 3ms", downlink=None),
     "link_state": LinkState(

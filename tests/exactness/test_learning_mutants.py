@@ -10,7 +10,6 @@ from tests.harness.links import behind_its_rows, rows_first
 from tests.harness.pair import SessionPair
 from tests.harness.worlds import Scenario, assert_caught, assert_exact, request, world
 
-from draftwire.codecs.messages import Plan
 from draftwire.nodes.device import drafter
 from draftwire.nodes.speculation.noise import Key, Purpose
 from draftwire.runtime.session.target import TargetSession
@@ -22,7 +21,8 @@ class Hasty(TargetSession):
     """A BS that puts a plan in force at once, with a block out that was drawn by the plan before."""
 
     def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
-        self.plan = Plan(number=self.plan.number + 1, k=k, gamma=gamma, min_draft=min_draft)
+        super().replan(k=k, gamma=gamma, min_draft=min_draft)
+        self._planning.turn()
 
 
 def test_overtaking_a_block_by_what_it_holds_is_caught() -> None:

@@ -1,6 +1,7 @@
 """Hand-made messages of one request, and either end in any state, for tests with literal times."""
 
 from collections.abc import Sequence
+from itertools import count
 
 from tests.harness.pair import HELLO
 
@@ -224,9 +225,10 @@ def a_target(
             return Finish.EOS
         return Finish.LENGTH if len(tokens) - prompt_length >= opened.max_new_tokens else Finish.RUNNING
 
+    lives = (Incarnation(boot=LIFE.boot, counter=counter) for counter in count(LIFE.counter))
     return RememberingTarget(
         opened,
-        LIFE,
+        lambda: next(lives),
         plan=plan,
         vocab_size=VOCAB,
         finish_of=finish_of,

@@ -207,10 +207,9 @@ class SessionPair:
             return
         if isinstance(message, Open) and self._begins(message):
             self._served_try = message.device_try
-            self._incarnations += 1
             self.target = self.target_class(
                 message,
-                Incarnation(boot=self.boot, counter=self._incarnations),
+                self._next_incarnation,
                 plan=self.plan,
                 vocab_size=self.world.vocab_size,
                 finish_of=self._finish_of,
@@ -226,6 +225,10 @@ class SessionPair:
             if isinstance(message, Open):
                 self._served_try = max(self._served_try, message.device_try)
             self.target.receive(message, self.now_s)
+
+    def _next_incarnation(self) -> Incarnation:
+        self._incarnations += 1
+        return Incarnation(boot=self.boot, counter=self._incarnations)
 
     def _begins(self, opened: Open) -> bool:
         """Whether the BS has no session for it, or one that is closed and of an older try."""

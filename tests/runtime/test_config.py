@@ -23,9 +23,11 @@ from draftwire.runtime.config import (
     load_topology,
     parse_topology,
     to_toml,
+    with_keys_beside,
 )
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
+from draftwire.runtime.security import Service
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -142,6 +144,11 @@ def test_a_node_binds_what_bind_says() -> None:
     topology = parse_topology(BS + "bind = 'tcp://*:9'\n[controller]\nbind = 'tcp://127.0.0.1:8'")
     assert topology.target.binds == "tcp://*:9" and topology.device_connects_to == "tcp://10.0.0.2:5701"
     assert topology.controller.binds == "tcp://127.0.0.1:8"
+    alike = "bind = 'tcp://*:5701'\n"
+    topology = parse_topology(f"{BS}{alike}[controller]\n{alike}[channel]\n{alike}")
+    assert topology.target.binds == topology.controller.binds, "each on a machine of its own"
+    address = topology.target.address
+    assert parse_topology(f"{BS}bind = '{address}'").target.binds == address, "said twice"
 
 
 @pytest.mark.parametrize(
@@ -151,8 +158,8 @@ def test_a_node_binds_what_bind_says() -> None:
 def test_only_a_local_control_address_stays_plain(control: str, plain: bool) -> None:
     """Whatever the other addresses are; without a channel there is none."""
     text = BS + f"[channel]\ncontrol = '{control}'"
-    assert parse_topology(text).plain_addresses == ((control,) if plain else ())
-    assert parse_topology(BS).plain_addresses == ()
+    assert parse_topology(text).plain_services == ({Service.LINKS} if plain else set())
+    assert parse_topology(BS).plain_services == set()
 
 
 def test_keys_are_beside_the_file(tmp_path: Path) -> None:
@@ -173,7 +180,11 @@ def test_keys_are_beside_the_file(tmp_path: Path) -> None:
         copy.write_text(to_toml(topology))
         assert load_topology(copy) == topology
     path.write_text("[sampling]\nseed = 1")
-    assert load_topology(path).security == SecuritySettings()
+    local = load_topology(path)
+    assert local.security == SecuritySettings()
+    assert local.channel is not None
+    moved = replace(local, channel=replace(local.channel, control="tcp://10.0.0.5:5703"))
+    assert with_keys_beside(path, moved).keys_folder == tmp_path / "sub" / "keys"
 
 
 def test_what_is_said_of_one_end_goes_first() -> None:
@@ -300,11 +311,23 @@ def test_what_is_said_of_one_end_goes_first() -> None:
         ("[channel]\ncontrol = 'tcp://0.0.0.0:5703'", 'x.toml: channel.control: "tcp://0.0.0.0:5703" will'),
         ("[controller]\naddress = 'tcp://[::]:1'", 'x.toml: controller.address: "tcp://[::]:1" will not do'),
         ("[target]\nbind = 'tcp://*:0'", 'x.toml: target.bind: "tcp://*:0" will not do; name the port'),
-        ("[target]\nbind = ''", "x.toml: target.bind: \"\": not an address; write tcp://HOST:PORT"),
+        ("[target]\nbind = ''", 'x.toml: target.bind: "": not an address; write tcp://HOST:PORT'),
         ("[target]\nbind = 5701", "x.toml: target.bind: 5701 is not a text in quotes; write for instance"),
         (
             "[channel]\nbind = 'tcp://127.0.0.1:5703'",
             'x.toml: channel.control: "tcp://127.0.0.1:5703" will not do; [channel] bind has it already',
+        ),
+        (
+            "[target]\naddress = 'tcp://10.0.0.2:5701'\nbind = 'tcp://127.0.0.1:5703'\n[channel]",
+            'x.toml: target.bind: "tcp://127.0.0.1:5703" will not do; [channel] control has it already',
+        ),
+        (
+            "[channel]\nbind = 'tcp://127.0.0.1:5701'",
+            'x.toml: channel.bind: "tcp://127.0.0.1:5701" will not do; [target] has it already',
+        ),
+        (
+            "[controller]\nbind = 'tcp://127.0.0.1:5700'",
+            'x.toml: controller.bind: "tcp://127.0.0.1:5700" will not do; [channel] has it already',
         ),
         ("[target]\nkey = ''", 'x.toml: target.key: "" will not do; write the name that'),
         ("[controller]\nkey = true", "x.toml: controller.key: true is not a text in quotes; write for"),

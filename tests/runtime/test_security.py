@@ -1,5 +1,6 @@
 """Keys on disk: what is made, what is trusted, and what is refused with which remedy."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -18,6 +19,7 @@ from draftwire.runtime.security import (
     is_key_name,
     may_call_itself,
 )
+from draftwire.runtime.security.keyfile import write_public
 
 
 @pytest.fixture
@@ -100,7 +102,9 @@ def test_a_secret_that_others_can_read_is_refused(keyring: Keyring) -> None:
         ('name = "bs"\nrole = "target"\npublic = "short"\n', "'short' is no key: 40 characters of Z85"),
         (f'name = "bs"\nrole = "target"\npublic = "{"é" * 40}"\n', "40 characters of Z85"),
         (f'name = "bs"\nrole = "target"\npublic = "{"#" * 40}"\n', "40 characters of Z85"),
+        ("a = " + "[" * 100_000, "this is no key file"),
     ],
+    ids=range(12),
 )
 def test_what_is_no_public_key_is_refused(
     keyring: Keyring, tmp_path: Path, content: str, message: str
@@ -116,8 +120,12 @@ def test_what_is_no_public_key_is_refused(
     allowed = keyring.folder / "allowed"
     allowed.mkdir()
     path.rename(allowed / "bs.key")
-    with pytest.raises(ConfigurationError, match=r"allowed/bs\.key: "):
-        keyring.allowed()
+    assert keyring.allowed() == ()
+    (problem,) = keyring.problems()
+    assert str(problem).startswith(f"{allowed}/bs.key: ") and message in str(problem)
+    with pytest.raises(ConfigurationError) as caught:
+        keyring.server_key(Role.TARGET, "bs")
+    assert str(caught.value) == str(problem), "the file that is wanted is told"
 
 
 def test_a_secret_of_another_key_is_refused(keyring: Keyring) -> None:
@@ -127,7 +135,8 @@ def test_a_secret_of_another_key_is_refused(keyring: Keyring) -> None:
     for wrong in (other.secret, "#" * 40, "short"):
         path.write_text(path.read_text().replace(one.secret, wrong))
         with pytest.raises(ConfigurationError, match="don't belong together"):
-            keyring.own()
+            keyring.own_key(Role.DEVICE, "one")
+        assert keyring.own() == (other,)
         path.write_text(path.read_text().replace(wrong, one.secret))
     assert keyring.own() == (one, other)
 
@@ -177,19 +186,120 @@ def test_a_second_key_of_a_name_needs_a_hand(keyring: Keyring, tmp_path: Path) -
         keyring.allow(_elsewhere(tmp_path, "target", Role.TARGET))
 
 
+@pytest.mark.parametrize("role", [Role.CHANNEL, Role.TARGET, Role.CONTROLLER])
+def test_a_role_that_a_stranger_wrote_is_not_believed(keyring: Keyring, tmp_path: Path, role: Role) -> None:
+    """A key called like a device, of a role that may do more, is allowed only by who says that role."""
+    path = _elsewhere(tmp_path, "phone-2", role)
+    told = f"of role {role}, and would be allowed to .*; if that is what .*: --role {role}$"
+    with pytest.raises(ConfigurationError, match=told):
+        keyring.allow(path)
+    with pytest.raises(ConfigurationError, match=f"this key is of role {role}, not device"):
+        keyring.allow(path, role=Role.DEVICE)
+    assert keyring.allowed() == ()
+    key = keyring.allow(path, role=role)
+    assert key.role is role and keyring.allowed() == (key,)
+    named = keyring.allow(_elsewhere(tmp_path, role, role))
+    assert named.role is role, "a name that is the role says it"
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o077, 0])
+def test_folders_of_keys_are_their_owners_alone(tmp_path: Path, mask: int) -> None:
+    """Whatever the umask, each folder that is made can be entered by its owner only."""
+    old = os.umask(mask)
+    try:
+        keyring = Keyring(tmp_path / "deep" / "keys")
+        keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
+    finally:
+        os.umask(old)
+    for folder in (keyring.folder.parent, keyring.folder, keyring.folder / "allowed"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_leftover_of_a_killed_process_is_in_nobodys_way(
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft that was left behind is no key, and does not keep the next one from being made."""
+    monkeypatch.setattr(os, "link", _killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            keyring.new("phone-1", role=Role.DEVICE)
+    keyring.folder.joinpath(f".phone-1.secret.{os.getpid()}").write_text("half a")
+    monkeypatch.undo()
+    assert keyring.own() == () and keyring.problems() == ()
+    assert keyring.new("phone-1", role=Role.DEVICE) == keyring.own()[0]
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_file_system_without_hard_links_will_do(
+    keyring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are made and allowed there as well, never written over, and nothing else is left."""
+
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    pair = keyring.new("phone-1", role=Role.DEVICE)
+    assert sorted(os.listdir(keyring.folder)) == ["phone-1.key", "phone-1.secret"]
+    assert keyring.own() == (pair,)
+    with pytest.raises(ConfigurationError, match="there is such a key already"):
+        write_public(keyring.folder / "phone-1.key", pair.public)
+    key = keyring.allow(_elsewhere(tmp_path, "target", Role.TARGET))
+    assert keyring.allowed() == (key,)
+
+
+def test_a_key_that_can_not_be_written_whole_leaves_nothing(
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the secret fails behind its public half, neither stays, and a second try makes the key."""
+    real = os.link
+
+    def link(source: Path, path: Path) -> None:
+        if path.suffix == ".secret":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(source, path)
+
+    opened = os.open
+
+    def full(path: Path, *rest: int) -> int:
+        if Path(path).name == "phone-1.secret":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, *rest)
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(ConfigurationError, match="No space left on device"):
+        keyring.new("phone-1", role=Role.DEVICE)
+    assert os.listdir(keyring.folder) == []
+    monkeypatch.undo()
+    assert keyring.own() == () and keyring.new("phone-1", role=Role.DEVICE) == keyring.own()[0]
+
+
 def test_one_bad_file_takes_trust_from_no_other(keyring: Keyring, tmp_path: Path) -> None:
     """A server goes on admitting good keys beside a broken file, and can tell what is broken."""
     key = keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
     (keyring.folder / "allowed" / "broken.key").write_text("?")
     (keyring.folder / "allowed" / "phone-2.key").mkdir()
     (keyring.folder / "allowed" / "notes.txt").write_text("?")
+    own = keyring.new("target", role=Role.TARGET)
+    keyring.new("channel", role=Role.CHANNEL)
+    (keyring.folder / "channel.secret").chmod(0o644)
     assert keyring.admits(Service.TARGET, key.public) == key
-    assert ["broken.key" in str(problem) for problem in keyring.problems()] == [True]
+    assert (keyring.own(), keyring.allowed()) == ((own,), (key,))
+    assert (keyring.own_key(Role.TARGET), keyring.server_key(Role.TARGET)) == (own, own.public)
+    assert [Path(problem.source).name for problem in keyring.problems()] == ["channel.secret", "broken.key"]
+    with pytest.raises(
+        ConfigurationError, match=r"called bs-2 .*can't be used: channel.secret, broken.key\)"
+    ):
+        keyring.own_key(Role.TARGET, "bs-2")
 
 
 def test_who_is_admitted_where(keyring: Keyring, tmp_path: Path) -> None:
     """Each service admits the roles of ADMITS and no other; a key is allowed, or this machine's own."""
-    keys = [keyring.allow(_elsewhere(tmp_path, f"{role}-there", role)) for role in Role]
+    keys = [keyring.allow(_elsewhere(tmp_path, f"{role}-there", role), role=role) for role in Role]
     keys += [keyring.new(f"{role}-here", role=role).public for role in Role]
     for service in Service:
         admitted = {key for key in keys if keyring.admits(service, key.public) is not None}
@@ -236,7 +346,7 @@ def test_server_keys_are_found_by_role_and_name(keyring: Keyring, tmp_path: Path
     """The one key of a role is expected; of several the one that the file names; own keys count."""
     with pytest.raises(ConfigurationError, match=r"draftwire keys allow target\.key --folder"):
         keyring.server_key(Role.TARGET)
-    first = keyring.allow(_elsewhere(tmp_path, "bs1", Role.TARGET))
+    first = keyring.allow(_elsewhere(tmp_path, "bs1", Role.TARGET), role=Role.TARGET)
     keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
     assert keyring.server_key(Role.TARGET) == first
     second = keyring.new("bs2", role=Role.TARGET).public
@@ -244,9 +354,11 @@ def test_server_keys_are_found_by_role_and_name(keyring: Keyring, tmp_path: Path
     assert keyring.server_key(Role.TARGET, "bs2") == second
     with pytest.raises(ConfigurationError, match=r'bs1, bs2; write which .*: \[target\] key = "bs1"'):
         keyring.server_key(Role.TARGET)
-    with pytest.raises(ConfigurationError, match=r"called bs3 .*there are: bs1, bs2.*allow bs3\.key"):
+    with pytest.raises(
+        ConfigurationError, match=r"called bs3 .*there are: bs1, bs2.*allow bs3\.key --role target"
+    ):
         keyring.server_key(Role.TARGET, "bs3")
-    keyring.allow(keyring.folder / "bs2.key")
+    keyring.allow(keyring.folder / "bs2.key", role=Role.TARGET)
     assert keyring.server_key(Role.TARGET, "bs2") == second, "once own and once allowed is one key"
 
 

@@ -1,6 +1,7 @@
 """Endpoints with keys: who gets in, under which name, and that nobody else does."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.security import Keyring, NodeKeys, Role, Service
+from draftwire.runtime.security import Keyring, NodeKeys, PublicKey, Role, Service
 from draftwire.runtime.transport import Endpoint, Received, TroubleKind, ZmqTransport, endpoints
 from draftwire.runtime.transport.base import routing_id
 
@@ -32,7 +33,11 @@ class Machines:
 
     def introduce(self, who: NodeKeys, to: NodeKeys) -> None:
         """Copy a public key to another machine, and allow it there."""
-        to.keyring.allow(who.keyring.folder / f"{who.own.public.name}.key")
+        to.keyring.allow(who.keyring.folder / f"{who.own.public.name}.key", role=who.own.public.role)
+
+    def part(self, who: NodeKeys, from_: NodeKeys) -> None:
+        """Take it away again."""
+        (from_.keyring.folder / "allowed" / f"{who.own.public.name}.key").unlink()
 
     def acquainted(self, *devices: str) -> tuple[NodeKeys, ...]:
         """A BS and devices that allow each other."""
@@ -143,7 +148,9 @@ def test_an_unlisted_key_gets_in_once_it_is_allowed(
                 "does not allow our key phone-1; on that machine: draftwire keys allow phone-1.key"
             )
             await _grown(asked, 3)  # it has tried again, and was refused again
-            assert device.trouble() == trouble
+            again = device.trouble()
+            assert again is not None and again.text == trouble.text
+            assert again.shown_at_s > trouble.shown_at_s
             assert bound.statistics().received == 0
             machines.introduce(phone, target)
             received = await _heard(bound, device)
@@ -274,11 +281,12 @@ def test_a_device_finds_out_that_the_server_is_another(
             device.send(b"", b"a secret")
             assert await _trouble(device) is TroubleKind.CLOSED
             trouble = device.trouble()
-            assert trouble is not None and trouble.final
+            assert trouble is not None and not trouble.final
             assert "the key allowed here for role target is not the one that the node" in trouble.text
             assert bound.statistics().received == 0
             (phone.keyring.folder / "allowed" / "target.key").unlink()
             await _grown(looked, len(looked) + 2)  # for a while no key at all is allowed
+            assert await _trouble(device) is TroubleKind.REVOKED
             machines.introduce(impostor, phone)
             assert (await _heard(bound, device)).name == "phone-1"
             assert device.trouble() is None
@@ -300,7 +308,7 @@ def test_plain_and_keys_do_not_talk(
             device.send(b"", b"hello")
             while (trouble := device.trouble()) is None or trouble.kind is not TroubleKind.MISMATCH:
                 await asyncio.sleep(0.01)
-                assert trouble is None or trouble.kind is TroubleKind.CLOSED  # it may come before
+                assert trouble is None or trouble.kind is TroubleKind.CLOSED  # it may come before, not final
             assert trouble.final and text in trouble.text
             assert bound.statistics().received == 0
 
@@ -308,19 +316,25 @@ def test_plain_and_keys_do_not_talk(
     _run(lambda: main(ZmqTransport(), ZmqTransport(phone), "it does not use keys, and we do"))
 
 
-def test_plain_addresses_stay_plain(machines: Machines, tmp_path: Path) -> None:
-    """At an address that is exempt a node with keys talks to one without, at its others it does not."""
+def test_plain_services_stay_plain(machines: Machines, tmp_path: Path) -> None:
+    """For an exempt service a node with keys talks to one without; for others it does not, wherever."""
     (target,) = machines.acquainted()
     exempt = f"ipc://{tmp_path}/plain"
 
     async def main() -> None:
-        async with ZmqTransport(target, plain=[exempt]) as there, ZmqTransport() as here:
+        async with ZmqTransport(target, plain=[Service.LINKS]) as there, ZmqTransport() as here:
             guarded = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
             plain = await there.bind(exempt, service=Service.LINKS)
             device = await here.connect(exempt, service=Service.LINKS, name="anybody")
             assert (await _heard(plain, device)).name == "anybody"
             other = await there.connect(exempt, service=Service.LINKS, name="myself")
             assert (await _heard(plain, other)).name == "myself"
+            await plain.close()
+            same = await there.bind(exempt, service=Service.TARGET)
+            device = await here.connect(exempt, service=Service.TARGET, name="anybody")
+            device.send(b"", b"hello")
+            assert await _trouble(device) in (TroubleKind.CLOSED, TroubleKind.MISMATCH)
+            assert same.statistics().received == 0
             device = await here.connect(guarded.address, service=Service.TARGET, name="anybody")
             device.send(b"", b"hello")
             assert await _trouble(device) in (TroubleKind.CLOSED, TroubleKind.MISMATCH)
@@ -365,6 +379,161 @@ def test_the_server_that_is_named_is_expected(machines: Machines) -> None:
                 await here.connect(bound.address, service=Service.TARGET, name="phone-1")
 
     _run(main)
+
+
+async def _broken(bound: Endpoint, device: Endpoint) -> None:
+    """The server ends; the device has noticed."""
+    await bound.close()
+    await _trouble(device)
+
+
+def test_a_server_whose_key_was_taken_away_is_not_met_again(machines: Machines) -> None:
+    """What stands goes on; once it breaks, nothing is sent to whoever has the old key, by this connection or
+    a new one, and the key that is allowed in its place is met without a restart.
+    """
+    target, phone = machines.acquainted("phone-1")
+    after = machines.make("target-2", Role.TARGET)
+    machines.introduce(phone, after)
+
+    async def main() -> None:
+        async with ZmqTransport(phone) as here, ZmqTransport(after) as new, ZmqTransport(target) as old:
+            bound = await old.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            address = bound.address
+            device = await here.connect(address, service=Service.TARGET, name="phone-1")
+            await _heard(bound, device)
+            machines.part(target, phone)
+            device.send(b"", b"still here")
+            assert (await bound.receive()).data == b"still here"
+            await _broken(bound, device)
+            bound = await old.bind(address, service=Service.TARGET)
+            again = await here.connect(address, service=Service.TARGET, name="phone-1/again")
+            for one in (device, again):
+                while (trouble := one.trouble()) is None or trouble.kind is not TroubleKind.REVOKED:
+                    await asyncio.sleep(0.01)
+                assert trouble.final and "its key is no longer allowed here" in trouble.text
+                assert not one.send(b"", b"a secret")
+            await bound.close()
+            assert bound.statistics().received == 0
+            bound = await new.bind(address, service=Service.TARGET)
+            machines.introduce(after, phone)
+            for one in (device, again):
+                assert (await _heard(bound, one)).impostor == ""
+                assert one.trouble() is None
+
+    _run(main)
+
+
+def test_a_server_whose_key_was_replaced_is_met_with_the_new_one(machines: Machines) -> None:
+    """A key that takes the place of another while a connection stands is the one of the next connection."""
+    target, phone = machines.acquainted("phone-1")
+    after = machines.make("target-2", Role.TARGET)
+    machines.introduce(phone, after)
+
+    async def main() -> None:
+        async with ZmqTransport(phone) as here, ZmqTransport(after) as new, ZmqTransport(target) as old:
+            bound = await old.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            await _heard(bound, device)
+            machines.part(target, phone)
+            machines.introduce(after, phone)
+            await _broken(bound, device)
+            bound = await new.bind(bound.address, service=Service.TARGET)
+            assert (await _heard(bound, device)).name == "phone-1"
+            assert device.trouble() is None
+
+    _run(main)
+
+
+def test_a_key_taken_away_while_the_server_is_down_counts(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end that finds nobody looks at the key by itself, before anybody comes up there."""
+    monkeypatch.setattr("draftwire.runtime.transport.zeromq.RECONNECT_MS", (3_600_000, 3_600_000))
+    target, phone = machines.acquainted("phone-1")
+
+    async def main() -> None:
+        async with ZmqTransport(phone) as here, ZmqTransport(target) as there:
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            await _heard(bound, device)
+            await _broken(bound, device)
+            machines.part(target, phone)
+            while (trouble := device.trouble()) is None or trouble.kind is not TroubleKind.REVOKED:
+                await asyncio.sleep(0.01)
+
+    _run(main)
+
+
+def test_a_key_that_is_away_for_a_moment_ends_nothing(machines: Machines, logs: list[EventDict]) -> None:
+    """A file that is half copied is trouble and no error, also for a new connection, and over when it is
+    whole; another key beside it changes nothing. Where none was ever known it is an error.
+    """
+    target, phone = machines.acquainted("phone-1")
+    path = phone.keyring.folder / "allowed" / "target.key"
+    whole = path.read_text()
+
+    async def main() -> None:
+        async with ZmqTransport(target) as there, ZmqTransport(phone) as here:
+            path.write_text(whole[:30])
+            with pytest.raises(ConfigurationError, match=r"target\.key: this is no key file"):
+                await here.connect("tcp://127.0.0.1:9", service=Service.TARGET, name="phone-1")
+            path.write_text(whole)
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            device = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
+            await _heard(bound, device)
+            path.write_text(whole[:30])
+            second = await here.connect(bound.address, service=Service.TARGET, name="phone-1/2")
+            assert await _trouble(second) is TroubleKind.REVOKED
+            path.write_text(whole)
+            assert (await _heard(bound, second)).name == "phone-1/2"
+            machines.introduce(machines.make("bs-2", Role.TARGET), phone)
+            (phone.keyring.folder / "allowed" / "broken.key").write_text("?")
+            third = await here.connect(bound.address, service=Service.TARGET, name="phone-1/3")
+            assert (await _heard(bound, third)).name == "phone-1/3"
+
+    _run(main)
+    unusable = [Path(entry["problem"].partition(": ")[0]).name for entry in logs]
+    assert unusable == ["target.key", "target.key", "broken.key"]
+    assert {entry["event"] for entry in logs} == {"transport.key_unusable"}
+
+
+def test_admission_goes_on_where_the_log_fails(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A refusal that can't be logged, and a key that can't be judged, are refused; others still get in."""
+    target, phone = machines.acquainted("phone-1")
+    stranger = machines.make("stranger")
+    machines.introduce(target, stranger)
+    failures = list[object]()
+    known, admits = target.keyring.known, target.keyring.admits
+
+    def fail_to_tell(public: str) -> PublicKey | None:
+        if public == stranger.own.public.public:
+            raise OSError(errno.EIO, "Input/output error")
+        return known(public)
+
+    def fail_to_judge(service: Service, public: str) -> PublicKey | None:
+        if public == stranger.own.public.public:
+            raise RuntimeError("no idea")
+        return admits(service, public)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, failure: failures.append(failure))
+        async with (
+            ZmqTransport(target) as there,
+            ZmqTransport(phone) as here,
+            ZmqTransport(stranger) as other,
+        ):
+            bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            for method, failing in (("known", fail_to_tell), ("admits", fail_to_judge)):
+                monkeypatch.setattr(target.keyring, method, failing)
+                refused = await other.connect(bound.address, service=Service.TARGET, name="stranger")
+                assert await _trouble(refused) is TroubleKind.DENIED
+                device = await here.connect(bound.address, service=Service.TARGET, name=f"phone-1/{method}")
+                assert (await _heard(bound, device)).name == f"phone-1/{method}"
+
+    _run(main)
+    assert [type(one["exception"]) for one in failures] == [OSError, RuntimeError]  # type: ignore[index]
 
 
 def test_names_are_judged_again_when_forgotten(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:

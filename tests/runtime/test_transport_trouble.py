@@ -100,8 +100,8 @@ def test_every_trouble_is_one_line_with_a_remedy(kind: TroubleKind, service: Ser
     trouble = explain(kind, "tcp://bs:5701", service, None)
     assert trouble.kind is kind
     assert trouble.text.startswith("tcp://bs:5701: ")
-    assert trouble.text.isprintable() and len(trouble.text) < 250
-    assert trouble.final == (kind in (TroubleKind.CLOSED, TroubleKind.DENIED, TroubleKind.MISMATCH))
+    assert trouble.text.isprintable() and len(trouble.text) < 280
+    assert trouble.final == (kind in (TroubleKind.DENIED, TroubleKind.REVOKED, TroubleKind.MISMATCH))
 
 
 # -- real sockets --------------------------------------------------------------------------------------------
@@ -160,8 +160,8 @@ def test_where_nobody_listens(nowhere: str) -> None:
             device = await transport.connect(nowhere, service=Service.CHANNEL, name="device-1")
             text = await _until(device, TroubleKind.UNREACHABLE)
             assert text == (
-                f"{nowhere}: nobody listens there; is the channel running, and does that address lead to it "
-                "from here?"
+                f"{nowhere}: nobody listens there, or the name is not known; is the channel running, and does "
+                "that address lead to it from here?"
             )
 
     _run(main)
@@ -230,13 +230,14 @@ def test_where_the_protocol_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_the_connection_is_closed_at_once() -> None:
-    """A server that closes before it has said anything is CLOSED; without keys we guess that it has some."""
+    """A server that closes before it has said anything is CLOSED: one with keys, or a mere forwarder."""
 
     async def main() -> None:
         with _server(lambda connection: connection.close()) as address:
             async with ZmqTransport() as transport:
                 device = await transport.connect(address, service=Service.TARGET, name="device-1")
-                assert "it expects keys" in await _until(device, TroubleKind.CLOSED)
+                text = await _until(device, TroubleKind.CLOSED)
+                assert "it expects keys, or a forwarder stands there whose node is not running" in text
 
     _run(main)
 

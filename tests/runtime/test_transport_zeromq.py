@@ -1,6 +1,11 @@
 """What only real sockets can get wrong."""
 
 import asyncio
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +14,7 @@ import zmq
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.runtime.errors import AddressError
 from draftwire.runtime.security import Service
-from draftwire.runtime.transport import DropReason, ZmqTransport
+from draftwire.runtime.transport import DropReason, Endpoint, ZmqTransport
 from draftwire.runtime.transport.base import routing_id
 
 
@@ -133,6 +138,100 @@ def test_the_system_chooses_a_port(port: str) -> None:
     assert asyncio.run(main()) > 0
 
 
+def _speaks_ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as one:
+        one.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.skipif(not _speaks_ipv6(), reason="this host has no IPv6")
+@pytest.mark.parametrize("host", ["[::1]", "[::]"])
+def test_ipv6_in_brackets(host: str) -> None:
+    """An address of IPv6 is bound and connected to like any other."""
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            bound = await transport.bind(f"tcp://{host}:*", service=Service.TARGET)
+            address = bound.address.replace("[::]", "[::1]")
+            device = await transport.connect(address, service=Service.TARGET, name="device-1")
+            device.send(b"", b"hello")
+            received = await bound.receive()
+            assert bound.send(received.peer, received.data)
+            assert (await device.receive()).data == b"hello"
+            await bound.close()
+            await transport.bind(bound.address, service=Service.TARGET)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+@contextmanager
+def _files_left(left: int) -> Iterator[None]:
+    """This process may open so many files more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filling = list[int]()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
+        with suppress(OSError):
+            while True:
+                filling.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(left):
+            os.close(filling.pop())
+        yield
+    finally:
+        for one in filling:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("left", range(3))
+def test_no_file_left_for_a_connection(left: int) -> None:
+    """It is a typed error with its remedy, at whatever step; nothing else suffers, and later it succeeds."""
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            first = await transport.connect(bound.address, service=Service.TARGET, name="device-1")
+            first.send(b"", b"hello")
+            await bound.receive()
+            with _files_left(left), pytest.raises(AddressError, match=_NO_FILES) as caught:
+                await transport.connect(bound.address, service=Service.TARGET, name="device-2")
+            assert str(caught.value).startswith(f"{bound.address}: ")
+            second = await transport.connect(bound.address, service=Service.TARGET, name="device-2")
+            for device in (first, second):
+                device.send(b"", b"hello")
+                assert (await bound.receive()).data == b"hello"
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+_NO_FILES = r"this process has as many files or sockets open as it may; raise the limit \(ulimit -n\)"
+
+
+def test_no_socket_left_of_zeromqs_own() -> None:
+    """ZeroMQ's bound on sockets is far above its default, and to reach it is the same error at either end."""
+
+    async def connected(transport: ZmqTransport, count: int) -> list[Endpoint]:
+        return [
+            await transport.connect("ipc:///tmp/nobody", service=Service.TARGET, name=f"device-{n}")
+            for n in range(count)
+        ]
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            assert transport._context.get(zmq.MAX_SOCKETS) >= 16384
+            transport._context.set(zmq.MAX_SOCKETS, 20)
+            made = await connected(transport, 6)
+            with pytest.raises(AddressError, match=_NO_FILES):
+                await connected(transport, 2)
+            with pytest.raises(AddressError, match=_NO_FILES):
+                for _ in range(3):
+                    await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            await made[0].close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
 def test_a_name_can_be_bound() -> None:
     """Devices connect to a name, so the node behind it can bind that same name."""
 
@@ -172,8 +271,6 @@ def test_bind_errors_say_what_to_do(address: str, message: str) -> None:
 
 def test_a_stale_ipc_path_is_taken_over(tmp_path: Path) -> None:
     """A path that a killed process left behind doesn't keep the next one from binding."""
-    import socket
-
     with socket.socket(socket.AF_UNIX) as leftover:
         leftover.bind(f"{tmp_path}/bs")
 

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from draftwire.nodes.console.bench.beside import beside
 from draftwire.nodes.console.bench.bus_echo import COUNT, ECHO, TELL, TOLD
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.runner import progress_bar
@@ -197,21 +197,17 @@ def _keys(folder: Path) -> NodeKeys:
 
 @asynccontextmanager
 async def _echo(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """The other process; its addresses. It ends when its standard input does, so also if we are killed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "draftwire.nodes.console.bench.bus_echo", str(folder)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None and process.stdout is not None, "pipes were asked for"
-    try:
-        line = await process.stdout.readline()
+    """The other process; its addresses. Raises BusError where it does not start."""
+    async with beside("draftwire.nodes.console.bench.bus_echo", str(folder)) as process:
+        assert process.stdout is not None, "a pipe was asked for"
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            line = b""
         if not line:
             raise BusError("the other process did not start")
         yield orjson.loads(line)
-    finally:
-        process.stdin.close()
-        await process.wait()
 
 
 # ------------------------------------------------------------------------------------- the figures

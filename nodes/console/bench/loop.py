@@ -12,7 +12,6 @@ models have just been through them. No step is charged for them.
 import argparse
 import asyncio
 import platform
-import sys
 import tempfile
 import time
 from bisect import bisect_left
@@ -32,6 +31,7 @@ from rich.table import Table
 
 from draftwire.codecs.messages import Commit, Draft
 from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.bench.beside import beside
 from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, read_spans, stopwatches
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
@@ -41,6 +41,7 @@ from draftwire.nodes.console.outcome import fixed
 from draftwire.nodes.console.runner import PROMPT, progress_bar
 from draftwire.nodes.device.account import Account
 from draftwire.runtime.config import Topology
+from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.telemetry import set_up_logging
 
 SETTING: Final = fixed(32, 2)
@@ -51,8 +52,15 @@ QUICK_TOKENS: Final = 32
 RAW: Final = "raw"
 """The kind of a raw round trip's span."""
 
+ANSWER_WITHIN_S: Final = 30.0
+"""A raw round trip that takes longer has nobody at its other end; the first one waits until that starts."""
+
 WARM_UP_STEPS: Final = 2
 """Of each answer: caches fill, and the prompt's pass is still under way."""
+
+
+class LoopError(DraftwireError):
+    """Raised when the process that echoes is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +111,7 @@ async def _bench(args: argparse.Namespace) -> None:
             async with _nodes(at_bs) as device:
                 warm = await _answer(device, tokens=16, seed=0, between=_nothing)
                 draft, commit = warm.draft_bytes // warm.sparse_frames, warm.bytes_down // warm.steps
-                async with _raw_echo(Path(name), sent=draft, answered=commit) as trip:
+                async with raw_echo(Path(name), sent=draft, answered=commit) as trip:
                     for repeat in range(repeats):
                         begin(f"answer {repeat + 1}")
                         first = len(at_device)
@@ -209,40 +217,29 @@ Trip = Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
-async def _raw_echo(folder: Path, *, sent: int, answered: int) -> AsyncIterator[Trip]:
-    """Raw pyzmq between two processes: so many bytes there, so many back."""
+async def raw_echo(folder: Path, *, sent: int, answered: int) -> AsyncIterator[Trip]:
+    """Raw pyzmq between two processes: so many bytes there, so many back. The other one ends with this one.
+
+    A trip raises LoopError where nothing comes back.
+    """
     address = f"ipc://{folder}/raw"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", _ECHO, address, str(answered), stdin=asyncio.subprocess.PIPE
-    )
-    context = zmq.asyncio.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.connect(address)
+    async with AsyncExitStack() as stack:
+        echo = beside("draftwire.nodes.console.bench.loop_echo", address, str(answered))
+        await stack.enter_async_context(echo)
+        socket = stack.enter_context(zmq.asyncio.Context()).socket(zmq.DEALER)
+        stack.callback(socket.close, linger=0)
+        socket.connect(address)
 
-    async def trip() -> None:
-        await socket.send(bytes(sent))
-        await socket.recv()
+        async def trip() -> None:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    await socket.send(bytes(sent))
+                    await socket.recv()
+            except TimeoutError:
+                raise LoopError(f"no answer from the other process within {ANSWER_WITHIN_S:g} s") from None
 
-    try:
         await trip()
         yield trip
-    finally:
-        socket.close(linger=0)
-        context.term()
-        process.terminate()
-        await process.wait()
-
-
-_ECHO: Final = """
-import asyncio, sys, zmq, zmq.asyncio
-async def main(address, size):
-    socket = zmq.asyncio.Context().socket(zmq.ROUTER)
-    socket.bind(address)
-    while True:
-        peer, _ = await socket.recv_multipart()
-        await socket.send_multipart([peer, bytes(size)])
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
 
 
 # ------------------------------------------------------------------------------------- the figures
@@ -299,4 +296,4 @@ def _show(found: dict[str, Any]) -> None:
     console.print(f"overhead of the loop: {overhead:.1f} % (quartiles {low:.1f} to {high:.1f})")
 
 
-__all__ = ["SETTING", "StepShares", "add_arguments", "result", "run", "shares"]
+__all__ = ["SETTING", "LoopError", "StepShares", "add_arguments", "raw_echo", "result", "run", "shares"]

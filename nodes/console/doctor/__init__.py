@@ -1,7 +1,8 @@
 """`draftwire doctor`: whether this machine can do its part, and which hop fails.
 
-`checks` is what it finds, `examine` the order in which it looks; `hops`, `ports`, `trust`, `pair`, `machine`
-each judge one kind of thing, `probing` and `reach` ask the network and the operating system.
+`checks` is what it finds, `examine` the order in which it looks; `whereabouts` guesses which nodes run here;
+`hops`, `ports`, `trust`, `pair`, `machine` each judge one kind of thing, `probing` and `reach` ask the
+network and the operating system.
 """
 
 import argparse
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from draftwire.nodes.console.doctor.checks import Check, Status
 from draftwire.nodes.console.doctor.examine import Report, examine
-from draftwire.nodes.console.doctor.trust import roles_of
 from draftwire.nodes.console.doctor.view import Screen
+from draftwire.nodes.console.doctor.whereabouts import roles_of
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.runtime.config import Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
@@ -38,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--role",
         action="append",
         choices=[role.value for role in Role],
-        help="a node that runs on this machine; may be repeated; left out: those whose keys are here, or all",
+        help="a node that runs on this machine; may be repeated; left out: those whose keys are here, or, "
+        "without keys, whose addresses are",
     )
     parser.add_argument("--name", metavar="DEVICE", help="in place of [device] name")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -47,25 +49,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Whether this machine can do its part, and which hop of the way fails; 0 where nothing fails, else 1."""
     screen = Screen(silent=args.json)
-    try:
-        topology = _topology(args)
-        roles = _roles(args, topology)
-    except ConfigurationError as error:
-        problem = ": ".join(part for part in (error.source, error.key, error.problem) if part)
-        check = Check(name="configuration", subject="", status=Status.FAIL, seen=problem, remedy=error.remedy)
-        screen.tell(check)
-        screen.end(Report(checks=[check], hops=[]))
-        return 1
     config = "" if args.config is None else f" --config {shlex.quote(str(args.config))}"
-    report: Report | None = None
+    report = Report(checks=[], hops=[])
 
     async def main() -> None:
         nonlocal report
-        report = await examine(topology, roles, config=config, tell=screen.tell, progress=screen.progress)
+        try:
+            topology = _topology(args)
+            roles = await _roles(args, topology)
+        except ConfigurationError as error:
+            report = Report(checks=[_will_not_do(error)], hops=[])
+            screen.tell(*report.checks)
+        else:
+            report = await examine(topology, roles, config=config, tell=screen.tell, progress=screen.progress)
         screen.end(report)
 
-    code = run_foreground(main)
-    return code or (0 if report is not None and report.ok else 1)
+    return run_foreground(main) or (0 if report.ok else 1)
+
+
+def _will_not_do(error: ConfigurationError) -> Check:
+    problem = ": ".join(part for part in (error.source, error.key, error.problem) if part)
+    return Check(name="configuration", subject="", status=Status.FAIL, seen=problem, remedy=error.remedy)
 
 
 def _topology(args: argparse.Namespace) -> Topology:
@@ -78,9 +82,9 @@ def _topology(args: argparse.Namespace) -> Topology:
         raise error.placed(key="--name") from None
 
 
-def _roles(args: argparse.Namespace, topology: Topology) -> tuple[Role, ...]:
+async def _roles(args: argparse.Namespace, topology: Topology) -> tuple[Role, ...]:
     if args.role is None:
-        return roles_of(topology)
+        return await roles_of(topology)
     wanted = tuple(role for role in Role if role.value in args.role)
     if Role.CHANNEL in wanted and topology.channel is None:
         raise ConfigurationError(

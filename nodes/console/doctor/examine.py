@@ -35,7 +35,7 @@ from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import AddressError, ConfigurationError
 from draftwire.runtime.security import NAME_SEPARATOR, Role, Service
-from draftwire.runtime.transport import Transport, Trouble
+from draftwire.runtime.transport import Transport, Trouble, TroubleKind
 from draftwire.runtime.transport.base import is_name
 
 MODELS_S: Final = 8.0
@@ -200,11 +200,12 @@ async def _look_at_ports(ports: Sequence[Port], lines: _Lines) -> tuple[list[Che
     found = [await _try(port.bind) for port in ports]
     asked = await asyncio.gather(*(_holder(port, one, lines) for port, one in zip(ports, found, strict=True)))
     checks = list[Check]()
-    for port, one, holder in zip(ports, found, asked, strict=True):
+    for port, one, (holder, why) in zip(ports, found, asked, strict=True):
         unknown = one.binding is Binding.HELD and holder is not Holder.NODE
         process = holder_of(port.bind) if unknown else ""
-        checks.append(judge_port(port, one, holder=holder, process=process))
-    return checks, {port.role for port, holder in zip(ports, asked, strict=True) if holder is Holder.NODE}
+        checks.append(judge_port(port, one, holder=holder, process=process, why=why))
+    running = {port.role for port, (holder, _) in zip(ports, asked, strict=True) if holder is Holder.NODE}
+    return checks, running
 
 
 async def _try(address: str) -> Bindable:
@@ -218,21 +219,27 @@ async def _try(address: str) -> Bindable:
         )
 
 
-async def _holder(port: Port, found: Bindable, lines: _Lines) -> Holder:
-    """Who holds that port, where somebody does."""
+async def _holder(port: Port, found: Bindable, lines: _Lines) -> tuple[Holder, str]:
+    """Who holds that port, where somebody does; of one with whom no connection comes to stand, why."""
     if found.binding is not Binding.HELD or isinstance(await connect_time(port.ask), Failure):
-        return Holder.STRANGER
+        return Holder.STRANGER, ""
     try:
         prober = await lines.prober(port.role, port.ask, port.ask_service)
-    except (ConfigurationError, AddressError):
-        return Holder.LOCKED
+    except ConfigurationError:
+        return Holder.LOCKED, f"not asked without the {port.role.value}'s keys, see above"
+    except AddressError:
+        return Holder.STRANGER, ""
     match await prober.contact():
         case Echo() | Refused():
-            return Holder.NODE
-        case Trouble(final=True):
-            return Holder.LOCKED
+            return Holder.NODE, ""
+        case Trouble(kind=kind, text=text) if kind in _LOCKS:
+            return Holder.LOCKED, text
         case _:
-            return Holder.STRANGER
+            return Holder.STRANGER, ""
+
+
+_LOCKS: Final = (TroubleKind.CLOSED, TroubleKind.DENIED, TroubleKind.MISMATCH)
+"""Who is behind these speaks as nodes do, for it greets; a key or a file is wrong."""
 
 
 async def _contact_all(hops: Sequence[Hop], lines: _Lines) -> list[tuple[Found, Prober | None]]:
@@ -256,8 +263,8 @@ async def _contact(hop: Hop, lines: _Lines) -> tuple[Found, Prober | None]:
     match await prober.contact():
         case Echo():
             return found, prober
-        case Refused(detail=detail):
-            return replace(found, failure=Failure(stage=Stage.IDENTITY, text=detail)), None
+        case Refused() as refused:
+            return replace(found, failure=refusal_of(hop, refused)), None
         case Trouble(text=text):
             seen, _, remedy = text.partition("; ")
             failure = Failure(stage=Stage.HANDSHAKE, text=seen, remedy=remedy)
@@ -265,6 +272,19 @@ async def _contact(hop: Hop, lines: _Lines) -> tuple[Found, Prober | None]:
         case None:
             text = f"{hop.address}: connected, but nobody answers as a {hop.destination.value}"
             return replace(found, failure=Failure(stage=Stage.SILENCE, text=text)), prober
+
+
+def refusal_of(hop: Hop, refused: Refused) -> Failure:
+    """What a node's refusal of a first question means for a hop."""
+    match refused.reason:
+        case Reason.IDENTITY:
+            return Failure(stage=Stage.IDENTITY, text=refused.detail)
+        case Reason.PROTOCOL_VERSION:
+            return Failure(stage=Stage.VERSION, text=refused.detail)
+        case reason:
+            name = reason.name.lower().replace("_", " ")
+            text = f"{hop.address}: refuses us, {name}: {refused.detail}"
+            return Failure(stage=Stage.TURNED_AWAY, text=text)
 
 
 async def _measure(found: Found, prober: Prober, hello: Hello | None) -> Found:
@@ -291,4 +311,4 @@ def _of_another_version(hop: Hop, answer: Refused | Welcome) -> str:
     return f"{hop.address}: the {hop.destination.value} answers a Hello, and no probe{why}"
 
 
-__all__ = ["Report", "describe", "examine"]
+__all__ = ["Report", "describe", "examine", "refusal_of"]

@@ -20,6 +20,7 @@ from draftwire.nodes.console.doctor.checks import Check, Status
 from draftwire.nodes.console.doctor.figures import Rate
 from draftwire.nodes.console.doctor.probing import Measured
 from draftwire.runtime.config import Topology
+from draftwire.runtime.connections import Connection, connections_of
 from draftwire.runtime.security import Role, Service
 
 CLOCKS_AGREE_S: Final = 1.0
@@ -66,18 +67,18 @@ class Hop:
 
 def hops_of(topology: Topology, roles: Collection[Role]) -> tuple[Hop, ...]:
     """Those that begin at one of these roles, from the device on."""
-    target, channel = topology.target.address, topology.channel
-    hops = [
-        Hop(
-            origin=Role.DEVICE,
-            destination=Role.TARGET,
-            address=topology.device_connects_to,
-            through=None if channel is None else Role.CHANNEL,
-        ),
-        *([Hop(origin=Role.CHANNEL, destination=Role.TARGET, address=target)] if channel is not None else []),
-        Hop(origin=Role.TARGET, destination=Role.CONTROLLER, address=topology.controller.address),
-    ]
-    return tuple(hop for hop in hops if hop.origin in roles)
+    return tuple(_hop(one) for one in connections_of(topology) if one.origin in roles)
+
+
+def _hop(connection: Connection) -> Hop:
+    """What comes back through a channel comes from the target."""
+    through = connection.holder if connection.service is Service.CHANNEL else None
+    return Hop(
+        origin=connection.origin,
+        destination=connection.holder if through is None else Role.TARGET,
+        address=connection.address,
+        through=through,
+    )
 
 
 class Stage(Enum):
@@ -99,6 +100,8 @@ class Stage(Enum):
     "the connection does not come to stand"
     IDENTITY = auto()
     "it stands, and the other end does not take us for who we say we are"
+    TURNED_AWAY = auto()
+    "it stands, and the other end refuses us for another reason"
     VERSION = auto()
     "the other end refuses our version"
     SILENCE = auto()
@@ -159,7 +162,7 @@ def judge_hop(found: Found, *, config: str) -> list[Check]:
     return checks
 
 
-_BEHIND_THE_CHANNEL: Final = frozenset({Stage.SILENCE, Stage.IDENTITY, Stage.VERSION})
+_BEHIND_THE_CHANNEL: Final = frozenset({Stage.SILENCE, Stage.IDENTITY, Stage.TURNED_AWAY, Stage.VERSION})
 """What fails at whoever answers, which is never the channel."""
 
 
@@ -273,6 +276,8 @@ def _remedy(role: Role, found: Found, failure: Failure, config: str) -> str:
             return told if found.secured else f"{told}; {up}"
         case Stage.IDENTITY:
             return "give [device] name the name of this machine's key, see `draftwire keys list`"
+        case Stage.TURNED_AWAY:
+            return f"look at the {role.value}'s log"
         case Stage.VERSION:
             return "install the same version of draftwire on both machines"
         case Stage.SILENCE:

@@ -11,9 +11,8 @@ from draftwire.codecs.frame import PROTOCOL_VERSION
 from draftwire.codecs.messages import Hello
 from draftwire.nodes.console.doctor.checks import Check, Status
 from draftwire.nodes.console.doctor.machine import size_words
-from draftwire.nodes.models import hub
 from draftwire.nodes.models.base import UnsupportedModelError
-from draftwire.nodes.models.catalogue import SHIPPED, End, load_tokenizer, shipped_draft
+from draftwire.nodes.models.catalogue import SHIPPED, End, Kind, Source, load_tokenizer, source_of
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.config import ModelSettings
 from draftwire.runtime.security import Role
@@ -27,8 +26,6 @@ SHIPPED_TARGET_BYTES: Final = 269_060_552
 _BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
 _WANTED_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-_FORMULA: Final = "synthetic:"
-_MADE: Final = "tiny:"
 _MADE_BYTES: Final = 1_000_000
 
 
@@ -123,49 +120,52 @@ def _judge_both(draft: EndFound, target: EndFound) -> Check:
 
 
 def _weights(settings: ModelSettings, end: End) -> tuple[int | None, str]:
-    """Bytes in memory, and how they come here if they aren't here."""
-    name = settings.model
-    if name.partition(":")[0] + ":" == _FORMULA:
-        return 0, ""
-    if name.partition(":")[0] + ":" == _MADE:
-        return _MADE_BYTES, ""
-    if name == SHIPPED and end == "draft":
-        return _in_folder(shipped_draft(), settings.dtype), ""
-    if name == SHIPPED:
-        return _shipped_target(settings)
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path.stat().st_size, ""  # GGUF: at least this, since it is unpacked when it is loaded
-    if path.is_dir():
-        if not any(path.glob("*.safetensors")):
-            raise UnsupportedModelError(f"no weights (*.safetensors) in the folder {path}")
-        return _in_folder(path, settings.dtype), ""
-    return _of_the_hub(name, settings)
+    """Bytes in memory, and how they come here if they aren't here. Raises UnsupportedModelError."""
+    source = source_of(settings.model, end)
+    match source.kind:
+        case Kind.FORMULA:
+            return 0, ""
+        case Kind.MADE:
+            return _MADE_BYTES, ""
+        case Kind.PACKAGED:
+            return SHIPPED_TARGET_BYTES // 2 * _WANTED_BYTES.get(settings.dtype or "", 2), ""
+        case Kind.HUB:
+            return _of_the_hub(source, settings)
+    assert source.path is not None, "a folder or a file"
+    if source.kind is Kind.FILE:
+        return source.path.stat().st_size, ""  # at least this, since it is unpacked when it is loaded
+    if not any(source.path.glob("*.safetensors")):
+        raise UnsupportedModelError(f"no weights (*.safetensors) in the folder {source.path}")
+    return _in_folder(source.path, settings.dtype), ""
 
 
-def _shipped_target(settings: ModelSettings) -> tuple[int | None, str]:
-    from draftwire.nodes.models.pairs import shipped
-
-    if shipped.packaged_gguf() is not None:
-        return SHIPPED_TARGET_BYTES // 2 * _WANTED_BYTES.get(settings.dtype or "", 2), ""
-    size, absent = _of_the_hub(shipped.TARGET_HUB_ID, settings)
-    return size, absent and f"{shipped.TARGET_INSTALL}; or let the first start download them"
-
-
-def _of_the_hub(name: str, settings: ModelSettings) -> tuple[int | None, str]:
+def _of_the_hub(source: Source, settings: ModelSettings) -> tuple[int | None, str]:
     """What an earlier start has left in the hub's cache; the hub is not asked."""
-    repository = name.rpartition("/")[0] if name.lower().endswith(".gguf") else name
-    if not hub.is_hub_id(repository):
-        return None, ""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(repository, revision=settings.revision, local_files_only=True)
+        folder = snapshot_download(source.repository, revision=settings.revision, local_files_only=True)
     except (LocalEntryNotFoundError, OSError, ValueError):
         folder = ""
-    size = _in_folder(Path(folder), settings.dtype) if folder else None
-    return size, "" if size else "the first start downloads them"
+    size = _of_a_copy(Path(folder), source.file, settings.dtype) if folder else None
+    if size is not None:
+        return size, ""
+    if settings.model != SHIPPED:
+        return None, "the first start downloads them"
+    from draftwire.nodes.models.pairs import shipped
+
+    return None, f"{shipped.TARGET_INSTALL}; or let the first start download them"
+
+
+def _of_a_copy(folder: Path, file: str, dtype: str | None) -> int | None:
+    """Of a repository's files as the hub's client keeps them: of its GGUF file, where one is asked for."""
+    if not file:
+        return _in_folder(folder, dtype)
+    try:
+        return (folder / file).stat().st_size
+    except OSError:
+        return None
 
 
 def _in_folder(folder: Path, dtype: str | None) -> int | None:

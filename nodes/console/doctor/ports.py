@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from draftwire.nodes.console.doctor.checks import Check, Status
-from draftwire.nodes.console.doctor.reach import Bindable, Binding, place_of
+from draftwire.nodes.console.doctor.reach import Bindable, Binding, names_a_host, place_of
 from draftwire.runtime.config import Topology
 from draftwire.runtime.security import Role, Service
+from draftwire.runtime.transport.addresses import ANY_HOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,9 @@ def _askable(bind: str, address: str) -> str:
     place = place_of(bind)
     if place.path:
         return bind
-    if place.host in ("*", "0.0.0.0", "::"):
+    if place.host in ANY_HOST:
         return f"tcp://127.0.0.1:{place.port}"
-    numeric = place.host.replace(".", "").isdigit() or ":" in place.host or "." in place.host
-    return bind if numeric or place.host == "localhost" else address  # else it may name an interface
+    return bind if names_a_host(bind) else address
 
 
 class Holder(Enum):
@@ -71,13 +71,18 @@ class Holder(Enum):
     NODE = auto()
     "the node it belongs to, which answers"
     LOCKED = auto()
-    "somebody who speaks as nodes do, and has other keys than this machine's"
+    "somebody who speaks as nodes do, and with whom no connection comes to stand"
     STRANGER = auto()
     "anybody else"
 
 
-def judge_port(port: Port, found: Bindable, *, holder: Holder = Holder.STRANGER, process: str = "") -> Check:
-    """One line. `holder` and `process`, where that can be told: who holds it, if somebody does."""
+def judge_port(
+    port: Port, found: Bindable, *, holder: Holder = Holder.STRANGER, process: str = "", why: str = ""
+) -> Check:
+    """One line. `holder` and `process`, where that can be told: who holds it, if somebody does.
+
+    `why`: what keeps a LOCKED one's connection from standing, and behind `; ` what to do about it.
+    """
 
     def check(status: Status, seen: str, remedy: str = "") -> Check:
         subject = f"{port.place} {port.bind}"
@@ -93,10 +98,12 @@ def judge_port(port: Port, found: Bindable, *, holder: Holder = Holder.STRANGER,
     who = f": process {process}" if process else ""
     tell = "" if process or not number else f"`sudo ss -ltnp 'sport = :{number}'` tells who; "
     if holder is Holder.LOCKED:
+        seen, _, remedy = why.removeprefix(f"{port.ask}: ").partition("; ")
+        up = "or it is a node of `draftwire up`, with throw-away keys: end it to start this file's"
         return check(
             Status.FAIL,
-            f"held by a node whose keys are not those of this file{who}",
-            f"{tell}a node of `draftwire up` has throw-away keys; end it to start this file's",
+            f"held by somebody with whom no connection comes to stand{who}: {seen}",
+            f"{remedy}; {tell}{up}" if remedy else f"{tell}{up}",
         )
     return check(
         Status.FAIL,

@@ -18,7 +18,7 @@ from draftwire.codecs.messages import Hello, Reason, Refused, Welcome
 from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.console.doctor.figures import Rate, Spread, is_clear, rate, spread
 from draftwire.runtime.clock import Clock
-from draftwire.runtime.transport import Endpoint, Trouble
+from draftwire.runtime.transport import Endpoint, Trouble, TroubleKind
 
 M = TypeVar("M")
 
@@ -36,6 +36,10 @@ LOOK_S: Final = 0.05
 
 SETTLE_S: Final = 0.4
 """A handshake that fails is tried again, and may then say better why: so long until it is believed."""
+
+CLOSED_S: Final = 1.5
+"""A connection that is closed may stand at the next try, as behind a forwarder: so long, a few tries, until
+that is believed."""
 
 SMALL: Final = 9
 """Short probes."""
@@ -72,10 +76,15 @@ class Prober:
         """`wall_s` tells what the clock on our wall shows: seconds since 1970, UTC."""
         self._endpoint, self._clock, self._wall_s = endpoint, clock, wall_s
         self._stamps = count(1)
+        self._failing_s: float | None = None
+        "since when the connection is in trouble that waiting won't end"
         self._clock_ahead_s, self._clock_error_s = 0.0, float("inf")
 
     async def contact(self) -> Echo | Refused | Trouble | None:
-        """The first answer. None: the connection stands for all that is known, and nobody answered."""
+        """The first answer, an Echo or what a Probe can be refused for.
+
+        None: the connection stands for all that is known, and nobody answered.
+        """
         deadline_s = self._clock.now_s() + CONTACT_S
         while (now_s := self._clock.now_s()) < deadline_s:
             self._send(Probe(stamp=next(self._stamps)))
@@ -160,18 +169,18 @@ class Prober:
         self, wanted: Callable[[AnyMessage], M | None], *, until_s: float
     ) -> "_Answer[M] | Trouble | None":
         """The first message that is wanted, or a trouble that waiting won't end; None: neither in time."""
-        failing_s: float | None = None
         while (now_s := self._clock.now_s()) < until_s:
             try:
                 async with asyncio.timeout(min(LOOK_S, until_s - now_s)):
                     received = await self._endpoint.receive()
             except TimeoutError:
                 trouble = self._endpoint.trouble()
-                if trouble is None or not trouble.final:
-                    failing_s = None
-                elif failing_s is None:
-                    failing_s = now_s
-                elif now_s - failing_s >= SETTLE_S:
+                patience_s = _patience_s(trouble)
+                if patience_s is None:
+                    self._failing_s = None
+                elif self._failing_s is None:
+                    self._failing_s = now_s
+                elif now_s - self._failing_s >= patience_s:
                     return trouble
                 continue
             try:
@@ -195,13 +204,38 @@ class _Answer(Generic[M]):
     "when it came"
 
 
+def _patience_s(trouble: Trouble | None) -> float | None:
+    """How long a trouble has to last until it is believed; None: it may pass at any time."""
+    if trouble is None:
+        return None
+    if trouble.kind is TroubleKind.CLOSED:
+        return CLOSED_S
+    return SETTLE_S if trouble.final else None
+
+
 _TO_A_HELLO: Final = frozenset(
     {Reason.PROTOCOL_VERSION, Reason.NOISE_VERSION, Reason.VOCABULARY, Reason.IDENTITY, Reason.BUSY}
 )
+_OF_A_REQUEST: Final = frozenset(
+    {
+        Reason.PROMPT_TOO_LONG,
+        Reason.BAD_SAMPLING,
+        Reason.UNKNOWN_REQUEST,
+        Reason.SUPERSEDED,
+        Reason.DRAFT_STATE_LOST,
+        Reason.HISTORY,
+        Reason.NO_HELLO,
+        Reason.ABSENT,
+        Reason.TARGET_FAILED,
+    }
+)
+"""They belong to a request, and so to somebody else: we have none."""
 
 
 def _first(message: AnyMessage) -> Echo | Refused | None:
-    return message if isinstance(message, Echo | Refused) else None
+    if isinstance(message, Refused):
+        return None if message.reason in _OF_A_REQUEST else message
+    return message if isinstance(message, Echo) else None
 
 
 def _echo(message: AnyMessage, stamp: int) -> Echo | None:

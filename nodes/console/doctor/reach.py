@@ -12,6 +12,7 @@ from typing import Final
 
 from draftwire.nodes.console.doctor.hops import Failure, Stage
 from draftwire.nodes.console.doctor.threads import in_a_thread
+from draftwire.runtime.transport.addresses import ANY_HOST
 
 NAME_S: Final = 3.0
 """How long a host's name may take to be looked up."""
@@ -42,6 +43,32 @@ def place_of(address: str) -> Place:
         return Place(path=rest)
     host, _, port = rest.rpartition(":")
     return Place(host=host.strip("[]"), port=0 if port == "*" else int(port))
+
+
+def names_a_host(address: str) -> bool:
+    """Whether it leads to one host, whoever reads it: to no interface by its name, and not to all of them."""
+    host = place_of(address).host
+    return host not in ANY_HOST and ("." in host or ":" in host or host == "localhost")
+
+
+def is_here(address: str) -> bool | None:
+    """Whether an interface of this machine has a tcp address; None: its host is not known. Blocks."""
+    host = place_of(address).host
+    try:
+        found = socket.getaddrinfo(host, 0, family=_family(host), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    with socket.socket(_family(host), socket.SOCK_STREAM) as one:
+        try:
+            one.bind(found[0][4])
+        except OSError as error:
+            return False if error.errno == errno.EADDRNOTAVAIL else None
+    return True
+
+
+def _family(host: str) -> socket.AddressFamily:
+    """As our sockets look a host up: IPv6 is what is written as such."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 async def connect_time(address: str) -> float | Failure:
@@ -87,11 +114,11 @@ async def _greets(connected: socket.socket) -> bool:
 
 
 async def _look_up(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]] | Failure:
-    """The IPv4 address of a host, which is what sockets of ours connect to."""
+    """The address of a host that sockets of ours connect to."""
+    family = _family(host)
     try:
         found = await in_a_thread(
-            lambda: socket.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM),
-            within_s=NAME_S,
+            lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM), within_s=NAME_S
         )
     except TimeoutError:
         text = f"the name {host!r} is not answered for within {NAME_S:g} s"
@@ -99,7 +126,7 @@ async def _look_up(host: str, port: int) -> tuple[socket.AddressFamily, tuple[st
     except (OSError, UnicodeError):
         return Failure(stage=Stage.NAME, text=f"no address is known for the name {host!r}")
     ip, number = found[0][4][:2]
-    return socket.AF_INET, (str(ip), int(number))
+    return family, (str(ip), int(number))
 
 
 def _failure(address: str, error: OSError) -> Failure:
@@ -136,18 +163,17 @@ def try_to_bind(address: str) -> Bindable:
     place = place_of(address)
     if place.path:
         return _try_path(place.path)
-    host = "" if place.host in ("*", *(name for _, name in socket.if_nameindex())) else place.host
+    every = place.host in ("*", *(name for _, name in socket.if_nameindex()))
+    host = "0.0.0.0" if every else place.host
     try:
-        found = socket.getaddrinfo(
-            host or "0.0.0.0", place.port, family=socket.AF_INET, type=socket.SOCK_STREAM
-        )
+        found = socket.getaddrinfo(host, place.port, family=_family(host), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return Bindable(
             binding=Binding.IMPOSSIBLE,
             problem=f"no address is known for the name {place.host!r}",
             remedy="write an IP address of this machine in `bind`",
         )
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ZeroMQ's own do
         try:
             one.bind(found[0][4])
@@ -233,4 +259,15 @@ def _listening(port: int) -> list[str]:
     return found
 
 
-__all__ = ["NAME_S", "Bindable", "Binding", "Place", "connect_time", "holder_of", "place_of", "try_to_bind"]
+__all__ = [
+    "NAME_S",
+    "Bindable",
+    "Binding",
+    "Place",
+    "connect_time",
+    "holder_of",
+    "is_here",
+    "names_a_host",
+    "place_of",
+    "try_to_bind",
+]

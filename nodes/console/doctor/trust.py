@@ -4,74 +4,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from draftwire.nodes.console.doctor.checks import Check, Status
-from draftwire.nodes.console.keys import node_keys
+from draftwire.nodes.console.doctor.whereabouts import SAY_IT
+from draftwire.nodes.console.keys import folder_option, node_keys
 from draftwire.runtime.config import Topology
+from draftwire.runtime.connections import connections_of
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.security import HELD_BY, Keyring, NodeKeys, Role, Service
-
-
-def roles_of(topology: Topology) -> tuple[Role, ...]:
-    """The nodes that this machine runs, by the keys that it has of its own; all where keys play no part."""
-    if not topology.secured:
-        return tuple(role for role in Role if role is not Role.CHANNEL or topology.channel is not None)
-    try:
-        own = {pair.public.role for pair in Keyring(topology.keys_folder).own()}
-    except ConfigurationError:
-        return ()  # a file can't be used: look_at_keys says which
-    return tuple(role for role in Role if role in own)
+from draftwire.runtime.security import Keyring, NodeKeys, Role
 
 
 def look_at_keys(topology: Topology, roles: Sequence[Role]) -> list[Check]:
     """A line for each file that can't be used, and one for each node that this machine runs."""
     if not topology.secured:
         return [_unsecured(topology)]
-    folder = topology.keys_folder
-    keyring = Keyring(folder)
+    keyring = Keyring(topology.keys_folder)
     broken = [
         _check(Status.FAIL, Path(problem.source).name, problem.problem, problem.remedy)
         for problem in keyring.problems()
     ]
-    if broken:
-        return broken
-    if not roles:
-        there = (
-            f"{folder} has no key of this machine's own"
-            if folder.is_dir()
-            else f"there is no folder {folder}"
-        )
-        seen = f"other machines can reach this topology, so its nodes need keys, and {there}"
-        remedy = (
-            f"on the device: draftwire keys new {topology.device.name} --folder {folder}; elsewhere the "
-            "node's role in place of the name; or say what runs here: --role device"
-        )
-        return [_check(Status.FAIL, "", seen, remedy)]
-    return [_of_a_node(topology, role) for role in roles]
+    if not broken and not roles:
+        return [_no_own_key(topology)]
+    told = {check.remedy for check in broken}
+    nodes = [_of_a_node(topology, role) for role in roles]
+    return [*broken, *(check for check in nodes if check.status is Status.OK or check.remedy not in told)]
 
 
-def peers_of(topology: Topology, role: Role) -> Role | None:
-    """Whose keys a node of that role must allow; None: nobody connects to it."""
-    match role:
-        case Role.TARGET:
-            return Role.DEVICE if topology.channel is None else Role.CHANNEL
-        case Role.CHANNEL:
-            return Role.DEVICE
-        case Role.CONTROLLER:
-            return Role.TARGET
-        case Role.DEVICE:
-            return None
-
-
-def server_of(topology: Topology, role: Role) -> Service | None:
-    """What a node of that role connects to; None: nothing."""
-    match role:
-        case Role.DEVICE:
-            return Service.TARGET if topology.channel is None else Service.CHANNEL
-        case Role.CHANNEL:
-            return Service.TARGET
-        case Role.TARGET:
-            return Service.CONTROLLER
-        case Role.CONTROLLER:
-            return None
+def _no_own_key(topology: Topology) -> Check:
+    folder = topology.keys_folder
+    there = (
+        f"{folder} has no key of this machine's own" if folder.is_dir() else f"there is no folder {folder}"
+    )
+    return _check(
+        Status.FAIL,
+        "",
+        f"other machines can reach this topology, so its nodes need keys, and {there}",
+        f"on the device: draftwire keys new {topology.device.name}{folder_option(folder)}; elsewhere the "
+        f"node's role in place of the name; or {SAY_IT}",
+    )
 
 
 def _of_a_node(topology: Topology, role: Role) -> Check:
@@ -81,17 +49,17 @@ def _of_a_node(topology: Topology, role: Role) -> Check:
         words = [f"has the key {keys.own.public.name}", *_server_words(topology, role, keys)]
     except ConfigurationError as error:
         return _check(Status.FAIL, role.value, error.problem, error.remedy)
-    peer = peers_of(topology, role)
-    if peer is not None:
+    for peer in [one.origin for one in connections_of(topology) if one.holder is role]:
         known = (*keys.keyring.allowed(), *(pair.public for pair in keys.keyring.own()))
         names = sorted({key.name for key in known if key.role is peer})
         if not names:
+            file = "FILE" if peer is Role.DEVICE else f"{peer}.key"
             return _check(
                 Status.FAIL,
                 role.value,
                 f"no {peer.value}'s key is allowed here, so none can connect to this {role.value}",
-                f"copy the {peer.value}'s public key here, and: draftwire keys allow FILE "
-                f"--folder {topology.keys_folder}",
+                f"copy the {peer.value}'s public key here, and: draftwire keys allow {file}"
+                f"{folder_option(topology.keys_folder)}",
             )
         words.append(f"lets {peer.value} {', '.join(names)} in")
     return _check(Status.OK, role.value, ", ".join(words))
@@ -99,12 +67,9 @@ def _of_a_node(topology: Topology, role: Role) -> Check:
 
 def _server_words(topology: Topology, role: Role, keys: NodeKeys) -> list[str]:
     """Raises ConfigurationError where the server's key is not known."""
-    service = server_of(topology, role)
-    if service is None:
-        return []
-    holder = HELD_BY[service]
-    server = keys.keyring.server_key(holder, keys.server_names.get(holder))
-    return [f"knows the {holder.value} by the key {server.name}"]
+    servers = [one.holder for one in connections_of(topology) if one.origin is role]
+    known = [(server, keys.keyring.server_key(server, keys.server_names.get(server))) for server in servers]
+    return [f"knows the {server.value} by the key {key.name}" for server, key in known]
 
 
 def _unsecured(topology: Topology) -> Check:
@@ -122,4 +87,4 @@ def _check(status: Status, subject: str, seen: str, remedy: str = "") -> Check:
     return Check(name="keys", subject=subject, status=status, seen=seen, remedy=remedy)
 
 
-__all__ = ["look_at_keys", "peers_of", "roles_of", "server_of"]
+__all__ = ["look_at_keys"]

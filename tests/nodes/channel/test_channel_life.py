@@ -9,7 +9,8 @@ from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
 
 from draftwire.codecs.frame import decode_frame
 from draftwire.codecs.messages import Reason, Refused
-from draftwire.nodes.channel.node import MAX_CONNECTIONS, ChannelRefusal
+from draftwire.nodes.channel.node import ChannelRefusal
+from draftwire.nodes.channel.places import MAX_CONNECTIONS
 from draftwire.runtime.absence import PATIENCE_S
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.link import parse_link

@@ -15,19 +15,22 @@ import pytest
 from draftwire.codecs.frame import PROTOCOL_VERSION
 from draftwire.codecs.messages import Hello, Reason, Refused, Welcome
 from draftwire.nodes.console.cli import parser
-from draftwire.nodes.console.doctor import reach
+from draftwire.nodes.console.doctor import pair, reach
 from draftwire.nodes.console.doctor.checks import Check, Status, healthy
-from draftwire.nodes.console.doctor.examine import Report, describe
+from draftwire.nodes.console.doctor.examine import Report, describe, refusal_of
 from draftwire.nodes.console.doctor.figures import Rate, spread
 from draftwire.nodes.console.doctor.hops import Failure, Found, Hop, Stage, hops_of, judge_hop
 from draftwire.nodes.console.doctor.machine import judge_memory, judge_versions
 from draftwire.nodes.console.doctor.pair import EndFound, judge_models, look_at_model
 from draftwire.nodes.console.doctor.ports import Holder, Port, judge_port, ports_of
 from draftwire.nodes.console.doctor.probing import Measured
-from draftwire.nodes.console.doctor.reach import Binding, holder_of, try_to_bind
-from draftwire.nodes.console.doctor.trust import look_at_keys, roles_of
+from draftwire.nodes.console.doctor.reach import Binding, holder_of, is_here, try_to_bind
+from draftwire.nodes.console.doctor.trust import look_at_keys
 from draftwire.nodes.console.doctor.view import as_json, line
+from draftwire.nodes.console.doctor.whereabouts import roles_by_address, roles_of
+from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.runtime.config import ModelSettings, Topology, load_topology, parse_topology
+from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Keyring, Role
 
 CONFIG = " --config t.toml"
@@ -162,6 +165,24 @@ def test_a_bs_of_another_version_that_knows_no_probe() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "stage", "words"),
+    [
+        (Reason.IDENTITY, Stage.IDENTITY, "[device] name"),
+        (Reason.PROTOCOL_VERSION, Stage.VERSION, "same version"),
+        (Reason.BUSY, Stage.TURNED_AWAY, "look at the target's log"),
+    ],
+)
+def test_a_refused_first_question(reason: Reason, stage: Stage, words: str) -> None:
+    """What a node refuses us for is told as such: the name, the version, or whatever else it says."""
+    failure = refusal_of(DIRECT, Refused(reason=reason, detail="16 requests already"))
+    assert failure.stage is stage and "16 requests already" in failure.text
+    (only,) = judge_hop(Found(hop=DIRECT, secured=True, failure=failure), config=CONFIG)
+    assert (only.status, only.subject) == (Status.FAIL, "device -> target") and words in only.remedy
+    *_, behind = judge_hop(Found(hop=THROUGH, secured=True, failure=failure), config=CONFIG)
+    assert (behind.status, behind.subject) == (Status.FAIL, THROUGH.name)
+
+
+@pytest.mark.parametrize(
     ("ahead_s", "word"), [(3600.4, "3600 s, it is ahead"), (-86400.0, "86400 s, it is behind")]
 )
 def test_a_clock_that_is_off_is_no_failure(ahead_s: float, word: str) -> None:
@@ -211,8 +232,13 @@ def test_a_held_port(listening: int) -> None:
     assert sys.platform != "linux" or f"another program: process {os.getpid()} " in check.seen
     assert f"ss -ltnp 'sport = :{listening}'" in judge_port(port, found).remedy
     assert judge_port(port, found, holder=Holder.NODE).status is Status.OK
-    locked = judge_port(port, found, holder=Holder.LOCKED)
-    assert locked.status is Status.FAIL and "keys" in locked.seen and "draftwire up" in locked.remedy
+    why = f"{port.ask}: it does not use keys, and we do; mend one of the files"
+    locked = judge_port(port, found, holder=Holder.LOCKED, why=why)
+    assert locked.status is Status.FAIL and locked.seen.endswith(": it does not use keys, and we do")
+    assert (
+        locked.remedy.startswith("mend one of the files; ")
+        and "or it is a node of `draftwire up`" in locked.remedy
+    )
 
 
 def test_a_free_port_stays_free(listening: int, tmp_path: Path) -> None:
@@ -237,6 +263,19 @@ def test_addresses_that_cannot_be_bound(tmp_path: Path) -> None:
     assert foreign.binding is Binding.IMPOSSIBLE and 'bind = "tcp://*:5701"' in foreign.remedy
     assert "nowhere.invalid" in try_to_bind("tcp://nowhere.invalid:5701").problem
     assert str(tmp_path / "no") in try_to_bind(f"ipc://{tmp_path}/no/target").problem
+
+
+def test_addresses_of_ipv6() -> None:
+    """They are looked up as what they are."""
+    if not socket.has_ipv6 or not is_here("tcp://[::1]:5701"):
+        pytest.skip("this machine has no IPv6")
+    with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as one:
+        address = f"tcp://[::1]:{one.getsockname()[1]}"
+        assert try_to_bind(address).binding is Binding.HELD
+        found = asyncio.run(reach.connect_time(address))
+    assert isinstance(found, Failure) and found.stage is Stage.STRANGER
+    assert try_to_bind(address).binding is Binding.FREE
+    assert try_to_bind("tcp://[2001:db8::1]:5701").binding is Binding.IMPOSSIBLE
 
 
 def test_a_held_path(tmp_path: Path) -> None:
@@ -265,6 +304,56 @@ def test_a_host_that_drops_what_is_sent_to_it(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(refused, Failure) and refused.stage is Stage.REFUSED
     unknown = asyncio.run(reach.connect_time("tcp://nowhere.invalid:5701"))
     assert isinstance(unknown, Failure) and unknown.stage is Stage.NAME and "nowhere.invalid" in unknown.text
+
+
+# Machines ---------------------------------------------------------------------------------------------------
+
+BS, ROUTER, CHANNEL = "tcp://192.0.2.20:5701", "tcp://198.51.100.7:5701", "tcp://192.0.2.30:5700"
+PLAIN = "[security]\nplain = true\n"
+TWO = f"{PLAIN}[target]\naddress = '{BS}'\n"
+THREE = f"{TWO}[channel]\naddress = '{CHANNEL}'\n"
+LOCAL_CHANNEL = f"{TWO}[channel]\naddress = 'tcp://127.0.0.1:5700'\n"
+BEHIND_NAT = f"{PLAIN}[target]\naddress = '{ROUTER}'\nbind = 'tcp://192.168.1.20:5701'\n"
+ANYWHERE = f"{PLAIN}[target]\naddress = '{ROUTER}'\nbind = 'tcp://*:5701'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "roles"),
+    [
+        (TWO, BS, "target controller"),
+        (TWO, "", "device"),
+        (THREE, BS, "target controller"),
+        (THREE, CHANNEL, "channel"),
+        (THREE, "", "device"),
+        (LOCAL_CHANNEL, "", "device channel"),
+        (LOCAL_CHANNEL, BS, "target controller"),
+        (f"{TWO}[controller]\naddress = 'tcp://192.0.2.40:5702'\n", BS, "target"),
+        (BEHIND_NAT, "tcp://192.168.1.20:5701", "target controller"),
+        (BEHIND_NAT, "", "device"),
+        (ANYWHERE, ROUTER, "target controller"),
+        ("", "", "device channel target controller"),
+    ],
+)
+def test_whose_addresses_are_here(text: str, here: str, roles: str) -> None:
+    """Without keys a node runs where its address is; what only its own host reaches, beside its client."""
+    found = roles_by_address(parse_topology(text), lambda address: address == here)
+    assert {role.value for role in found} == set(roles.split())
+
+
+@pytest.mark.parametrize("found", [False, None])
+def test_whose_addresses_do_not_tell(found: bool | None) -> None:
+    """Neither a host that nobody knows nor all interfaces behind a router tells anything: it has to be said."""
+    text = ANYWHERE if found is False else TWO
+    with pytest.raises(ConfigurationError, match="without keys") as caught:
+        roles_by_address(parse_topology(text), lambda address: found)
+    assert caught.value.key == "--role" and "--role device" in caught.value.remedy
+
+
+def test_what_is_here() -> None:
+    """Loopback is, an address kept for documentation is not, and of a name that nobody knows none can tell."""
+    assert is_here("tcp://127.0.0.1:5701") is True
+    assert is_here("tcp://192.0.2.1:5701") is False
+    assert is_here("tcp://nowhere.invalid:5701") is None
 
 
 # Keys -------------------------------------------------------------------------------------------------------
@@ -296,16 +385,21 @@ def test_keys_are_not_needed_on_one_host() -> None:
     assert check.status is Status.WARN and "plain = true" in check.seen
 
 
-def test_keys_one_step_after_the_other(secured: Callable[[str], Topology], tmp_path: Path) -> None:
+def test_keys_one_step_after_the_other(
+    secured: Callable[[str], Topology], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No folder, no own key, no server's key: each is told with the command that mends it."""
     topology, keyring = secured(""), Keyring(tmp_path / "keys")
     (check,) = look_at_keys(topology, [Role.DEVICE])
     assert check.status is Status.FAIL and "draftwire keys new phone-1" in check.remedy
+    for folder, option in ((tmp_path, ""), (tmp_path.parent, f" --folder {tmp_path / 'keys'}")):
+        monkeypatch.chdir(folder)
+        assert f"draftwire keys new phone-1{option};" in look_at_keys(topology, ())[0].remedy
     (tmp_path / "keys").mkdir()
-    assert roles_of(topology) == ()
+    assert asyncio.run(roles_of(topology)) == ()
     assert "no key of this machine's own" in look_at_keys(topology, ())[0].seen
     keyring.new("phone-1", role=Role.DEVICE)
-    assert roles_of(topology) == (Role.DEVICE,)
+    assert asyncio.run(roles_of(topology)) == (Role.DEVICE,)
     (check,) = look_at_keys(topology, [Role.DEVICE])
     assert check.status is Status.FAIL and "draftwire keys allow target.key" in check.remedy
     _allow(keyring, tmp_path, "target", Role.TARGET)
@@ -318,11 +412,11 @@ def test_a_server_whom_nobody_may_reach(secured: Callable[[str], Topology], tmp_
     topology, keyring = secured(""), Keyring(tmp_path / "keys")
     keyring.new("target", role=Role.TARGET)
     keyring.new("controller", role=Role.CONTROLLER)
-    target, controller = look_at_keys(topology, roles_of(topology))
+    target, controller = look_at_keys(topology, asyncio.run(roles_of(topology)))
     assert target.status is Status.FAIL and "no device's key" in target.seen
     assert controller.status is Status.OK and "target" in controller.seen  # an own key of this machine
     _allow(keyring, tmp_path, "phone-1", Role.DEVICE)
-    target, _ = look_at_keys(topology, roles_of(topology))
+    target, _ = look_at_keys(topology, asyncio.run(roles_of(topology)))
     assert target.status is Status.OK and "lets device phone-1 in" in target.seen
 
 
@@ -331,9 +425,23 @@ def test_a_secret_that_others_can_read(secured: Callable[[str], Topology], tmp_p
     Keyring(tmp_path / "keys").new("phone-1", role=Role.DEVICE)
     (tmp_path / "keys" / "phone-1.secret").chmod(0o644)
     topology = secured("")
-    (check,) = look_at_keys(topology, roles_of(topology))
+    (check,) = look_at_keys(topology, asyncio.run(roles_of(topology)))
     assert (check.status, check.subject) == (Status.FAIL, "phone-1.secret")
     assert "chmod 600" in check.remedy
+
+
+def test_a_file_that_cannot_be_used_hides_no_other(
+    secured: Callable[[str], Topology], tmp_path: Path
+) -> None:
+    """It fails by its name, and the nodes whose keys are all right are looked at as well."""
+    keyring = Keyring(tmp_path / "keys")
+    for name, role in (("controller", Role.CONTROLLER), ("target", Role.TARGET)):
+        keyring.new(name, role=role)
+    (tmp_path / "keys" / "other.secret").write_text("none")
+    topology = secured("")
+    broken, target, controller = look_at_keys(topology, asyncio.run(roles_of(topology)))
+    assert (broken.status, broken.subject) == (Status.FAIL, "other.secret")
+    assert (target.subject, controller.subject) == ("target", "controller")
 
 
 def test_a_device_under_a_name_that_its_key_does_not_prove(
@@ -441,6 +549,26 @@ def test_weights_that_have_to_come(tmp_path: Path) -> None:
     assert check.status is Status.WARN and check.remedy == found.absent
 
 
+@pytest.mark.parametrize(
+    ("name", "file"), [("o/m", "model.safetensors"), ("o/m/m.gguf", "m.gguf"), ("o/m/other.gguf", "")]
+)
+def test_weights_of_the_hub(name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier start has left in the hub's cache is here, a GGUF file too; another file is not."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(pair, "load_tokenizer", lambda *_, **__: SyntheticTokenizer(64))
+    kept = tmp_path / "models--o--m"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    copy = kept / "snapshots" / ("0" * 40)
+    copy.mkdir(parents=True)
+    header = b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+    (copy / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    (copy / "m.gguf").write_bytes(bytes(1000))
+    found = look_at_model(ModelSettings(model=name), "target")
+    assert found.weights_bytes == {"model.safetensors": 8, "m.gguf": 1000, "": None}[file]
+    assert found.absent == ("" if file else "the first start downloads them")
+
+
 # What is shown ----------------------------------------------------------------------------------------------
 
 
@@ -479,6 +607,7 @@ def test_what_the_command_takes() -> None:
         ("[target]\nadress = 'x'", [], "adress"),
         (SECURED, ["--role", "channel"], "no channel"),
         ("", ["--name", ""], "--name"),
+        (ANYWHERE, [], "--role"),
     ],
 )
 def test_a_configuration_that_will_not_do(

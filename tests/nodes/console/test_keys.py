@@ -61,7 +61,8 @@ def test_new(capfd: pytest.CaptureFixture[str], words: list[str], role: Role) ->
     said = _ok(capfd, "new", *words)
     name = words[0]
     assert f"keys/{name}.secret" in said and f"keys/{name}.key" in said
-    assert said.splitlines()[-1] == f"and allow it there: draftwire keys allow {name}.key"
+    said_role = " --role target" if name == "bs-2" else ""
+    assert said.splitlines()[-1] == f"and allow it there: draftwire keys allow {name}.key{said_role}"
     assert stat.S_IMODE(Path(f"keys/{name}.secret").stat().st_mode) == 0o600
     assert "secret =" not in Path(f"keys/{name}.key").read_text()
     (pair,) = Keyring(Path("keys")).own()
@@ -85,18 +86,49 @@ def test_allow_and_list(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> No
     _ok(capfd, "new", "bs-2", "--role", "target", "--folder", str(other))
     assert "no keys; make one" in _ok(capfd, "list")
     _ok(capfd, "new", "channel")
-    said = _ok(capfd, "allow", str(other / "phone-1.key"), str(other / "bs-2.key"))
+    _ok(capfd, "new", "target", "--folder", str(other))
+    said = _ok(capfd, "allow", str(other / "phone-1.key"), str(other / "target.key"))
     assert said.splitlines() == [
         "keys/allowed/phone-1.key: device phone-1 is allowed here",
-        "keys/allowed/bs-2.key: target bs-2 is allowed here",
+        "keys/allowed/target.key: target is allowed here",
     ]
+    refused = _fails(capfd, "allow", str(other / "bs-2.key"))
+    assert refused.endswith("; if that is what bs-2 is for, say so: --role target")
+    assert "--role: this key is of role target, not channel" in _fails(
+        capfd, "allow", str(other / "bs-2.key"), "--role", "channel"
+    )
+    said = _ok(capfd, "allow", str(other / "bs-2.key"), "--role", "target")
+    assert said == "keys/allowed/bs-2.key: target bs-2 is allowed here\n"
     pairs = (*Keyring(other).own(), *Keyring(Path("keys")).own())
     public = {pair.public.name: pair.public.public for pair in pairs}
     assert [line.split() for line in _ok(capfd, "list").splitlines()] == [
         ["channel", "channel", "own", public["channel"]],
         ["bs-2", "target", "allowed", public["bs-2"]],
         ["phone-1", "device", "allowed", public["phone-1"]],
+        ["target", "target", "allowed", public["target"]],
     ]
+
+
+def test_a_broken_file_hides_no_other_key(capfd: pytest.CaptureFixture[str]) -> None:
+    """`list` shows what can be used, then says what can't; a node that needs another key starts."""
+    for name in ("controller", "target", "phone-1"):
+        _ok(capfd, "new", name)
+    Path("keys/phone-1.secret").chmod(0o644)
+    assert main(["keys", "list"]) == 2
+    said = capfd.readouterr()
+    assert [line.split()[0] for line in said.out.splitlines()] == ["controller", "target"]
+    (line,) = said.err.splitlines()
+    assert line.startswith("draftwire: keys/phone-1.secret: other users of this machine can use this secret")
+    keys = node_keys(_topology(BS), Role.TARGET)
+    assert keys is not None and keys.own.public.name == "target"
+    with pytest.raises(ConfigurationError, match=r"chmod 600 .*keys/phone-1\.secret$"):
+        node_keys(_topology(BS + "[device]\nname = 'phone-1'"), Role.DEVICE)
+
+
+def test_keys_stay_out_of_git() -> None:
+    """Neither the folder of keys nor a secret elsewhere is committed with the topology file beside it."""
+    ignored = (Path(__file__).parents[3] / ".gitignore").read_text().splitlines()
+    assert {"keys/", "*.secret"} <= set(ignored)
 
 
 def test_a_secret_is_not_allowed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -143,7 +175,7 @@ def test_local_nodes_need_no_keys() -> None:
         (BS + CHANNEL, Role.CHANNEL, ["new channel", "allow target.key"]),
         (BS, Role.TARGET, ["new target", "new controller"]),
         (BS + "[controller]\nkey = 'c'", Role.TARGET, ["new target", "new c --role controller"]),
-        (BS + FAR + "key = 'c'", Role.TARGET, ["new target", "allow c.key"]),
+        (BS + FAR + "key = 'c'", Role.TARGET, ["new target", "allow c.key --role controller"]),
         (BS + FAR, Role.TARGET, ["new target", "allow controller.key"]),
         (BS + "key = 'bs-2'" + FAR, Role.TARGET, ["new bs-2 --role target", "allow controller.key"]),
         (BS, Role.CONTROLLER, ["new controller"]),
@@ -194,7 +226,7 @@ def test_several_servers(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> N
     _ok(capfd, "new", "device-1")
     for name in ("bs-1", "bs-2"):
         _ok(capfd, "new", name, "--role", "target", "--folder", str(tmp_path / name))
-        _ok(capfd, "allow", str(tmp_path / name / f"{name}.key"))
+        _ok(capfd, "allow", str(tmp_path / name / f"{name}.key"), "--role", "target")
     with pytest.raises(ConfigurationError, match="bs-1, bs-2"):
         node_keys(_topology(BS), Role.DEVICE)
     with pytest.raises(ConfigurationError, match="bs-3"):
@@ -206,7 +238,8 @@ def test_several_servers(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> N
 def test_who_may_order_the_channel(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The channel's own machine, or the controller's once it knows the channel; nobody else."""
     topology = _topology(BS + CHANNEL + "control = 'tcp://10.0.0.3:5703'")
-    with pytest.raises(ConfigurationError, match="draftwire keys new channel"):
+    _ok(capfd, "new", "phone-1")
+    with pytest.raises(ConfigurationError, match="run it on the channel's or the controller's machine"):
         link_keys(topology)
     _ok(capfd, "new", "controller")
     with pytest.raises(ConfigurationError, match=r"channel\.key"):

@@ -213,6 +213,24 @@ def test_whose_keys_may_order_a_channel(tmp_path: Path, role: Role, obeyed: bool
             asyncio.run(ordered())
 
 
+def test_an_address_of_another_machine_takes_the_files_keys(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--address of another machine needs keys, from beside the file, though all in the file is local."""
+    folder, elsewhere = tmp_path / "dw", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "local.toml").write_text("[channel]\n")
+    monkeypatch.chdir(elsewhere)
+    words = ["link", "show", "--config", str(folder / "local.toml"), "--address", "tcp://192.0.2.1:5703"]
+    assert main(words) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"and {folder}/keys has neither; run it on the channel's or the controller's machine" in line
+    assert main(["keys", "new", "controller", "--folder", str(folder / "keys")]) == 0
+    assert main(words) == 2
+    assert f"draftwire keys allow channel.key --folder {folder}/keys" in capfd.readouterr().err
+
+
 def test_private_nodes_have_a_private_control(tmp_path: Path) -> None:
     """Nodes that a command starts for itself take orders at a socket in its own folder."""
     placed = on_this_host(Topology.default(), tmp_path)

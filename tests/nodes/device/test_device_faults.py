@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
+from structlog.testing import LogCapture
 from tests.harness.cell import BS, VOCAB_SIZE, cell, hello, request, run, text
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder
+from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.messages import (
     Cancel,
@@ -43,7 +46,7 @@ def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
             nonsense.say(hello())
             unknown = PlanOrder(device="nobody", request=77, k=1, gamma=1, min_draft=1)
             nonsense.say(unknown)
-            nonsense.say(PlanOrder(device="target", request=ANY_REQUEST, k=3, gamma=4, min_draft=4))
+            nonsense.say(PlanOrder(device=ANY_DEVICE, request=ANY_REQUEST, k=3, gamma=4, min_draft=4))
             await text(await bs.device(), request())
             assert {one.plan.k for one in bs.reports} == {3}
             assert bs.target.refused == {Refusal.TRUNCATED: 1, Refusal.KIND: 1}
@@ -85,6 +88,16 @@ def test_a_hello_that_disagrees(changes: dict[str, Any], reason: str, values: tu
         (request(max_new_tokens=10**7), ("max_new_tokens", "10000000", "to 262144")),
         (request((1,) * 1_000_000, max_new_tokens=100_000), ("prompt", "1000000", "1048576", "shorten")),
         (request(seed=-1), ("seed", "-1", "from 0")),
+        (request((1, True)), ("prompt", "True is no whole number")),
+        (request((1, np.int64(2))), ("prompt", "np.int64(2) is no whole number")),
+        (request(seed=np.int64(2)), ("seed", "np.int64(2)")),
+        (request(k=True), ("k", "True")),
+        (request(gamma=False), ("gamma", "False")),
+        (request(max_new_tokens=np.int32(4)), ("max_new_tokens", "np.int32(4)")),
+        (request(temperature=np.float64(0.5)), ("temperature", "np.float64(0.5) is no number")),
+        (replace(request(), stop=("caf\udce9",)), ("stop", "character 3", "no text", "UTF-8")),
+        (replace(request(), stop=(3,)), ("stop", "3 is no text")),
+        (replace(request(), stop=("x",) * 99), ("stop", "99 texts")),
     ],
 )
 def test_requests_that_cannot_begin(wanted: Request, words: tuple[str, ...]) -> None:
@@ -116,7 +129,10 @@ def test_an_absent_bs_is_an_error_within_the_timing() -> None:
 
 
 def test_a_draft_model_that_fails_ends_one_request() -> None:
-    """What the model raises is a typed error of that request, in one line; the next one is answered."""
+    """What the model raises is a typed error of that request, in one line; the next one is answered.
+
+    The traceback goes into the log as an error, which is what `draftwire device` shows.
+    """
 
     class Failing:
         vocab_size, context_length, support = VOCAB_SIZE, 500, None
@@ -137,11 +153,14 @@ def test_a_draft_model_that_fails_ends_one_request() -> None:
 
     async def main() -> None:
         async with cell() as bs:
-            device = await bs.device(model=Failing())
+            device, captured = await bs.device(model=Failing()), LogCapture()
+            device._log = structlog.wrap_logger(None, processors=[captured])
             unlucky = asyncio.create_task(text(device, request((63, 1))))
             assert len(await text(device, request())) == 40
             with pytest.raises(DraftFailedError, match="RuntimeError: out of memory: tried to get 5 GiB"):
                 await unlucky
+            (said,) = [one for one in captured.entries if one["event"] == "device.draft_failed"]
+            assert (said["log_level"], said["exc_info"]) == ("error", True)
             await asyncio.sleep(1)
             assert Target.CLOSED in {session.state for session in bs.sessions()}
             assert not {Target.WAITING, Target.TESTING} & {session.state for session in bs.sessions()}

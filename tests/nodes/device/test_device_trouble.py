@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -149,6 +150,68 @@ def test_a_refused_key_ends_a_new_request_at_once() -> None:
     run(main())
 
 
+MISMATCH = Trouble(kind=TroubleKind.MISMATCH, text="tcp://bs:5701 uses keys, and we don't")
+
+
+def test_a_single_look_is_not_sure_behind_another_trouble() -> None:
+    """What has been wrong before is no witness: final trouble has to last by itself; of any final kind."""
+
+    async def main() -> None:
+        async with cell(serve=False) as bs:
+            script = [(0.0, UNREACHABLE), (2.4, DENIED), (2.6, UNREACHABLE), (4.4, DENIED), (4.8, MISMATCH)]
+            node, _ = await device(bs, script=script)
+            with pytest.raises(RequestRefusedError, match=f"mismatch: {MISMATCH.text}"):
+                await text(node, request())
+            assert 4.9 <= bs.clock.now_s() <= 5.5
+
+    run(main())
+
+
+def test_trouble_of_an_earlier_request_is_old_news() -> None:
+    """A new request says anew what is wrong, after 3 s of its own, and ends by a refused key only once a try
+    since its beginning has shown it: somebody may have allowed the key meanwhile.
+    """
+
+    async def main() -> None:
+        async with cell(serve=False) as bs:
+            shown_before = replace(DENIED, shown_at_s=1.0)
+            script = [(0.0, shown_before), (110.0, UNREACHABLE), (113.5, replace(DENIED, shown_at_s=113.5))]
+            node, captured = await device(bs, script=script)
+            await asyncio.sleep(0.9)
+            with pytest.raises(RequestRefusedError, match="denied"):
+                await text(node, request())
+            assert bs.clock.now_s() < 2
+            await asyncio.sleep(100.0)
+            began_s = bs.clock.now_s()
+            asking = asyncio.create_task(text(node, request()))
+            await asyncio.sleep(2.9)
+            assert _said(captured) == [] and not asking.done()
+            await asyncio.sleep(1.0)
+            assert _said(captured) == [("warning", "denied")] and not asking.done()
+            with pytest.raises(RequestRefusedError, match="denied"):
+                await asking
+            assert 113.9 <= bs.clock.now_s() <= 114.6
+            assert _said(captured)[1:] == [("warning", "unreachable")]
+            assert began_s < 110
+            again = asyncio.create_task(text(node, request()))
+            await asyncio.sleep(3.9)
+            assert _said(captured)[2:] == [("warning", "denied")], "each request is told anew"
+            again.cancel()
+
+    run(main())
+
+
+def test_a_key_allowed_since_the_last_request() -> None:
+    """What an old try has shown does not keep a new request from being answered."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            node, _ = await device(bs, script=[(0.0, replace(DENIED, shown_at_s=-1.0)), (5.0, None)])
+            assert len(await text(node, request())) == 40
+
+    run(main())
+
+
 def test_a_key_that_is_refused_later_does_not_end_what_has_begun() -> None:
     """A request that has begun waits absent_s for a connection, whatever is wrong with it."""
 
@@ -221,7 +284,7 @@ def test_a_target_that_is_missing_behind_its_channel() -> None:
         async with cell(serve=False) as bs:
             await bs.channel("rate 1mbit")
             node, _ = await device(bs, address=CHANNEL, service=Service.CHANNEL, timing=Timing(reach_s=2.0))
-            words = f"no word .*, though the channel at {CHANNEL} is connected: start the target"
+            words = f"no word .*, though the channel at {CHANNEL} is connected: .*draftwire doctor --role channel"
             with pytest.raises(RequestRefusedError, match=words):
                 await text(node, request())
 

@@ -2,19 +2,29 @@
 
 import os
 import resource
+import stat
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.harness.cell import VOCAB_SIZE, hello, request
 
 from draftwire.codecs.messages import Origin, PendingBlock, Plan, Sampling
-from draftwire.nodes.device.checks import InvalidRequestError, check_entry
-from draftwire.nodes.device.entries import DamagedError, Entry, Requests, line_of, request_event
+from draftwire.nodes.device.checks import InvalidRequestError, check_entry, model_name
+from draftwire.nodes.device.entries import (
+    DamagedError,
+    Entry,
+    Requests,
+    line_of,
+    request_event,
+    state_event,
+    tokens_event,
+)
 from draftwire.nodes.device.journal import Journal, JournalError, Page
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.session.request import DeviceRecord, Request, Taken
@@ -166,7 +176,7 @@ def test_any_beginning_of_a_journal_is_a_journal(
 def test_a_line_is_an_event_or_a_damaged_one(data: st.DataObject) -> None:
     """Whatever a line says, it is taken or refused with the one typed error; nothing else escapes."""
     requests = Requests()
-    requests.take(request_event(entry()))
+    requests.read(line_of(request_event(entry())))
     keys = st.sampled_from(
         "event id finish reason position ids origins device_try draft_epoch outstanding plan k gamma "
         "min_draft start length rows_hash".split()
@@ -263,20 +273,105 @@ def test_a_full_disk_is_an_error_and_leaves_no_trace(tmp_path: Path) -> None:
 def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where what was written may not be on disk, the device hears of it before it goes on."""
 
-    def fails(file: int) -> None:
-        raise OSError(5, "Input/output error")
-
     with Journal(tmp_path / "j") as journal:
         page = journal.begin(entry())
-        monkeypatch.setattr("draftwire.nodes.device.journal._sync", fails)
+        monkeypatch.setattr("draftwire.nodes.device.journal._sync", _no_disk)
         with pytest.raises(JournalError, match="Input/output error"):
             page.keep([], record(1), leaves=True, rests=False)
         with pytest.raises(JournalError, match="Input/output error"):
             page.keep(taken(3, 1), record(1), leaves=False, rests=True)
 
 
+def test_a_failed_disk_holds_up_the_other_requests_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one request has written and another's failed write left in doubt is not taken for kept."""
+    with Journal(tmp_path / "j") as journal:
+        page, other = journal.begin(entry("aaaaaaaa")), journal.begin(entry("bbbbbbbb"))
+        monkeypatch.setattr("draftwire.nodes.device.journal._sync", _no_disk)
+        with pytest.raises(JournalError):
+            page.keep([], record(1), leaves=True, rests=False)
+        with pytest.raises(JournalError, match="Input/output error"):
+            other.keep([], entry().record, leaves=True, rests=True)
+
+
+def _no_disk(file: int) -> None:
+    raise OSError(5, "Input/output error")
+
+
+def test_a_request_that_does_not_fit_has_not_begun(tmp_path: Path) -> None:
+    """Where its first line can't be written the error says so, not that it stays open."""
+    with Journal(tmp_path / "j") as journal:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+        try:
+            with pytest.raises(JournalError, match="File too large; the request has not begun") as caught:
+                journal.begin(entry())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "stays open" not in str(caught.value)
+        assert not journal.is_open("aaaaaaaa") and journal.open_entries() == ()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_id_begins_once(tmp_path: Path, ended: bool) -> None:
+    """A second request of an id, open or ended, is refused before it is written: the journal stays one."""
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        page = journal.begin(entry())
+        if ended:
+            page.end(finish="length")
+        before, held = path.read_bytes(), journal.open_entries()
+        with pytest.raises(InvalidRequestError, match="aaaaaaaa has ended" if ended else "has begun"):
+            journal.begin(entry())
+        assert path.read_bytes() == before
+    with Journal(path) as journal:
+        assert journal.open_entries() == held
+
+
+@pytest.mark.parametrize(
+    ("events", "problem"),
+    [
+        ([tokens_event("aaaaaaaa", taken(4, 1))], "tokens are missing"),
+        ([tokens_event("aaaaaaaa", taken(3, 7)), tokens_event("aaaaaaaa", taken(3, 8))], "are missing"),
+        ([tokens_event("aaaaaaaa", taken(3, 7)), {"event": "end", "id": "aaaaaaaa"}], "'reason'"),
+        ([{"event": "end", "id": "aaaaaaaa", "finish": "x"}, state_event("aaaaaaaa", record(9))], "ended"),
+        ([state_event("aaaaaaaa", record(9)), {"event": "verse", "id": "aaaaaaaa"}], "unknown event"),
+        ([request_event(entry("bbbbbbbb")), request_event(entry("bbbbbbbb"))], "has begun already"),
+        ([request_event(entry("bbbbbbbb", wanted=request(k=True)))], "k: no number"),
+        ([request_event(entry("bbbbbbbb", wanted=request((1, np.int64(2)))))], "not JSON serializable"),
+        ([request_event(entry("bbbbbbbb", text="caf\udce9"))], "surrogates"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, events: list[dict[str, object]], problem: str
+) -> None:
+    """It is an error of its own, nothing of it is in the file or known, and the journal goes on."""
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        page = journal.begin(entry())
+        page.keep([], record(1), leaves=True, rests=True)
+        before, held = path.read_bytes(), journal.open_entries()
+        with pytest.raises(JournalError, match=problem):
+            journal.append(*events)
+        assert (path.read_bytes(), journal.open_entries()) == (before, held)
+        page.keep(taken(3, 1), record(2), leaves=True, rests=True)
+        held = journal.open_entries()
+    with Journal(path) as journal:
+        assert journal.open_entries() == held and held[0].output == (1,)
+
+
+def test_who_goes_on_begins_no_journal(tmp_path: Path) -> None:
+    """With `new` off a file that is not there is an error, and is not there afterwards either."""
+    with pytest.raises(ConfigurationError, match=r"typo.*No such file.*the journal that has the request"):
+        Journal(tmp_path / "typo", new=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_requests_that_have_ended_may_be_deleted(tmp_path: Path) -> None:
-    """What the documentation says to prune a journal with leaves one, with its open requests."""
+    """What the documentation says to prune a journal with leaves one, with its open requests, for its owner
+    only; the last request of a journal can be deleted too.
+    """
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
         ended, other = journal.begin(entry("k3f9a2bx")), journal.begin(entry("bbbbbbbb"))
@@ -284,11 +379,18 @@ def test_requests_that_have_ended_may_be_deleted(tmp_path: Path) -> None:
             page.keep(taken(3, 1, 2), record(1), leaves=True, rests=True)
         ended.end(finish="length")
         left = journal.open_entries()
-    prune = """grep -v '"id":"k3f9a2bx"' journal.jsonl > pruned.jsonl && mv pruned.jsonl journal.jsonl"""
-    assert prune in (ROOT / "docs/operations.md").read_text()
+    assert _mode(path) == 0o600
+    prune = """sed -i '/"id":"k3f9a2bx"/d' journal.jsonl"""
+    assert f"    {prune}\n" in (ROOT / "docs/operations.md").read_text()
     subprocess.run(prune, shell=True, cwd=tmp_path, check=True)
     with Journal(path) as journal:
         assert journal.open_entries() == left and "k3f9a2bx" not in journal._requests
+    subprocess.run(prune.replace("k3f9a2bx", "bbbbbbbb"), shell=True, cwd=tmp_path, check=True)
+    assert (path.read_bytes(), _mode(path), list(tmp_path.iterdir())) == (b"", 0o600, [path])
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_an_unknown_request_is_told_the_open_ones(tmp_path: Path) -> None:
@@ -313,7 +415,7 @@ def test_an_unknown_request_is_told_the_open_ones(tmp_path: Path) -> None:
     ("changes", "values"),
     [
         ({"device": "other"}, ("device", "other", "dev")),
-        ({"draft": "large"}, ("draft", "large", "small")),
+        ({"draft": "large"}, ("draft", "large", "small", "called by the same name")),
         ({"fingerprint": bytes(8)}, ("vocabulary", "00" * 8, hello().fingerprint.hex())),
         ({"vocab_size": 128}, ("vocabulary", "128 ids", "64 ids")),
     ],
@@ -325,3 +427,20 @@ def test_a_request_of_others_is_told_with_both_values(
     with pytest.raises(InvalidRequestError) as caught:
         check_entry(entry(**changes), device="dev", draft="small", hello=hello())
     assert all(value in str(caught.value) for value in values), str(caught.value)
+
+
+def test_a_draft_model_is_known_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder or a file is the same however it is spelt, wherever one looks from; other names count."""
+    folder = tmp_path / "models" / "small"
+    folder.mkdir(parents=True)
+    (folder / "draft.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    kept = {model_name(one) for one in ("models/small", "./models/small/", "models/../models/small")}
+    file = model_name("models/small/draft.gguf")
+    monkeypatch.chdir(folder)
+    assert kept == {str(folder)} == {model_name(".")}
+    assert file == model_name("draft.gguf") == str(folder / "draft.gguf")
+    check_entry(entry(draft=str(folder)), device="dev", draft="../small", hello=hello())
+    (folder / "smollm2").mkdir()
+    for name in ("smollm2", "synthetic:V=64,seed=1", "owner/model", "x" * 5000, "~nobody-of-this-name/m", ""):
+        assert model_name(name) == name

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.harness.cell import CHANNEL, CONTROLLER, VOCAB_SIZE, cell, greedy, open_for, request, run, text
 from tests.harness.policies import Scripted, plan
 
-from draftwire.codecs.control import ANY_REQUEST, PlanOrder, StepReport
+from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder, StepReport
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Opened
 from draftwire.nodes.controller.node import POLICY_FAILED
@@ -90,21 +90,71 @@ def test_without_a_word_of_the_controller_requests_begin_as_built_in() -> None:
 
 
 def test_the_next_request_begins_with_its_devices_plan() -> None:
-    """ANY_REQUEST with a device's name is for that device; the BS's own name is for those not heard of."""
+    """ANY_REQUEST with a device's name is for that device, be it the BS's too; ANY_DEVICE for the others."""
 
     async def main() -> None:
         async with cell(k=None, gamma=None) as bs:
             controller = await bs.impostor("target", address=CONTROLLER)
-            for name, k, gamma in (("target", 5, 1), ("known", 7, 3), ("unheard of", 9, 9)):
+            for name, k, gamma in ((ANY_DEVICE, 5, 1), ("known", 7, 3), ("target", 9, 9)):
                 controller.say(
                     PlanOrder(device=name, request=ANY_REQUEST, k=k, gamma=gamma, min_draft=gamma)
                 )
             await asyncio.sleep(0.01)
-            for name, values in (("known", (7, 3)), ("new", (5, 1)), ("known", (7, 3))):
+            for name, values in (("known", (7, 3)), ("new", (5, 1)), ("target", (9, 9))):
                 peer = await bs.greeted(name)
                 peer.say(open_for(request()))
                 begun = (await peer.hear_of(Opened)).plan
                 assert (begun.k, begun.gamma, begun.min_draft) == (*values, values[1])
+
+    run(main())
+
+
+def test_an_order_reaches_its_own_device_only() -> None:
+    """Two devices may have drawn one request number; an order for the one leaves the other's plan alone."""
+
+    async def main() -> None:
+        async with cell(k=None, gamma=None, ahead=300) as bs:
+            controller = await bs.impostor("target", address=CONTROLLER)
+            controller.say(PlanOrder(device=ANY_DEVICE, request=ANY_REQUEST, k=3, gamma=0, min_draft=0))
+            await asyncio.sleep(0.01)
+            for name in ("a", "b", "c"):
+                peer = await bs.greeted(name)
+                peer.say(open_for(request(max_new_tokens=300)), number=9)
+                await peer.hear_of(Opened)
+            for device, number, k in (("a", 9, 7), ("b", 9, 5), ("c", 8, 9)):
+                controller.say(PlanOrder(device=device, request=number, k=k, gamma=0, min_draft=0))
+            await asyncio.sleep(1)  # an order is in force from the next token on
+            assert [session.plan.k for session in bs.sessions()] == [7, 5, 3]
+
+    run(main())
+
+
+def test_a_device_with_the_name_of_the_bs_plans_for_itself_only() -> None:
+    """What is learnt of it and ordered for it is no other's: neither at the BS nor at the controller."""
+
+    class Partial:
+        """Has something special in mind for a device called as the BS is."""
+
+        def __init__(self) -> None:
+            self.asked = set[str]()
+
+        def observe(self, report: Report) -> None:
+            pass
+
+        def plan(self, device: str, request: int) -> PlanValues:
+            self.asked.add(device)
+            return plan(3, 1) if device == "target" else plan(9, 2)
+
+    async def main() -> None:
+        policy = Partial()
+        async with cell(policy=policy) as bs:
+            await text(await bs.device("target"), request(max_new_tokens=20))
+            assert {(step.plan.k, step.plan.gamma) for step in bs.reports[3:]} == {(3, 1)}
+            for name, k in (("target", 3), ("another", 9)):
+                peer = await bs.greeted(name)
+                peer.say(open_for(request()))
+                assert (await peer.hear_of(Opened)).plan.k == k
+            assert policy.asked == {"target", ANY_DEVICE}
 
     run(main())
 
@@ -243,9 +293,9 @@ def test_plans_of_devices_are_bounded() -> None:
     """The device whose order is oldest is forgotten first, and then begins like any other."""
     plans = FirstPlans(ControllerSettings(), vocab_size=VOCAB_SIZE)
     for number in range(MAX_DEVICES):
-        plans.ordered(_order(f"dev-{number}", k=5), everybody=False)
-    plans.ordered(_order("dev-0", k=6), everybody=False)
-    plans.ordered(_order("one more", k=7), everybody=False)
+        plans.ordered(_order(f"dev-{number}", k=5))
+    plans.ordered(_order("dev-0", k=6))
+    plans.ordered(_order("one more", k=7))
     opened = open_for(request())
     ks = [plans.first(name, opened).k for name in ("dev-0", "dev-1", "dev-2", "one more", "nobody")]
     assert ks == [6, START_K, 5, 7, START_K]

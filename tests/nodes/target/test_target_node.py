@@ -1,10 +1,15 @@
 """The target node, whole: whom it serves, what it refuses, and that nobody can harm another; virtual time."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
 from tests.harness.cell import (
     CHANNEL,
+    VOCAB_SIZE,
     cell,
     greedy,
     hello,
@@ -26,9 +31,48 @@ from draftwire.codecs.messages import (
     Refused,
     Welcome,
 )
+from draftwire.nodes.models.base import Context
+from draftwire.nodes.models.synthetic import SyntheticPair
+from draftwire.nodes.target.work import Work
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.session.sendable import can_be_sent
 from draftwire.runtime.session.states import Target
+
+
+def test_a_pass_begins_before_the_rows_behind_its_draft_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block's rows, which come right behind it, are decoded while the model is at work; the text is what it
+    is without that."""
+    pair, held = SyntheticPair(vocab_size=VOCAB_SIZE, seed=1, noise=0.5), list[int]()
+
+    async def main() -> tuple[int, ...]:
+        class Watching:
+            """The synthetic target; it notes how many rows of the block have been read when a pass begins."""
+
+            vocab_size, context_length, support = VOCAB_SIZE, 2000, None
+
+            def open(self) -> Context:
+                inner = pair.target.open()
+
+                class _Context:
+                    def logits(self, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
+                        if rows > 1:
+                            held.append(bs.sessions()[0].rows_held)
+                        return inner.logits(tokens, rows)
+
+                    def close(self) -> None:
+                        inner.close()
+
+                return _Context()
+
+        async with cell(model=Watching()) as bs:
+            return await text(await bs.device(), request())
+
+    first = run(main())
+    assert len(held) > 5 and not any(held[1:])  # the model may be at the prompt when the first block comes
+    held.clear()
+    monkeypatch.setattr(Work, "idle", False)
+    assert run(main()) == first
+    assert any(held[1:])
 
 
 def test_run_ahead_is_bounded() -> None:

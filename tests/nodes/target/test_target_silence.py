@@ -146,6 +146,50 @@ def test_a_request_that_is_let_go_for_another_is_said_too() -> None:
     assert [(event["device"], event["silent_s"]) for event in _forgotten(logs)] == [("gone", 30.0)]
 
 
+def test_a_tombstone_goes_before_a_request_that_lives() -> None:
+    """All places taken: what has been closed makes room, though a parked device was heard of before it."""
+
+    async def main() -> None:
+        async with cell(gamma=0, max_sessions=2) as bs:
+            parked, closed, third = [await bs.greeted(name) for name in ("parked", "closed", "third")]
+            parked.say(open_for(request(max_new_tokens=300)))
+            await parked.hear_of(Opened)
+            await asyncio.sleep(Timing().parked_s + 1)
+            closed.say(open_for(request()))
+            closed.say(Close(incarnation=(await closed.hear_of(Opened)).incarnation, known=3))
+            await asyncio.sleep(1)
+            third.say(open_for(request()))
+            await third.hear_of(Opened)
+            assert [served.name for served in bs.target._requests] == ["parked", "third"]
+
+    with structlog.testing.capture_logs() as logs:
+        run(main())
+    assert _forgotten(logs) == []
+
+
+def test_no_two_tries_share_an_incarnation_also_not_over_forgetting() -> None:
+    """A request that was let go and comes back is another life of its log than every one before."""
+
+    async def main() -> None:
+        async with cell(gamma=0, max_sessions=1) as bs:
+            peer, other = await bs.greeted("dev"), await bs.greeted("other")
+            lives = []
+            for device_try in (1, 2, 3, 4):
+                if device_try == 4:
+                    await asyncio.sleep(Timing().parked_s + 5)
+                    other.say(open_for(request()))
+                    lives.append((await other.hear_of(Opened)).incarnation)
+                    other.say(Close(incarnation=lives[-1], known=3))
+                    await asyncio.sleep(1)
+                peer.say(open_for(request(max_new_tokens=300), device_try=device_try))
+                opened = await peer.hear_of(Opened)
+                assert opened.device_try == device_try
+                lives.append(opened.incarnation)
+            assert len(set(lives)) == 5
+
+    run(main())
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_request_reopened_behind_its_tombstone_leaks_nothing(own: bool) -> None:
     """A newer try takes the place of a closed one while the model is at work on it, or on another."""

@@ -355,11 +355,11 @@ def test_an_absent_bs_is_asked_ever_more_rarely_and_then_given_up(state: Device)
 
 
 def test_a_request_that_has_begun_is_worth_a_longer_wait() -> None:
-    """15 s if the BS has never served it; 120 once it has, in this life of the device or before."""
+    """15 s until the BS has opened it for this life of the device, in whatever life it began; 120 then."""
     end = device_in(Device.OPENING)
     assert silence(end)[-1] == (15.0, [])
     end = DeviceSession(a_request(), HELLO, now_s=0.0, device_try=1)
-    assert silence(end)[-1] == (120.0, [])
+    assert silence(end)[-1] == (15.0, [])
     end = device_in(Device.WAITING)
     end.receive(refused(Reason.UNKNOWN_REQUEST), 10.0)
     assert end.state is Device.OPENING
@@ -431,6 +431,57 @@ def test_the_first_repeat_waits_for_three_turnarounds() -> None:
     end.receive(commit((7, 4)), 2.0)
     end.drawn(a_block(2, 2, (2, 3)), 2.5)
     assert end.next_deadline_s() == 8.5
+
+
+def _drafting() -> DeviceSession:
+    end = DeviceSession(a_request(tokens=100), HELLO, now_s=0.0, timing=TIMING)
+    end.receive(opened(), 0.0)
+    end.to_send()
+    return end
+
+
+def _asked(end: DeviceSession, now_s: float) -> float:
+    """When a block is drawn that is to be sent at `now_s`, the first repeat comes so long after it."""
+    end.drawn(a_block(end.draft_epoch + 1, len(end.log), (2, 3)), now_s)
+    assert end.to_send()
+    return (end.next_deadline_s() or 0.0) - now_s
+
+
+def _answered(end: DeviceSession, now_s: float, after_s: float) -> int:
+    """The BS's answer comes so long after the block; how often the device has repeated it by then."""
+    repeats = 0
+    while (at_s := end.next_deadline_s() or 0.0) < now_s + after_s:
+        end.on_timer(at_s)
+        repeats += bool(end.to_send())
+        end.receive(Pong(incarnation=LIFE, stamp=0), at_s)  # it lives
+    end.receive(commit((*end.log.tokens, 4), len(end.log)), now_s + after_s)
+    return repeats
+
+
+@pytest.mark.parametrize("outage_s", [2.0, 6.0, 20.0])
+def test_an_outage_is_not_taken_for_a_slow_link(outage_s: float) -> None:
+    """A fast link was away: the next first wait is twice the last at most, and soon as short as ever."""
+    end, now_s = _drafting(), 0.0
+    first_s = []
+    for after_s in [0.1] * 3 + [outage_s] + [0.1] * 10:
+        first_s.append(_asked(end, now_s))
+        _answered(end, now_s, after_s)
+        now_s += 100
+    assert first_s[:4] == [1.0] * 4
+    assert first_s[4] == pytest.approx(2.0)
+    assert first_s[5:] == sorted(first_s[5:], reverse=True) and first_s[-1] == 1.0
+
+
+@pytest.mark.parametrize("slow_s", [1.01, 1.5, 2.9, 3.05, 5.0, 7.9])
+def test_a_slow_link_is_learnt_although_every_ask_was_repeated(slow_s: float) -> None:
+    """Whenever in between repeats the answers come: after three of them none is repeated any more."""
+    end, now_s = _drafting(), 0.0
+    repeats = []
+    for _ in range(12):
+        _asked(end, now_s)
+        repeats.append(_answered(end, now_s, slow_s))
+        now_s += 100
+    assert repeats[0] and not any(repeats[3:])
 
 
 def test_a_slow_draft_model_does_not_make_the_bs_absent() -> None:

@@ -1,11 +1,21 @@
 """The benchmark of the loop: a step's time is taken apart without counting anything twice."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from tests.harness.processes import WITHIN_S, alive, children, wait_until
 
 from draftwire.codecs.messages import Incarnation, Ping
-from draftwire.nodes.console.bench.loop import RAW, result, shares
+from draftwire.nodes.console.bench import loop
+from draftwire.nodes.console.bench.loop import RAW, LoopError, raw_echo, result, shares
 from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, stopwatches
 from draftwire.nodes.device import running
 
@@ -77,3 +87,52 @@ def test_stopwatches_leave_the_calls_as_they_were() -> None:
         assert span.kind == "Ping"
         assert began_s <= span.begun_s <= span.ended_s <= time.monotonic()
     assert vars(running)["encode_frame"] is original
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short name, for a socket."""
+    with TemporaryDirectory(prefix="dw-") as name:
+        yield Path(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
+def test_an_echo_that_dies_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A raw round trip to a process that was killed ends with a reason, instead of never."""
+    before = children(os.getpid())
+
+    async def main() -> None:
+        async with raw_echo(folder, sent=100, answered=50) as trip:
+            await trip()
+            monkeypatch.setattr(loop, "ANSWER_WITHIN_S", 0.2)
+            (echo,) = children(os.getpid()) - before
+            os.kill(echo, signal.SIGKILL)
+            await trip()
+
+    with pytest.raises(LoopError, match=r"no answer .* within 0\.2 s"):
+        asyncio.run(asyncio.wait_for(main(), WITHIN_S))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
+def test_the_echo_ends_with_whoever_started_it(folder: Path) -> None:
+    """Killed without a chance to clean up, the benchmark leaves no process behind."""
+    code = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from draftwire.nodes.console.bench.loop import raw_echo\n"
+        "async def main():\n"
+        "    async with raw_echo(Path(sys.argv[1]), sent=100, answered=50):\n"
+        "        print('up', flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-P", "-c", code, str(folder)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        (echo,) = children(parent.pid)
+        parent.kill()
+    try:
+        wait_until(lambda: not alive(echo), "the echo ends")
+    finally:
+        if alive(echo):
+            os.kill(echo, signal.SIGKILL)

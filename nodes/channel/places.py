@@ -1,0 +1,121 @@
+"""Who is connected to a channel, and whose links there are: no more than it may, and each key's its own.
+
+A place is a key's, the name up to a `/`: under however many names one device comes, it takes none of another.
+"""
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from draftwire.nodes.channel.playing import Direction
+from draftwire.runtime.link import Link
+from draftwire.runtime.security import NAME_SEPARATOR
+from draftwire.runtime.transport import Endpoint
+
+IDLE_S: Final = 60.0
+"""A device unheard of for this long gives up its place when another needs one; a connection, its files when
+its device has made a new one."""
+
+MAX_CONNECTIONS: Final = 4
+"""Of one key: a process that was started again leaves its old one behind, so the oldest gives way."""
+
+FILES_A_CONNECTION: Final = 5
+"""Open files: the device's socket, and four for the connection to the BS."""
+
+FILES_BESIDE: Final = 64
+"""Open files of a channel without devices, and some to spare."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Connection:
+    """Of a device: what it sends goes on by `upstream`."""
+
+    name: str
+    upstream: Endpoint
+    heard_s: float
+    listening: asyncio.Task[None]
+
+
+class Places:
+    """At most `most` keys, of each at most MAX_CONNECTIONS, and two links for each name that is connected."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._connections: dict[bytes, Connection] = {}
+        self.links: dict[str, dict[Direction, Link]] = {}
+        "by the device's name"
+
+    def __len__(self) -> int:
+        """Connections."""
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[tuple[bytes, Connection]]:
+        return iter(self._connections.items())
+
+    def get(self, peer: bytes) -> Connection | None:
+        """A device's connection, where it has been joined to the BS."""
+        return self._connections.get(peer)
+
+    def add(self, peer: bytes, connection: Connection) -> None:
+        """Of a peer that has a place, see `in_the_way`."""
+        self._connections[peer] = connection
+
+    def remove(self, peer: bytes, *, unless: str) -> Connection:
+        """It is no more, and neither are the links of a name without connections, `unless` it is this one."""
+        connection = self._connections.pop(peer)
+        name = connection.name
+        if name != unless and all(one.name != name for one in self._connections.values()):
+            del self.links[name]
+        return connection
+
+    def in_the_way(self, name: str, now_s: float) -> list[bytes] | None:
+        """Whose removal makes room for one more connection of this name; None: nothing does."""
+        heard_s = dict[str, float]()
+        for one in self._connections.values():
+            key = key_of(one.name)
+            heard_s[key] = max(one.heard_s, heard_s.get(key, one.heard_s))
+        own = self._of(key_of(name))
+        if own:
+            excess = max(0, len(own) - MAX_CONNECTIONS + 1)
+            oldest = sorted(own, key=lambda peer: self._connections[peer].heard_s)
+            return oldest[:excess] + [one for one in oldest[excess:] if self._left(one, name, now_s)]
+        if len(heard_s) < self._most:
+            return []
+        idlest = min(heard_s, key=lambda key: heard_s[key])
+        return None if now_s - heard_s[idlest] < IDLE_S else self._of(idlest)
+
+    def _left(self, peer: bytes, name: str, now_s: float) -> bool:
+        """Whether an earlier process of this name has left the connection behind."""
+        one = self._connections[peer]
+        return one.name == name and now_s - one.heard_s >= IDLE_S
+
+    def _of(self, key: str) -> list[bytes]:
+        return [peer for peer, one in self._connections.items() if key_of(one.name) == key]
+
+
+def key_of(name: str) -> str:
+    """The name of the key that goes by this name: of `phone-1/doctor` it is phone-1."""
+    return name.partition(NAME_SEPARATOR)[0]
+
+
+def files_lacking(max_devices: int) -> tuple[int, int] | None:
+    """How many files this process may open, and how many so many devices need, each starting anew at times;
+    None: there are enough.
+    """
+    may, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = FILES_BESIDE + 2 * FILES_A_CONNECTION * max_devices
+    return None if may in (resource.RLIM_INFINITY, -1) or may >= need else (may, need)
+
+
+__all__ = [
+    "FILES_A_CONNECTION",
+    "FILES_BESIDE",
+    "IDLE_S",
+    "MAX_CONNECTIONS",
+    "Connection",
+    "Places",
+    "files_lacking",
+    "key_of",
+]

@@ -1,0 +1,35 @@
+"""The other process of a benchmark, which ends with this one, however this one ends."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+END_WITHIN_S: Final = 5.0
+"""From the end of its standard input; then it is killed."""
+
+
+@asynccontextmanager
+async def beside(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A module of draftwire that runs by itself until its standard input ends: behind the block, or when this
+    process is killed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", module, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None, "a pipe was asked for"
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), END_WITHIN_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+__all__ = ["beside"]
