@@ -195,9 +195,9 @@ class DeviceSettings:
     threads: int | None = None
     "of torch; None: its own choice"
     reach_s: float = 15.0
-    "so long a new request looks for the target"
+    "so long a request looks for the target, a new one or one of a journal"
     absent_s: float = 120.0
-    "no word from the target for so long ends a request that has begun"
+    "no word from the target for so long ends a request that it has opened since"
 
     def __post_init__(self) -> None:
         fits = is_name(self.name) and is_key_name(self.name.partition(NAME_SEPARATOR)[0])

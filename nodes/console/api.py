@@ -226,7 +226,7 @@ class ConnectedDevice:
 def _whole(key: str, value: SupportsIndex) -> int:
     """An int, of whatever library's; True stays what it is, and is refused."""
     try:
-        return operator.index(value)
+        return value if isinstance(value, bool) else operator.index(value)
     except TypeError:
         raise InvalidRequestError(f"{value!r} is no whole number", key=key, remedy="write one") from None
 

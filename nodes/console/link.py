@@ -51,7 +51,7 @@ class _Order:
         return self.topology.channel.control
 
 
-class OrderRefusedError(PeerError):
+class LinkUnchangedError(PeerError):
     """Raised when a channel understands an order otherwise than we do, and changes nothing."""
 
     def __init__(self, address: str, reason: str) -> None:
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
                 name=f"{who}/orders",
             )
         if state.refused is not None:
-            raise OrderRefusedError(order.address, state.refused)
+            raise LinkUnchangedError(order.address, state.refused)
         _print(state, as_json=args.json)
 
     return run_foreground(main)
@@ -164,4 +164,4 @@ _FREE = "delay 0"
 """Words for a link that does nothing, which has none of its own."""
 
 
-__all__ = ["OrderRefusedError", "add_arguments", "run"]
+__all__ = ["LinkUnchangedError", "add_arguments", "run"]

@@ -90,6 +90,10 @@ class Namespaces:
         finally:
             _kill(process)
 
+    def up(self) -> None:
+        """Make them. Raises CalledProcessError where they can't be made, or are there already."""
+        self._script("up")
+
     def cut(self, node: str) -> None:
         """Pull the cable out: the node's interface has no carrier."""
         self._script("cut", node)
@@ -159,7 +163,7 @@ def namespaces() -> Iterator[Namespaces]:
     """The four, up and connected; removed when the block ends."""
     made = Namespaces(prefix=f"dw{os.getpid()}n{next(_SETS)}")
     try:
-        made._script("up")
+        made.up()
         yield made
     finally:
         made._remove()

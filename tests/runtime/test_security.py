@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -233,15 +234,15 @@ def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
 def test_a_file_system_without_hard_links_will_do(
     keyring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys are made and allowed there as well, never written over, and nothing else is left."""
-
-    def link(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "link", _refuse)
     pair = keyring.new("phone-1", role=Role.DEVICE)
     assert sorted(os.listdir(keyring.folder)) == ["phone-1.key", "phone-1.secret"]
     assert keyring.own() == (pair,)
@@ -251,31 +252,22 @@ def test_a_file_system_without_hard_links_will_do(
     assert keyring.allowed() == (key,)
 
 
+@pytest.mark.parametrize("links", [True, False])
 def test_a_key_that_can_not_be_written_whole_leaves_nothing(
-    keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    """Where the secret fails behind its public half, neither stays, and a second try makes the key."""
-    real = os.link
-
-    def link(source: Path, path: Path) -> None:
-        if path.suffix == ".secret":
-            raise PermissionError(errno.EPERM, "Operation not permitted")
-        real(source, path)
-
-    opened = os.open
-
-    def full(path: Path, *rest: int) -> int:
-        if Path(path).name == "phone-1.secret":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return opened(path, *rest)
-
-    monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(os, "open", full)
-    with pytest.raises(ConfigurationError, match="No space left on device"):
-        keyring.new("phone-1", role=Role.DEVICE)
+    """Where the disk is full in the middle of the secret, behind its public half, neither of them stays."""
+    if not links:
+        monkeypatch.setattr(os, "link", _refuse)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ConfigurationError, match=r"can't be written .*; choose another folder"):
+            keyring.new("phone-1", role=Role.DEVICE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(keyring.folder) == []
-    monkeypatch.undo()
-    assert keyring.own() == () and keyring.new("phone-1", role=Role.DEVICE) == keyring.own()[0]
+    assert keyring.new("phone-1", role=Role.DEVICE) == keyring.own()[0]
 
 
 def test_one_bad_file_takes_trust_from_no_other(keyring: Keyring, tmp_path: Path) -> None:

@@ -423,8 +423,14 @@ def test_a_server_whose_key_was_taken_away_is_not_met_again(machines: Machines) 
     _run(main)
 
 
-def test_a_server_whose_key_was_replaced_is_met_with_the_new_one(machines: Machines) -> None:
-    """A key that takes the place of another while a connection stands is the one of the next connection."""
+def test_a_server_whose_key_was_replaced_is_met_with_the_new_one(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that takes the place of another while a connection stands is the one of the next connection, from
+    the moment on that the first one breaks.
+    """
+    monkeypatch.setattr(endpoints, "KEYS_LOOKED_AT_S", 3600.0)
+    monkeypatch.setattr(endpoints, "GAVE_UP_S", (3600.0, 3600.0))
     target, phone = machines.acquainted("phone-1")
     after = machines.make("target-2", Role.TARGET)
     machines.introduce(phone, after)

@@ -160,8 +160,8 @@ def test_where_nobody_listens(nowhere: str) -> None:
             device = await transport.connect(nowhere, service=Service.CHANNEL, name="device-1")
             text = await _until(device, TroubleKind.UNREACHABLE)
             assert text == (
-                f"{nowhere}: nobody listens there, or the name is not known; is the channel running, and does "
-                "that address lead to it from here?"
+                f"{nowhere}: nobody listens there, or the name is not known; is the channel running, and "
+                "does that address lead to it from here?"
             )
 
     _run(main)
@@ -206,7 +206,9 @@ def test_where_another_program_listens() -> None:
 
 
 def test_where_the_protocol_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an answer that ZeroMQ would never come back from, the endpoint tries again by itself."""
+    """After an answer that ZeroMQ would never come back from, the endpoint tries again by itself, and says
+    when a try last failed.
+    """
     monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.01, 0.02))
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
     kept = list[socket.socket]()
@@ -221,8 +223,11 @@ def test_where_the_protocol_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
             async with ZmqTransport() as transport:
                 device = await transport.connect(address, service=Service.TARGET, name="device-1")
                 await _until(device, TroubleKind.SILENT)
-                while len(kept) < 3:
+                shown = {trouble.shown_at_s for trouble in [device.trouble()] if trouble is not None}
+                while len(kept) < 3 or len(shown) < 3:
                     await asyncio.sleep(0.01)
+                    shown |= {trouble.shown_at_s for trouble in [device.trouble()] if trouble is not None}
+                assert max(shown) <= asyncio.get_running_loop().time()
 
     _run(main)
     for connection in kept:

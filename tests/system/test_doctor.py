@@ -1,12 +1,13 @@
 """`draftwire doctor` beside real nodes, over tcp: what runs, what does not, and who may not."""
 
 import json
+import math
 import os
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,7 @@ class System:
     stack: ExitStack
     ports: dict[str, int]
     capsys: pytest.CaptureFixture[str]
+    pids: list[int] = field(default_factory=list)
 
     def write(self, *, name: str = "t.toml", v: int = 64, more: str = "", channel: bool = True) -> str:
         """A topology file; `v`: the vocabulary's size; `more`: further sections."""
@@ -54,6 +56,7 @@ class System:
             self.stack.enter_context(started(role, "--config", config, temporary=self.folder))
             for role in roles
         ]
+        self.pids += [process.pid for process in processes]
         for role, process in zip(roles, processes, strict=True):
             assert process.stdout is not None
             assert process.stdout.readline().startswith(b"ready"), role
@@ -99,12 +102,14 @@ def test_all_is_well(system: System) -> None:
     ports = [one for one in report["checks"] if one["name"] == "port"]
     assert len(ports) == 4 and all("runs here" in one["seen"] for one in ports)
     end_to_end = _hop(report, "device -> channel -> target")
-    assert (
-        0.015 < end_to_end["rtt_s"] < 0.5
-    )  # at least 10 ms and 5 ms of delay; how much more is the machine's
-    assert end_to_end["uplink"]["bps"] < 10e6  # of 2 Mbit/s, on a machine that may be busy
-    assert _hop(report, "target -> controller")["ok"] and _hop(report, "channel -> target")["ok"]
-    assert abs(end_to_end["clock_ahead_s"]) < 1
+    for hop in (end_to_end, _hop(report, "target -> controller"), _hop(report, "channel -> target")):
+        assert hop["ok"] and hop["failed_at"] is None and hop["probes"] > 0
+        assert 0 < hop["rtt_low_s"] <= hop["rtt_s"] <= hop["rtt_high_s"]
+        assert hop["uplink"]["bps"] > 0 and hop["downlink"]["bps"] > 0
+        assert math.isfinite(hop["clock_ahead_s"])
+    # The emulated link is part of the whole way, whatever this machine adds: no message passes it in less
+    # than its delays, 10 ms and 5 ms. How well a link is measured is asserted in virtual time.
+    assert end_to_end["rtt_low_s"] > 0.015
     (agreement,) = [one for one in report["checks"] if one["name"] == "agreement"]
     assert agreement["status"] == "ok" and "64 ids" in agreement["seen"]
 
@@ -218,6 +223,18 @@ def test_one_end_without_keys(system: System) -> None:
     code, report = system.doctor(system.write(channel=False), "--role", "device")
     assert code == 1
     assert "[security]" in _failed(report)["hop device -> target"]
+
+
+def test_a_node_without_keys_at_a_port(system: System) -> None:
+    """A port held by a node that uses none, where the file asks for them, is told as such."""
+    bs_config, _ = _machine(system, "bs", ("target", Role.TARGET), ("controller", Role.CONTROLLER))
+    system.start("target", config=system.write(channel=False))
+    _, report = system.doctor(bs_config, "--role", "target")
+    port = f"port [target] address tcp://127.0.0.1:{system.ports['target']}"
+    (check,) = [one for one in report["checks"] if one["name"] == "port"]
+    assert (check["status"], f"{check['name']} {check['subject']}") == ("fail", port)
+    assert "does not use keys" in check["seen"] and f"process {system.pids[-1]} " in check["seen"]
+    assert check["remedy"].startswith("use a topology file with the same [security] at both ends; ")
 
 
 def test_text_for_a_person(system: System) -> None:

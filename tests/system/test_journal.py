@@ -165,13 +165,29 @@ def test_a_device_that_is_told_to_stop_says_how_to_go_on(folder: Path, stop: sig
     with ExitStack() as stack:
         system = System(folder, stack, 1.0)
         _, code, said = system.life(6, stop)
-        assert code == {signal.SIGTERM: 0, signal.SIGINT: 130}[stop]
+        assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
         assert "Traceback" not in said
         first, last = said.splitlines()
         assert first == f"request {system.id} is kept in {system.journal}"
         assert last.startswith(f"request {system.id} stays open; go on with: draftwire device ")
         ran = finished(*shlex.split(last.partition("go on with: draftwire ")[2]), temporary=folder)
         assert (ran.returncode, ran.stdout.split()) == (0, _text(1.0)), ran.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def test_a_device_that_is_told_to_stop_before_it_reaches_the_bs(folder: Path, stop: signal.Signals) -> None:
+    """Its answer is not complete either: the code says so, and the request stays open."""
+    config, journal = folder / "topology.toml", folder / "journal.jsonl"
+    with closing(create_server(("127.0.0.1", 0))) as once:
+        port = once.getsockname()[1]
+    config.write_text(f"[pair]\ndraft = 'synthetic:'\n[target]\naddress = 'tcp://127.0.0.1:{port}'\n")
+    argv = ("device", "--config", str(config), "--journal", str(journal), PROMPT)
+    with started(*argv, temporary=folder) as device:
+        wait_until(lambda: journal.exists() and b'"state"' in journal.read_bytes(), "the request is sent")
+        device.send_signal(stop)
+        out, err = device.communicate(timeout=WITHIN_S)
+    assert (device.returncode, out) == (143, b"")
+    assert err.decode().splitlines()[-1].partition(" ")[2].partition(" ")[2].startswith("stays open; go on")
 
 
 @pytest.mark.slow

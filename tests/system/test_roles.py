@@ -104,7 +104,8 @@ class Machines:
         text = _file(folder, channel=channel).read_text()
         for machine in ("bs", "channel", "phone"):
             (folder / machine).mkdir()
-            self.config(machine).write_text(text + f"[device]\nname = 'phone-1'\n[security]\n{security}\n")
+            device = "[device]\nname = 'phone-1'\nreach_s = 5\n"
+            self.config(machine).write_text(text + f"{device}[security]\n{security}\n")
 
     def config(self, machine: str) -> Path:
         return self.folder / machine / "topology.toml"
@@ -199,6 +200,31 @@ def test_keys_that_are_refused(folder: Path, capfd: pytest.CaptureFixture[str]) 
         assert (code, text) == (3, "") and "the key allowed here for role target is not the one" in said
 
 
+@pytest.mark.slow
+def test_a_key_allowed_between_two_lines(folder: Path) -> None:
+    """Refused at two lines, a device that was allowed meanwhile is not refused at the next: what an old try
+    has shown, and no new one for 4 s then, is not taken for what is.
+    """
+    machines = Machines(folder, channel=False)
+    machines.new("bs", "target", "phone")
+    machines.new("bs", "controller")
+    machines.new("phone", "phone-1")
+    config = machines.config("phone")
+    config.write_text(config.read_text().replace("reach_s = 5", "reach_s = 30"))
+    with machines.running(target="bs", controller="bs"):
+        argv = ("device", "--config", str(config))
+        with started(*argv, temporary=folder, stdin=subprocess.PIPE) as device:
+            assert device.stdin is not None and device.stderr is not None and device.stdout is not None
+            for _ in range(2):
+                device.stdin.write(b"hello there\n")
+                device.stdin.flush()
+                while b"draftwire: denied: " not in (line := device.stderr.readline()):
+                    assert line, "it ended before"
+            machines.allow("bs", folder / "phone" / "keys" / "phone-1.key")
+            out, _ = device.communicate(b"hello there\n", timeout=WITHIN_S)
+            assert (" ".join(out.decode().split()), device.returncode) == (ANSWER, 3)
+
+
 def test_missing_keys_end_a_node_at_once(folder: Path) -> None:
     """A node without its keys says which commands make them, and binds nothing."""
     config = Machines(folder, channel=False).config("bs")
@@ -239,6 +265,35 @@ def test_who_may_join_the_nodes_of_up(folder: Path, plain: bool, capfd: pytest.C
         assert joined[:2] == ((0, ANSWER) if plain else (3, ""))
 
 
+def _answered(process: subprocess.Popen[bytes]) -> None:
+    """Return once a whole answer has been given: behind its summary line a line is waited for."""
+    assert process.stderr is not None
+    while not (line := process.stderr.readline()).startswith(f"{TOKENS} tokens |".encode()):
+        assert line, "it ended before"
+
+
+@pytest.mark.parametrize("channel", [True, False])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def test_told_to_stop_in_mid_answer(folder: Path, stop: signal.Signals, channel: bool) -> None:
+    """The code of `up`, and of a device that reads lines, says that an answer was broken off."""
+    path = _file(folder, channel=channel)
+    path.write_text(path.read_text().replace(f"max_new_tokens = {TOKENS}", "max_new_tokens = 100000"))
+    with ExitStack() as stack:
+        command: tuple[str, ...] = ("up", str(path))
+        if not channel:
+            for role in ("target", "controller"):
+                _ready(stack.enter_context(started(role, "--config", str(path), temporary=folder)))
+            command = ("device", "--config", str(path))
+        process = stack.enter_context(started(*command, temporary=folder, stdin=subprocess.PIPE))
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"hello\n")
+        process.stdin.flush()
+        os.read(process.stdout.fileno(), 64)
+        process.send_signal(stop)
+        assert process.wait(WITHIN_S) == 143
+        assert process.stdout.read().endswith(b"\n"), "what is said next begins a line"
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_up_stops_while_it_waits_for_a_line(folder: Path, stop: signal.Signals) -> None:
     """Told to stop while nobody types, it ends its nodes and itself at once."""
@@ -247,7 +302,7 @@ def test_up_stops_while_it_waits_for_a_line(folder: Path, stop: signal.Signals) 
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(b"hello\n")
         process.stdin.flush()
-        os.read(process.stdout.fileno(), 64)
+        _answered(process)
         nodes = children(process.pid)
         assert len(nodes) == 3
         process.send_signal(stop)

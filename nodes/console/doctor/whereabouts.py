@@ -78,7 +78,7 @@ def _runs_here(server: _Server, is_here: Callable[[str], bool | None]) -> bool |
 
 def _not_told(why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"which of its nodes run on this machine can't be told without keys: {why}",
+        f"which of this topology's nodes run on this machine can't be told without keys: {why}",
         key="--role",
         remedy=SAY_IT,
     )

@@ -19,6 +19,7 @@ from draftwire.codecs.quantize import quantize
 from draftwire.nodes.console.cli import main, one_line, parser
 from draftwire.nodes.device.checks import check_pins
 from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.security import Keyring, Role
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
 pytestmark = needs_proc
@@ -72,6 +73,8 @@ GENERATE = ["generate", "hello", *SYNTHETIC]
         (["--max-new-tokens", "0"], ("--max-new-tokens", "0", "from 1")),
         (["--seed", "-1"], ("--seed", "-1", "from 0")),
         (["--stop", ""], ("--stop", "''", "1 to 1024")),
+        (["--stop", "\udcff", "--journal", "/missing/j"], ("--stop", "character 0", "UTF-8")),
+        (["--stop", "x"] * 20, ("--stop", "20 texts", "at most")),
         (["--link", "rat 5mbit"], ("--link", "rat", "'rate'")),
         (["--link", "rate fast"], ("--link", "rate", "fast")),
         (["--link", "delay"], ("--link", "delay", "lacks")),
@@ -258,6 +261,38 @@ def test_a_busy_port(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
             assert f"127.0.0.1:{port}" in said
             assert "already in use" in said
             assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{}", "tcp://192.0.2.7:5701", "ipc:///missing/target"])
+def test_an_address_that_cannot_be_bound_is_told_before_anything_is_loaded(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """A taken port, another machine's address, no folder for a path: known at once, not after minutes."""
+
+    def build_target(*_: object, **__: object) -> None:
+        raise AssertionError("a model would be loaded")
+
+    monkeypatch.setattr("draftwire.nodes.console.roles.build_target", build_target)
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = address.format(taken.getsockname()[1])
+        path = _file(tmp_path, f"[target]\naddress = '{address}'\n[security]\nplain = true\n")
+        _fails(capfd, ["target", "--config", path], 3, address, "; ")
+
+
+def test_a_name_without_a_key_is_told_by_its_option(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Where --name gave the name the error is about that option; where the file did, about its key."""
+    path = _file(
+        tmp_path,
+        "[pair]\ndraft = 'synthetic:'\n[device]\nname = 'phone-2'\n[security]\nfolder = 'keys'\n",
+    )
+    keys = tmp_path / "keys"
+    for name, role in (("phone-1", "device"), ("target", "target")):
+        Keyring(keys).new(name, role=Role(role))
+    _fails(capfd, ["device", "--config", path, "--name", "phone-7", "hi"], 2, "--name: 'phone-7' has no key")
+    _fails(capfd, ["device", "--config", path, "hi"], 2, "device.name: 'phone-2' has no key")
+    _fails(capfd, ["device", "--config", path, "--name", "a b", "hi"], 2, "--name: ", "a b")
 
 
 def test_an_absent_target(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,20 +1,22 @@
 """What the doctor's probes tell, in virtual time: real nodes over links of known rate and delay."""
 
+import asyncio
 import random
 
 import pytest
 from tests.harness.cell import BS, CHANNEL, CONTROLLER, Cell, cell, hello, run
 from tests.harness.policies import Scripted
 
+from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Reason, Refused, Welcome
-from draftwire.codecs.probes import Echo
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.channel.node import ChannelNode, Direction
 from draftwire.nodes.console.doctor.figures import rate, spread
 from draftwire.nodes.console.doctor.probing import CONTACT_S, Measured, Prober
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.security import Service
-from draftwire.runtime.transport import MemoryTransport
+from draftwire.runtime.transport import MemoryNetwork, MemoryTransport
 from draftwire.runtime.transport.base import Trouble
 
 
@@ -155,6 +157,32 @@ def test_first_question_lost() -> None:
     answer, took_s = run(main())
     assert isinstance(answer, Echo)
     assert 1.0 < took_s < 1.2
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [(Reason.IDENTITY, Reason.IDENTITY), (Reason.NO_HELLO, None), (Reason.SUPERSEDED, None)],
+)
+def test_a_refusal_of_something_else_is_no_answer(said: Reason, heard: Reason | None) -> None:
+    """A first question is answered by an Echo, or a refusal of us; one of a request is somebody else's."""
+
+    async def main() -> Echo | Refused | Trouble | None:
+        network = MemoryNetwork()
+        there = await MemoryTransport(network).bind("ipc://bs", service=Service.TARGET)
+        here = await MemoryTransport(network).connect("ipc://bs", service=Service.TARGET, name="dev/doctor")
+        prober = Prober(here, clock=LoopClock(), wall_s=lambda: 0.0)
+        asking = asyncio.create_task(prober.contact())
+        asked = await there.receive()
+        probe = decode_frame(asked.data).message
+        assert isinstance(probe, Probe)
+        for message in (Refused(reason=said, detail=""), Echo(stamp=probe.stamp, clock_s=0.0, padding=0)):
+            there.send(asked.peer, encode_frame(message, session=0, sequence=0))
+        return await asking
+
+    answer = run(main())
+    assert (
+        answer.reason is heard if isinstance(answer, Refused) else heard is None and isinstance(answer, Echo)
+    )
 
 
 def test_agreement_and_refusals() -> None:

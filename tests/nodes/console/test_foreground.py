@@ -11,7 +11,7 @@ import pytest
 from draftwire.nodes.console import roles
 from draftwire.nodes.console.foreground import TOLD_TO_STOP_EXIT_CODE, lines_of_stdin, run_foreground
 from draftwire.nodes.device.checks import InvalidRequestError
-from draftwire.nodes.device.node import RequestRefusedError
+from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
 from draftwire.runtime.errors import ConfigurationError
 
 
@@ -50,6 +50,7 @@ def test_lines_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (InvalidRequestError("it is long", key="prompt", remedy="shorten it"), 2),
         (RequestRefusedError("BUSY", "all taken"), 3),
+        (DraftFailedError(RuntimeError("out of memory")), 1),
     ],
 )
 def test_a_line_that_cannot_be_answered(
@@ -67,16 +68,48 @@ def test_a_line_that_cannot_be_answered(
         with _stdin(monkeypatch) as writer:
             os.write(writer, b"one\nbad\ntwo\n")
             os.close(writer)
-            return await roles._converse(answer, None)
+            conversation = roles._Conversation()
+            await conversation.hold(answer, None)
+            return conversation.failed
 
     assert asyncio.run(main()) == code
     assert answered == ["one", "two"]
     assert capsys.readouterr().err == f"draftwire: {error}\n"
 
 
-@pytest.mark.parametrize("code", [0, TOLD_TO_STOP_EXIT_CODE])
-def test_sigterm_unwinds(code: int) -> None:
-    """Told to stop, what runs is cancelled, cleans up, and the code is the one asked for."""
+def test_a_conversation_waits_between_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a line is answered, and while the nodes are still being started, it does not wait."""
+
+    async def main() -> None:
+        with _stdin(monkeypatch) as writer:
+            conversation, answering, go_on = roles._Conversation(), asyncio.Event(), asyncio.Event()
+            assert not conversation.waits
+
+            async def answer(prompt: str) -> None:
+                answering.set()
+                await go_on.wait()
+
+            holding = asyncio.create_task(conversation.hold(answer, None))
+            await asyncio.sleep(0)
+            assert conversation.waits
+            os.write(writer, b"one\n")
+            await answering.wait()
+            assert not conversation.waits
+            go_on.set()
+            while not conversation.waits:
+                await asyncio.sleep(0)
+            assert not holding.done()
+            os.close(writer)
+            await holding
+            assert conversation.waits
+            await roles._Conversation().hold(answer, "one")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("rests", "code"), [(True, 0), (False, TOLD_TO_STOP_EXIT_CODE)])
+def test_sigterm_unwinds(rests: bool, code: int) -> None:
+    """Told to stop, what runs is cancelled and cleans up; the code is 0 if nothing was left undone then."""
     events: list[str] = []
 
     async def steps() -> AsyncIterator[int]:
@@ -90,7 +123,7 @@ def test_sigterm_unwinds(code: int) -> None:
         async for _ in steps():
             os.kill(os.getpid(), 15)
 
-    assert run_foreground(main, told_to_stop=code) == code
+    assert run_foreground(main, rests=lambda: rests and not events) == code
     assert events == ["cleaned up"]
 
 

@@ -10,8 +10,8 @@ from structlog.testing import LogCapture
 from tests.nodes.device.test_journal import entry
 
 from draftwire.nodes.console.cli import main, parser
-from draftwire.nodes.console.journals import _again, opened_journal
-from draftwire.nodes.device.journal import Journal
+from draftwire.nodes.console.journals import _again, opened_journal, told_how_to_go_on
+from draftwire.nodes.device.journal import Journal, JournalError
 
 PAIR = ["--draft", "synthetic:", "--target", "synthetic:"]
 
@@ -48,6 +48,7 @@ def _fails(capfd: pytest.CaptureFixture[str], argv: list[str], *words: str) -> N
         (["--journal", "{path}", "--resume", "bbbbbbbb"], ("bbbbbbbb has ended (length)", "open: aaaaaaaa")),
         (["hello", "--journal", "/dev/full"], ("--journal", "'/dev/full': not a plain file")),
         (["hello", "--journal", "/missing/j"], ("--journal", "No such file")),
+        (["--journal", "{path}.typo", "--resume", "aaaaaaaa"], ("--journal", ".typo'", "No such file")),
     ],
 )
 def test_what_contradicts_itself(
@@ -56,6 +57,7 @@ def test_what_contradicts_itself(
     """Each is one line that names the option and the remedy; an id that is not open gets those that are."""
     given = [option.format(path=path) for option in options]
     _fails(capfd, [command, *given, *(PAIR if command == "generate" else [])], *words)
+    assert list(path.parent.iterdir()) == ([path] if path.exists() else []), "no journal is begun by mistake"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,37 @@ def test_a_torn_line_is_told(path: Path) -> None:
         structlog.reset_defaults()
     (event,) = captured.entries
     assert (event["event"], event["log_level"], event["bytes"]) == ("device.journal_cut", "warning", 13)
+
+
+class _Kept:
+    """An answer whose request is written down, or can't be."""
+
+    id = "aaaaaaaa"
+
+    def __init__(self, journal: Journal, error: Exception | None = None) -> None:
+        self.journal, self._error = journal, error
+
+    def keep(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self.journal.begin(entry(self.id))
+
+
+def test_kept_is_said_of_what_is_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """That a request is kept is said once it is, that it stays open if it does; of one that could not be
+    written, neither.
+    """
+    args = argparse.Namespace(journal=tmp_path / "j")
+    with Journal(tmp_path / "j") as journal:
+        full = JournalError(journal.path, "no room", remedy="make some")
+        with pytest.raises(JournalError), told_how_to_go_on(_Kept(journal, full), "device", args):  # type: ignore[arg-type]
+            raise AssertionError("the answer has begun")
+        assert capsys.readouterr().err == ""
+        with told_how_to_go_on(_Kept(journal), "device", args):  # type: ignore[arg-type]
+            assert journal.is_open("aaaaaaaa")
+            assert capsys.readouterr().err == f"request aaaaaaaa is kept in {journal.path}\n"
+        said = capsys.readouterr().err
+        assert said.startswith("request aaaaaaaa stays open; go on with: draftwire device ")
 
 
 @pytest.mark.parametrize(

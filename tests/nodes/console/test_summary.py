@@ -7,19 +7,22 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 from rich.console import Console
 from tests.harness.cell import BS, cell, greedy, hello, request, run
 
-from draftwire.codecs.messages import Plan
-from draftwire.nodes.console.api import ConnectedDevice
+from draftwire.codecs.messages import Origin, Plan
+from draftwire.nodes.console.api import ConnectedDevice, Token
+from draftwire.nodes.console.generate import show
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.journal import Journal
-from draftwire.nodes.device.node import DeviceNode
+from draftwire.nodes.device.node import DeviceNode, RequestRefusedError
 from draftwire.nodes.models.pacing import PAPER, ModelledCompute, NativeCompute
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.runtime.config import SamplingSettings
@@ -123,6 +126,89 @@ def test_a_request_of_another_device_is_told_at_once(tmp_path: Path) -> None:
                     device.resume(journal, id)
 
     run(main())
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_answer_is_iterated_once(tmp_path: Path, kept: bool) -> None:
+    """A second iteration is an error: it would ask again, and the text would be there twice."""
+
+    async def main() -> None:
+        with Journal(tmp_path / "j") as journal:
+            async with _device() as (device, ids):
+                generation = device.generate([1, 2, 3], journal=journal if kept else None)
+                assert [token.id async for token in generation] == ids
+                text = generation.text
+                with pytest.raises(InvalidRequestError, match="has been iterated already"):
+                    async for _ in generation:
+                        pass
+                assert (generation.text, generation.account.tokens) == (text, 30)
+
+    run(main())
+
+
+def test_a_resumed_answer_does_not_begin_again(tmp_path: Path) -> None:
+    """One that has ended by another iteration meanwhile is told so, and does not start from its prompt."""
+
+    async def main() -> None:
+        id = await _begin(tmp_path / "j", tokens=3)
+        with Journal(tmp_path / "j") as journal:
+            async with _device() as (device, _):
+                first, second = device.resume(journal, id), device.resume(journal, id)
+                async for _ in first:
+                    pass
+                with pytest.raises(ConfigurationError, match=f"request {id} has ended"):
+                    async for _ in second:
+                        pass
+                (entry,) = journal._requests.all()
+                assert len(entry.output) == 30
+
+    run(main())
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    """Token ids and figures of another library make the same answer, with a journal too; True is refused."""
+
+    async def main() -> None:
+        with Journal(tmp_path / "j") as journal:
+            async with _device() as (device, ids):
+                generation = device.generate(
+                    np.array([1, 2, 3]),  # type: ignore[arg-type]
+                    seed=np.uint64(7),  # type: ignore[arg-type]
+                    max_new_tokens=np.int32(30),  # type: ignore[arg-type]
+                    temperature=np.float64(0),
+                    top_k=np.int64(0),  # type: ignore[arg-type]
+                    k=np.int8(8),  # type: ignore[arg-type]
+                    journal=journal,
+                )
+                assert [token.id async for token in generation] == ids
+                wrong: Any
+                for wrong in ({"prompt": [1, True]}, {"prompt": [1], "k": True}, {"prompt": [1, 2.0]}):
+                    with pytest.raises(InvalidRequestError, match="no whole number"):
+                        async for _ in device.generate(**wrong, journal=journal):
+                            pass
+                assert len(journal._requests.all()) == 1
+        Journal(tmp_path / "j").close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("tokens", "shown"), [(0, ""), (3, "{}\n")])
+def test_an_answer_that_fails_ends_its_line(
+    capsys: pytest.CaptureFixture[str], tokens: int, shown: str
+) -> None:
+    """What is said next does not stand behind the text; where nothing was shown there is no empty line."""
+
+    class Failing:
+        text = ""
+
+        async def __aiter__(self) -> AsyncIterator[Token]:
+            for i in range(tokens):
+                yield Token(text="ab", id=i, position=i, origin=Origin.BONUS)
+            raise RequestRefusedError("ABSENT", "nobody there")
+
+    with pytest.raises(RequestRefusedError):
+        asyncio.run(show(Failing()))  # type: ignore[arg-type]
+    assert capsys.readouterr().out == shown.format("ab" * tokens)
 
 
 def test_an_answer_without_a_journal_keeps_nothing() -> None:

@@ -35,6 +35,8 @@ from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.request import Request, Timing
 from draftwire.runtime.session.states import Target
 
+OF_NUMPY: Any = np.int64(2)
+
 
 def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
     """Orders that can't be met, garbage and other messages are counted; the last plan stays in force."""
@@ -89,14 +91,14 @@ def test_a_hello_that_disagrees(changes: dict[str, Any], reason: str, values: tu
         (request((1,) * 1_000_000, max_new_tokens=100_000), ("prompt", "1000000", "1048576", "shorten")),
         (request(seed=-1), ("seed", "-1", "from 0")),
         (request((1, True)), ("prompt", "True is no whole number")),
-        (request((1, np.int64(2))), ("prompt", "np.int64(2) is no whole number")),
-        (request(seed=np.int64(2)), ("seed", "np.int64(2)")),
+        (request((1, OF_NUMPY)), ("prompt", "np.int64(2) is no whole number")),
+        (request(seed=OF_NUMPY), ("seed", "np.int64(2)")),
         (request(k=True), ("k", "True")),
         (request(gamma=False), ("gamma", "False")),
-        (request(max_new_tokens=np.int32(4)), ("max_new_tokens", "np.int32(4)")),
+        (request(max_new_tokens=OF_NUMPY), ("max_new_tokens", "np.int64(2)")),
         (request(temperature=np.float64(0.5)), ("temperature", "np.float64(0.5) is no number")),
         (replace(request(), stop=("caf\udce9",)), ("stop", "character 3", "no text", "UTF-8")),
-        (replace(request(), stop=(3,)), ("stop", "3 is no text")),
+        (replace(request(), stop=(OF_NUMPY,)), ("stop", "np.int64(2) is no text")),
         (replace(request(), stop=("x",) * 99), ("stop", "99 texts")),
     ],
 )

@@ -357,6 +357,49 @@ def test_an_absent_bs_leaves_the_request_open(tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_device_that_finds_nobody_gives_up_soon(tmp_path: Path) -> None:
+    """A new process that goes on with a request waits reach_s for a BS, not absent_s; it stays open."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            wanted, timing = request(max_new_tokens=TOKENS), Timing(reach_s=5.0, absent_s=100.0)
+            with Journal(tmp_path / "j") as journal:
+                answer = (await device(bs, timing=timing)).answer(wanted, journal=journal)
+                await anext(answer)
+                await answer.aclose()
+                await end(bs)
+                assert bs.serving is not None
+                bs.serving.cancel()
+                (entry,) = journal.open_entries()
+                began_s = bs.clock.now_s()
+                with pytest.raises(RequestRefusedError, match="no word from the base station for 5 s"):
+                    async for _ in (await device(bs, timing=timing)).resume(entry, journal=journal):
+                        pass
+                assert 5.0 <= bs.clock.now_s() - began_s <= 5.5
+                assert journal.is_open(entry.id)
+
+    run(main())
+
+
+def test_an_id_that_has_ended_does_not_begin_again(tmp_path: Path) -> None:
+    """`enter` refuses the id of a request that has ended or is open, and the journal holds what it held."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            with Journal(tmp_path / "j") as journal:
+                node = await device(bs)
+                entry = node.enter(request(max_new_tokens=4), journal, id="aaaaaaaa")
+                with pytest.raises(InvalidRequestError, match="aaaaaaaa has begun"):
+                    node.enter(request(), journal, id="aaaaaaaa")
+                assert len([one async for one in node.resume(entry, journal=journal)]) == 4
+                before = journal.path.read_bytes()
+                with pytest.raises(InvalidRequestError, match=r"aaaaaaaa has ended \(length\)"):
+                    node.enter(request(), journal, id="aaaaaaaa")
+                assert journal.path.read_bytes() == before
+
+    run(main())
+
+
 def test_tokens_that_come_with_the_refusal_are_kept(tmp_path: Path) -> None:
     """What became final before the BS gave up is shown and kept, though both come at once."""
 
@@ -427,7 +470,8 @@ def test_a_copy_of_a_journal_serves_one(tmp_path: Path) -> None:
                 (entry,) = journal.open_entries()
                 served = (await device(bs)).resume(entry, journal=journal)
                 begun = [(await anext(served)).token]
-                with pytest.raises(RequestRefusedError, match="superseded"):
+                words = "for another process; a copy of this journal has gone on with it; this one ends"
+                with pytest.raises(RequestRefusedError, match=words):
                     async for _ in (await device(bs)).resume(entry, journal=copy):
                         pass
                 assert not copy.open_entries()

@@ -205,9 +205,12 @@ def test_a_key_allowed_since_the_last_request() -> None:
     """What an old try has shown does not keep a new request from being answered."""
 
     async def main() -> None:
-        async with cell() as bs:
+        async with cell(serve=False) as bs:
             node, _ = await device(bs, script=[(0.0, replace(DENIED, shown_at_s=-1.0)), (5.0, None)])
-            assert len(await text(node, request())) == 40
+            asking = asyncio.create_task(text(node, request()))
+            await asyncio.sleep(5.0)
+            await bs.serve()
+            assert len(await asking) == 40
 
     run(main())
 
@@ -284,7 +287,7 @@ def test_a_target_that_is_missing_behind_its_channel() -> None:
         async with cell(serve=False) as bs:
             await bs.channel("rate 1mbit")
             node, _ = await device(bs, address=CHANNEL, service=Service.CHANNEL, timing=Timing(reach_s=2.0))
-            words = f"no word .*, though the channel at {CHANNEL} is connected: .*draftwire doctor --role channel"
+            words = f"no word .*, though the channel at {CHANNEL} is connected: .*doctor --role channel"
             with pytest.raises(RequestRefusedError, match=words):
                 await text(node, request())
 

@@ -31,6 +31,8 @@ from draftwire.runtime.session.request import DeviceRecord, Request, Taken
 
 ROOT = Path(__file__).parents[3]
 
+OF_NUMPY: Any = np.int64(2)
+
 
 def entry(id: str = "aaaaaaaa", *, wanted: Request | None = None, **changes: Any) -> Entry:
     """A request of device `dev`, at its beginning."""
@@ -339,7 +341,7 @@ def test_an_id_begins_once(tmp_path: Path, ended: bool) -> None:
         ([state_event("aaaaaaaa", record(9)), {"event": "verse", "id": "aaaaaaaa"}], "unknown event"),
         ([request_event(entry("bbbbbbbb")), request_event(entry("bbbbbbbb"))], "has begun already"),
         ([request_event(entry("bbbbbbbb", wanted=request(k=True)))], "k: no number"),
-        ([request_event(entry("bbbbbbbb", wanted=request((1, np.int64(2)))))], "not JSON serializable"),
+        ([request_event(entry("bbbbbbbb", wanted=request((1, OF_NUMPY))))], "not JSON serializable"),
         ([request_event(entry("bbbbbbbb", text="caf\udce9"))], "surrogates"),
     ],
 )
