@@ -5,8 +5,8 @@ step begins when a Commit has come to the device and ends when the next one has.
 models, the codec as far as the step waits for it (quantising the rows, Draft and Commit at both ends), and
 the time that the same bytes take on raw pyzmq sockets; the rest is the loop's: the mathematics of drawing
 and testing, the session, threads changing hands, and whatever else the machine does meanwhile. The raw round
-trips are made between the steps, one each, so that they find the caches as the loop's own messages do: the
-models have just been through them. No step is charged for them.
+trips are made between the answers, by two processes with the same two models behind raw sockets, so that a
+message finds caches and cores as the loop's own do: the models have just been through them.
 """
 
 import argparse
@@ -32,14 +32,16 @@ from rich.table import Table
 from draftwire.codecs.messages import Commit, Draft
 from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.bench.beside import beside
+from draftwire.nodes.console.bench.loop_echo import POSITIONS, PROMPT_TOKENS, SECONDS
 from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, read_spans, stopwatches
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
-from draftwire.nodes.console.launch import launched, node_command, on_this_host
+from draftwire.nodes.console.launch import launched, node_command, on_this_host, sharing_cores
 from draftwire.nodes.console.options import count
 from draftwire.nodes.console.outcome import fixed
 from draftwire.nodes.console.runner import PROMPT, progress_bar
 from draftwire.nodes.device.account import Account
+from draftwire.nodes.models.catalogue import load_draft
 from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.telemetry import set_up_logging
@@ -49,8 +51,8 @@ SETTING: Final = fixed(32, 2)
 
 TOKENS: Final = 96
 QUICK_TOKENS: Final = 32
-RAW: Final = "raw"
-"""The kind of a raw round trip's span."""
+ROUND_TRIPS: Final = 24
+"""Raw ones behind each answer."""
 
 ANSWER_WITHIN_S: Final = 30.0
 """A raw round trip that takes longer has nobody at its other end; the first one waits until that starts."""
@@ -68,18 +70,15 @@ class StepShares:
     """One step, in seconds."""
 
     wall_s: float
-    wire_s: float
-    "the raw round trip before it"
     draft_model_s: float
     target_model_s: float
     codec_s: float
     mathematics_s: float
     "drawing and testing without the models and without quantising"
 
-    @property
-    def overhead_s(self) -> float:
+    def overhead_s(self, wire_s: float) -> float:
         """All that is neither model, codec nor wire."""
-        return self.wall_s - self.draft_model_s - self.target_model_s - self.codec_s - self.wire_s
+        return self.wall_s - self.draft_model_s - self.target_model_s - self.codec_s - wire_s
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,54 +106,35 @@ async def _bench(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="draftwire-") as name:
         at_bs = Path(name) / "spans.json"
         answers: list[tuple[int, int]] = []
+        trips: list[float] = []
         with stopwatches() as at_device, progress_bar(repeats) as begin:
             async with _nodes(at_bs) as device:
-                warm = await _answer(device, tokens=16, seed=0, between=_nothing)
+                warm = await _answer(device, tokens=16, seed=0)
                 draft, commit = warm.draft_bytes // warm.sparse_frames, warm.bytes_down // warm.steps
-                async with raw_echo(Path(name), sent=draft, answered=commit) as trip:
+                raw = raw_echo(Path(name), Topology.default(), sent=draft, answered=commit)
+                async with raw as trip:
                     for repeat in range(repeats):
                         begin(f"answer {repeat + 1}")
                         first = len(at_device)
-                        between = _once_a_step(trip, at_device)
-                        await _answer(device, tokens=tokens, seed=repeat + 1, between=between)
+                        await _answer(device, tokens=tokens, seed=repeat + 1)
                         answers.append((first, len(at_device)))
+                        trips += [await trip() for _ in range(ROUND_TRIPS)][WARM_UP_STEPS:]
         there = read_spans(at_bs)
     for first, last in answers:
         steps += shares(at_device[first:last], there)[WARM_UP_STEPS:]
-    found = result(steps, tokens=tokens, repeats=repeats, quick=args.quick)
+    found = result(steps, trips, tokens=tokens, repeats=repeats, quick=args.quick)
     _show(found)
     if args.json:
         print(orjson.dumps(found).decode(), flush=True)
 
 
-async def _answer(
-    device: ConnectedDevice, *, tokens: int, seed: int, between: Callable[[], Awaitable[None]]
-) -> Account:
+async def _answer(device: ConnectedDevice, *, tokens: int, seed: int) -> Account:
     generation = device.generate(
         PROMPT, max_new_tokens=tokens, temperature=1.0, seed=seed, k=SETTING.k, gamma=SETTING.gamma
     )
     async for _ in generation:
-        await between()
+        pass
     return generation.account
-
-
-async def _nothing() -> None:
-    pass
-
-
-def _once_a_step(trip: "Trip", spans: list[Span]) -> Callable[[], Awaitable[None]]:
-    """A raw round trip when the first token of a Commit is handed out: before the next block is drawn."""
-    commits = 0
-
-    async def between() -> None:
-        nonlocal commits
-        if (come := sum(span.kind == Commit.__name__ for span in spans)) > commits:
-            commits = come
-            begun_s = time.monotonic()
-            await trip()
-            spans.append(Span(RAW, begun_s, time.monotonic()))
-
-    return between
 
 
 @asynccontextmanager
@@ -192,11 +172,10 @@ def shares(device: Sequence[Span], bs: Sequence[Span]) -> list[StepShares]:
             continue
         coded = (QUANTISE, Draft.__name__, Commit.__name__)
         model_s, quantise_s = _seconds(here, MODEL), _seconds(here, QUANTISE)
-        pass_s, raw_s = _seconds(there, MODEL), _seconds(here, RAW)
+        pass_s = _seconds(there, MODEL)
         found.append(
             StepShares(
-                wall_s=end.begun_s - begin.begun_s - raw_s,
-                wire_s=raw_s,
+                wall_s=end.begun_s - begin.begun_s,
                 draft_model_s=model_s,
                 target_model_s=pass_s,
                 codec_s=_seconds(here, *coded) + _seconds(there, *coded),
@@ -212,31 +191,40 @@ def _seconds(spans: Sequence[Span], *kinds: str) -> float:
 
 # ------------------------------------------------------------------------------------- raw pyzmq
 
-Trip = Callable[[], Awaitable[object]]
-"""One round trip."""
+Trip = Callable[[], Awaitable[float]]
+"""One round trip; the seconds of it that neither model took."""
 
 
 @asynccontextmanager
-async def raw_echo(folder: Path, *, sent: int, answered: int) -> AsyncIterator[Trip]:
-    """Raw pyzmq between two processes: so many bytes there, so many back. The other one ends with this one.
+async def raw_echo(
+    folder: Path, topology: Topology, *, sent: int, answered: int
+) -> AsyncIterator[Trip]:
+    """The two models of a topology, and raw pyzmq between them: so many bytes there, so many back.
 
-    A trip raises LoopError where nothing comes back.
+    The other process ends with this one. A trip raises LoopError where nothing comes back.
     """
-    address = f"ipc://{folder}/raw"
+    address, topology = f"ipc://{folder}/raw", sharing_cores(topology)
+    model, threads = topology.pair.target.model, str(topology.target.threads)
+    context, tokens = load_draft(topology.pair.draft.model).open(), [1] * PROMPT_TOKENS
     async with AsyncExitStack() as stack:
-        echo = beside("draftwire.nodes.console.bench.loop_echo", address, str(answered))
+        echo = beside("draftwire.nodes.console.bench.loop_echo", address, str(answered), model, threads)
         await stack.enter_async_context(echo)
         socket = stack.enter_context(zmq.asyncio.Context()).socket(zmq.DEALER)
         stack.callback(socket.close, linger=0)
         socket.connect(address)
 
-        async def trip() -> None:
+        async def trip() -> float:
+            for _ in range(POSITIONS - 1):
+                tokens.append(2)
+                context.logits(tokens, 1)
+            begun_s = time.perf_counter()
             try:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     await socket.send(bytes(sent))
-                    await socket.recv()
+                    (pass_s,) = SECONDS.unpack_from(await socket.recv())
             except TimeoutError:
                 raise LoopError(f"no answer from the other process within {ANSWER_WITHIN_S:g} s") from None
+            return time.perf_counter() - begun_s - float(pass_s)
 
         await trip()
         yield trip
@@ -246,17 +234,18 @@ async def raw_echo(folder: Path, *, sent: int, answered: int) -> AsyncIterator[T
 
 
 def result(
-    steps: Sequence[StepShares], *, tokens: int, repeats: int, quick: bool
+    steps: Sequence[StepShares], trips: Sequence[float], *, tokens: int, repeats: int, quick: bool
 ) -> dict[str, Any]:
     """The JSON object."""
-    overheads = [100 * step.overhead_s / step.wall_s for step in steps]
+    wire_s = median(trips)
+    overheads = [100 * step.overhead_s(wire_s) / step.wall_s for step in steps]
     parts: dict[str, Callable[[StepShares], float]] = {
         "draft_model": lambda step: step.draft_model_s,
         "target_model": lambda step: step.target_model_s,
         "codec": lambda step: step.codec_s,
-        "wire": lambda step: step.wire_s,
+        "wire": lambda step: wire_s,
         "mathematics": lambda step: step.mathematics_s,
-        "rest": lambda step: step.overhead_s - step.mathematics_s,
+        "rest": lambda step: step.overhead_s(wire_s) - step.mathematics_s,
     }
     return {
         "loop_overhead_pct": median(overheads),
@@ -266,7 +255,7 @@ def result(
         },
         "step_ms": 1e3 * median(step.wall_s for step in steps),
         "parts_ms": {name: 1e3 * median(map(part, steps)) for name, part in parts.items()},
-        "raw_trip_ms_quartiles": _quartiles([1e3 * step.wire_s for step in steps]),
+        "raw_trip_ms_quartiles": _quartiles([1e3 * trip for trip in trips]),
         "steps": len(steps),
         "setting": SETTING.name,
         "tokens": tokens,

@@ -15,18 +15,21 @@ from tests.harness.processes import WITHIN_S, alive, children, wait_until
 
 from draftwire.codecs.messages import Incarnation, Ping
 from draftwire.nodes.console.bench import loop
-from draftwire.nodes.console.bench.loop import RAW, LoopError, raw_echo, result, shares
+from draftwire.nodes.console.bench.loop import LoopError, raw_echo, result, shares
 from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, stopwatches
 from draftwire.nodes.device import running
+from draftwire.runtime.config import ModelSettings, PairSettings, Topology, to_toml
+
+MODEL_NAME = ModelSettings(model="synthetic:V=64,seed=1")
+PAIR = Topology(pair=PairSettings(draft=MODEL_NAME, target=MODEL_NAME))
 
 
 def _device() -> list[Span]:
-    """Two steps of 60 ms: a Commit, a raw trip, a draw with a model inside, a Draft, rows behind it."""
+    """Two steps of 60 ms: a Commit, a draw with a model inside, a Draft, rows behind it."""
     spans = []
     for at in (0.0, 0.060):
         spans += [
             Span("Commit", at, at + 0.0002),
-            Span(RAW, at + 0.0002, at + 0.0012),
             Span(MODEL, at + 0.0020, at + 0.0040),
             Span(QUANTISE, at + 0.0042, at + 0.0043),
             Span(WORK, at + 0.0020, at + 0.0045),
@@ -53,22 +56,22 @@ def test_a_step_taken_apart() -> None:
     steps = shares(_device(), _bs())
     assert len(steps) == 2
     for step in steps:
-        assert step.wall_s == pytest.approx(0.059)
-        assert step.wire_s == pytest.approx(0.001)
+        assert step.wall_s == pytest.approx(0.060)
         assert step.draft_model_s == pytest.approx(0.002)
         assert step.target_model_s == pytest.approx(0.050)
         assert step.codec_s == pytest.approx(0.0002 + 0.0001 + 0.0001 + 0.0001 + 0.0001)
         assert step.mathematics_s == pytest.approx(0.0004 + 0.0005)
-        assert step.overhead_s == pytest.approx(0.059 - 0.001 - 0.002 - 0.050 - 0.0006)
+        assert step.overhead_s(0.001) == pytest.approx(0.060 - 0.001 - 0.002 - 0.050 - 0.0006)
 
 
 def test_the_shares_of_a_step_are_all_of_it() -> None:
     """The parts of one step add up to 100 per cent, and overhead is mathematics and the rest."""
-    found = result(shares(_device(), _bs()), tokens=3, repeats=1, quick=True)
+    found = result(shares(_device(), _bs()), [0.0005, 0.001, 0.0015], tokens=3, repeats=1, quick=True)
     assert sum(found["shares"].values()) == pytest.approx(100)
     rest = found["shares"]["mathematics"] + found["shares"]["rest"]
     assert found["loop_overhead_pct"] == pytest.approx(rest)
-    assert found["step_ms"] == pytest.approx(59)
+    assert found["step_ms"] == pytest.approx(60)
+    assert found["parts_ms"]["wire"] == pytest.approx(1)
 
 
 def test_target_only_commits_are_no_steps() -> None:
@@ -102,8 +105,8 @@ def test_an_echo_that_dies_is_an_error(folder: Path, monkeypatch: pytest.MonkeyP
     before = children(os.getpid())
 
     async def main() -> None:
-        async with raw_echo(folder, sent=100, answered=50) as trip:
-            await trip()
+        async with raw_echo(folder, PAIR, sent=100, answered=50) as trip:
+            assert await trip() > 0
             monkeypatch.setattr(loop, "ANSWER_WITHIN_S", 0.2)
             (echo,) = children(os.getpid()) - before
             os.kill(echo, signal.SIGKILL)
@@ -120,13 +123,16 @@ def test_the_echo_ends_with_whoever_started_it(folder: Path) -> None:
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from draftwire.nodes.console.bench.loop import raw_echo\n"
+        "from draftwire.runtime.config import parse_topology\n"
+        "pair = parse_topology(sys.argv[2])\n"
         "async def main():\n"
-        "    async with raw_echo(Path(sys.argv[1]), sent=100, answered=50):\n"
+        "    async with raw_echo(Path(sys.argv[1]), pair, sent=100, answered=50):\n"
         "        print('up', flush=True)\n"
         "        await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-P", "-c", code, str(folder)], stdout=subprocess.PIPE) as parent:
+    command = [sys.executable, "-P", "-c", code, str(folder), to_toml(PAIR)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"up\n"
         (echo,) = children(parent.pid)
