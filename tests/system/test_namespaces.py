@@ -296,6 +296,28 @@ def test_goes_on_after_an_outage(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("how", "node"), [("cut", "device"), ("mute", "device"), ("mute", "bs")])
+def test_an_outage_that_lasts(machines: Namespaces, keys: Path, how: str, node: str) -> None:
+    """A cut link and a half-open connection are told while the answer waits, and end it with that message."""
+    with site(machines, keys, channel=None) as here:
+        here.write(temperature=1, tokens=LONG, paced=True)
+        file = here.folder / "device" / "topology.toml"
+        file.write_text(file.read_text().replace("[device]\n", "[device]\nabsent_s = 20\n"))
+        with here.serving(), here.node("device", PROMPT) as device:
+            wait_until(lambda: len(device.out.read_text().split()) > LONG // 10, "the answer has begun")
+            with without(machines, how, node):
+                assert device.end() == 3
+        words = device.out.read_text().split()
+        assert words == expected(temperature=1, tokens=LONG)[: len(words)]
+        *_, told, error = device.log.read_text().splitlines()
+        assert orjson.loads(told)["event"] == "device.trouble"
+        assert orjson.loads(told)["kind"] in ("lost", "unreachable")
+        address = f"tcp://{machines.address('bs')}:5701"
+        assert error.startswith(f"draftwire: absent: {address}: "), error
+        assert error.endswith("(no word from the base station for 20 s)"), error
+
+
+@pytest.mark.slow
 def test_a_device_behind_nat(keys: Path) -> None:
     """A device in a private network gets its answer through a router that hides it; nobody connects to it."""
     if why_not():
