@@ -13,7 +13,7 @@ from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TOKENS, MAX_
 from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
 from draftwire.runtime.link import LinkSpec, parse_link
 from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
-from draftwire.runtime.security import NAME_SEPARATOR, Service, is_key_name
+from draftwire.runtime.security import Service, is_key_name, key_of
 from draftwire.runtime.transport.addresses import ANY_HOST, host_of, is_local
 from draftwire.runtime.transport.base import check_address, is_name
 
@@ -200,7 +200,7 @@ class DeviceSettings:
     "no word from the target for so long ends a request that it has opened since"
 
     def __post_init__(self) -> None:
-        fits = is_name(self.name) and is_key_name(self.name.partition(NAME_SEPARATOR)[0])
+        fits = is_name(self.name) and is_key_name(key_of(self.name))
         remedy = f"write up to {MAX_NAME_LENGTH} letters, digits and . _ -, with a letter or digit first"
         need(fits, "name", self.name, remedy)
         _between("threads", self.threads, 1, 1024)

@@ -11,7 +11,7 @@ from typing import Final
 
 from draftwire.nodes.channel.playing import Direction
 from draftwire.runtime.link import Link
-from draftwire.runtime.security import NAME_SEPARATOR
+from draftwire.runtime.security import key_of
 from draftwire.runtime.transport import Endpoint
 
 IDLE_S: Final = 60.0
@@ -95,11 +95,6 @@ class Places:
         return [peer for peer, one in self._connections.items() if key_of(one.name) == key]
 
 
-def key_of(name: str) -> str:
-    """The name of the key that goes by this name: of `phone-1/doctor` it is phone-1."""
-    return name.partition(NAME_SEPARATOR)[0]
-
-
 def files_lacking(max_devices: int) -> tuple[int, int] | None:
     """How many files this process may open, and how many so many devices need, each starting anew at times;
     None: there are enough.
@@ -117,5 +112,4 @@ __all__ = [
     "Connection",
     "Places",
     "files_lacking",
-    "key_of",
 ]

@@ -14,13 +14,13 @@ from draftwire.runtime.connections import connections_of
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import (
     ADMITS,
-    NAME_SEPARATOR,
     Keyring,
     NodeKeys,
     PublicKey,
     Role,
     Service,
     allow_command,
+    key_of,
 )
 from draftwire.runtime.security.keyfile import PUBLIC_SUFFIX, SECRET_SUFFIX
 from draftwire.runtime.security.keyring import ALLOWED
@@ -202,7 +202,7 @@ def _keys(topology: Topology, role: Role, name: str | None, *, meets: Mapping[Ro
     named = _named_keys(topology)
     if name is None:
         name = topology.device.name if role is Role.DEVICE else named.get(role)
-    key_name = None if name is None else name.partition(NAME_SEPARATOR)[0]
+    key_name = None if name is None else key_of(name)
     _need_all(topology, role, key_name, keyring, meets)
     for server in meets:
         keyring.server_key(server, named.get(server))  # one that can be told from others, before any socket
@@ -248,7 +248,7 @@ def _need_all(
             remedy=f"write name = {mine[0].name!r} or give --name {mine[0].name}; or make a key: "
             + _new_command(name or role, topology),
         )
-    trusted = {key.role for key in (*own, *keyring.allowed())}
+    trusted = {key.role for key in keyring.trusted()}
     commands = [] if mine else [_new_command(name or role, topology, role=role)]
     absent = {one: at for one, at in meets.items() if one not in trusted and (mine or one is not role)}
     wanted = [] if mine else [name or role]

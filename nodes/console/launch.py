@@ -16,7 +16,7 @@ from typing import IO
 
 from draftwire.runtime.config import SecuritySettings, Topology, to_toml
 from draftwire.runtime.errors import DraftwireError
-from draftwire.runtime.security import NAME_SEPARATOR, Keyring, Role
+from draftwire.runtime.security import Keyring, Role, key_of
 
 READY_WITHIN_S = 300.0
 """Loading a large target from disk may take minutes; a child that ends earlier is noticed at once."""
@@ -110,7 +110,7 @@ def with_throw_away_keys(topology: Topology, folder: Path) -> Topology:
     keyring = Keyring(folder / "keys")
     for role in (Role.TARGET, Role.CHANNEL, Role.CONTROLLER):
         keyring.new(_apart_from(topology.device.name, role), role=role)
-    keyring.new(topology.device.name.partition(NAME_SEPARATOR)[0], role=Role.DEVICE)
+    keyring.new(key_of(topology.device.name), role=Role.DEVICE)
     return replace(
         topology,
         target=replace(topology.target, key=None),
@@ -122,7 +122,7 @@ def with_throw_away_keys(topology: Topology, folder: Path) -> Topology:
 
 def _apart_from(device: str, role: Role) -> str:
     """A key's name: two keys can't share one, and a device may be called `target`."""
-    return role if device.partition(NAME_SEPARATOR)[0] != role else f"{role}-here"
+    return role if key_of(device) != role else f"{role}-here"
 
 
 def sharing_cores(topology: Topology) -> Topology:

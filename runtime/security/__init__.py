@@ -8,6 +8,7 @@ from draftwire.runtime.security.roles import (
     NAME_SEPARATOR,
     Role,
     Service,
+    key_of,
     may_call_itself,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Service",
     "allow_command",
     "is_key_name",
+    "key_of",
     "may_call_itself",
 ]

@@ -32,14 +32,7 @@ from draftwire.runtime.security.keyfile import (
     write_public,
     write_secret,
 )
-from draftwire.runtime.security.roles import (
-    ADMITS,
-    NAME_SEPARATOR,
-    PERMITS,
-    Role,
-    Service,
-    role_is_plain,
-)
+from draftwire.runtime.security.roles import ADMITS, PERMITS, Role, Service, key_of, role_is_plain
 
 ALLOWED: Final = "allowed"
 """The subfolder of keys that this machine trusts."""
@@ -111,6 +104,10 @@ class Keyring:
         """The keys of others that are trusted, by name: those that can be used."""
         return self._allowed.read()[0]
 
+    def trusted(self) -> tuple[PublicKey, ...]:
+        """Whom this machine takes for what a key says: those that it allows, and itself."""
+        return *self.allowed(), *(pair.public for pair in self.own())
+
     def problems(self) -> tuple[ConfigurationError, ...]:
         """What is wrong with files of either kind; all else works with the others."""
         return *self._own.read()[1], *self._allowed.read()[1]
@@ -127,8 +124,7 @@ class Keyring:
         of_role = [pair for pair in self.own() if pair.public.role is role]
         found = of_role
         if name is not None:
-            key_name = name.partition(NAME_SEPARATOR)[0]
-            found = [pair for pair in of_role if pair.public.name == key_name]
+            found = [pair for pair in of_role if pair.public.name == key_of(name)]
         match found:
             case [pair]:
                 return pair
@@ -146,7 +142,7 @@ class Keyring:
 
         Raises ConfigurationError where none is trusted, or where several are and no name tells which.
         """
-        of_role = list({key.public: key for key in self._trusted() if key.role is role}.values())
+        of_role = list({key.public: key for key in self.trusted() if key.role is role}.values())
         found = [key for key in of_role if name in (None, key.name)]
         match found:
             case [key]:
@@ -162,14 +158,11 @@ class Keyring:
     def admits(self, service: Service, public: str) -> PublicKey | None:
         """The key with this public half if it may connect to that service."""
         admitted = ADMITS[service]
-        return next((key for key in self._trusted() if key.public == public and key.role in admitted), None)
+        return next((key for key in self.trusted() if key.public == public and key.role in admitted), None)
 
     def known(self, public: str) -> PublicKey | None:
         """The key with this public half, whatever it may do."""
-        return next((key for key in self._trusted() if key.public == public), None)
-
-    def _trusted(self) -> Iterable[PublicKey]:
-        return *self._allowed.read()[0], *(pair.public for pair in self._own.read()[0])
+        return next((key for key in self.trusted() if key.public == public), None)
 
     def _no_server_key(self, role: Role, name: str | None, of_role: list[PublicKey]) -> ConfigurationError:
         wanted, called = name or role.value, f" called {name}" if name else ""
@@ -180,7 +173,7 @@ class Keyring:
         )
 
     def _no_own_key(self, role: Role, name: str | None, of_role: list[PublicKey]) -> ConfigurationError:
-        wanted = role.value if name is None else name.partition(NAME_SEPARATOR)[0]
+        wanted = role.value if name is None else key_of(name)
         called = f" called {wanted}" if name is not None else ""
         implied = wanted if wanted in tuple(Role) else Role.DEVICE  # by `keys new` from the name
         as_role = "" if implied == role else f" --role {role}"

@@ -68,10 +68,14 @@ NAME_SEPARATOR: Final = "/"
 """Behind a key's name: whoever holds the key may connect under several names."""
 
 
+def key_of(name: str) -> str:
+    """The name of the key that goes by this name: of `phone-1/doctor` it is phone-1."""
+    return name.partition(NAME_SEPARATOR)[0]
+
+
 def may_call_itself(name: str, *, key_name: str, role: Role) -> bool:
     """Whether a connection proved by that key may go by this name."""
-    vouches = role is Role.CHANNEL
-    return vouches or name == key_name or name.startswith(key_name + NAME_SEPARATOR)
+    return role is Role.CHANNEL or key_of(name) == key_name
 
 
 def role_is_plain(role: Role, *, key_name: str) -> bool:
@@ -86,6 +90,7 @@ __all__ = [
     "PERMITS",
     "Role",
     "Service",
+    "key_of",
     "may_call_itself",
     "role_is_plain",
 ]

@@ -12,6 +12,7 @@ from typing import Final
 import zmq
 from zmq.utils import z85
 
+from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Keyring, Service, may_call_itself
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport.base import name_in
@@ -153,9 +154,7 @@ class Names:
             return None
         impostor = "" if self._keyring is None else self._objection(name, _key_of(frame))
         if not impostor:
-            while len(self.known) >= CONNECTIONS_KNOWN:
-                del self.known[next(iter(self.known))]
-            self.known[peer] = name
+            remember(self.known, peer, name, most=CONNECTIONS_KNOWN)
         return name, impostor
 
     def _objection(self, name: str, public: str) -> str:

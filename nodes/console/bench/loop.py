@@ -161,13 +161,11 @@ async def _nodes(spans: Path) -> AsyncIterator[ConnectedDevice]:
 
 def shares(device: Sequence[Span], bs: Sequence[Span]) -> list[StepShares]:
     """The steps of one answer: from the Commit behind which a block is drawn to the next Commit."""
+    device, bs = sorted(device, key=_begun_s), sorted(bs, key=_begun_s)
     commits = [span for span in device if span.kind == Commit.__name__]
-    bs = sorted(bs, key=lambda span: span.begun_s)
-    begins = [span.begun_s for span in bs]
     found = list[StepShares]()
     for begin, end in pairwise(commits):
-        here = [span for span in device if begin.begun_s <= span.begun_s < end.begun_s]
-        there = bs[bisect_left(begins, begin.begun_s) : bisect_left(begins, end.begun_s)]
+        here, there = _between(device, begin, end), _between(bs, begin, end)
         if not any(span.kind == Draft.__name__ for span in here):
             continue
         coded = (QUANTISE, Draft.__name__, Commit.__name__)
@@ -183,6 +181,16 @@ def shares(device: Sequence[Span], bs: Sequence[Span]) -> list[StepShares]:
             )
         )
     return found
+
+
+def _begun_s(span: Span) -> float:
+    return span.begun_s
+
+
+def _between(spans: Sequence[Span], begin: Span, end: Span) -> Sequence[Span]:
+    """Of spans in the order in which they begin: from one on, up to another."""
+    first, last = (bisect_left(spans, one.begun_s, key=_begun_s) for one in (begin, end))
+    return spans[first:last]
 
 
 def _seconds(spans: Sequence[Span], *kinds: str) -> float:

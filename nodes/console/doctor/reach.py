@@ -12,7 +12,7 @@ from typing import Final
 
 from draftwire.nodes.console.doctor.hops import Failure, Stage
 from draftwire.nodes.console.doctor.threads import in_a_thread
-from draftwire.runtime.transport.addresses import ANY_HOST
+from draftwire.runtime.transport.addresses import ANY_HOST, host_of
 
 NAME_S: Final = 3.0
 """How long a host's name may take to be looked up."""
@@ -38,11 +38,10 @@ class Place:
 
 def place_of(address: str) -> Place:
     """Of an address that check_address took; port 0 for `*`."""
-    scheme, _, rest = address.partition("://")
-    if scheme == "ipc":
-        return Place(path=rest)
-    host, _, port = rest.rpartition(":")
-    return Place(host=host.strip("[]"), port=0 if port == "*" else int(port))
+    if address.startswith("ipc://"):
+        return Place(path=address.removeprefix("ipc://"))
+    port = address.rpartition(":")[2]
+    return Place(host=host_of(address), port=0 if port == "*" else int(port))
 
 
 def names_a_host(address: str) -> bool:

@@ -50,8 +50,7 @@ def _of_a_node(topology: Topology, role: Role) -> Check:
     except ConfigurationError as error:
         return _check(Status.FAIL, role.value, error.problem, error.remedy)
     for peer in [one.origin for one in connections_of(topology) if one.holder is role]:
-        known = (*keys.keyring.allowed(), *(pair.public for pair in keys.keyring.own()))
-        names = sorted({key.name for key in known if key.role is peer})
+        names = sorted({key.name for key in keys.keyring.trusted() if key.role is peer})
         if not names:
             file = "FILE" if peer is Role.DEVICE else f"{peer}.key"
             return _check(
