@@ -2,7 +2,7 @@
 
     byte 0      mode (high 4 bits), weight profile (low 4 bits)
     byte 1      R, the number of rows
-    bytes 2-4   V
+    bytes 2-4   V                   mode 1: bytes 2-3 K, bytes 4-7 the tag of a set of tables, which has a V
     bytes 5-7   K
 
 Mode 0, plain (profiles 0 and 1), then goes on bit by bit, rows in order, a row's entries by rising id:
@@ -14,27 +14,30 @@ Mode 0, plain (profiles 0 and 1), then goes on bit by bit, rows in order, a row'
     5. per refined entry, a field of s bits: the low bits of its fine level
     6. 0 bits up to a whole byte
 
-Mode 2, dense (profile 2, K = V): R * V levels of 16 bits. Mode 1 is kept for rank tables.
+Mode 1, tables (profiles 0 and 1): ranked.py. Mode 2, dense (profile 2, K = V): R * V levels of 16 bits.
 
-All of this is canonical: what decodes re-encodes to the same bytes. docs/wire.md has the full rules.
+In each of its modes a block has one spelling: what decodes re-encodes to the same bytes in that mode. Which
+mode it travels in is the sender's choice. docs/wire.md has the full rules.
 """
 
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
-from draftwire.codecs.bits import Bits, bits_of_fields, bits_of_runs, fields_of_bits, runs_of_bits
+from draftwire.codecs import plain, ranked
+from draftwire.codecs.bits import Bits, check_length, need
 from draftwire.codecs.errors import LocalError, Refusal, WireError
-from draftwire.codecs.limits import MAX_VOCAB_SIZE
-from draftwire.codecs.rows import NO_TAIL, Row, check_shape, check_tail, faults, rows_of_valid
-from draftwire.codecs.weights import COARSE_LEVELS, Integers, Profile, low_bits, refined
+from draftwire.codecs.lookup import Lookup, lookup_of
+from draftwire.codecs.rows import NO_TAIL, Row, check_shape, faults, rows_of_valid
+from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
+from draftwire.codecs.weights import Profile
 
 HEADER = struct.Struct(">BB3s3s")
 HEADER_BITS = 8 * HEADER.size
-PARAMETER_BITS = 5
-TAIL_BITS = 6
+_TABLES_HEADER = struct.Struct(f">BBH{TAG_BYTES}s")
 
 
 class Mode(IntEnum):
@@ -42,15 +45,112 @@ class Mode(IntEnum):
 
     PLAIN = 0
     TABLES = 1
-    "reserved; refused by this version"
     DENSE = 2
 
 
-_PROFILES = {Mode.PLAIN: (Profile.SMALL, Profile.LARGE), Mode.DENSE: (Profile.DENSE,)}
+_PROFILES = {
+    Mode.PLAIN: (Profile.SMALL, Profile.LARGE),
+    Mode.TABLES: (Profile.SMALL, Profile.LARGE),
+    Mode.DENSE: (Profile.DENSE,),
+}
 
 
-def encode_rows(rows: Sequence[Row]) -> bytes:
-    """The one spelling of a block. Raises LocalError for no rows, too many, or unlike V, K or profile."""
+class Section(NamedTuple):
+    """A run of a block's bits."""
+
+    name: str
+    "as docs/wire.md has it"
+    start: int
+    "its first bit, counted from the block's first"
+    end: int
+    "the bit behind it"
+
+
+def encode_rows(rows: Sequence[Row], *, tables: TableSet | None = None) -> bytes:
+    """A block, spelt with `tables` unless they have no rung for K, or plain is sure to be shorter.
+
+    Raises LocalError for no rows, too many, unlike V, K or profile, or tables of another V.
+    """
+    _check_alike(rows)
+    if rows[0].profile is Profile.DENSE:
+        header = _header(Mode.DENSE, rows)
+        return header + np.stack([row.levels for row in rows]).astype(">u2").tobytes()
+    if tables is not None and (rung := _rung_for(rows, tables)) is not None:
+        block = _ranked(rows, tables, rung)
+        # A row outside what the tables know can take 20 bits an id; then plain rows are worth their time.
+        if 8 * len(block) <= _most_plain_bits(rows):
+            return block
+        return min(block, encode_plain(rows), key=len)
+    return encode_plain(rows)
+
+
+def encode_plain(rows: Sequence[Row]) -> bytes:
+    """The block in mode 0. Raises LocalError as encode_rows, and for dense rows."""
+    _check_alike(rows)
+    return _header(Mode.PLAIN, rows) + _packed(plain.plain_sections(rows))
+
+
+def encode_ranked(rows: Sequence[Row], tables: TableSet) -> bytes:
+    """The block in mode 1. Raises LocalError as encode_rows, for dense rows, and for a K below every rung."""
+    _check_alike(rows)
+    rung = _rung_for(rows, tables)
+    if rung is None:
+        remedy = f"these tables begin at K = {tables.rungs[0].k}"
+        raise LocalError(field="K", value=len(rows[0]), remedy=remedy)
+    return _ranked(rows, tables, rung)
+
+
+def decode_rows(
+    data: bytes, *, vocab_size: int | None = None, tables: TableSets = NO_TABLES
+) -> tuple[Row, ...]:
+    """The rows of a block; WireError, offset in bits from its start, for all but its mode's one spelling.
+
+    `vocab_size` is what the reader expects; None takes what the block names. `tables`: the sets that it has.
+    """
+    head = _read_header(data, tables)
+    if vocab_size is not None and vocab_size != head.vocab_size:
+        detail = f"rows over {head.vocab_size} ids where {vocab_size} are expected"
+        raise WireError(reason=Refusal.VOCABULARY, offset=16, detail=detail)
+    if head.lookup is not None:
+        return ranked.decode_ranked(
+            data, lookup=head.lookup, shape=head.shape, profile=head.profile, start=HEADER_BITS
+        )
+    if head.mode is Mode.PLAIN:
+        return plain.decode_plain(
+            data, vocab_size=head.vocab_size, shape=head.shape, profile=head.profile, start=HEADER_BITS
+        )
+    return _decode_dense(data, head.shape)
+
+
+def block_sections(data: bytes, *, tables: TableSets = NO_TABLES) -> tuple[Section, ...]:
+    """Where the sections of a block are, header first, padding last. WireError as decode_rows."""
+    rows = decode_rows(data, tables=tables)
+    head = _read_header(data, tables)
+    if head.mode is Mode.DENSE:
+        return (Section("header", 0, HEADER_BITS), Section("levels", HEADER_BITS, 8 * len(data)))
+    if head.lookup is not None:
+        named = zip(ranked.SECTIONS, ranked.ranked_sections(rows, head.lookup), strict=True)
+    else:
+        named = zip(plain.SECTIONS, plain.plain_sections(rows), strict=True)
+    found = [Section("header", 0, HEADER_BITS)]
+    for name, part in named:
+        found.append(Section(name, found[-1].end, found[-1].end + len(part)))
+    return (*found, Section("padding", found[-1].end, 8 * len(data)))
+
+
+class _Head(NamedTuple):
+    """What a block's first 8 bytes say."""
+
+    mode: Mode
+    profile: Profile
+    shape: tuple[int, int]
+    "R, K"
+    vocab_size: int
+    lookup: Lookup | None
+    "in mode 1"
+
+
+def _check_alike(rows: Sequence[Row]) -> None:
     if not rows:
         raise LocalError(field="rows", value=rows, remedy="a block has at least one row")
     first = rows[0]
@@ -60,79 +160,74 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
             raise LocalError(
                 field=f"rows[{i}]", value=row, remedy=f"must have V, K and profile of rows[0]: {first}"
             )
-    mode = Mode.DENSE if first.profile is Profile.DENSE else Mode.PLAIN
-    header = HEADER.pack(
-        mode << 4 | first.profile,
-        len(rows),
-        first.vocab_size.to_bytes(3, "big"),
-        len(first).to_bytes(3, "big"),
-    )
-    if mode is Mode.DENSE:
-        return header + np.stack([row.levels for row in rows]).astype(">u2").tobytes()
-    return header + np.packbits(np.concatenate(plain_sections(rows))).tobytes()
 
 
-def decode_rows(data: bytes, *, vocab_size: int | None = None) -> tuple[Row, ...]:
-    """The rows of a block; WireError, offset in bits from its start, for all but the one spelling.
+def _header(mode: Mode, rows: Sequence[Row]) -> bytes:
+    first = rows[0]
+    if first.profile not in _PROFILES[mode]:
+        remedy = f"must be a profile of mode {mode.name}"
+        raise LocalError(field="profile", value=first.profile.name, remedy=remedy)
+    v, k = first.vocab_size.to_bytes(3, "big"), len(first).to_bytes(3, "big")
+    return HEADER.pack(mode << 4 | first.profile, len(rows), v, k)
 
-    `vocab_size` is what the reader expects; None takes what the block names.
-    """
+
+def _packed(sections: Sequence[Bits]) -> bytes:
+    return np.packbits(np.concatenate(sections)).tobytes()
+
+
+def _rung_for(rows: Sequence[Row], tables: TableSet) -> int | None:
+    first = rows[0]
+    if first.vocab_size != tables.vocab_size:
+        remedy = f"must be a set over the rows' {first.vocab_size} ids"
+        raise LocalError(field="tables", value=f"V = {tables.vocab_size}", remedy=remedy)
+    return tables.rung_of(len(first))
+
+
+def _ranked(rows: Sequence[Row], tables: TableSet, rung: int) -> bytes:
+    first = rows[0]
+    if first.profile not in _PROFILES[Mode.TABLES]:
+        raise LocalError(field="profile", value=first.profile.name, remedy="whole rows have no tables")
+    header = _TABLES_HEADER.pack(Mode.TABLES << 4 | first.profile, len(rows), len(first), tables.tag)
+    return header + _packed(ranked.ranked_sections(rows, lookup_of(tables, rung)))
+
+
+def _most_plain_bits(rows: Sequence[Row]) -> int:
+    """No more than this does a plain block take, levels aside: a gap costs at most log2(V / K) + 2 bits."""
+    k = len(rows[0])
+    return HEADER_BITS + len(rows) * k * ((rows[0].vocab_size // k).bit_length() + 1)
+
+
+def _read_header(data: bytes, tables: TableSets) -> _Head:
     if len(data) < HEADER.size:
         raise WireError(reason=Refusal.TRUNCATED, offset=8 * len(data), detail="a block begins with 8 bytes")
-    kinds, row_count, v, k = HEADER.unpack_from(data)
-    mode, profile = _mode_and_profile(kinds)
-    named_v, entries = int.from_bytes(v, "big"), int.from_bytes(k, "big")
+    mode, profile = _mode_and_profile(data[0])
+    if mode is Mode.TABLES:
+        _, rows, k, tag = _TABLES_HEADER.unpack_from(data)
+        found = _found(tag, tables)
+        v = found.vocab_size
+    else:
+        found = None
+        _, rows, *sizes = HEADER.unpack_from(data)
+        v, k = (int.from_bytes(size, "big") for size in sizes)
     try:
-        check_shape(profile=profile, vocab_size=named_v, k=entries, rows=row_count)
+        check_shape(profile=profile, vocab_size=v, k=k, rows=rows)
     except LocalError as error:
         raise WireError(reason=Refusal.LIMIT, offset=8, detail=str(error)) from None
-    if vocab_size is not None and vocab_size != named_v:
-        detail = f"rows over {named_v} ids where {vocab_size} are expected"
-        raise WireError(reason=Refusal.VOCABULARY, offset=16, detail=detail)
-    shape = (row_count, entries)
-    if mode is Mode.DENSE:
-        _check_length(len(data), HEADER.size + 2 * row_count * entries, HEADER.size + 2 * row_count * entries)
-        levels = np.frombuffer(data, ">u2", offset=HEADER.size).astype(np.int64).reshape(shape)
-        ids, tails = np.broadcast_to(np.arange(entries), shape), [NO_TAIL] * row_count
-    else:
-        ids, levels, tails = _decode_plain(data, shape, profile, named_v)
-    for rule, wrong in faults(ids, levels, profile=profile, vocab_size=named_v):
-        if wrong.any():
-            row, entry = divmod(int(wrong.argmax()), wrong.shape[1])
-            raise WireError(
-                reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"row {row}, entry {entry}: {rule}"
-            )
-    return rows_of_valid(vocab_size=named_v, profile=profile, ids=ids, levels=levels, tails=tails)
+    if found is None:
+        return _Head(mode, profile, (rows, k), v, None)
+    rung = found.rung_of(k)
+    if rung is None:
+        detail = f"K is {k}, and the tables begin at {found.rungs[0].k}"
+        raise WireError(reason=Refusal.LIMIT, offset=16, detail=detail)
+    return _Head(mode, profile, (rows, k), v, lookup_of(found, rung))
 
 
-def plain_sections(rows: Sequence[Row]) -> tuple[Bits, ...]:
-    """Sections 1 to 5 of plain rows that share V, K and profile."""
-    profile = rows[0].profile
-    levels = np.stack([row.levels for row in rows])
-    ids: Integers = np.stack([row.ids for row in rows])
-    gaps: Integers = np.diff(ids, axis=1, prepend=-1) - 1
-    parameters = rice_parameters(gaps, rows[0].vocab_size)
-    tails = np.array([row.tail for row in rows])
-    s, widths = low_bits(profile), np.repeat(parameters, gaps.shape[1])
-    kept = levels[refined(levels, profile)] & ((1 << s) - 1)
-    return (
-        bits_of_fields(parameters << TAIL_BITS | tails, np.full(len(rows), PARAMETER_BITS + TAIL_BITS)),
-        bits_of_runs((gaps >> parameters[:, None]).reshape(-1)),
-        bits_of_runs((levels >> s).reshape(-1)),
-        bits_of_fields(gaps.reshape(-1) & ((1 << widths) - 1), widths),
-        bits_of_fields(kept, np.full(len(kept), s)),
-    )
-
-
-def rice_parameters(gaps: Integers, vocab_size: int) -> Integers:
-    """Per row of `gaps`, shape [R, K], the l that makes sections 2 and 4 shortest, the least if several."""
-    k = gaps.shape[1]
-    # l + 1 costs K bits more than l and saves at most sum(gaps) / 2**l <= (V - K) / 2**l. So it can only be
-    # shorter while 2**l < V / K, and beyond that there is nothing to find.
-    candidates = np.arange((vocab_size // k).bit_length() + 1)
-    costs = (gaps[:, None, :] >> candidates[:, None]).sum(axis=2) + k * candidates
-    parameters: Integers = costs.argmin(axis=1)
-    return parameters
+def _found(tag: bytes, tables: TableSets) -> TableSet:
+    if tag not in tables:
+        ours = ", ".join(sorted(one.hex() for one in tables)) or "none"
+        detail = f"rows spelt with the tables {tag.hex()}; here are {ours}"
+        raise WireError(reason=Refusal.TABLES, offset=32, detail=detail)
+    return tables[tag]
 
 
 def _mode_and_profile(kinds: int) -> tuple[Mode, Profile]:
@@ -150,79 +245,22 @@ def _mode_and_profile(kinds: int) -> tuple[Mode, Profile]:
     return mode, Profile(kinds & 15)
 
 
-def _check_length(length: int, least: int, most: int) -> None:
-    if length < least:
-        raise WireError(
-            reason=Refusal.TRUNCATED, offset=8 * length, detail=f"these rows take {least} bytes or more"
-        )
-    if length > most:
-        raise WireError(
-            reason=Refusal.TRAILING, offset=8 * most, detail=f"these rows take {most} bytes at most"
-        )
-
-
-def _decode_plain(
-    data: bytes, shape: tuple[int, int], profile: Profile, v: int
-) -> tuple[Integers, Integers, list[int]]:
-    """ids and levels of shape [R, K], in which the caller looks for faults; R tails."""
-    (rows, k), n, s = shape, shape[0] * shape[1], low_bits(profile)
-    start = HEADER_BITS + (PARAMETER_BITS + TAIL_BITS) * rows
-    _check_length(len(data), _bytes(start + 2 * n), len(data))
-    head = np.unpackbits(np.frombuffer(data, np.uint8, _bytes(start)))[HEADER_BITS:start]
-    fields = fields_of_bits(head, np.full(rows, PARAMETER_BITS + TAIL_BITS))
-    parameters, tails = fields >> TAIL_BITS, (fields & ((1 << TAIL_BITS) - 1)).tolist()
-    if parameters.max() >= MAX_VOCAB_SIZE.bit_length():
-        raise WireError(
-            reason=Refusal.RANGE, offset=HEADER_BITS, detail=f"a Rice parameter of {parameters.max()}"
-        )
-    try:
-        check_tail(min(tails), k=k, vocab_size=v)
-    except LocalError as error:
-        raise WireError(reason=Refusal.RANGE, offset=HEADER_BITS, detail=str(error)) from None
-    # The least and the most that such rows can take, before the whole is unpacked to 8 times its size.
-    rest = k * int(parameters.sum())
-    quotients = int(((v - k) >> parameters).sum())
-    least = start + 2 * n + rest
-    _check_length(len(data), _bytes(least), _bytes(least + quotients + (COARSE_LEVELS - 1 + s) * n))
-
-    bits = np.unpackbits(np.frombuffer(data, np.uint8))
-    ones = np.flatnonzero(bits[start:])[: 2 * n]
-    if len(ones) < 2 * n:
-        raise WireError(
-            reason=Refusal.TRUNCATED, offset=len(bits), detail=f"{len(ones)} runs end where {2 * n} must"
-        )
-    runs = runs_of_bits(ones)
-    coarse = runs[n:].reshape(shape)
-    place = start + int(ones[-1]) + 1
-    mask = refined(coarse << s, profile)
-    kept = s * int(mask.sum())
-    _check_length(len(data), _bytes(place + rest + kept), _bytes(place + rest + kept))
-    if bits[place + rest + kept :].any():
-        raise WireError(
-            reason=Refusal.NOT_CANONICAL, offset=place + rest + kept, detail="padding that is not 0"
-        )
-
-    widths = np.repeat(parameters, k)
-    gaps = (runs[:n] << widths) + fields_of_bits(bits[place : place + rest], widths)
-    gaps = gaps.reshape(shape)
-    ids = np.cumsum(gaps + 1, axis=1) - 1
-    levels = coarse << s
-    levels[mask] |= fields_of_bits(bits[place + rest : place + rest + kept], np.full(kept // s, s))
-    if (ids[:, -1] < v).all() and (parameters != rice_parameters(gaps, v)).any():
-        raise WireError(
-            reason=Refusal.NOT_CANONICAL,
-            offset=HEADER_BITS,
-            detail="a Rice parameter that is not the shortest",
-        )
-    return ids, levels, tails
-
-
-def _bytes(bits: int) -> int:
-    return (bits + 7) // 8
+def _decode_dense(data: bytes, shape: tuple[int, int]) -> tuple[Row, ...]:
+    rows, v = shape
+    need(data, HEADER_BITS + 16 * rows * v)
+    check_length(data, HEADER_BITS + 16 * rows * v)
+    levels = np.frombuffer(data, ">u2", offset=HEADER.size).astype(np.int64).reshape(shape)
+    ids = np.broadcast_to(np.arange(v), shape)
+    for rule, wrong in faults(ids, levels, profile=Profile.DENSE, vocab_size=v):
+        if wrong.any():
+            row, entry = divmod(int(wrong.argmax()), v)
+            detail = f"row {row}, entry {entry}: {rule}"
+            raise WireError(reason=Refusal.RANGE, offset=HEADER_BITS, detail=detail)
+    return rows_of_valid(vocab_size=v, profile=Profile.DENSE, ids=ids, levels=levels, tails=[NO_TAIL] * rows)
 
 
 class Packed:
-    """This module as a RowCodec: what travels in SparseLogits."""
+    """Plain and dense blocks as a RowCodec: what any two ends can speak."""
 
     name = "packed"
 
@@ -235,4 +273,14 @@ class Packed:
         return decode_rows(data, vocab_size=vocab_size)
 
 
-__all__ = ["HEADER_BITS", "Mode", "Packed", "decode_rows", "encode_rows", "plain_sections", "rice_parameters"]
+__all__ = [
+    "HEADER_BITS",
+    "Mode",
+    "Packed",
+    "Section",
+    "block_sections",
+    "decode_rows",
+    "encode_plain",
+    "encode_ranked",
+    "encode_rows",
+]

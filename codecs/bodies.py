@@ -11,7 +11,15 @@ from typing import Any
 
 from draftwire.codecs.blocks import decode_rows, encode_rows
 from draftwire.codecs.errors import LocalError, Refusal, WireError
-from draftwire.codecs.limits import MAX_GAMMA, MAX_PROBE_BYTES, MAX_STOPS, MAX_TOKENS, MAX_UINT32
+from draftwire.codecs.hashes import HASH_BYTES
+from draftwire.codecs.limits import (
+    MAX_GAMMA,
+    MAX_PROBE_BYTES,
+    MAX_STOPS,
+    MAX_TABLE_SETS,
+    MAX_TOKENS,
+    MAX_UINT32,
+)
 from draftwire.codecs.messages import (
     Cancel,
     Close,
@@ -38,6 +46,7 @@ from draftwire.codecs.messages import (
 )
 from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.reader import Reader, text_bytes, tokens_bytes
+from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets
 
 _U8 = Struct(">B")
 _U24 = Struct(">3s")
@@ -93,25 +102,30 @@ def _incarnation_from(data: bytes) -> Incarnation:
 
 
 def _hello_bytes(m: Hello) -> bytes:
-    return _HELLO.pack(m.protocol_version, m.noise_version, _u24(m.vocab_size), m.fingerprint)
+    fixed = _HELLO.pack(m.protocol_version, m.noise_version, _u24(m.vocab_size), m.fingerprint)
+    return fixed + _U8.pack(len(m.tables)) + b"".join(m.tables)
 
 
 def _hello_from(reader: Reader) -> Hello:
     protocol, noise, vocab_size, fingerprint = reader.unpack(_HELLO)
+    count = reader.limited("the number of sets of tables", reader.unpack(_U8)[0], MAX_TABLE_SETS)
     return Hello(
         protocol_version=protocol,
         noise_version=noise,
         vocab_size=_from_u24(vocab_size),
         fingerprint=fingerprint,
+        tables=tuple(reader.take(HASH_BYTES) for _ in range(count)),
     )
 
 
 def _welcome_bytes(m: Welcome) -> bytes:
-    return _U32.pack(m.boot)
+    return _U32.pack(m.boot) + _U8.pack(m.tables is not None) + (m.tables or b"")
 
 
 def _welcome_from(reader: Reader) -> Welcome:
-    return Welcome(boot=reader.unpack(_U32)[0])
+    boot = reader.unpack(_U32)[0]
+    agreed = reader.flag(reader.unpack(_U8)[0])
+    return Welcome(boot=boot, tables=reader.take(HASH_BYTES) if agreed else None)
 
 
 def _refused_bytes(m: Refused) -> bytes:
@@ -242,15 +256,16 @@ def _draft_from(reader: Reader) -> Draft:
     )
 
 
-def _sparse_logits_bytes(m: SparseLogits) -> bytes:
-    return _ROWS.pack(_incarnation_bytes(m.incarnation), m.draft_epoch, m.start) + encode_rows(m.rows)
+def _sparse_logits_bytes(m: SparseLogits, tables: TableSet | None = None) -> bytes:
+    fixed = _ROWS.pack(_incarnation_bytes(m.incarnation), m.draft_epoch, m.start)
+    return fixed + encode_rows(m.rows, tables=tables)
 
 
-def _sparse_logits_from(reader: Reader) -> SparseLogits:
+def _sparse_logits_from(reader: Reader, tables: TableSets = NO_TABLES) -> SparseLogits:
     incarnation, draft_epoch, start = reader.unpack(_ROWS)
     place = reader.offset
     try:
-        rows = decode_rows(reader.rest())
+        rows = decode_rows(reader.rest(), tables=tables)
     except WireError as error:
         raise error.shifted(place) from None
     return SparseLogits(
@@ -402,16 +417,21 @@ KINDS: dict[type, int] = {message: kind for kind, (message, _, _) in _BODIES.ite
 "Message class -> its number on the wire."
 
 
-def encode_body(message: Message) -> bytes:
-    """The body of a data-plane message."""
+def encode_body(message: Message, tables: TableSet | None = None) -> bytes:
+    """The body of a data-plane message; rows are spelt with `tables` where that is shorter."""
+    if isinstance(message, SparseLogits):
+        return _sparse_logits_bytes(message, tables)
     return _BODIES[KINDS[type(message)]][1](message)
 
 
-def decode_body(kind: int, body: bytes) -> Message:
+def decode_body(kind: int, body: bytes, tables: TableSets = NO_TABLES) -> Message:
     """The message of this kind, a value of KINDS. WireError has its offset from the body's start."""
     reader = Reader(body)
     try:
-        message = _BODIES[kind][2](reader)
+        if kind == KINDS[SparseLogits]:
+            message: Message = _sparse_logits_from(reader, tables)
+        else:
+            message = _BODIES[kind][2](reader)
     except LocalError as error:  # a field, well formed, that the message does not take
         raise WireError(reason=Refusal.RANGE, offset=reader.offset, detail=str(error)) from None
     reader.end()

@@ -15,6 +15,7 @@ import orjson
 
 from draftwire.codecs.checks import check_range
 from draftwire.codecs.errors import LocalError, Refusal, WireError
+from draftwire.codecs.hashes import HASH_BYTES
 from draftwire.codecs.limits import (
     MAX_CONTROL_BYTES,
     MAX_CONTROL_DEPTH,
@@ -88,6 +89,8 @@ class StepReport:
     pinned_k: int | None
     "by the user: the controller leaves it; None: free"
     pinned_gamma: int | None
+    tables: str = ""
+    "hash, in hex, of the set of tables agreed for the device's rows; empty: rows are plain"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -126,6 +129,8 @@ class RowsReport:
     "arrival of the block's Draft, BS clock"
     rows_at_s: float
     "arrival of its rows, BS clock"
+    tables: str = ""
+    "as in StepReport, of the block's rows"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -350,6 +355,14 @@ def _name(value: object) -> str:
     return str(value)
 
 
+def _hex_hash(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if value and not (len(value) == 2 * HASH_BYTES and set(value) <= set("0123456789abcdef")):
+        raise ValueError(f"must be empty or a hash of {HASH_BYTES} bytes in hex, in small letters")
+    return str(value)
+
+
 def _name_or_any(value: object) -> str:
     return ANY_DEVICE if value == ANY_DEVICE else _name(value)
 
@@ -423,6 +436,7 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "echo_bytes": _COUNT,
         "pinned_k": _or_none(_K),
         "pinned_gamma": _or_none(_whole(0, MAX_GAMMA)),
+        "tables": _hex_hash,
     },
     RowsReport: {
         "device": _name,
@@ -439,6 +453,7 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "rows_bytes": _COUNT,
         "draft_at_s": _CLOCK,
         "rows_at_s": _CLOCK,
+        "tables": _hex_hash,
     },
     PlanOrder: {
         "device": _name_or_any,

@@ -32,6 +32,8 @@ class Refusal(StrEnum):
     "a block of rows in a mode that this version does not speak"
     PROFILE = "profile"
     "a weight profile that the mode does not have"
+    TABLES = "tables"
+    "rows spelt with a set of tables that this end does not have"
     LIMIT = "limit"
     "a count over its limit, or zero where something must stand; nothing was allocated"
     RANGE = "range"

@@ -1,6 +1,6 @@
 """The envelope: 14 bytes before the body of every message.
 
-    byte 0        0xD2: high 4 bits say draftwire, low 4 bits are the version of the wire
+    byte 0        0xD3: high 4 bits say draftwire, low 4 bits are the version of the wire
     byte 1        kind of message: 1 to 63 data plane, 64 to 127 control plane
     bytes 2-5     session: which of a connection's requests this belongs to
     bytes 6-9     sequence: counts the sender's frames of the session; for logs, nothing depends on it
@@ -20,11 +20,12 @@ from draftwire.codecs.control import CONTROL_KINDS, ControlMessage, decode_contr
 from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Message
+from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 "How values are spelt in bytes; every frame names it, so that a stranger's frame is not even parsed."
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 "What the messages mean and how the ends answer them; agreed in Hello, refused there with both values."
 
 _FIRST_BYTE = 0xD0 | WIRE_VERSION
@@ -49,8 +50,10 @@ class Frame:
     message: AnyMessage
 
 
-def encode_frame(message: AnyMessage, *, session: int, sequence: int) -> bytes:
-    """The one spelling of a message as a frame.
+def encode_frame(
+    message: AnyMessage, *, session: int, sequence: int, tables: TableSet | None = None
+) -> bytes:
+    """A message as a frame; its one spelling but for rows, which `tables` make shorter (blocks.py).
 
     Raises LocalError if `message` is none of ours or can't be spelt (rows of unlike shape), if `session` or
     `sequence` need more than 32 bits; FrameTooLarge if the frame would exceed MAX_FRAME_BYTES.
@@ -58,7 +61,7 @@ def encode_frame(message: AnyMessage, *, session: int, sequence: int) -> bytes:
     check_uint32(session=session, sequence=sequence)
     message_type = type(message)
     if message_type in KINDS:
-        kind, body = KINDS[message_type], encode_body(message)  # type: ignore[arg-type]
+        kind, body = KINDS[message_type], encode_body(message, tables)  # type: ignore[arg-type]
     elif message_type in CONTROL_KINDS:
         kind, body = CONTROL_KINDS[message_type], encode_control(message)  # type: ignore[arg-type]
     else:
@@ -73,8 +76,11 @@ def encode_frame(message: AnyMessage, *, session: int, sequence: int) -> bytes:
     return header + _CRC.pack(crc32(body, crc32(header))) + body
 
 
-def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
-    """The frame whose one spelling is `data`. Raises WireError, and nothing else, for any other bytes."""
+def decode_frame(data: bytes | bytearray | memoryview, *, tables: TableSets = NO_TABLES) -> Frame:
+    """The frame that `data` spells. Raises WireError, and nothing else, for any other bytes.
+
+    `tables`: the sets that rows in it may be spelt with.
+    """
     if len(data) > MAX_FRAME_BYTES:
         detail = f"{len(data)} bytes, at most {MAX_FRAME_BYTES} will do"
         raise WireError(reason=Refusal.TOO_LARGE, offset=8 * MAX_FRAME_BYTES, detail=detail)
@@ -94,7 +100,7 @@ def decode_frame(data: bytes | bytearray | memoryview) -> Frame:
         raise WireError(reason=Refusal.CHECKSUM, offset=8 * _HEADER.size, detail=detail)
     try:
         if kind in _DATA_KINDS:
-            return Frame(session=session, sequence=sequence, message=decode_body(kind, body))
+            return Frame(session=session, sequence=sequence, message=decode_body(kind, body, tables))
         if kind in _CONTROL_KINDS:
             return Frame(session=session, sequence=sequence, message=decode_control(kind, body))
     except WireError as error:

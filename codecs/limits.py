@@ -12,6 +12,24 @@ MIN_VOCAB_SIZE = 2
 MAX_PLAIN_K = 4096
 "Entries of a plain row. Acceptance stops growing long before; more is what dense rows are for."
 
+MAX_RUNGS = 32
+"Values of K that a set of tables has tables for: steps of 1.3 from 1 to 4096."
+
+MAX_TABLES = 64
+"Tables of a rung: each halving of what they save takes four times as many."
+
+MAX_FRONT = 2**16 - 1
+"Ids that the tables of a rung each have an order of their own for; a place among them takes 2 bytes."
+
+MAX_WIDTH = 18
+"log2 of the ranks in a bucket: one can hold every id there is."
+
+MAX_TABLE_SET_BYTES = 2**26
+"A file of tables, 64 MiB: 32 rungs of 16 tables with the longest front. One for a common pair is 1 to 3 MB."
+
+MAX_TABLE_SETS = 8
+"Sets that a Hello offers: one a text's kind and draft is plenty."
+
 MAX_GAMMA = 32
 """Drafted tokens in one block, rows in one message.
 

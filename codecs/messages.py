@@ -19,6 +19,7 @@ from draftwire.codecs.errors import LocalError
 from draftwire.codecs.limits import (
     MAX_GAMMA,
     MAX_STOPS,
+    MAX_TABLE_SETS,
     MAX_TOKENS,
     MAX_UINT64,
     MAX_VOCAB_SIZE,
@@ -145,22 +146,31 @@ class Hello:
     vocab_size: int
     fingerprint: bytes
     "of the tokenizer, 8 bytes"
+    tables: tuple[bytes, ...] = ()
+    "hashes of the sets of tables that the device has for this vocabulary, the best first; at most 8"
 
     def __post_init__(self) -> None:
         check_range("protocol_version", self.protocol_version, 0, 2**16 - 1)
         check_range("noise_version", self.noise_version, 0, 2**16 - 1)
         check_range("vocab_size", self.vocab_size, MIN_VOCAB_SIZE, MAX_VOCAB_SIZE)
         check_digest("fingerprint", self.fingerprint)
+        check_range("len(tables)", len(self.tables), 0, MAX_TABLE_SETS)
+        for one in self.tables:
+            check_digest("tables", one)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
-    """The BS agrees."""
+    """The BS agrees, and says with which tables rows may be spelt."""
 
     boot: int
+    tables: bytes | None = None
+    "hash of the first of the device's sets that the BS has too; None: none, so rows are plain"
 
     def __post_init__(self) -> None:
         check_uint32(boot=self.boot)
+        if self.tables is not None:
+            check_digest("tables", self.tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

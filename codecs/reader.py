@@ -46,8 +46,9 @@ class Reader:
 
     def tokens(self, count: int) -> tuple[int, ...]:
         """`count` integers of 3 bytes each."""
+        data = self.take(3 * count)  # first: nothing is allocated for what is not there
         wide = np.zeros((count, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(self.take(3 * count), np.uint8).reshape(count, 3)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(count, 3)
         return tuple(wide.view(">u4").reshape(-1).tolist())
 
     def limited(self, field: str, count: int, most: int) -> int:

@@ -25,6 +25,9 @@ from draftwire.codecs.weights import (
 NO_TAIL = 63
 "The tail of a row that leaves out 2**-15.75 of the mass or less; of a row with K = V always."
 
+TAIL_BITS = 6
+"Bits of a tail in a block."
+
 _TAIL_STEPS = 4
 "Steps of a tail to a halving of the mass."
 
@@ -169,13 +172,17 @@ def rows_of_valid(
 ) -> tuple[Row, ...]:
     """R rows from ids and levels of shape [R, K] in which `faults` has found none, and R valid tails."""
     weights = derive_weights(levels, profile)
+    for array in (ids, levels, weights):
+        array.flags.writeable = False  # and so are the rows of it
     rows = []
     for row_ids, row_levels, row_weights, tail in zip(ids, levels, weights, tails, strict=True):
         row = object.__new__(Row)
         object.__setattr__(row, "vocab_size", vocab_size)
         object.__setattr__(row, "profile", profile)
         object.__setattr__(row, "tail", tail)
-        _fill(row, row_ids, row_levels, row_weights)
+        object.__setattr__(row, "ids", row_ids)
+        object.__setattr__(row, "levels", row_levels)
+        object.__setattr__(row, "weights", row_weights)
         rows.append(row)
     return tuple(rows)
 
@@ -186,4 +193,14 @@ def _fill(row: Row, ids: Integers, levels: Integers, weights: Integers) -> None:
         object.__setattr__(row, name, array)
 
 
-__all__ = ["NO_TAIL", "Row", "RowCodec", "check_shape", "check_tail", "faults", "rows_of_valid", "tail_of"]
+__all__ = [
+    "NO_TAIL",
+    "TAIL_BITS",
+    "Row",
+    "RowCodec",
+    "check_shape",
+    "check_tail",
+    "faults",
+    "rows_of_valid",
+    "tail_of",
+]

@@ -38,6 +38,7 @@ from draftwire.codecs.limits import (
     MAX_PLAIN_K,
     MAX_PROBE_BYTES,
     MAX_STOPS,
+    MAX_TABLE_SETS,
     MAX_UINT32,
     MAX_UINT64,
     MAX_VOCAB_SIZE,
@@ -157,6 +158,7 @@ def _tokens(most: int, least: int = 0) -> SearchStrategy[tuple[int, ...]]:
 _uint32 = st.integers(0, MAX_UINT32)
 _uint64 = st.integers(0, MAX_UINT64)
 _hashes = st.binary(min_size=8, max_size=8)
+_hex_hashes = st.just("") | _hashes.map(bytes.hex)
 _texts = st.text(st.characters(codec="utf-8"), max_size=40)
 _names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=MAX_NAME_LENGTH)
 _seconds = st.integers(0, MAX_UINT32).map(lambda microseconds: microseconds / 1e6)
@@ -256,8 +258,9 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
         noise_version=st.integers(0, 2**16 - 1),
         vocab_size=st.integers(MIN_VOCAB_SIZE, MAX_VOCAB_SIZE),
         fingerprint=_hashes,
+        tables=st.lists(_hashes, max_size=MAX_TABLE_SETS).map(tuple),
     ),
-    Welcome: st.builds(Welcome, boot=_uint32),
+    Welcome: st.builds(Welcome, boot=_uint32, tables=st.none() | _hashes),
     Refused: st.builds(Refused, reason=st.sampled_from(Reason), device_try=_uint32, detail=_texts),
     Open: _opens(),
     Opened: st.builds(
@@ -324,6 +327,7 @@ def _rows_reports(draw: DrawFn) -> RowsReport:
         rows_bytes=draw(_uint32),
         draft_at_s=draw(_real),
         rows_at_s=draw(_real),
+        tables=draw(_hex_hashes),
         **lists,
     )
 
@@ -359,6 +363,7 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         echo_bytes=_uint32,
         pinned_k=st.none() | st.integers(1, MAX_VOCAB_SIZE),
         pinned_gamma=st.none() | st.integers(0, MAX_GAMMA),
+        tables=_hex_hashes,
     ),
     RowsReport: _rows_reports(),
     PlanOrder: _plan_orders(),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.exponents import E_DENSE_HIGH, E_DENSE_LOW, E_LARGE, E_SMALL
+from draftwire.codecs.limits import MAX_GAMMA
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -54,6 +55,8 @@ def _padded(table: tuple[int, ...], length: int) -> Integers:
     return padded
 
 
+_ROWS = np.arange(MAX_GAMMA)
+
 # A distance is at most twice the largest fine level plus one half step.
 _E = (_padded(E_SMALL, 2 * COARSE_LEVELS << 2), _padded(E_LARGE, 2 * COARSE_LEVELS << 3))
 _E_HIGH = _padded(E_DENSE_HIGH, 256)
@@ -63,7 +66,7 @@ _E_LOW = _padded(E_DENSE_LOW, 256)
 def refined(levels: Integers, profile: Profile) -> Mask:
     """Which entries keep their low bits: their coarse level is among the row's top 4. Shape [..., K]."""
     coarse = levels >> low_bits(profile)
-    mask: Mask = coarse > coarse.max(axis=-1, keepdims=True) - REFINED_LEVELS
+    mask: Mask = coarse > np.maximum.reduce(coarse, axis=-1, keepdims=True) - REFINED_LEVELS
     return mask
 
 
@@ -72,6 +75,7 @@ def derive_weights(levels: Integers, profile: Profile) -> Integers:
 
     `levels` must be valid for `profile` (a Row's are): then no product reaches 2**63.
     """
+    mass: Integers
     if profile is Profile.DENSE:
         points = levels
         distance = points.max(axis=-1, keepdims=True) - points
@@ -79,12 +83,14 @@ def derive_weights(levels: Integers, profile: Profile) -> Integers:
     else:
         # In half fine levels: the middle of the fine level, or of the coarse one where that is all there is.
         points = 2 * levels + np.where(refined(levels, profile), 1, 1 << low_bits(profile))
-        mass = _E[profile][points.max(axis=-1, keepdims=True) - points]  # <= 2**30
-    spare = WEIGHT_SUM - levels.shape[-1]
-    weights: Integers = 1 + mass * spare // mass.sum(axis=-1, keepdims=True)
+        mass = _E[profile].take(np.maximum.reduce(points, axis=-1, keepdims=True) - points)  # <= 2**30
+    totals = np.add.reduce(mass, axis=-1, keepdims=True)
+    mass *= WEIGHT_SUM - levels.shape[-1]
+    mass //= totals
+    mass += 1
     # What the floors left over goes to the first of the largest.
-    weights[np.arange(len(levels)), points.argmax(axis=-1)] += WEIGHT_SUM - weights.sum(axis=-1)
-    return weights
+    mass[_ROWS[: len(levels)], points.argmax(axis=-1)] += WEIGHT_SUM - np.add.reduce(mass, axis=-1)
+    return mass
 
 
 __all__ = [

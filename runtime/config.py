@@ -64,11 +64,16 @@ _EXAMPLES: Final = {
 
 _ENDS: Final = ("draft", "target")
 _MODEL_KEYS: Final = ("dtype", "device", "device_map", "revision")
-_PAIR_KEYS: Final = (*_ENDS, *_MODEL_KEYS, *(f"{end}_{key}" for end in _ENDS for key in _MODEL_KEYS))
+_PAIR_KEYS: Final = (
+    *_ENDS,
+    *_MODEL_KEYS,
+    *(f"{end}_{key}" for end in _ENDS for key in _MODEL_KEYS),
+    "tables",
+)
 
 
 def load_topology(path: Path | str) -> Topology:
-    """The topology that a file describes, its keys' folder found from the file's own.
+    """The topology that a file describes, its keys' folder and its sets of tables found from the file's own.
 
     Raises ConfigurationError, and nothing else, for any file.
     """
@@ -79,7 +84,8 @@ def load_topology(path: Path | str) -> Topology:
         raise ConfigurationError(
             reason, remedy="give a TOML file that can be read", source=str(path)
         ) from None
-    return with_keys_beside(Path(path), parse_topology(text, source=str(path)))
+    topology = parse_topology(text, source=str(path))
+    return with_keys_beside(Path(path), _with_tables_beside(Path(path), topology))
 
 
 def with_keys_beside(path: Path, topology: Topology) -> Topology:
@@ -90,11 +96,18 @@ def with_keys_beside(path: Path, topology: Topology) -> Topology:
     return replace(topology, security=replace(topology.security, folder=folder))
 
 
+def _with_tables_beside(path: Path, topology: Topology) -> Topology:
+    if topology.pair.tables is None:
+        return topology
+    tables = tuple(os.path.abspath(path.parent / os.path.expanduser(one)) for one in topology.pair.tables)
+    return replace(topology, pair=replace(topology.pair, tables=tables))
+
+
 def parse_topology(text: str, *, source: str = "") -> Topology:
     """The topology that a text describes; `source` is the file to name in errors.
 
-    Raises ConfigurationError. A relative folder of keys stays as it is written: relative to the working
-    directory.
+    Raises ConfigurationError. A relative folder of keys, or file of tables, stays as it is written: relative
+    to the working directory.
     """
     try:
         return _topology(tomllib.loads(text))
@@ -130,8 +143,20 @@ def _known_keys() -> dict[str, tuple[str, ...]]:
 
 def _section(name: str, table: Mapping[str, Any]) -> Any:
     if name == "pair":
-        return PairSettings(draft=_model("draft", table), target=_model("target", table))
+        return _pair(table)
     return _build(_SECTIONS[name], {key: (f"{name}.{key}", value) for key, value in table.items()}, name)
+
+
+def _pair(table: Mapping[str, Any]) -> PairSettings:
+    tables = table.get("tables")
+    if tables is not None and not (isinstance(tables, list) and all(type(one) is str for one in tables)):
+        remedy = 'write for instance tables = ["rows.tables"], or tables = [] for plain rows'
+        raise ConfigurationError(f"{shown(tables)} is no list of files", key="pair.tables", remedy=remedy)
+    ends = {end: _model(end, table) for end in _ENDS}
+    try:
+        return PairSettings(**ends, tables=None if tables is None else tuple(tables))
+    except ConfigurationError as error:
+        raise error.placed(key=f"pair.{error.key}") from None
 
 
 def _model(end: str, table: Mapping[str, Any]) -> ModelSettings:
@@ -212,6 +237,8 @@ def to_toml(topology: Topology) -> str:
                     for key in _MODEL_KEYS
                     if (value := getattr(model, key)) is not None
                 ]
+            if settings.tables is not None:
+                lines.append(f"tables = [{', '.join(map(_toml, settings.tables))}]")
         else:
             lines += [
                 f"{key.name} = {_toml(value)}"

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
 from draftwire.runtime.link import LinkSpec, parse_link
 from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
@@ -66,6 +66,14 @@ class PairSettings:
 
     draft: ModelSettings = field(default_factory=ModelSettings)
     target: ModelSettings = field(default_factory=ModelSettings)
+    tables: tuple[str, ...] | None = None
+    "files of sets of tables for rows, the best first; none: rows are plain; None: those that are found"
+
+    def __post_init__(self) -> None:
+        for name in self.tables or ():
+            need(name != "" and "\0" not in name, "tables", name, "name a file, or write [] for plain rows")
+        count = len(self.tables or ())
+        need(count <= MAX_TABLE_SETS, "tables", count, f"name {MAX_TABLE_SETS} files at most, the best first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,7 @@ class StepFields(TypedDict):
     echo_bytes: int
     pinned_k: int | None
     pinned_gamma: int | None
+    tables: str
 
 
 def step_fields(report: StepReport) -> StepFields:
@@ -106,6 +107,7 @@ def step_fields(report: StepReport) -> StepFields:
         echo_bytes=report.echo_bytes,
         pinned_k=report.pinned_k,
         pinned_gamma=report.pinned_gamma,
+        tables=report.tables,
     )
 
 

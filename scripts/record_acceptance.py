@@ -1,12 +1,13 @@
 """Record the acceptance traces of the shipped pair that `draftwire bench` replays.
 
-    python scripts/record_acceptance.py smollm2                           # T = 1, about 3000 positions
+    python scripts/record_acceptance.py smollm2                           # T = 1, 3000 positions
     python scripts/record_acceptance.py smollm2-0.7 --temperature 0.7 --positions 1500
 
 The target answers prompts that the draft was not trained on, sampling at the temperature; at each position of
-its answers the draft's row is held against p at every K (nodes/console/bench/traces.py). Nothing of the
-answers is kept. The file goes into the package, nodes/console/bench/data. Minutes on one core; another pair
-is named by --draft and --target.
+its answers the draft's row is held against p at every K (nodes/console/bench/traces.py), and measured as it
+travels: spelt with the shipped pair's tables. Nothing of the answers is kept. The file goes into the package,
+nodes/console/bench/data. Minutes on one core; another pair is named by --draft and --target. Both files have
+to be recorded again whenever the shipped tables change.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from draftwire.codecs.messages import Sampling
+from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.bench.traces import Logits, data_path, record, save
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.catalogue import SHIPPED, load_draft, load_target, load_tokenizer
+from draftwire.nodes.models.tables import find_tables, shipped_tables
 from draftwire.nodes.models.tokenizer import Tokenizer
 from draftwire.nodes.speculation.sampling import target_distribution
+from draftwire.runtime.errors import ConfigurationError
 
 PROMPTS: Final = (
     "What makes bread rise, and why does it need time?",
@@ -57,6 +61,9 @@ PROMPTS: Final = (
 
 ANSWER_TOKENS: Final = 128
 
+NONE: Final = "none"
+"""In place of a file of tables: plain rows."""
+
 
 def main() -> int:
     """Run the command line; returns the exit code."""
@@ -66,6 +73,11 @@ def main() -> int:
     parser.add_argument("name", help="of the trace, and of its file")
     parser.add_argument("--draft", default=SHIPPED, help="default: %(default)s")
     parser.add_argument("--target", default=SHIPPED, help="default: %(default)s")
+    parser.add_argument(
+        "--tables",
+        metavar="FILE",
+        help="that rows are spelt with, or `none`; default: the shipped pair's, none for another draft",
+    )
     parser.add_argument("--temperature", type=float, default=1.0, help="above 0; default: %(default)s")
     parser.add_argument("--positions", type=int, default=3000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of the target's draws; default: %(default)s")
@@ -73,8 +85,12 @@ def main() -> int:
     args = parser.parse_args()
 
     console = Console(stderr=True)
-    draft, target = load_draft(args.draft), load_target(args.target)
     tokenizer = load_tokenizer(args.target, end="target")
+    try:
+        tables = tables_for(args.tables or _usual_tables(args.draft), tokenizer)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    draft, target = load_draft(args.draft), load_target(args.target)
     with Progress(console=console) as progress:
         task = progress.add_task("positions", total=args.positions)
         trace = record(
@@ -86,13 +102,28 @@ def main() -> int:
             vocab_size=tokenizer.vocab_size,
             temperature=args.temperature,
             support=draft.support,
+            tables=tables,
         )
     path = args.out or data_path(args.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(trace, path)
     console.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {len(trace.alpha)} positions")
     console.print({k: round(alpha, 3) for k, alpha in trace.mean_alphas().items()})
+    console.print(f"rows spelt with {trace.tables or 'no tables'}, bits an entry:")
+    sizes = trace.row_bits.mean(axis=0).tolist()
+    console.print({k: round(bits / k, 2) for k, bits in zip(trace.ladder, sizes, strict=True)})
     return 0
+
+
+def _usual_tables(draft: str) -> str:
+    return str(shipped_tables()) if draft == SHIPPED else NONE
+
+
+def tables_for(name: str, tokenizer: Tokenizer) -> TableSet | None:
+    """The set in that file; NONE: plain rows. Raises ConfigurationError if it does not fit the tokenizer."""
+    named = [] if name == NONE else [name]
+    found = find_tables(named, vocab_size=tokenizer.vocab_size, fingerprint=tokenizer.fingerprint)
+    return found[0] if found else None
 
 
 def answered(

@@ -28,6 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_tables_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nodes find the sets of tables that a test puts somewhere, and not those learnt on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     """A command that a test runs in this process sets logging up; the next test finds it as it was."""

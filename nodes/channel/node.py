@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Reason, Refused
+from draftwire.nodes.channel.capture import Capture
 from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
 from draftwire.nodes.channel.places import Connection, Places, files_lacking
@@ -89,8 +90,9 @@ class ChannelNode:
         wall_s: Callable[[], float],
         logger: FilteringBoundLogger,
         control_address: str | None = None,
+        capture: Capture | None = None,
     ) -> None:
-        """`wall_s` is the clock on the wall, UTC."""
+        """`wall_s` is the clock on the wall, UTC. `capture` gets every frame, and is closed at the end."""
         self.address = address
         "to bind; once started, the one bound"
         self.control_address = control_address
@@ -111,6 +113,7 @@ class ChannelNode:
         )
         self._seed = seed
         self._max_devices = max_devices
+        self._capture = capture
         self._logger = logger
         self._deliveries = Deliveries(clock)
         self._places = Places(max_devices)
@@ -128,6 +131,8 @@ class ChannelNode:
         address can't be bound, or the BS's is none, and ConfigurationError if a key is missing.
         """
         async with AsyncExitStack() as stack:
+            if self._capture is not None:
+                stack.callback(self._capture.close)
             downstream = self._downstream = await self._transport.bind(self.address, service=Service.CHANNEL)
             stack.push_async_callback(downstream.close)
             self.address = downstream.address
@@ -200,7 +205,7 @@ class ChannelNode:
                     if played.start(received.at_s):
                         self._changing.set()
                 send = partial(connection.upstream.send, b"", received.data)
-                self._shape(connection.name, Direction.UPLINK, received.at_s, len(received.data), send)
+                self._shape(connection.name, Direction.UPLINK, received, send)
 
     async def _play(self) -> None:
         """Let each change of a schedule happen at its time, for ever."""
@@ -256,14 +261,18 @@ class ChannelNode:
             await connection.upstream.close()
 
     def _shape(
-        self, name: str, direction: Direction, at_s: float, size_bytes: int, send: Callable[[], object]
+        self, name: str, direction: Direction, received: Received, send: Callable[[], object]
     ) -> None:
         """Let a message into a link, and have it sent on when the link delivers it."""
         if self._stopping:
             self._refuse(ChannelRefusal.STOPPING, name, detail="what is under way is delivered, no more")
             return
+        at_s, data = received.at_s, received.data
         self._advance(direction, at_s)  # it may come before the timer of a change that it comes behind
-        outcome = self._places.links[name][direction].offer(at_s, size_bytes)
+        outcome = self._places.links[name][direction].offer(at_s, len(data))
+        if self._capture is not None:
+            lost = outcome if isinstance(outcome, LinkDrop) else None
+            self._capture.take(at_s=at_s, direction=direction, device=name, data=data, lost=lost)
         if not isinstance(outcome, LinkDrop):
             self._deliveries.add(outcome, send)
         elif (direction, outcome) not in self._dropped_causes:
@@ -313,7 +322,7 @@ class ChannelNode:
         while True:
             received = await upstream.receive()
             send = partial(self._downstream.send, peer, received.data)
-            self._shape(name, Direction.DOWNLINK, received.at_s, len(received.data), send)
+            self._shape(name, Direction.DOWNLINK, received, send)
 
     async def _let_go(self, peer: bytes, *, unless: str) -> None:
         connection = self._places.remove(peer, unless=unless)

@@ -237,14 +237,16 @@ async def connect(
     *,
     launch: bool | None = None,
     record: Path | None = None,
+    capture: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[ConnectedDevice]:
     """A device of the system that `config` describes, for as long as the block runs.
 
     `launch`: whether to start target, controller and channel on this host, at addresses of their own; by
     default, yes without a config and no with one: then they run already, here or elsewhere. `record`: a file
-    that nodes started here append their events to (runtime/telemetry.py). Raises a DraftwireError, or
-    UnsupportedModelError, where a node can't be had.
+    that nodes started here append their events to (runtime/telemetry.py). `capture`: one that a channel
+    started here appends its frames to. Raises a DraftwireError, or UnsupportedModelError, where a node can't
+    be had.
     """
     if config is None:
         topology = Topology.default()
@@ -256,7 +258,7 @@ async def connect(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
             topology = on_this_host(topology, Path(folder))
             nodes = await stack.enter_async_context(
-                launched(topology, record=record, progress=progress)
+                launched(topology, record=record, capture=capture, progress=progress)
             )
         transport = node_transport(topology, Role.DEVICE)
         stack.push_async_callback(transport.close)

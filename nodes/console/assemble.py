@@ -3,7 +3,8 @@
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
@@ -11,10 +12,12 @@ from structlog.typing import FilteringBoundLogger
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import PROTOCOL_VERSION
 from draftwire.codecs.messages import Hello
+from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.nodes.device.checks import check_pins
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.catalogue import LoadOptions, check_name, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.pacing import Compute, compute_for
+from draftwire.nodes.models.tables import find_tables, tables_here
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
@@ -44,6 +47,12 @@ def build_device(
     check_model(settings.model, key="pair.draft")
     tokenizer = load_tokenizer(settings.model, end="draft", revision=settings.revision, progress=progress)
     _check_fixed(topology.controller, tokenizer.vocab_size)
+    tables = find_tables(
+        topology.pair.tables,
+        vocab_size=tokenizer.vocab_size,
+        fingerprint=tokenizer.fingerprint,
+        skipped=lambda path, why: logger.warning("device.tables_skipped", path=str(path), detail=why),
+    )
     _limit_threads(topology.device.threads, settings.model)
     model = load_draft(settings.model, _options(settings), progress=progress)
     compute = compute_for(topology.compute.profile, LoopClock())
@@ -55,7 +64,8 @@ def build_device(
         clock=LoopClock(),
         compute=compute,
         model=fitted(model, tokenizer.vocab_size),
-        hello=_hello(tokenizer),
+        hello=_hello(tokenizer, tables),
+        tables=by_tag(tables),
         logger=logger,
         numbers=random.SystemRandom(),
         timing=Timing(reach_s=topology.device.reach_s, absent_s=topology.device.absent_s),
@@ -81,6 +91,12 @@ def build_target(
     tokenizer = load_tokenizer(settings.model, end="target", revision=settings.revision, progress=progress)
     _limit_threads(topology.target.threads, settings.model)
     _check_fixed(topology.controller, tokenizer.vocab_size)
+    tables = find_tables(
+        topology.pair.tables,
+        vocab_size=tokenizer.vocab_size,
+        fingerprint=tokenizer.fingerprint,
+        skipped=lambda path, why: logger.warning("target.tables_skipped", path=str(path), detail=why),
+    )
     model = load_target(settings.model, _options(settings), progress=progress)
     return TargetNode(
         topology.target,
@@ -96,13 +112,17 @@ def build_target(
         logger=logger,
         on_step=on_step,
         name=name,
+        tables=by_tag(tables),
     )
 
 
 def build_channel(
-    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger
+    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, capture: Path | None = None
 ) -> "ChannelNode":
-    """The emulated link. Raises ConfigurationError for a topology without one."""
+    """The emulated link; `capture` is a file that gets every frame. Raises ConfigurationError for a topology
+    without one, and for a file that can't be written.
+    """
+    from draftwire.nodes.channel.capture import Capture
     from draftwire.nodes.channel.node import ChannelNode
 
     settings = topology.channel
@@ -112,6 +132,12 @@ def build_channel(
             key="channel",
             remedy="add a section [channel], or let devices connect to the target without one",
         )
+    try:
+        captured = None if capture is None else Capture(capture, logger=logger)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{str(capture)!r}: {error.strerror}", key="--capture", remedy="name a file that can be written"
+        ) from None
     return ChannelNode(
         transport=transport,
         clock=LoopClock(),
@@ -124,6 +150,7 @@ def build_channel(
         wall_s=time.time,
         logger=logger,
         control_address=settings.control,
+        capture=captured,
     )
 
 
@@ -135,12 +162,17 @@ def build_controller(
     from draftwire.nodes.controller.node import ControllerNode
 
     settings = topology.controller
+    tables = tables_here(
+        topology.pair.tables,
+        skipped=lambda path, why: logger.warning("controller.tables_skipped", path=str(path), detail=why),
+    )
     return ControllerNode(
         transport=transport,
         address=settings.binds,
         policy=make_policy(settings.policy),
         wall_s=time.time,
         logger=logger,
+        table_sets=by_tag(tables),
     )
 
 
@@ -156,12 +188,13 @@ def _check_fixed(settings: ControllerSettings, vocab_size: int) -> None:
     check_pins(settings.k, settings.gamma, vocab_size, key="controller.k")
 
 
-def _hello(tokenizer: "Tokenizer") -> Hello:
+def _hello(tokenizer: "Tokenizer", tables: Sequence[TableSet] = ()) -> Hello:
     return Hello(
         protocol_version=PROTOCOL_VERSION,
         noise_version=NOISE_VERSION,
         vocab_size=tokenizer.vocab_size,
         fingerprint=tokenizer.fingerprint,
+        tables=tuple(one.hash for one in tables),
     )
 
 

@@ -119,6 +119,9 @@ _REASONS: Final = {
 }
 
 
+_SIZES: Final = ("row_scale", "rows", "tables", "rung_bits")
+
+
 def _why(before: Moment, after: Moment) -> str:
     """The estimate that, put into the old belief alone, moves the balance furthest towards the new choice."""
     if after.belief.reason in _REASONS:
@@ -137,7 +140,7 @@ def _why(before: Moment, after: Moment) -> str:
         (("alphas",), f"alpha at K {k} {_moved(old.alphas[nearest_k(old, k)], new.alphas[k])}"),
         (("draft_step_s",), f"a drafted token {_moved(old.draft_step_s * ms, new.draft_step_s * ms)} ms"),
         (passes, f"the target's pass {_moved(old.target_step_s * ms, new.target_step_s * ms)} ms"),
-        (("row_scale", "rows"), f"a row's size {_moved(old.row_scale, new.row_scale)} of the model's"),
+        (_SIZES, f"a row of K {k} {_moved(old.row_bits(k), new.row_bits(k))} bits"),
     ]
     start = balance(old)
     gains = sorted(

@@ -17,11 +17,13 @@ from draftwire.nodes.console import (
     doctor,
     explain,
     generate,
+    inspect,
     keys,
     link,
     plan,
     roles,
     sweep,
+    tables,
 )
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.runtime.errors import DraftwireError
@@ -88,6 +90,7 @@ COMMANDS = (
     ("compare", compare.add_arguments, compare.run, "fixed settings, the paper's, the controller: one link"),
     ("sweep", sweep.add_arguments, sweep.run, "the paper's Table II on your pair: K, gamma, temperature"),
     ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),
+    ("inspect", inspect.add_arguments, inspect.run, "frames, captures and records, field by field"),
     ("up", roles.add_file_argument, roles.run_up, "all nodes of a topology file; answers standard input"),
     ("device", roles.add_device_arguments, roles.run_device, "the draft device alone"),
     ("channel", roles.add_channel_arguments, roles.run_channel, "the channel emulator alone"),
@@ -96,6 +99,7 @@ COMMANDS = (
     ("controller", roles.add_controller_arguments, roles.run_controller, "the controller alone"),
     ("doctor", doctor.add_arguments, doctor.run, "can this machine do its part, and which hop fails"),
     ("keys", keys.add_arguments, keys.run, "keys for separate machines: make, allow, list"),
+    ("tables", tables.add_arguments, tables.run, "rank tables, which make rows shorter: learn, list, show"),
 )
 """Name, options, code, and a line of help."""
 

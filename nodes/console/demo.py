@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from draftwire.nodes.console.api import Token
+from draftwire.nodes.console.captures import add_capture_argument, check_capture
 from draftwire.nodes.console.explanation import explain
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
@@ -70,14 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", metavar="FILE", type=Path, help="keep the record, for `draftwire explain`"
     )
+    add_capture_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Real models, four processes, a link that changes: the controller at work, and what it gains."""
     check_picture(args.plot)
     check_record(args.record)
+    check_capture(args.capture, Topology.default())
     set_up_logging(level="warning")
-    return run_foreground(lambda: _demo(args.plot, args.record))
+    return run_foreground(lambda: _demo(args.plot, args.record, args.capture))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +102,14 @@ class Tour:
         return sum(self.tokens) / TOUR_S
 
 
-async def _demo(picture: Path, record: Path | None) -> None:
+async def _demo(picture: Path, record: Path | None, capture: Path | None) -> None:
     say(f"four nodes on this machine; the link between them, each way: {SCENE.link}")
     say(
         "draft: 2 layers, on the device; target: SmolLM2-135M-Instruct, at the base station; temperature 1"
     )
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         path = record or Path(folder) / "record.jsonl"
-        async with experiment(Topology.default(), record=path, progress=say) as bench:
+        async with experiment(Topology.default(), record=path, capture=capture, progress=say) as bench:
             say(f"\nThe controller chooses K and gamma; {TOUR_S} s.")
             tours = [await _shown_tour(bench, path)]
             for setting in (ALONE, *FIXED):

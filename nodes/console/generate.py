@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from draftwire.nodes.console.api import Generation, connect
+from draftwire.nodes.console.captures import add_capture_argument, check_capture
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.journals import (
     add_journal_arguments,
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
     output.add_argument("--record", metavar="FILE", type=Path, help="append steps and decisions, JSON lines")
+    add_capture_argument(output)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,6 +105,7 @@ async def _generate(args: argparse.Namespace) -> None:
         say("note: its nodes are started here, for this answer; `draftwire device` asks running ones")
     check_stops(args.stop, key="--stop")
     check_writable(args.record, key="--record")
+    check_capture(args.capture, topology)
     try:
         ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
         await _answer(topology, args)
@@ -114,7 +117,7 @@ async def _answer(topology: Topology, args: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(opened_journal(args))
         device = await stack.enter_async_context(
-            connect(topology, launch=True, record=args.record, progress=say)
+            connect(topology, launch=True, record=args.record, capture=args.capture, progress=say)
         )
         if journal is not None and args.resume is not None:
             generation = device.resume(journal, args.resume)

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,10 +147,12 @@ async def launched(
     *,
     progress: Callable[[str], None],
     record: Path | None = None,
+    capture: Path | None = None,
     command: Callable[[str, Path], Sequence[str]] | None = None,
 ) -> AsyncIterator[Launched]:
     """Start target, controller and channel, which are not ready yet: the caller can load its own model
-    meanwhile. All are stopped when the block ends. `command`: in place of node_command.
+    meanwhile. All are stopped when the block ends. `record` is appended to by each, `capture` by the channel.
+    `command`: in place of node_command.
     """
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         config = Path(folder) / "topology.toml"
@@ -159,19 +161,23 @@ async def launched(
         children: list[Child] = []
         try:
             for role in roles:
-                children.append(await _start(role, config, record, command or node_command))
+                files = {"--record": record, "--capture": capture if role == "channel" else None}
+                children.append(await _start(role, config, files, command or node_command))
             yield Launched(children=children, progress=progress)
         finally:
             await _stop(children)
 
 
 async def _start(
-    role: str, config: Path, record: Path | None, command: Callable[[str, Path], Sequence[str]]
+    role: str,
+    config: Path,
+    files: Mapping[str, Path | None],
+    command: Callable[[str, Path], Sequence[str]],
 ) -> Child:
     log = (config.parent / f"{role}.log").open("w+b")
     process = await asyncio.create_subprocess_exec(
         *command(role, config),
-        *(("--record", str(record.absolute())) if record is not None else ()),
+        *(word for name, path in files.items() if path is not None for word in (name, str(path.absolute()))),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,

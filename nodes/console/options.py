@@ -6,11 +6,16 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.nodes.console.assemble import check_model
+from draftwire.nodes.models.tables import load_tables
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
+
+NO_TABLES_WORD: Final = "none"
+"""Of --tables; a file of that name is ./none."""
 
 
 def add_pair_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
@@ -18,6 +23,7 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
     models = parser.add_argument_group("models (any Hugging Face pair with one vocabulary)")
     models.add_argument("--draft", metavar="ID", help="smollm2, a folder, a .gguf file or a hub id")
     models.add_argument("--target", metavar="ID", help="the same, for the base station")
+    add_tables_argument(models)
     models.add_argument("--dtype", help="of both models' weights: auto, float32, bfloat16, float16")
     models.add_argument("--config", metavar="FILE", type=Path, help=f"topology file: {config}")
     models.add_argument(
@@ -25,6 +31,38 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
         choices=[one.value for one in Profile],
         help="native: as fast as this machine goes; paper: paced to the paper's hardware",
     )
+
+
+def add_tables_argument(parser: argparse._ActionsContainer) -> None:
+    """Which sets of tables rows may be spelt with, of a command that starts a node with a model."""
+    parser.add_argument(
+        "--tables",
+        action="append",
+        metavar="FILE",
+        help="a set of tables for rows, of `draftwire tables learn`, in place of those that are found; may "
+        "be repeated, the best first; `none`: plain rows",
+    )
+
+
+def with_chosen_tables(topology: Topology, args: argparse.Namespace) -> Topology:
+    """With the sets of --tables in place of the file's, where there are any.
+
+    Raises ConfigurationError, naming the option, for what is no set; of which vocabulary, the nodes see.
+    """
+    if args.tables is None:
+        return topology
+    named = () if args.tables == [NO_TABLES_WORD] else tuple(map(_absolute, args.tables))
+    try:
+        pair = replace(topology.pair, tables=named)
+        for one in named:
+            load_tables(Path(one))
+    except ConfigurationError as error:
+        raise error.placed(key="--tables") from None
+    return replace(topology, pair=pair)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if path else path
 
 
 def chosen_pair(args: argparse.Namespace) -> Topology:
@@ -50,7 +88,8 @@ def chosen_pair(args: argparse.Namespace) -> Topology:
     compute = topology.compute
     if args.profile is not None:
         compute = replace(compute, profile=Profile(args.profile))
-    return replace(topology, pair=replace(topology.pair, **ends), compute=compute)
+    topology = replace(topology, pair=replace(topology.pair, **ends), compute=compute)
+    return with_chosen_tables(topology, args)
 
 
 def check_record(path: Path | None) -> None:
@@ -140,6 +179,7 @@ def _number(text: str, low: int, high: int) -> int:
 
 __all__ = [
     "add_pair_arguments",
+    "add_tables_argument",
     "check_record",
     "check_writable",
     "chosen_pair",
@@ -149,4 +189,5 @@ __all__ = [
     "temperature",
     "tokens",
     "widths",
+    "with_chosen_tables",
 ]

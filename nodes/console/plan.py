@@ -1,7 +1,8 @@
 """`draftwire plan`: what the cost model says for a link and an acceptance of your own.
 
 The paper's model and the true cost stand side by side: same alpha, c and rate, and then indices, headers, the
-round trip, and rows behind the target's step. The maths: nodes/speculation/cost.py, docs/theory.md.
+round trip, and rows behind the target's step, plain or spelt with a set of tables. The maths:
+nodes/speculation/cost.py, docs/theory.md.
 """
 
 import argparse
@@ -9,13 +10,17 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
+from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.paper_tables import print_paper
+from draftwire.nodes.models.catalogue import SHIPPED
+from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.cost import (
     Compute,
     Forecast,
@@ -66,6 +71,8 @@ class Advice:
     paper_best: Rung
     "the K of largest S; the smaller if several"
     true_best: Forecast
+    tables: TableSet | None
+    "that rows of the true frames are spelt with; None: plain rows"
 
 
 def advise(
@@ -76,15 +83,19 @@ def advise(
     rtt_s: float,
     vocab_size: int = DEFAULT_VOCAB_SIZE,
     target_step_s: float = DEFAULT_TARGET_STEP_S,
+    tables: TableSet | None = None,
 ) -> Advice:
     """Both models on one ladder of K. alphas: K -> alpha; c: T_draft / T_target; the same rate both ways.
 
-    Raises ValueError naming the value that is out of range, or where no K of the ladder can be sent.
+    `tables`: what rows are spelt with in true frames; None: plain. Raises ValueError naming the value that is
+    out of range, or where no K of the ladder can be sent.
     """
+    if tables is not None and tables.vocab_size != vocab_size:
+        raise ValueError(f"V = {vocab_size}, but the tables are for V = {tables.vocab_size}: leave one out")
     b_full = full_row_cost(vocab_size=vocab_size, rate_bps=rate_bps, target_step_s=target_step_s)
     compute = Compute(draft_step_s=c * target_step_s, target_step_s=target_step_s)
     link = LinkEstimate(uplink_bps=rate_bps, downlink_bps=rate_bps, rtt_s=rtt_s)
-    frames = true_frames(vocab_size=vocab_size)
+    frames = true_frames(vocab_size=vocab_size, tables=tables)
 
     def true(k: int, alpha: float) -> Forecast:
         every = (
@@ -119,6 +130,7 @@ def advise(
         true_best=best_plan(
             alphas=sendable, gammas=range(1, MAX_GAMMA + 1), compute=compute, link=link, frames=frames
         ),
+        tables=tables,
     )
 
 
@@ -151,9 +163,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vocab",
         type=int,
-        default=DEFAULT_VOCAB_SIZE,
         metavar="V",
-        help="vocabulary size; default: %(default)s",
+        help=f"vocabulary size; default: that of --tables, else {DEFAULT_VOCAB_SIZE}",
+    )
+    parser.add_argument(
+        "--tables",
+        metavar=f"FILE|{SHIPPED}",
+        help=f"set of tables for the rows of true frames; {SHIPPED}: the shipped pair's; default: plain rows",
     )
     parser.add_argument(
         "--target-step",
@@ -170,7 +186,7 @@ def run(args: argparse.Namespace) -> int:
         if args.paper:
             given = [
                 name
-                for name in ("alpha", "alpha_of_k", "c", "rate", "rtt")
+                for name in ("alpha", "alpha_of_k", "c", "rate", "rtt", "tables")
                 if getattr(args, name) is not None
             ]
             if given:
@@ -195,14 +211,25 @@ def _advice(args: argparse.Namespace) -> Advice:
     rate_bps = _link("--rate", args.rate, "rate", "5mbit").rate_bps
     if not rate_bps:
         raise ValueError("--rate is 0, an outage: write for instance 5mbit")
+    tables = None if args.tables is None else _tables(args.tables)
+    usual = DEFAULT_VOCAB_SIZE if tables is None else tables.vocab_size
+    vocab_size = usual if args.vocab is None else args.vocab
     return advise(
-        alphas=_alphas(args.alpha, args.alpha_of_k, args.vocab),
+        alphas=_alphas(args.alpha, args.alpha_of_k, vocab_size),
         c=args.c,
         rate_bps=rate_bps,
         rtt_s=_link("--rtt", args.rtt, "delay", "20ms").delay_s,
-        vocab_size=args.vocab,
+        vocab_size=vocab_size,
         target_step_s=_link("--target-step", args.target_step, "delay", "44.5ms").delay_s,
+        tables=tables,
     )
+
+
+def _tables(name: str) -> TableSet:
+    try:
+        return load_tables(shipped_tables() if name == SHIPPED else Path(name))
+    except ConfigurationError as error:
+        raise error.placed(key="--tables") from None
 
 
 def _link(option: str, text: str, word: str, example: str) -> LinkSpec:
@@ -246,6 +273,7 @@ def _as_json(advice: Advice) -> dict[str, object]:
         "rungs": rungs,
         "paper": {"k": best.k, "gamma": gamma, "speedup": best.paper_s if gamma else 1.0},
         "true": forecast(advice.true_best),
+        "tables": "" if advice.tables is None else advice.tables.hash.hex(),
     }
 
 
@@ -275,6 +303,11 @@ def _print(console: Console, advice: Advice, *, one_alpha: bool) -> None:
     console.print(f"Paper's model: {says}")
     says = f"K = {true.k}, gamma = {true.gamma}, speedup {true.speedup:.2f}" if true.gamma else alone
     console.print(f"True frames:   {says}, {true.tokens_per_s:.1f} tokens a second")
+    if advice.tables is None:
+        console.print("Rows in them:  plain, of random ids. Smaller ones, with tables: --tables")
+    else:
+        named = f"Rows in them:  spelt with tables {advice.tables.hash.hex()}, {advice.tables.label}"
+        console.print(named, markup=False)
     if one_alpha:
         console.print("One alpha for every K: so the smallest wins. Weigh them with --alpha-of-k.")
 

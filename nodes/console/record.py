@@ -123,15 +123,20 @@ HEADERS: Final = ("compare",)
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file. Raises RecordError for one that can't be read or is none, naming the line.
-
-    A last line that was cut off is left out. A step told twice, by BS and controller, counts once; a BS that
-    restarts counts the steps of a request from 0 again, so two steps are told apart by their times too.
-    """
+    """The record in a file: see record_of. Raises RecordError for one that can't be read or is none."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise RecordError(str(error.strerror), source=str(path), remedy="name a file of --record") from None
+    return record_of(data, path)
+
+
+def record_of(data: bytes, path: Path) -> Record:
+    """The record that these lines are. Raises RecordError where they are none, naming the line in `path`.
+
+    A last line that was cut off is left out. A step told twice, by BS and controller, counts once; a BS that
+    restarts counts the steps of a request from 0 again, so two steps are told apart by their times too.
+    """
     record = Record(path=path)
     lines = data.split(b"\n")
     told = set[tuple[str, int, int, float]]()
@@ -224,4 +229,5 @@ __all__ = [
     "Rows",
     "Step",
     "read_record",
+    "record_of",
 ]

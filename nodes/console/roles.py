@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from draftwire.nodes.console.api import ConnectedDevice, Generation, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
+from draftwire.nodes.console.captures import add_capture_argument, check_capture
 from draftwire.nodes.console.doctor.reach import Binding, place_of, try_to_bind
 from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
 from draftwire.nodes.console.generate import say, show
@@ -27,6 +29,7 @@ from draftwire.nodes.console.journals import (
 )
 from draftwire.nodes.console.keys import node_keys, node_transport, transport_with
 from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_away_keys
+from draftwire.nodes.console.options import add_tables_argument, with_chosen_tables
 from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
@@ -63,6 +66,7 @@ def add_role_arguments(parser: argparse.ArgumentParser) -> None:
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire target`."""
     add_role_arguments(parser)
+    add_tables_argument(parser)
     parser.add_argument("--record", metavar="FILE", type=Path, help="append an event a step, JSON lines")
 
 
@@ -80,12 +84,14 @@ def add_channel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", metavar="FILE", type=Path, help="append an event a change of a link, JSON lines"
     )
+    add_capture_argument(parser)
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire device`."""
     add_role_arguments(parser)
     parser.add_argument("--name", help="in place of [device] name: that of this device's key, or below it")
+    add_tables_argument(parser)
     parser.add_argument("prompt", nargs="?", help="what to answer; left out: every line of standard input")
     add_journal_arguments(parser)
 
@@ -93,11 +99,13 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire up`."""
     parser.add_argument("config", metavar="FILE", type=Path, help="topology file")
+    add_tables_argument(parser)
+    add_capture_argument(parser)
 
 
 def run_target(args: argparse.Namespace) -> int:
     """The target base station alone: binds target.address, verifies drafts, until it is told to stop."""
-    topology = _topology(args)
+    topology = with_chosen_tables(_topology(args), args)
     recorder = _recorder(args.record, _RECORDED["target"]) if args.record is not None else None
     set_up_logging(recorder=recorder)
     logger = get_logger("target")
@@ -136,7 +144,7 @@ async def _check_bindable(address: str) -> None:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
-    return _run_one(args, Role.CHANNEL, build_channel)
+    return _run_one(args, Role.CHANNEL, partial(build_channel, capture=args.capture))
 
 
 def run_controller(args: argparse.Namespace) -> int:
@@ -160,7 +168,7 @@ def _run_one(args: argparse.Namespace, role: Role, build: Callable[..., Actor]) 
 
 def run_device(args: argparse.Namespace) -> int:
     """The draft device alone: answers the prompt given, or every line of standard input."""
-    topology = _named(_topology(args), args.name)
+    topology = _named(with_chosen_tables(_topology(args), args), args.name)
     set_up_logging(level="warning")
     check_resume(args)
     conversation = _Conversation()
@@ -192,7 +200,8 @@ def run_up(args: argparse.Namespace) -> int:
 
     They have throw-away keys: no other node can join them, unless [security] says `plain = true`.
     """
-    topology = sharing_cores(load_topology(args.config))
+    topology = sharing_cores(with_chosen_tables(load_topology(args.config), args))
+    check_capture(args.capture, topology)
     set_up_logging(level="warning")
     conversation = _Conversation()
 
@@ -202,7 +211,7 @@ def run_up(args: argparse.Namespace) -> int:
             if not topology.security.plain:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
                 system = with_throw_away_keys(topology, Path(folder))
-            nodes = await stack.enter_async_context(launched(system, progress=say))
+            nodes = await stack.enter_async_context(launched(system, capture=args.capture, progress=say))
             await nodes.ready()
             device = await stack.enter_async_context(connect(system, launch=False, progress=say))
             await stack.enter_async_context(device.dependent_on(nodes))

@@ -155,20 +155,23 @@ async def experiment(
     topology: Topology,
     *,
     record: Path | None = None,
+    capture: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[Bench]:
     """The four nodes of `topology` on this host, started once and warmed up by two short requests.
 
     There are two devices, one for what the controller chooses and one for fixed settings. A topology without
-    a channel gets one. `record`: a file that the nodes and the bench append their events to. Raises a
-    DraftwireError, or UnsupportedModelError, where a node can't be had.
+    a channel gets one. `record`: a file that the nodes and the bench append their events to; `capture`: one
+    that gets every frame. Raises a DraftwireError, or UnsupportedModelError, where a node can't be had.
     """
     controller = replace(topology.controller, k=None, gamma=None)  # each request says what it fixes
     topology = replace(topology, channel=topology.channel or ChannelSettings(), controller=controller)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
         topology = on_this_host(topology, Path(folder))
-        nodes = await stack.enter_async_context(launched(topology, record=record, progress=progress))
+        nodes = await stack.enter_async_context(
+            launched(topology, record=record, capture=capture, progress=progress)
+        )
         await nodes.ready()
         device = await stack.enter_async_context(connect(topology, launch=False, progress=progress))
         await stack.enter_async_context(device.dependent_on(nodes))

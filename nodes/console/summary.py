@@ -86,6 +86,8 @@ def summary_line(account: Account, compute: Compute, *, resumed_tokens: int = 0)
     if account.drafted:
         up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
     parts.append(f"{up}, {_size(account.bytes_down)} down")
+    if account.bits_per_entry is not None:
+        parts.append(f"rows {account.bits_per_entry:.1f} bits an entry, {_spelling(account)}")
     if account.plan is not None:
         parts.append(_plans(account, account.plan))
     overruns = _overruns(account, compute)
@@ -118,6 +120,8 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "rows_bytes": account.rows_bytes,
         "full_rows_bytes": account.full_rows_bytes,
         "sparse_frames": account.sparse_frames,
+        "bits_per_entry": account.bits_per_entry,
+        "tables": account.tables,
         "k": None if account.plan is None else account.plan.k,
         "gamma": None if account.plan is None else account.plan.gamma,
         "k_used": _counts(account.k_used),
@@ -125,6 +129,10 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "paced": isinstance(compute, PacedCompute),
         "overruns": _overruns(account, compute),
     }
+
+
+def _spelling(account: Account) -> str:
+    return f"tables {account.tables[:8]}" if account.tables else "plain"
 
 
 def _plans(account: Account, last: Plan) -> str:

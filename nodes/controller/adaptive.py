@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.control import ANY_REQUEST
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
+from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief, belief_forecast
 from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.nodes.speculation.cost import TIE, alone_step_seconds
+from draftwire.nodes.speculation.frames import rung_bits
 
 MAX_MOVE = 2
 "Of gamma, from one plan of a request to the next."
@@ -112,6 +114,15 @@ class AdaptivePolicy:
     @vocab_size.setter
     def vocab_size(self, vocab_size: int) -> None:
         self._known.vocab_size = vocab_size
+
+    @property
+    def table_sets(self) -> TableSets:
+        """The sets whose rows have known sizes; rows of any other are learnt from the size of plain ones."""
+        return self._known.table_sets
+
+    @table_sets.setter
+    def table_sets(self, table_sets: TableSets) -> None:
+        self._known.table_sets = table_sets
 
     def observe(self, report: Report) -> None:
         """Take one verification step, or the rows of one, into account."""
@@ -206,7 +217,7 @@ class AdaptivePolicy:
 
     def _belief(self, known: DeviceState, text: TextState, state: RequestState, *, greedy: bool) -> Belief:
         """What reports have told; the expected speeds are not known yet."""
-        target = self._known.target
+        target, spelling = self._known.target, self._known.spelling(known, state)
         if state.pinned_k is not None:
             ks: tuple[int, ...] = (state.pinned_k,)
         elif greedy:
@@ -223,9 +234,11 @@ class AdaptivePolicy:
             target_per_token_s=target.slope_s,
             alone_step_s=target.alone_s,
             overhead_s=target.overhead_s,
-            row_scale=known.rows.scale,
+            row_scale=known.rows[spelling].scale,
             rows=not greedy,
             vocab_size=self.vocab_size,
+            tables=spelling,
+            rung_bits=rung_bits(self._known.tables(spelling)),
             tokens_per_s=0.0,
             alone_tokens_per_s=0.0,
             reason="best",

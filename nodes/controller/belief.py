@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.nodes.speculation.cost import Compute, Frames, LinkEstimate, forecast_grid
-from draftwire.nodes.speculation.frames import true_frames
+from draftwire.nodes.speculation.frames import RungBits, frames_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,10 @@ class Belief:
     rows: bool
     "False: temperature 0, where only ids travel and K means nothing"
     vocab_size: int
+    tables: str = ""
+    "hash, in hex, of the set that rows are taken to be spelt with; empty: rows are plain"
+    rung_bits: RungBits = ()
+    "what that set says of its rows' sizes; empty: sizes of plain rows"
     tokens_per_s: float
     "expected of the plan"
     alone_tokens_per_s: float
@@ -69,10 +73,16 @@ class Belief:
             off_s_per_bit=self.off_s_per_bit,
         )
 
+    def row_bits(self, k: int) -> float:
+        """Of a row of K entries in a block."""
+        return self.frames.rows_bits(k, 1) - self.frames.rows_bits(k, 0)
+
     @property
     def frames(self) -> Frames:
         """Sizes on the wire."""
-        return true_frames(vocab_size=self.vocab_size, row_scale=self.row_scale, rows=self.rows)
+        return frames_of(
+            vocab_size=self.vocab_size, row_scale=self.row_scale, rows=self.rows, rungs=self.rung_bits
+        )
 
     def fields(self) -> dict[str, Any]:
         """Plain values, as a record holds them."""
@@ -80,11 +90,19 @@ class Belief:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Back from `fields`. Raises KeyError, TypeError or ValueError for anything else."""
+        """Back from `fields`. Raises KeyError, TypeError or ValueError for anything else.
+
+        A record without tables is one of plain rows: older versions had no other.
+        """
         alphas = {int(k): float(alpha) for k, alpha in fields["alphas"].items()}
         off = tuple(float(value) for value in fields["off_s_per_bit"])
-        names = (name for name in cls.__dataclass_fields__ if name not in ("alphas", "off_s_per_bit"))
-        return cls(alphas=alphas, off_s_per_bit=off, **{name: fields[name] for name in names})
+        made: dict[str, Any] = {
+            "alphas": alphas,
+            "off_s_per_bit": off,
+            "tables": str(fields.get("tables", "")),
+            "rung_bits": tuple((int(k), int(bits)) for k, bits in fields.get("rung_bits", ())),
+        }
+        return cls(**made, **{name: fields[name] for name in cls.__dataclass_fields__ if name not in made})
 
 
 def belief_forecast(

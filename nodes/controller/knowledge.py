@@ -1,8 +1,9 @@
 """Reports in, estimates out: which figure of which report goes to which estimator, and which ones do not.
 
-By device: link, round trip, drafting, size of rows. By device and temperature: acceptance. For all: the
-target's steps. Everything is bounded; what was used least recently is forgotten first. A StepReport and the
-RowsReport of the same block come in either order, and nothing that both tell is counted twice.
+By device: link, round trip, drafting. By device and spelling: size of rows. By device and temperature:
+acceptance. For all: the target's steps. Everything is bounded; what was used least recently is forgotten
+first. A StepReport and the RowsReport of the same block come in either order, and nothing that both tell is
+counted twice.
 """
 
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from draftwire.codecs.control import RowsReport, StepReport
+from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
 from draftwire.nodes.controller.estimators.acceptance import AcceptanceEstimate
 from draftwire.nodes.controller.estimators.draft_step import DraftStep
 from draftwire.nodes.controller.estimators.link_rate import LinkRate
@@ -28,6 +30,12 @@ MAX_DEVICES = 256
 MAX_REQUESTS = 1024
 MAX_TEMPERATURES = 8
 "Of one device."
+
+MAX_SPELLINGS = 4
+"Of one device: plain, and sets of tables that it agreed on."
+
+PLAIN = ""
+"How reports name plain rows; those with tables, by the hash of their set in hex."
 
 MAX_BLOCKS = 8
 "Blocks of a request whose two reports may still be apart."
@@ -78,10 +86,13 @@ class DeviceState:
     link: LinkRate = field(default_factory=LinkRate)
     trip: RoundTrip = field(default_factory=RoundTrip)
     draft: DraftStep = field(default_factory=DraftStep)
-    rows: RowSize = field(default_factory=RowSize)
+    rows: Recent[str, RowSize] = field(default_factory=lambda: Recent(RowSize, MAX_SPELLINGS))
+    "by spelling"
     texts: Recent[float, TextState] = field(default_factory=lambda: Recent(TextState, MAX_TEMPERATURES))
     temperature: float = 1.0
     "of its newest report: what its next request is taken to have"
+    spelling: str | None = None
+    "of its newest report: PLAIN or the hash of a set; None: it has not been heard of"
     k: int | None = None
     "of its newest plan"
 
@@ -91,6 +102,8 @@ class RequestState:
     """Of one request: what plans have to follow on from."""
 
     temperature: float | None = None
+    spelling: str | None = None
+    "as agreed for its rows; None: it has not been heard of"
     pinned_k: int | None = None
     pinned_gamma: int | None = None
     gamma: int | None = None
@@ -118,6 +131,8 @@ class Knowledge:
 
     def __init__(self, *, vocab_size: int) -> None:
         self.vocab_size = vocab_size
+        self.table_sets: TableSets = NO_TABLES
+        "those whose sizes are known here, the likeliest first"
         self.target = TargetStep()
         self.devices: Recent[str, DeviceState] = Recent(DeviceState, MAX_DEVICES)
         self.requests: Recent[tuple[str, int], RequestState] = Recent(RequestState, MAX_REQUESTS)
@@ -126,10 +141,27 @@ class Knowledge:
         """Take one report into account."""
         device, request = self.devices[report.device], self.requests[report.device, report.request]
         device.temperature = request.temperature = report.temperature
+        device.spelling = request.spelling = report.tables
         if isinstance(report, RowsReport):
             self._rows(report, device, request)
         else:
             self._step(report, device, request)
+
+    def spelling(self, device: DeviceState, request: RequestState) -> str:
+        """How the request's rows are spelt, or are likely to be: PLAIN or the hash of a set, in hex."""
+        told = device.spelling if request.spelling is None else request.spelling
+        if told is not None:
+            return told
+        # Nothing is known of the device. It most likely has the set that this end has too.
+        fitting = (one for one in self.table_sets.values() if one.vocab_size == self.vocab_size)
+        likely = next(fitting, None)
+        return PLAIN if likely is None else likely.hash.hex()
+
+    def tables(self, spelling: str) -> TableSet | None:
+        """The set of that spelling; None: plain rows, or a set that this end does not have."""
+        found = self.table_sets.get(bytes.fromhex(spelling)[:TAG_BYTES])
+        known = found is not None and found.hash.hex() == spelling and found.vocab_size == self.vocab_size
+        return found if known else None
 
     def _rows(self, report: RowsReport, device: DeviceState, request: RequestState) -> None:
         text = device.texts[report.temperature]
@@ -137,7 +169,7 @@ class Knowledge:
         text.acceptance.observe_rows(report)
         count = request.waiting.pop(report.step, None)
         if count:
-            self._size(device, report.k, count, report.rows_bytes)
+            self._size(device, report.tables, report.k, count, report.rows_bytes)
         _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
 
     def _step(self, report: StepReport, device: DeviceState, request: RequestState) -> None:
@@ -187,14 +219,19 @@ class Knowledge:
                 bits=_bits(report.draft_bytes) + _bits(report.asked_bytes),
             )
         if report.rows_at_s is not None and report.rows_bytes:
-            self._size(device, report.plan.k, report.drafted, report.rows_bytes)
+            self._size(device, report.tables, report.plan.k, report.drafted, report.rows_bytes)
             _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
         elif not greedy:
             remember(request.waiting, report.step, report.drafted, most=MAX_BLOCKS)
         request.block = report.step
 
-    def _size(self, device: DeviceState, k: int, count: int, rows_bytes: int) -> None:
-        device.rows.observe(k=k, count=count, rows_bytes=rows_bytes, vocab_size=self.vocab_size)
+    def _size(self, device: DeviceState, spelling: str, k: int, count: int, rows_bytes: int) -> None:
+        tables = self.tables(spelling)
+        if tables is not None and tables.rung_of(k) is None:  # such rows are plain whatever was agreed
+            spelling, tables = PLAIN, None
+        device.rows[spelling].observe(
+            k=k, count=count, rows_bytes=rows_bytes, vocab_size=self.vocab_size, tables=tables
+        )
 
 
 def _queued(report: StepReport, device: DeviceState, request: RequestState) -> bool:

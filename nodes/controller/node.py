@@ -16,7 +16,8 @@ from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.probes import Probe, echo_of
-from draftwire.nodes.controller.policy import PlanValues, Policy, VocabularyAware
+from draftwire.codecs.tables import NO_TABLES, TableSets
+from draftwire.nodes.controller.policy import PlanValues, Policy, TablesAware, VocabularyAware
 from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
@@ -50,8 +51,9 @@ class ControllerNode:
         policy: Policy,
         wall_s: Callable[[], float],
         logger: FilteringBoundLogger,
+        table_sets: TableSets = NO_TABLES,
     ) -> None:
-        """`wall_s` is the clock on the wall, UTC."""
+        """`wall_s` is the clock on the wall, UTC; `table_sets`: those whose sizes the policy may know."""
         self.address = address
         "to bind; once started, the one bound"
         self._transport = transport
@@ -66,6 +68,7 @@ class ControllerNode:
         "by a BS's connection"
         self._next_plans: dict[tuple[bytes, str], tuple[int, int, int]] = {}
         "by a BS's connection and device: what its next request was last ordered to begin with"
+        self._attempt(lambda: self._tell_tables(table_sets))
 
     async def run(self, started: Callable[[], None]) -> None:
         """Answer until cancelled. Raises AddressError if its address can't be bound."""
@@ -123,6 +126,10 @@ class ControllerNode:
     def _tell_vocabulary(self, vocab_size: int) -> None:
         if isinstance(self._policy, VocabularyAware):
             self._policy.vocab_size = vocab_size
+
+    def _tell_tables(self, table_sets: TableSets) -> None:
+        if isinstance(self._policy, TablesAware):
+            self._policy.table_sets = table_sets
 
     def _answer(self, endpoint: Endpoint, peer: bytes, report: StepReport) -> None:
         """An order for every report: its plan is the one the block was drawn with, not the one in force."""

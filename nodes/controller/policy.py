@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from draftwire.codecs.control import RowsReport, StepReport
+from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief
 
 Report = StepReport | RowsReport
@@ -51,6 +52,14 @@ class VocabularyAware(Protocol):
     "of the pair that the BS serves"
 
 
+@runtime_checkable
+class TablesAware(Protocol):
+    """A policy that also wants to know how large rows spelt with tables are: set when the node is made."""
+
+    table_sets: TableSets
+    "those that the controller has; reports name a set by its hash"
+
+
 @dataclass(frozen=True, slots=True)
 class FixedPolicy:
     """The same plan for everybody, whatever happens."""
@@ -64,4 +73,4 @@ class FixedPolicy:
         return self.values
 
 
-__all__ = ["FixedPolicy", "PlanValues", "Policy", "Report", "VocabularyAware"]
+__all__ = ["FixedPolicy", "PlanValues", "Policy", "Report", "TablesAware", "VocabularyAware"]

@@ -36,6 +36,10 @@ class Account:
     draft_bytes: int = 0
     rows_bytes: int = 0
     sparse_frames: int = 0
+    row_entries: int = 0
+    "of the rows in them"
+    tables: str = ""
+    "hash, in hex, of the set of tables that rows were last spelt with where that was shorter; empty: none"
     plan: Plan | None = None
     "the last that a Commit named: what the next block would have been drawn with"
     k_used: Counter[int] = field(default_factory=Counter)
@@ -56,6 +60,7 @@ class Account:
         elif isinstance(message, SparseLogits):
             self.rows_bytes += size
             self.sparse_frames += 1
+            self.row_entries += sum(map(len, message.rows))
 
     def received(self, size: int) -> None:
         """A frame came down."""
@@ -133,6 +138,11 @@ class Account:
         commit = replace(self._example, ids=ids, origins=origins, accepted=0, seen=0)
         size = len(encode_frame(commit, session=0, sequence=0)) + self.downlink.overhead_bytes
         return self.downlink.rate_bps / (8 * size)
+
+    @property
+    def bits_per_entry(self) -> float | None:
+        """Of rows, envelopes included; None: none was sent."""
+        return 8 * self.rows_bytes / self.row_entries if self.row_entries else None
 
     @property
     def full_rows_bytes(self) -> int:

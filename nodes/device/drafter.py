@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.rows import Row
+from draftwire.nodes.models.base import Top, TopContext
 from draftwire.nodes.speculation.noise import Key, Noise, Purpose
-from draftwire.nodes.speculation.sampling import draw, sparsify
+from draftwire.nodes.speculation.sampling import draw, row_of
+from draftwire.nodes.speculation.topk import left_out_mass, top_k
 from draftwire.runtime.session.request import Block, DraftWork, Request
 
 
 class DraftLogits(Protocol):
-    """The one call of a model's context that drafting needs (nodes/models/base.py)."""
+    """The call of a model's context that drafting needs where there is no `top` (nodes/models/base.py)."""
 
     def logits(self, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
         """Shape [rows, columns]."""
@@ -36,17 +38,21 @@ def draw_block(
     tokens = list(work.tokens)
     start = len(tokens)
     rows: list[Row] = []
+    temperature, greedy = request.sampling.temperature, request.sampling.greedy
+    reader = context if isinstance(context, TopContext) else _OnHost(context)
+    columns = vocab_size if support is None else len(support)
     for _ in range(work.length):
-        logits = context.logits(tokens, 1)[0]
-        if request.sampling.greedy:
-            column = int(np.argmax(logits))
+        top = reader.top(tokens, k=1 if greedy else work.plan.k, columns=columns, temperature=temperature)
+        if greedy:
+            column = int(top.columns[0])
             tokens.append(column if support is None else int(support[column]))
             continue
-        row = sparsify(
-            logits,
+        row = row_of(
+            top.columns,
+            top.logits,
             support,
-            k=work.plan.k,
-            temperature=request.sampling.temperature,
+            left_out=top.left_out,
+            temperature=temperature,
             vocab_size=vocab_size,
         )
         key = Key(request.seed, work.draft_epoch, len(tokens), Purpose.DRAFT)
@@ -59,6 +65,23 @@ def draw_block(
         ids=tuple(tokens[start:]),
         rows=tuple(rows),
     )
+
+
+class _OnHost:
+    """`top` of a context whose logits lie in this machine's memory: numpy finds them."""
+
+    def __init__(self, context: DraftLogits) -> None:
+        self._context = context
+
+    def top(self, tokens: Sequence[int], *, k: int, columns: int, temperature: float) -> Top:
+        """As TopContext."""
+        logits = self._context.logits(tokens, 1)[0, :columns]
+        found = top_k(logits, k)
+        return Top(
+            columns=found,
+            logits=logits[found],
+            left_out=left_out_mass(logits, found, temperature) if temperature else 0.0,
+        )
 
 
 __all__ = ["DraftLogits", "draw_block"]

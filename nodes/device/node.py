@@ -26,6 +26,7 @@ from draftwire.codecs.messages import (
     SparseLogitsRequest,
     Welcome,
 )
+from draftwire.codecs.tables import NO_TABLES, TableSets
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.checks import InvalidRequestError, check_entry, check_request, model_name
 from draftwire.nodes.device.drafter import draw_block
@@ -36,6 +37,7 @@ from draftwire.nodes.device.running import Running
 from draftwire.nodes.device.trouble import TroubleWatch
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
+from draftwire.nodes.models.tables import tables_name
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
 from draftwire.runtime.absence import LOOK_S
 from draftwire.runtime.clock import Clock
@@ -67,16 +69,21 @@ class DeviceNode:
         noise: Noise | None = None,
         timing: Timing | None = None,
         draft: str = "",
+        tables: TableSets = NO_TABLES,
     ) -> None:
         """`address` and `service` are the channel's or the BS's; `numbers` draws the 32 bits that name a
         request, and those that name this life of the device. `draft`: the model's name, for journals.
+        `tables`: those that `hello` offers.
         """
         self.name, self.address, self._service = name, address, service
         self.refused: Counter[Refusal | Reason] = Counter()
         self._transport, self._clock, self._compute = transport, clock, compute
-        self._model, self._hello, self._log = model, hello, logger
+        self._model, self.hello, self._log = model, hello, logger
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
         self._draft, self._life = model_name(draft), numbers.getrandbits(32)
+        self.tables = tables
+        self._agreed: Welcome | None = None
+        "the last that was logged"
         self._trouble = TroubleWatch(logger)
         self._running: dict[int, Running] = {}
         self._endpoint: Endpoint | None = None
@@ -121,11 +128,13 @@ class DeviceNode:
             detail = f"a base station has no business sending {type(message).__name__}"
             self._count_refusal(Refusal.KIND, detail)
             return
-        if isinstance(message, Commit) and max(message.ids, default=0) >= self._hello.vocab_size:
+        if isinstance(message, Commit) and max(message.ids, default=0) >= self.hello.vocab_size:
             detail = f"token {max(message.ids)} is not below the vocabulary's size"
             self._count_refusal(Refusal.VOCABULARY, detail)
             return
         concerned = [self._running[number]] if number in self._running else []
+        if isinstance(message, Welcome) and concerned:
+            self._log_welcome(message)
         if number == ANY_REQUEST and isinstance(message, Refused):
             concerned = list(self._running.values())
         for running in concerned:
@@ -176,12 +185,12 @@ class DeviceNode:
         if entry.number in self._running:
             problem = f"request {entry.id} is being answered"
             raise InvalidRequestError(problem, key="id", remedy="wait for its end")
-        check_entry(entry, device=self.name, draft=self._draft, hello=self._hello)
+        check_entry(entry, device=self.name, draft=self._draft, hello=self.hello)
         self._check(entry.request)
 
     def _check(self, request: Request) -> None:
         context_length = self._model.context_length
-        check_request(request, vocab_size=self._hello.vocab_size, context_length=context_length)
+        check_request(request, vocab_size=self.hello.vocab_size, context_length=context_length)
 
     def _new_entry(self, request: Request, *, id: str = "", text: str = "") -> Entry:
         self._check(request)
@@ -193,8 +202,8 @@ class DeviceNode:
             number=number,
             device=self.name,
             draft=self._draft,
-            vocab_size=self._hello.vocab_size,
-            fingerprint=self._hello.fingerprint,
+            vocab_size=self.hello.vocab_size,
+            fingerprint=self.hello.fingerprint,
             request=request,
             text=text,
         )
@@ -204,13 +213,13 @@ class DeviceNode:
     ) -> AsyncGenerator[Taken, None]:
         if not self._running:
             self._trouble.forget()
-        account = account or Account(vocab_size=self._hello.vocab_size)
+        account = account or Account(vocab_size=self.hello.vocab_size)
         account.began_s = account.ended_s = now_s = self._clock.now_s()
         running = self._running[entry.number] = Running(
             number=entry.number,
             session=DeviceSession(
                 entry.request,
-                self._hello,
+                self.hello,
                 now_s=now_s,
                 timing=self._timing,
                 output=entry.output,
@@ -223,6 +232,7 @@ class DeviceNode:
             account=account,
             wake=Wake(self._clock),
             page=page,
+            tables=self.tables,
         )
         try:
             async with aclosing(self._drive(running)) as tokens:
@@ -306,7 +316,7 @@ class DeviceNode:
                     running.session.request,
                     running.context,
                     support=self._model.support,
-                    vocab_size=self._hello.vocab_size,
+                    vocab_size=self.hello.vocab_size,
                     noise=self._noise,
                 ),
             )
@@ -322,6 +332,12 @@ class DeviceNode:
         for message, data in running.frames(taken):
             if self._endpoint is not None and self._endpoint.send(b"", data):
                 running.account.sent(message, len(data))
+
+    def _log_welcome(self, welcome: Welcome) -> None:
+        """Once for each life of a BS."""
+        if welcome != self._agreed:
+            self._agreed = welcome
+            self._log.info("device.welcomed", tables=tables_name(welcome.tables))
 
     def _count_refusal(self, reason: Refusal | Reason, detail: str) -> None:
         """Every one counted, the first of a cause logged."""

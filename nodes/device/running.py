@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Draft, Message, Open
+from draftwire.codecs.messages import Commit, Draft, Message, Open, SparseLogits
+from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.journal import Page
 from draftwire.nodes.models.base import Context
@@ -25,6 +26,8 @@ class Running:
     wake: Wake
     page: Page | None
     "where a journal keeps it; None: nowhere"
+    tables: TableSets = field(default_factory=lambda: NO_TABLES)
+    "the device's sets"
     inbox: deque[tuple[Message, int]] = field(default_factory=deque)
     "messages with the sizes of their frames"
     sequence: int = 0
@@ -62,7 +65,16 @@ class Running:
             self.page.keep(taken, self.session.record, leaves=leaves, rests=rests)
         for message in messages:
             self.sequence += 1
-            yield message, encode_frame(message, session=self.number, sequence=self.sequence)
+            if isinstance(message, SparseLogits):
+                self.account.tables = "" if self._agreed is None else self._agreed.hash.hex()
+            data = encode_frame(message, session=self.number, sequence=self.sequence, tables=self._agreed)
+            yield message, data
+
+    @property
+    def _agreed(self) -> TableSet | None:
+        """The set that rows are spelt with as they leave: for those sent again, what is agreed by then."""
+        agreed = self.session.tables
+        return None if agreed is None else self.tables.get(agreed[:TAG_BYTES])
 
 
 __all__ = ["Running"]

@@ -5,7 +5,8 @@ shows: the answer depends on the tokens alone, and roll-back is what happens whe
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,31 @@ class Context(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Top:
+    """The K largest of a row of logits: all that drafting needs of it."""
+
+    columns: NDArray[np.int64]
+    "shape [K], rising; of logits that are equal at the edge the first ones"
+    logits: NDArray[np.float32]
+    "shape [K], of these columns"
+    left_out: float
+    "0 to 1: the part that all other columns have of the row's mass at the temperature asked for"
+
+
+@runtime_checkable
+class TopContext(Context, Protocol):
+    """A context whose logits lie on an accelerator, which finds the largest there: only these cross over."""
+
+    def top(self, tokens: Sequence[int], *, k: int, columns: int, temperature: float) -> Top:
+        """The K largest logits behind `tokens`, of the first `columns`; all of these where K is more.
+
+        As `logits(tokens, 1)` otherwise. `temperature`: what `left_out` is read at; at 0 nobody asks for it,
+        and it is 0. NaN counts as the largest.
+        """
+        ...
+
+
 class LanguageModel(Protocol):
     """A causal language model over ids 0 .. vocab_size - 1."""
 
@@ -53,3 +79,6 @@ class LanguageModel(Protocol):
     def open(self) -> Context:
         """A fresh context."""
         ...
+
+
+__all__ = ["Context", "LanguageModel", "Top", "TopContext", "UnsupportedModelError"]

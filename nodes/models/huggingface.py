@@ -18,10 +18,12 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
 
 from draftwire.nodes.models import gates, hub
-from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.accelerated import on_host, top_of
+from draftwire.nodes.models.base import Top, UnsupportedModelError
 
 PREFILL_CHUNK: Final = 512
 """Most positions of one pass. Bounds the memory of attention scores while a long prompt is read."""
@@ -72,12 +74,12 @@ class HuggingFaceModel:
         return str(self._model.dtype).removeprefix("torch.")
 
     def open(self) -> "HuggingFaceContext":
-        """A fresh context."""
-        return HuggingFaceContext(self)
+        """A fresh context; a `TopContext` where the model runs on an accelerator."""
+        return HuggingFaceContext(self) if self._device.type == "cpu" else AcceleratedContext(self)
 
     @torch.inference_mode()
-    def forward(self, ids: Sequence[int], cache: DynamicCache | None, keep: int) -> NDArray[np.float32]:
-        """One pass over `ids` behind what `cache` holds; it grows by them. Gives the last rows, [keep, V]."""
+    def forward(self, ids: Sequence[int], cache: DynamicCache | None, keep: int) -> Tensor:
+        """One pass over `ids` behind what `cache` holds, which grows: the last rows, [keep, V], in place."""
         arguments: dict[str, Any] = {self._cache_argument: cache}
         if self._keep_argument:
             arguments["logits_to_keep"] = keep
@@ -87,7 +89,7 @@ class HuggingFaceModel:
             return_dict=True,
             **arguments,
         )
-        rows: NDArray[np.float32] = output.logits[0, -keep:].float().cpu().numpy()
+        rows: Tensor = output.logits[0, -keep:]
         return rows
 
     def check(self, tokens: Sequence[int], rows: int) -> None:
@@ -114,7 +116,7 @@ class HuggingFaceModel:
             wrong = rng.integers(0, self._ids, 3).tolist()
             kept = length - 4
             try:
-                fresh = self.forward(row, None, 4)
+                fresh = on_host(self.forward(row, None, 4))
                 context = self.open()
                 context.logits([*row[:kept], *wrong], 1)
                 held = context.held()
@@ -147,18 +149,7 @@ class HuggingFaceContext:
         Computes what differs from the call before, at least the rows asked for. Raises ValueError for
         positions or ids out of range; after any other error the context is empty, not half-written.
         """
-        if self._closed:
-            raise ValueError("logits of a closed context")
-        self._model.check(tokens, rows)
-        wanted = list(tokens)
-        kept = min(_common_prefix(self._tokens, wanted), len(wanted) - rows)
-        self._model.check_ids(wanted[kept:])
-        try:
-            self._roll_back(kept)
-            return self._extend(wanted, rows)
-        except BaseException:
-            self._reset()
-            raise
+        return on_host(self._rows(tokens, rows))
 
     def close(self) -> None:
         """Free the cache. Idempotent."""
@@ -172,6 +163,21 @@ class HuggingFaceContext:
             for keys in (getattr(layer, "keys", None) for layer in self._cache.layers)
         ]
 
+    def _rows(self, tokens: Sequence[int], rows: int) -> Tensor:
+        """What `logits` gives, where it was computed."""
+        if self._closed:
+            raise ValueError("logits of a closed context")
+        self._model.check(tokens, rows)
+        wanted = list(tokens)
+        kept = min(_common_prefix(self._tokens, wanted), len(wanted) - rows)
+        self._model.check_ids(wanted[kept:])
+        try:
+            self._roll_back(kept)
+            return self._extend(wanted, rows)
+        except BaseException:
+            self._reset()
+            raise
+
     def _roll_back(self, kept: int) -> None:
         surplus = len(self._tokens) - kept
         if surplus and not kept:
@@ -182,7 +188,7 @@ class HuggingFaceContext:
                 self._cache.crop(-surplus)
             del self._tokens[kept:]
 
-    def _extend(self, wanted: list[int], rows: int) -> NDArray[np.float32]:
+    def _extend(self, wanted: list[int], rows: int) -> Tensor:
         pieces = []
         while (start := len(self._tokens)) < len(wanted):
             piece = wanted[start : start + PREFILL_CHUNK]
@@ -192,11 +198,19 @@ class HuggingFaceContext:
             self._tokens += piece
             if keep > 0:
                 pieces.append(logits)
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _reset(self) -> None:
         self._tokens = []
         self._cache = DynamicCache()
+
+
+class AcceleratedContext(HuggingFaceContext):
+    """One whose rows need not leave the device they were computed on. A `TopContext`."""
+
+    def top(self, tokens: Sequence[int], *, k: int, columns: int, temperature: float) -> Top:
+        """See `TopContext`."""
+        return top_of(self._rows(tokens, 1)[0, :columns], k=k, temperature=temperature)
 
 
 def load(

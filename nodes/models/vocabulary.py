@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.nodes.models.base import Context, LanguageModel, UnsupportedModelError
+from draftwire.nodes.models.base import Context, LanguageModel, Top, TopContext, UnsupportedModelError
 
 
 def fitted(model: LanguageModel, vocab_size: int) -> LanguageModel:
@@ -37,7 +37,10 @@ class _Fitted:
     def open(self) -> Context:
         """A context whose rows are as wide as the vocabulary."""
         columns = self.vocab_size if self.support is None else len(self.support)
-        return _FittedContext(self._model.open(), columns)
+        context = self._model.open()
+        if isinstance(context, TopContext):
+            return _FittedTopContext(context, columns)
+        return _FittedContext(context, columns)
 
 
 class _FittedContext:
@@ -52,6 +55,16 @@ class _FittedContext:
     def close(self) -> None:
         """As Context."""
         self._context.close()
+
+
+class _FittedTopContext(_FittedContext):
+    def __init__(self, context: TopContext, columns: int) -> None:
+        super().__init__(context, columns)
+        self._top = context.top
+
+    def top(self, tokens: Sequence[int], *, k: int, columns: int, temperature: float) -> Top:
+        """As TopContext."""
+        return self._top(tokens, k=k, columns=min(columns, self._columns), temperature=temperature)
 
 
 __all__ = ["fitted"]

@@ -1,15 +1,18 @@
 """What draftwire's own messages cost on the link, measured by encoding them.
 
-The rows are Zipf rows over random ids. Text is kinder, as its frequent ids lie close together; a controller
-that has seen rows of text says by how much (`row_scale`).
+Plain rows are Zipf rows over random ids. Text is kinder, as its frequent ids lie close together; a controller
+that has seen rows of text says by how much (`row_scale`). Rows spelt with a set of tables are taken to be as
+large as on the text that it was learnt from: the set says so itself, for the K of each of its rungs.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from draftwire.codecs.blocks import HEADER_BITS, encode_rows
 from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import (
     Commit,
     Draft,
@@ -22,6 +25,7 @@ from draftwire.codecs.messages import (
 )
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
+from draftwire.codecs.tables import TableSet
 from draftwire.nodes.speculation.cost import Frames
 from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
@@ -31,16 +35,33 @@ _PLAN = Plan(number=0, k=1, gamma=1, min_draft=1)
 _TIMES = StepTimes(hold_s=0, step_s=0, wait_s=0)
 
 
-@lru_cache(maxsize=64)  # the same object for the same question: forecasts remember sizes by it
-def true_frames(*, vocab_size: int, row_scale: float = 1.0, rows: bool = True) -> Frames:
+RungBits = tuple[tuple[int, int], ...]
+"Of each rung of a set, by rising K: its K, and the bits of a usual row of it. Empty: rows travel plain."
+
+
+def rung_bits(tables: TableSet | None) -> RungBits:
+    """What a set says of the size of its rows, where it does and not 0; None: plain rows."""
+    return () if tables is None else tuple((one.k, one.row_bits) for one in tables.rungs if one.row_bits)
+
+
+def true_frames(
+    *, vocab_size: int, row_scale: float = 1.0, rows: bool = True, tables: TableSet | None = None
+) -> Frames:
     """Sizes as draftwire sends them: Draft, one SparseLogits behind it, Commit.
 
-    row_scale multiplies the bits of a row; rows = False: temperature 0, where only ids travel.
+    row_scale multiplies the bits of a row; rows = False: temperature 0, where only ids travel; tables: the
+    set that both ends agreed on, None for plain rows.
     """
+    return frames_of(vocab_size=vocab_size, row_scale=row_scale, rows=rows, rungs=rung_bits(tables))
+
+
+@lru_cache(maxsize=64)  # the same object for the same question: forecasts remember sizes by it
+def frames_of(*, vocab_size: int, row_scale: float = 1.0, rows: bool = True, rungs: RungBits = ()) -> Frames:
+    """True frames, where of a set no more is known than the size of its rows."""
     around = around_rows_bits(vocab_size=vocab_size)
 
     def rows_bits(k: int, n: int) -> float:
-        return around + n * row_scale * row_bits(k=k, vocab_size=vocab_size)
+        return around + n * row_scale * _row_bits(k, vocab_size, rungs)
 
     return Frames(
         draft_bits=_draft_bits,
@@ -50,9 +71,20 @@ def true_frames(*, vocab_size: int, row_scale: float = 1.0, rows: bool = True) -
     )
 
 
+def row_bits(*, k: int, vocab_size: int, tables: TableSet | None = None) -> float:
+    """Bits that one more row of K entries adds to a block.
+
+    Plain: the mean of 4 Zipf rows. With a set: bits an entry between those of the rungs around K, by log K;
+    above the last rung its own; below the first rung rows travel plain.
+    """
+    return _row_bits(k, vocab_size, rung_bits(tables))
+
+
 @lru_cache(maxsize=1024)
-def row_bits(*, k: int, vocab_size: int) -> float:
-    """Bits that one more row of K entries adds to a block, the mean of 4 Zipf rows."""
+def _row_bits(k: int, vocab_size: int, rungs: RungBits) -> float:
+    if rungs and rungs[0][0] <= k <= MAX_PLAIN_K:
+        known = [math.log(rung) for rung, _ in rungs], [bits / rung for rung, bits in rungs]
+        return k * float(np.interp(math.log(k), *known))
     return (8 * len(encode_rows(zipf_rows(k=k, vocab_size=vocab_size, count=4))) - HEADER_BITS) / 4
 
 
@@ -111,4 +143,12 @@ def _bits(message: Message) -> int:
     return 8 * (DEFAULT_OVERHEAD_BYTES + len(encode_frame(message, session=0, sequence=0)))
 
 
-__all__ = ["around_rows_bits", "row_bits", "true_frames", "zipf_rows"]
+__all__ = [
+    "RungBits",
+    "around_rows_bits",
+    "frames_of",
+    "row_bits",
+    "rung_bits",
+    "true_frames",
+    "zipf_rows",
+]

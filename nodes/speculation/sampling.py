@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.messages import Sampling
 from draftwire.codecs.quantize import WEIGHT_SUM, quantize
-from draftwire.codecs.rows import NO_TAIL, Row, tail_of
+from draftwire.codecs.rows import Row, tail_of
 from draftwire.nodes.speculation.noise import Key, Noise, Purpose
+from draftwire.nodes.speculation.topk import left_out_mass, top_k
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -85,30 +86,36 @@ def sparsify(
     `logits` has one entry for each id of `support` (None: all V). Quantise first, then sample: whatever is
     lost here is lost before the draw, so it costs acceptance and never exactness.
     """
-    k = min(k, len(logits))
-    columns = np.arange(k) if k == len(logits) else np.sort(np.argpartition(logits, -k)[-k:])
-    ids = columns if support is None else support[columns]
-    return quantize(
-        ids,
-        _scaled(logits[columns], temperature),
+    columns = top_k(logits, k)
+    return row_of(
+        columns,
+        logits[columns],
+        support,
+        left_out=left_out_mass(logits, columns, temperature),
+        temperature=temperature,
         vocab_size=vocab_size,
-        tail=_tail(logits, columns, temperature),
     )
 
 
-def _tail(logits: NDArray[np.float32], columns: Ids, temperature: float) -> int:
-    """A Row's tail: the mass of all but these columns, at the temperature.
+def row_of(
+    columns: Ids,
+    logits: NDArray[np.float32],
+    support: Ids | None,
+    *,
+    left_out: float,
+    temperature: float,
+    vocab_size: int,
+) -> Row:
+    """`sparsify`, once the K largest are known: their `columns`, rising, and their `logits`, shape [K].
 
-    In float32, as its steps are coarse; at a temperature beyond that, the mass is what it is at the limit.
+    `left_out`: the part, 0 to 1, of the whole row's mass at the temperature that lies outside them.
     """
-    if len(columns) == len(logits):
-        return NO_TAIL
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        masses = np.exp((logits - logits.max()) / np.float32(np.clip(temperature, 1e-30, 1e30)))
-    kept = float(masses[columns].sum())
-    masses[columns] = 0.0  # summed apart: the rest of a float32 sum would be lost in the kept part's rounding
-    left_out = float(masses.sum())
-    return tail_of(left_out / (kept + left_out)) if kept > 0 else NO_TAIL  # not numbers: quantize will say so
+    return quantize(
+        columns if support is None else support[columns],
+        _scaled(logits, temperature),
+        vocab_size=vocab_size,
+        tail=tail_of(left_out),
+    )
 
 
 def draw(row: Row, key: Key, noise: Noise) -> int:
@@ -199,6 +206,7 @@ __all__ = [
     "accept_rule",
     "draw",
     "residual",
+    "row_of",
     "sample_target",
     "sparsify",
     "target_distribution",

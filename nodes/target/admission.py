@@ -2,6 +2,7 @@
 
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Hello, Open, Reason, Refused
+from draftwire.codecs.tables import TAG_BYTES, TableSets
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
 
@@ -25,6 +26,12 @@ def disagreement(theirs: Hello, ours: Hello) -> Refused | None:
             detail = f"{what}: the device has {device}, the target {target}; they have to be equal: {remedy}"
             return Refused(reason=reason, detail=detail)
     return None
+
+
+def common_tables(theirs: Hello, ours: TableSets) -> bytes | None:
+    """The hash of the first of a device's sets of tables that we have too; None: rows have to be plain."""
+    both = (one for one in theirs.tables if (found := ours.get(one[:TAG_BYTES])) and found.hash == one)
+    return next(both, None)
 
 
 def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused | None:
@@ -68,4 +75,4 @@ def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused 
     return None
 
 
-__all__ = ["disagreement", "unanswerable"]
+__all__ = ["common_tables", "disagreement", "unanswerable"]

@@ -94,6 +94,7 @@ class Lesson:
             rows_bytes=frame.size,
             draft_at_s=report.draft_at_s,
             rows_at_s=frame.at_s,
+            tables=report.tables,
         )
 
 

@@ -27,10 +27,12 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.codecs.probes import Echo, Probe, echo_of
+from draftwire.codecs.tables import NO_TABLES, TableSets
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
+from draftwire.nodes.models.tables import tables_name
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
-from draftwire.nodes.target.admission import disagreement, unanswerable
+from draftwire.nodes.target.admission import common_tables, disagreement, unanswerable
 from draftwire.nodes.target.control import Control
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
@@ -73,21 +75,24 @@ class TargetNode:
         noise: Noise | None = None,
         on_step: Callable[[StepReport], None] | None = None,
         name: str = "target",
+        tables: TableSets = NO_TABLES,
     ) -> None:
         """`name` is how the controller knows this BS, with keys its key's; `controller` tells its address,
         and what is fixed for every request; `hello` is what a device must agree with; `boot` tells this life
-        from the last (32 bits); `wall_s` is the clock on the wall, UTC.
+        from the last (32 bits); `wall_s` is the clock on the wall, UTC; `tables` are the sets that rows may
+        be spelt with.
         """
         self.settings, self.name = settings, name
         self.refused: Counter[Refusal | Reason] = Counter()
         self._timing = Timing(patience_s=settings.patience_s)
         self._transport, self._clock, self._wall_s, self._log = transport, clock, wall_s, logger
         self._model, self._tokenizer, self._hello, self._boot = model, tokenizer, hello, boot
-        self._on_step = on_step
+        self._on_step, self.tables = on_step, tables
         self._requests = Requests(
             most=settings.max_sessions, forget_s=settings.forget_s, forgot=self._log_forgotten
         )
-        self._greeted: dict[bytes, None] = {}
+        self._greeted: dict[bytes, bytes | None] = {}
+        "connection -> hash of the set of tables agreed with it; None: plain rows"
         self._incarnations = 0
         self._work = Work(
             self._requests,
@@ -147,7 +152,7 @@ class TargetNode:
         while True:
             received = await endpoint.receive()
             try:
-                frame = decode_frame(received.data)
+                frame = decode_frame(received.data, tables=self.tables)
             except WireError as error:
                 self._count_refusal(error.reason, received.name, str(error))
                 continue
@@ -179,8 +184,9 @@ class TargetNode:
             self._greeted.pop(received.peer, None)
             self._refuse(received, number, refusal)
             return
-        remember(self._greeted, received.peer, None, most=MAX_PEERS)
-        self._reply(received.peer, number, Welcome(boot=self._boot))
+        agreed = common_tables(hello, self.tables)
+        remember(self._greeted, received.peer, agreed, most=MAX_PEERS)
+        self._reply(received.peer, number, Welcome(boot=self._boot, tables=agreed))
 
     def _open(self, received: Received, number: int, opened: Open) -> None:
         opened = self._control.plans.pinned(opened)
@@ -199,7 +205,7 @@ class TargetNode:
         elif served is None:
             self._begin(received, number, opened)
         elif not served.closed:  # else a late copy: its request has been answered
-            served.opens(opened, received.peer)
+            served.opens(opened, received.peer, self._greeted.get(received.peer))
             served.session.receive(opened, self._clock.now_s())
             self._send(served)
 
@@ -224,6 +230,7 @@ class TargetNode:
             context=self._model.open(),
             device_try=opened.device_try,
             drawn_before=opened.draft_epoch,
+            tables=self._greeted.get(received.peer),
         )
         self._requests.add(served)
         self._control.introduce()
@@ -233,6 +240,7 @@ class TargetNode:
             request=number,
             prompt_tokens=opened.prompt_length,
             known_tokens=len(opened.tokens),
+            tables=tables_name(served.tables),
         )
         self._send(served)
 

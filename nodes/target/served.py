@@ -38,6 +38,8 @@ class Served:
     context: Context
     device_try: int
     "of the newest Open that was taken"
+    tables: bytes | None = None
+    "hash of the set that the device's rows may be spelt with; None: they are plain"
     prefilled: bool = False
     computing: bool = False
     "the context is in use by the worker's thread, so it must not be closed"
@@ -68,9 +70,9 @@ class Served:
         """Whether it is a tombstone."""
         return self.session.state is Target.CLOSED
 
-    def opens(self, opened: Open, peer: bytes) -> None:
+    def opens(self, opened: Open, peer: bytes, tables: bytes | None) -> None:
         """An Open that is taken. What its try draws from now on, the next Opened or Commit asked for."""
-        self.peer = peer
+        self.peer, self.tables = peer, tables
         if opened.device_try > self.device_try:
             self.device_try, self.drawn_before, self.asked = opened.device_try, opened.draft_epoch, None
             self.echoes = Echoes()
@@ -154,6 +156,7 @@ class Served:
             echo_bytes=echo.size if echo else 0,
             pinned_k=pins.k,
             pinned_gamma=pins.gamma,
+            tables="" if self.tables is None else self.tables.hex(),
         )
 
 

@@ -77,6 +77,8 @@ class DeviceSession:
         self.ignored: Counter[Ignored] = Counter()
         self._hello = hello
         self._life = life
+        self._welcome: Welcome | None = None
+        "the newest of the BS's life that serves; between Open and Opened, of any"
         self._incarnation: Incarnation | None = None
         self._block: Block | None = None
         self._pending = None if request.sampling.greedy else outstanding
@@ -93,6 +95,18 @@ class DeviceSession:
     def incarnation(self) -> Incarnation | None:
         """The life of the log whose Commits are taken; None between Open and Opened."""
         return self._incarnation
+
+    @property
+    def tables(self) -> bytes | None:
+        """The hash of the set that rows may be spelt with now; None: they have to be plain.
+
+        Only what the life of the BS that opened has said counts: one that is started anew may have other
+        sets, and its Welcome may be lost while its Opened comes. Rows of a set that it lacks are lost on it.
+        """
+        welcome, life = self._welcome, self._incarnation
+        if welcome is None or life is None or welcome.boot != life.boot:
+            return None
+        return welcome.tables if welcome.tables in self._hello.tables else None
 
     @property
     def outstanding(self) -> PendingBlock | None:
@@ -232,6 +246,8 @@ class DeviceSession:
                 self._on_refused(message, now_s)
             case Welcome():
                 self._silence.heard(now_s)
+                if self._incarnation is None or message.boot == self._incarnation.boot:
+                    self._welcome = message
             case Commit() | SparseLogitsRequest() | Pong() if self.state is Device.OPENING:
                 self.ignored[Ignored.NOT_OPENED] += 1
             case Commit() | SparseLogitsRequest() | Pong() if message.incarnation != self._incarnation:

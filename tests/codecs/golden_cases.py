@@ -4,9 +4,7 @@ from dataclasses import fields, is_dataclass
 from enum import IntEnum
 from typing import Any
 
-import numpy as np
-
-from draftwire.codecs.blocks import HEADER_BITS, encode_rows, plain_sections
+from draftwire.codecs.blocks import block_sections
 from draftwire.codecs.control import (
     ANY_DEVICE,
     ANY_REQUEST,
@@ -46,6 +44,7 @@ from draftwire.codecs.messages import (
 from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
+from draftwire.codecs.tables import TableSets
 from draftwire.codecs.weights import Profile
 
 SESSION, SEQUENCE = 0x01020304, 0x0A0B0C0D
@@ -106,8 +105,16 @@ def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last
 
 
 CASES: dict[str, AnyMessage] = {
-    "hello": Hello(protocol_version=3, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
+    "hello": Hello(protocol_version=4, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
+    "hello_tables": Hello(
+        protocol_version=4,
+        noise_version=1,
+        vocab_size=49152,
+        fingerprint=bytes(range(8)),
+        tables=(bytes(range(16, 24)), bytes(range(32, 40))),
+    ),
     "welcome": Welcome(boot=0xB0070001),
+    "welcome_tables": Welcome(boot=0xB0070001, tables=bytes(range(32, 40))),
     "refused": Refused(
         reason=Reason.SUPERSEDED, device_try=3, detail="try 3 is over, try 4 is being served – ≠"
     ),
@@ -219,6 +226,7 @@ CASES: dict[str, AnyMessage] = {
         rows_bytes=120,
         draft_at_s=12.5,
         rows_at_s=12.53,
+        tables="2021222324252627",
     ),
     "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4),
     "plan_order_any": PlanOrder(device=ANY_DEVICE, request=ANY_REQUEST, k=32, gamma=2, min_draft=2),
@@ -244,13 +252,7 @@ def described(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def sections(rows: tuple[Row, ...]) -> dict[str, int]:
+def sections(block: bytes, tables: TableSets) -> dict[str, int]:
     """The bit at which each section of a block begins, counted from the block's first bit."""
-    first = rows[0]
-    if first.profile is Profile.DENSE:
-        return {"header": 0, "levels": HEADER_BITS, "end": 8 * len(encode_rows(rows))}
-    parts = plain_sections(rows)
-    heads, quotients, remainders = "rice parameters and tails", "gap quotients", "gap remainders"
-    names = (heads, quotients, "coarse levels", remainders, "low bits", "padding")
-    starts = np.cumsum([HEADER_BITS, *map(len, parts)]).tolist()
-    return {"header": 0, **dict(zip(names, starts, strict=True)), "end": 8 * len(encode_rows(rows))}
+    found = block_sections(block, tables=tables)
+    return {name: start for name, start, _ in found} | {"end": found[-1].end}

@@ -8,11 +8,13 @@ from zlib import crc32
 
 import pytest
 from tests.codecs.golden_cases import BLOCKS, CASES, SEQUENCE, SESSION, described, sections
+from tests.codecs.golden_tables import RANKED, TABLES
 
-from draftwire.codecs.blocks import decode_rows, encode_rows
+from draftwire.codecs.blocks import decode_rows, encode_ranked, encode_rows
 from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.hashes import rows_hash
+from draftwire.codecs.tables import by_tag, table_set_bytes, table_set_from
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,14 +28,23 @@ FRAMES = {
     }
     for name, message in CASES.items()
 }
+SETS = by_tag([TABLES])
 ROWS = {
     name: {
         "rows": described(rows),
         "rows_hash": rows_hash(rows).hex(),
-        "sections": sections(rows),
-        "block": encode_rows(rows).hex(),
+        "sections": sections(block, SETS),
+        "block": block.hex(),
     }
-    for name, rows in BLOCKS.items()
+    for name, rows, block in (
+        *((name, rows, encode_rows(rows)) for name, rows in BLOCKS.items()),
+        *((name, rows, encode_ranked(rows, TABLES)) for name, rows in RANKED.items()),
+    )
+}
+TABLE_SET = {
+    "set": described(TABLES),
+    "hash": TABLES.hash.hex(),
+    "file": table_set_bytes(TABLES).hex(),
 }
 
 
@@ -62,7 +73,13 @@ def test_frames(name: str, request: pytest.FixtureRequest) -> None:
 def test_blocks(name: str, request: pytest.FixtureRequest) -> None:
     """A block of rows of each mode and profile has its bytes, sections, weights and hash, and reads back."""
     golden = held_to(GOLDEN / f"rows_{name}.json", ROWS[name], request)
-    assert decode_rows(bytes.fromhex(golden["block"])) == BLOCKS[name]
+    assert decode_rows(bytes.fromhex(golden["block"]), tables=SETS) == (BLOCKS | RANKED)[name]
+
+
+def test_table_set(request: pytest.FixtureRequest) -> None:
+    """The set of tables that blocks of mode 1 are spelt with has its file and its hash, and reads back."""
+    golden = held_to(GOLDEN / "tables.json", TABLE_SET, request)
+    assert table_set_from(bytes.fromhex(golden["file"])) == TABLES
 
 
 def test_refused_frames(request: pytest.FixtureRequest) -> None:
@@ -81,9 +98,12 @@ def wrong_frames() -> dict[str, bytes]:
     def resealed(data: bytes) -> bytes:
         return data[:10] + crc32(data[14:], crc32(data[:10])).to_bytes(4, "big") + data[14:]
 
-    ping, draft, commit, order, opening, probe, echo = (
+    ping, draft, commit, order, opening, probe, echo, hello, welcome, report = (
         bytes.fromhex(str(FRAMES[name]["frame"]))
-        for name in ("ping", "draft", "commit", "plan_order", "open", "probe", "echo")
+        for name in (
+            *("ping", "draft", "commit", "plan_order", "open", "probe", "echo"),
+            *("hello_tables", "welcome_tables", "rows_report"),
+        )
     )
     rows = bytes.fromhex(str(FRAMES["sparse_logits_plain"]["frame"]))
     return {
@@ -94,6 +114,12 @@ def wrong_frames() -> dict[str, bytes]:
         "unknown kind": resealed(ping[:1] + b"\x3f" + ping[2:]),
         "cut in the body": resealed(ping[:-1]),
         "a byte behind the body": resealed(ping + b"\0"),
+        "hello: 9 sets of tables": resealed(hello[:29] + b"\x09" + hello[30:]),
+        "hello: fewer sets of tables than named": resealed(hello[:29] + b"\x03" + hello[30:]),
+        "hello: more sets of tables than named": resealed(hello[:29] + b"\x01" + hello[30:]),
+        "welcome: agreed neither 0 nor 1": resealed(welcome[:18] + b"\x02" + welcome[19:]),
+        "welcome: agreed, and no set": resealed(welcome[:-8]),
+        "welcome: not agreed, and a set": resealed(welcome[:18] + b"\x00" + welcome[19:]),
         "33 drafted ids": resealed(draft[:64] + b"\x21" + draft[65:]),
         "unknown flag": resealed(draft[:63] + b"\x04" + draft[64:]),
         "a gamma fixed at 33": resealed(opening[:56] + b"\x21" + opening[57:]),
@@ -112,5 +138,7 @@ def wrong_frames() -> dict[str, bytes]:
         "control: unknown key": resealed(order.replace(b'"k"', b'"K"')),
         "control: wrong type": resealed(order.replace(b"320", b'"3"')),
         "control: out of range": resealed(order.replace(b"320", b"0")),
+        "control: a hash in capitals": resealed(report.replace(b"2021222324252627", b"20212223242526FF")),
+        "control: half a hash": resealed(report.replace(b"2021222324252627", b"20212223")),
         "control: white space": resealed(order.replace(b"320", b" 320")),
     }

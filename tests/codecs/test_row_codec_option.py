@@ -21,7 +21,7 @@ def test_a_codec_of_ones_own_joins_the_suite() -> None:
     """Row properties run on a codec that is named on the command line, beside our own."""
     run = suite("tests.codecs.plain_json_codec:PlainJson", "vocabulary or block")
     assert run.returncode == 0, run.stdout
-    for name in ("plain-json", "packed"):
+    for name in ("plain-json", "packed", "ranked"):
         assert (
             f"PASSED tests/codecs/test_row_codecs.py::test_another_vocabulary_is_refused[{name}]"
             in run.stdout
@@ -41,7 +41,7 @@ def test_a_broken_codec_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     run = suite("lenient_codec:Lenient", "vocabulary")
     assert run.returncode == 1, run.stdout
     assert "FAILED tests/codecs/test_row_codecs.py::test_another_vocabulary_is_refused[lenient]" in run.stdout
-    assert "1 failed, 1 passed" in run.stdout
+    assert "1 failed, 2 passed" in run.stdout
 
 
 @pytest.mark.parametrize("codec", ["no_colon", "no_such_module:X", "tests.codecs.plain_json_codec:Nothing"])

@@ -1,7 +1,7 @@
 """What every row codec guarantees. Each test runs on each codec (see conftest.py)."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from draftwire.codecs.errors import LocalError, WireError
@@ -26,6 +26,7 @@ def test_round_trip(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
         assert row.weights.sum() == WEIGHT_SUM
 
 
+@settings(max_examples=50)
 @given(rows=row_blocks(vocab_size=300))
 def test_same_bytes_whatever_the_rows_came_from(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
     """Rows that were decoded, and rows built from their parts, have the spelling of the originals."""
@@ -37,6 +38,7 @@ def test_same_bytes_whatever_the_rows_came_from(row_codec: RowCodec, rows: tuple
     assert row_codec.encode(row_codec.decode(data)) == data
 
 
+@settings(max_examples=60)
 @given(data=st.data())
 def test_hostile_bytes(row_codec: RowCodec, data: st.DataObject) -> None:
     """Any bytes are a block, whose spelling is just these bytes, or the one typed error."""
@@ -51,6 +53,7 @@ def test_hostile_bytes(row_codec: RowCodec, data: st.DataObject) -> None:
     assert all(row.weights.min() >= 1 and row.weights.sum() == WEIGHT_SUM for row in rows)
 
 
+@settings(max_examples=50)
 @given(rows=row_blocks(vocab_size=32000), data=st.data())
 def test_every_cut_is_refused(row_codec: RowCodec, rows: tuple[Row, ...], data: st.DataObject) -> None:
     """A block that lost its end, and a block with something behind it, are refused."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codecs.second_implementation import exponential, weights_of
+from tests.codecs.reference_decoder import exponential, weights_of
 
 from draftwire.codecs import exponents
 from draftwire.codecs.strategies import row_blocks

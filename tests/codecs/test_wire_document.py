@@ -58,6 +58,11 @@ LIMITS = (
     "MAX_PROBE_BYTES",
     "MAX_CONTROL_BYTES",
     "MAX_CONTROL_DEPTH",
+    "MAX_RUNGS",
+    "MAX_TABLES",
+    "MAX_FRONT",
+    "MAX_TABLE_SET_BYTES",
+    "MAX_TABLE_SETS",
 )
 
 

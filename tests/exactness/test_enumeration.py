@@ -11,6 +11,7 @@ from tests.harness import worlds
 from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.links import behind_its_rows, behind_the_last_block, late, lossy, without
 from tests.harness.pair import Direction, SessionPair, World
+from tests.harness.spelling import FIRST, SECOND, SpellingPair
 from tests.harness.worlds import EXACT, Scenario, Text, law_of_target, request, world
 
 from draftwire.codecs.messages import Commit, Draft, Message, Open, Plan, Reason, SparseLogits
@@ -164,6 +165,31 @@ def test_law_holds_when_drafts_arrive_during_a_pass() -> None:
 
 
 # ------------------------------------------------------------------------------------------- restarts
+
+
+@pytest.mark.parametrize("at_s", [0.25, 0.45, 0.55])
+@pytest.mark.parametrize("sets", [((FIRST,), ()), ((FIRST,), (SECOND,))])
+def test_law_holds_when_the_bs_comes_back_with_other_tables(
+    sets: Sequence[Sequence[bytes]], at_s: float
+) -> None:
+    """Rows under way can't be read by the new one and come again otherwise spelt, as what they were."""
+    within = world(3, seed=11)
+
+    def scenario(noise: EnumeratingNoise) -> SessionPair:
+        pair = SpellingPair(
+            within,
+            request(2),
+            noise,
+            plan=(2, 2),
+            link=lambda direction, message, index: (0.1,),
+            target_s=0.1,
+            timing=Timing(patience_s=1.0, resend_s=0.5),
+            sets_of=lambda boot: sets[boot - 1],
+        )
+        pair.at(at_s, pair.restart_target)
+        return pair
+
+    assert_exact(within, 2, scenario)
 
 
 @pytest.mark.parametrize("at_s", [0.05, 0.15, 0.25, 0.45, 0.55, 0.75])

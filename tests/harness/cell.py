@@ -19,6 +19,7 @@ import structlog
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import PROTOCOL_VERSION, AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.messages import Hello, Open, Sampling, Welcome
+from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.nodes.channel.node import ChannelNode
 from draftwire.nodes.controller.node import ControllerNode
 from draftwire.nodes.controller.policy import Policy
@@ -143,8 +144,10 @@ class Cell:
     clock: LoopClock
     tasks: asyncio.TaskGroup
     reports: list[StepReport]
-    make_target: Callable[[], TargetNode]
+    make_target: Callable[[Sequence[TableSet]], TargetNode]
     target: TargetNode = field(init=False)
+    tables: Sequence[TableSet] = ()
+    "sets of the next BS that `serve` starts"
     running: list[asyncio.Task[None]] = field(default_factory=list)
     serving: asyncio.Task[None] | None = None
 
@@ -165,7 +168,7 @@ class Cell:
         if self.serving is not None:
             self.serving.cancel()
             await asyncio.gather(self.serving, return_exceptions=True)
-        self.target = self.make_target()
+        self.target = self.make_target(self.tables)
         self.serving = await self.start(self.target.run)
 
     def sessions(self) -> list[TargetSession]:
@@ -179,9 +182,10 @@ class Cell:
         address: str = BS,
         timing: Timing | None = None,
         model: LanguageModel | None = None,
+        tables: Sequence[TableSet] = (),
         **changes: object,
     ) -> DeviceNode:
-        """A device, connected; `changes` are to its Hello."""
+        """A device, connected, with these sets of tables; `changes` are to its Hello."""
         node = DeviceNode(
             name=name,
             address=address,
@@ -189,7 +193,8 @@ class Cell:
             clock=self.clock,
             compute=ModelledCompute(self.clock, PAPER),
             model=self.pair.draft if model is None else model,
-            hello=hello(**changes),
+            hello=hello(tables=tuple(one.hash for one in tables), **changes),
+            tables=by_tag(tables),
             logger=structlog.get_logger(),
             numbers=random.Random(name),
             timing=timing,
@@ -270,7 +275,7 @@ async def cell(
     if policy is None:
         controlled = ControllerSettings(address=CONTROLLER, k=k, gamma=gamma)
 
-    def make_target() -> TargetNode:
+    def make_target(tables: Sequence[TableSet]) -> TargetNode:
         return TargetNode(
             TargetSettings(address=BS, **settings),
             controlled,
@@ -284,6 +289,7 @@ async def cell(
             wall_s=clock.now_s,
             logger=structlog.get_logger(),
             on_step=reports.append,
+            tables=by_tag(tables),
         )
 
     async with asyncio.TaskGroup() as tasks:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from draftwire.nodes.channel.capture import Capture
 from draftwire.nodes.channel.node import ChannelNode
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.link import LinkSpec, parse_link
@@ -24,6 +25,7 @@ async def channel(
     uplink: LinkSpec = UPLINK,
     downlink: LinkSpec = DOWNLINK,
     max_devices: int = 4,
+    capture: Capture | None = None,
 ) -> AsyncIterator[ChannelNode]:
     """A channel between two addresses, started; cancelled with the block."""
     node = ChannelNode(
@@ -37,6 +39,7 @@ async def channel(
         max_devices=max_devices,
         wall_s=LoopClock().now_s,
         logger=get_logger("channel"),
+        capture=capture,
     )
     started = asyncio.Event()
     running = asyncio.create_task(node.run(started.set))

@@ -28,7 +28,7 @@ Direction = Literal["up", "down"]
 LinkScript = Callable[[Direction, Message, int], Sequence[float]]
 LogitsOf = Callable[[Sequence[int]], NDArray[np.float32]]
 
-HELLO = Hello(protocol_version=3, noise_version=1, vocab_size=2, fingerprint=bytes(8))
+HELLO = Hello(protocol_version=4, noise_version=1, vocab_size=2, fingerprint=bytes(8))
 
 
 def perfect(direction: Direction, message: Message, index: int) -> Sequence[float]:
@@ -67,6 +67,9 @@ class _Event:
 class SessionPair:
     """Run it with `run`; restart either end from outside with `restart_target`, `restart_device`."""
 
+    hello = HELLO
+    "what the device says first"
+
     def __init__(
         self,
         world: World,
@@ -93,7 +96,7 @@ class SessionPair:
         self.taken: list[Taken] = []
         self.plan = Plan(number=1, k=plan[0], gamma=plan[1], min_draft=plan[1])
         self.target: TargetSession | None = None
-        self.device = device_class(request, HELLO, now_s=0.0, timing=self.timing)
+        self.device = device_class(request, self.hello, now_s=0.0, timing=self.timing)
         self._events: list[_Event] = []
         self._order = count()
         self._sent = {"up": 0, "down": 0}
@@ -157,7 +160,7 @@ class SessionPair:
         """Another life of the device begins, with these on disk."""
         self.device = self.device_class(
             self.request,
-            HELLO,
+            self.hello,
             now_s=self.now_s,
             timing=self.timing,
             output=[one.token for one in taken],

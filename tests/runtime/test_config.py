@@ -187,6 +187,26 @@ def test_keys_are_beside_the_file(tmp_path: Path) -> None:
     assert with_keys_beside(path, moved).keys_folder == tmp_path / "sub" / "keys"
 
 
+def test_files_of_tables_are_found_from_the_file_that_names_them(tmp_path: Path) -> None:
+    """Left out, none, and some: three things; a copy of the topology elsewhere means the same files."""
+    path = tmp_path / "sub" / "t.toml"
+    path.parent.mkdir()
+    for written, meant in (
+        ("", None),
+        ("tables = []", ()),
+        (
+            "tables = ['a.tables', '../b', '/c', '~/d']",
+            (str(path.parent / "a.tables"), str(tmp_path / "b"), "/c", str(Path("~/d").expanduser())),
+        ),
+    ):
+        path.write_text(f"[pair]\n{written}")
+        topology = load_topology(path)
+        assert topology.pair.tables == meant
+        copy = tmp_path / "copy.toml"
+        copy.write_text(to_toml(topology))
+        assert load_topology(copy) == topology
+
+
 def test_what_is_said_of_one_end_goes_first() -> None:
     """A key of [pair] holds for both ends, and with draft_ or target_ before it for that end."""
     pair = parse_topology(
@@ -285,6 +305,10 @@ def test_what_is_said_of_one_end_goes_first() -> None:
         ),
         ("[pair]\ndraft_dtype = 'float23'", 'x.toml: pair.draft_dtype: "float23" will not do; did you mean'),
         ("[pair]\ndevice = 'cpu'\ndevice_map = 'auto'", 'x.toml: pair.device_map: "auto" will not do; give'),
+        ("[pair]\ntables = 'a'", 'x.toml: pair.tables: "a" is no list of files; write for instance tables ='),
+        ("[pair]\ntables = [1]", "x.toml: pair.tables: [1] is no list of files; write for instance tables ="),
+        ("[pair]\ntables = ['']", 'x.toml: pair.tables: "" will not do; name a file, or write []'),
+        (f"[pair]\ntables = {['a'] * 9}", "x.toml: pair.tables: 9 will not do; name 8 files at most"),
         ("[pair]\ndraft = ''", 'x.toml: pair.draft: "" will not do; write smollm2, a folder, a hub id'),
         (
             "[compute]\nprofile = 'papre'",
@@ -387,7 +411,12 @@ _key_names = st.builds("{}{}".format, st.sampled_from("aZ5"), st.text("a-_.", ma
 _names = _key_names | st.builds("{}/{}".format, _key_names, st.text("aä-_./ "))
 _topologies = st.builds(
     Topology,
-    pair=st.builds(PairSettings, draft=_models, target=_models),
+    pair=st.builds(
+        PairSettings,
+        draft=_models,
+        target=_models,
+        tables=st.none() | st.lists(_texts.filter(lambda text: "\0" not in text), max_size=8).map(tuple),
+    ),
     target=st.builds(
         TargetSettings,
         address=_addresses.map("{}t".format),

@@ -69,6 +69,10 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     ),
     'draftwire generate "..." --max-new-tokens 300 --record r.jsonl': Run(changing={"300": "24"}),
     "draftwire explain r.jsonl --plot e.png": Run(),
+    f"{QUESTION} --capture c.jsonl": Run(adding=SHORT),
+    "draftwire inspect c.jsonl": Run(says="tokens committed"),
+    "draftwire inspect c.jsonl --frame 6 --entries 3": Run(says="#6 "),
+    "draftwire inspect c.jsonl -v --json": Run(says='"message":"Commit"'),
     # The models of the hub are not here, and nothing is downloaded: it says what is missing.
     'draftwire generate "..." --draft HuggingFaceTB/SmolLM2-135M-Instruct '
     "--target HuggingFaceTB/SmolLM2-1.7B-Instruct": Run(code=2, says="HuggingFaceTB/SmolLM2-135M-Instruct"),
@@ -124,6 +128,14 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "draftwire doctor --config two-machines.toml --name phone-2 --json": Run(
         at="phone-2-host", code=1, says="draftwire keys new phone-2"
     ),
+    "draftwire tables learn --draft ORG/SMALL --prompts prompts.txt --target ORG/LARGE": Run(
+        code=2, says="ORG/SMALL"
+    ),
+    "draftwire tables learn --text answers.txt --out my.tables": Run(
+        changing={"answers.txt": str(ROOT / "docs" / "theory.md")}, adding="--k 3,32 --rows 2000", says="over it"
+    ),
+    "draftwire tables show my.tables": Run(says="bits an entry"),
+    "draftwire tables list": Run(says="shipped"),
     "draftwire link show --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 1mbit delay 40ms' --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 0' --uplink-only --config FILE": Run(changing=CHANNEL),

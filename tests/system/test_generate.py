@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_type_hints
@@ -25,8 +26,11 @@ from tests.harness.processes import (
     started,
     wait_until,
 )
+from tests.harness.tables import in_order
 
+from draftwire.codecs.tables import table_set_bytes
 from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.runtime.telemetry import StepFields
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
@@ -51,6 +55,8 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "rows_bytes": int,
     "full_rows_bytes": int,
     "sparse_frames": int,
+    "bits_per_entry": float,
+    "tables": str,
     "k": int,
     "gamma": int,
     "k_used": dict,
@@ -95,6 +101,22 @@ def test_json_and_record(folder: Path) -> None:
         _check_step(step)
     assert sum(step["accepted"] for step in steps) == fields["accepted"]
     assert [path for path in folder.iterdir() if path != record] == []
+
+
+def test_both_ends_spell_rows_with_a_set_that_they_are_given(folder: Path) -> None:
+    """The answer and every step say which one, and rows are as short as it makes them."""
+    one = replace(
+        in_order(64, heads=(64,)), fingerprint=SyntheticTokenizer(64).fingerprint, label="a bit an id"
+    )
+    path, record = folder / "a.tables", folder / "record.jsonl"
+    path.write_bytes(table_set_bytes(one))
+    ran = finished(
+        "generate", "hello", *SYNTHETIC[:4], "--k", "32", "--gamma", "4", "--max-new-tokens", "20", "--json",
+        "--record", str(record), "--tables", str(path), temporary=folder,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert orjson.loads(ran.stdout)["tables"] == one.hash.hex()
+    assert {step["tables"] for step in _events(record)["step"]} == {one.hash.hex()}
 
 
 def _events(record: Path) -> dict[str, list[dict[str, Any]]]:

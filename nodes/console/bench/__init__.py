@@ -12,6 +12,10 @@ BENCHMARKS: Final = {
         "draftwire.nodes.console.bench.bus",
         "our transport against raw ZeroMQ sockets, and with keys against without",
     ),
+    "codec": (
+        "draftwire.nodes.console.bench.codec",
+        "rows on the wire: bits an entry against other layouts and a bound, acceptance lost, microseconds",
+    ),
     "controller": (
         "draftwire.nodes.console.bench.controller",
         "the adaptive controller against fixed settings, the paper's rule, a bandit and an oracle",

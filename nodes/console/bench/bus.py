@@ -235,7 +235,7 @@ def result(rounds: Sequence[Round], *, quick: bool) -> dict[str, Any]:
         "sizes_bytes": list(SIZES),
         "rounds": len(rounds),
         "quick": quick,
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -252,8 +252,8 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "least": min(values), "most": max(values)}
 
 
-def _cpu() -> str:
-    """As Linux names it."""
+def cpu() -> str:
+    """The processor, as Linux names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -299,6 +299,7 @@ __all__ = [
     "Effort",
     "Round",
     "add_arguments",
+    "cpu",
     "measure",
     "result",
     "run",

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.control import RowsReport
+from draftwire.codecs.tables import NO_TABLES, TableSets, by_tag
 from draftwire.nodes.console.bench.cycles import (
     MEAN_JITTER_S,
     PAPER_COMPUTE,
@@ -28,6 +30,7 @@ from draftwire.nodes.controller.baselines import (
 )
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy, Report
+from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.cost import LinkEstimate, tokens_per_step
 from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
@@ -139,7 +142,15 @@ def run_cell(trace: AcceptanceTrace, link: str, *, seeds: Iterable[int], tokens:
 
 def adaptive(trace: AcceptanceTrace, *, target_only: bool) -> AdaptivePolicy:
     """The adaptive policy for this pair, with no K that the trace doesn't know."""
-    return AdaptivePolicy(vocab_size=trace.vocab_size, ladder=trace.ladder, target_only=target_only)
+    policy = AdaptivePolicy(vocab_size=trace.vocab_size, ladder=trace.ladder, target_only=target_only)
+    policy.table_sets = _shipped_sets() if trace.tables else NO_TABLES
+    return policy
+
+
+@cache
+def _shipped_sets() -> TableSets:
+    """What a controller beside the shipped pair's BS has."""
+    return by_tag([load_tables(shipped_tables())])
 
 
 def oracle(course: Course) -> OraclePolicy:

@@ -279,6 +279,7 @@ class _Simulation:
             echo_bytes=echo_bytes,
             pinned_k=None,
             pinned_gamma=None,
+            tables=self.course.trace.tables,
         )
 
     def _rows_report(self, plan: Plan, *, seen: int) -> RowsReport | None:
@@ -305,6 +306,7 @@ class _Simulation:
             rows_bytes=rows_bytes,
             draft_at_s=draft_at_s,
             rows_at_s=rows_at_s,
+            tables=course.trace.tables,
         )
 
 

@@ -1,7 +1,8 @@
 """Acceptance traces: what the rows of a pair would have told at every position of a text, at every K.
 
 A trace is recorded with teacher forcing: the target's own text, and at each position of it the draft's row
-at every rung of the ladder, held against the target's p. Nothing of a text remains in it.
+at every rung of the ladder, held against the target's p. Nothing of a text remains in it. Rows have the size
+that they travel with: the shipped pair's are spelt with its set of tables, a synthetic pair's are plain.
 
 The shipped pair's traces lie beside this file (scripts/record_acceptance.py writes them). The synthetic ones
 are made on the fly, of Zipf-like logits with topics and easy and hard stretches.
@@ -18,10 +19,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.codecs.blocks import PARAMETER_BITS, TAIL_BITS, rice_parameters
+from draftwire.codecs.blocks import HEADER_BITS, block_sections, encode_rows
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import Sampling
+from draftwire.codecs.plain import PARAMETER_BITS, rice_parameters
 from draftwire.codecs.quantize import default_profile, fine_levels
-from draftwire.codecs.rows import Row, rows_of_valid, tail_of
+from draftwire.codecs.rows import TAIL_BITS, Row, rows_of_valid, tail_of
+from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.codecs.weights import low_bits, refined
 from draftwire.nodes.speculation.acceptance import LADDER, acceptance
 from draftwire.nodes.speculation.cost import Frames
@@ -58,6 +62,8 @@ class AcceptanceTrace:
     "of the request"
     ladder: tuple[int, ...]
     "K of each rung, rising"
+    tables: str = ""
+    "hash, in hex, of the set that rows are spelt with; empty: rows are plain"
     alpha: Floats = field(repr=False)
     "sum_x min(p(x), q_K(x))"
     low: Floats = field(repr=False)
@@ -130,10 +136,12 @@ def record(
     vocab_size: int,
     temperature: float,
     support: NDArray[np.int64] | None = None,
+    tables: TableSet | None = None,
 ) -> AcceptanceTrace:
     """A trace from pairs of logits: the target's, shape [V], and the draft's, one for each id of `support`.
 
-    Both are read at the temperature, above 0. Rows are those that `sparsify` makes, many at a time.
+    Both are read at the temperature, above 0. Rows are those that `sparsify` makes, many at a time, and as
+    large as they are when spelt with `tables`; None: plain.
     """
     ids = np.arange(vocab_size) if support is None else support
     ladder = tuple(k for k in LADDER if k <= len(ids))
@@ -145,34 +153,54 @@ def record(
         scores = np.stack([draft for _, draft in chunk]).astype(np.float64)
         scores = (scores - scores.max(axis=1, keepdims=True)) / temperature
         order = np.argsort(-scores, axis=1, kind="stable")[:, : ladder[-1]]
-        found.append(np.stack([_measured(p, scores, order[:, :k], ids, vocab_size) for k in ladder], axis=2))
+        rows = [_rows(scores, order[:, :k], ids, vocab_size) for k in ladder]
+        found.append(np.stack([_measured(p, of_k, tables) for of_k in rows], axis=2))
     values = dict(zip(MEASURES, np.moveaxis(np.concatenate(found), 1, 0), strict=True))
-    return AcceptanceTrace(name=name, vocab_size=vocab_size, temperature=temperature, ladder=ladder, **values)
+    return AcceptanceTrace(
+        name=name,
+        vocab_size=vocab_size,
+        temperature=temperature,
+        ladder=ladder,
+        tables="" if tables is None else tables.hash.hex(),
+        **values,
+    )
 
 
-CHUNK: Final = 64
-"""Positions recorded together."""
+CHUNK: Final = MAX_GAMMA
+"""Positions recorded together: as many as a block may have rows."""
 
 
-def _measured(
-    p: Sequence[Floats], scores: Floats, kept: NDArray[np.int64], ids: NDArray[np.int64], vocab_size: int
-) -> Floats:
-    """MEASURES of the rows that keep these columns, shape [positions, measures]."""
+def _rows(
+    scores: Floats, kept: NDArray[np.int64], ids: NDArray[np.int64], vocab_size: int
+) -> tuple[Row, ...]:
+    """Those that keep these columns."""
     profile = default_profile(k=kept.shape[1], vocab_size=vocab_size)
     columns = np.sort(kept, axis=1)
     left_out = np.exp(scores)
     whole = left_out.sum(axis=1)
     np.put_along_axis(left_out, columns, 0.0, axis=1)
-    rows = rows_of_valid(
+    return rows_of_valid(
         vocab_size=vocab_size,
         profile=profile,
         ids=ids[columns],
         levels=fine_levels(np.take_along_axis(scores, columns, axis=1), profile),
         tails=[tail_of(mass) for mass in left_out.sum(axis=1) / whole],
     )
+
+
+def _measured(p: Sequence[Floats], rows: Sequence[Row], tables: TableSet | None) -> Floats:
+    """MEASURES, shape [positions, measures]."""
     told = [acceptance(one, row) for one, row in zip(p, rows, strict=True)]
     fields = [(one.alphas[-1], one.low, one.high, one.gap, one.filled) for one in told]
-    return np.column_stack([np.minimum(fields, 1.0), plain_bits(rows)])
+    bits = plain_bits(rows) if tables is None else spelt_bits(rows, tables)
+    return np.column_stack([np.minimum(fields, 1.0), bits])
+
+
+def spelt_bits(rows: Sequence[Row], tables: TableSet) -> NDArray[np.int64]:
+    """Bits that each of these rows adds to a block that may be spelt with `tables`; shape [R]."""
+    sets = by_tag([tables])
+    blocks = [block_sections(encode_rows([row], tables=tables), tables=sets) for row in rows]
+    return np.array([padding.start - HEADER_BITS for *_, padding in blocks])
 
 
 def plain_bits(rows: Sequence[Row]) -> NDArray[np.int64]:
@@ -201,6 +229,7 @@ def save(trace: AcceptanceTrace, path: Path) -> None:
         vocab_size=np.array(trace.vocab_size),
         temperature=np.array(trace.temperature),
         ladder=np.array(trace.ladder),
+        tables=np.array(trace.tables),
         **arrays,
     )
 
@@ -213,6 +242,7 @@ def load(path: Path) -> AcceptanceTrace:
             vocab_size=int(file["vocab_size"]),
             temperature=float(file["temperature"]),
             ladder=tuple(int(k) for k in file["ladder"]),
+            tables=str(file["tables"]),
             **{name: file[name].astype(np.float64) for name in MEASURES},
         )
 
@@ -305,5 +335,6 @@ __all__ = [
     "record",
     "recorded",
     "save",
+    "spelt_bits",
     "synthetic",
 ]

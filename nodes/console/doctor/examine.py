@@ -27,6 +27,7 @@ from draftwire.nodes.console.doctor.reach import (
     holder_of,
     try_to_bind,
 )
+from draftwire.nodes.console.doctor.spelling import TablesFound, judge_tables, look_at_tables
 from draftwire.nodes.console.doctor.threads import in_a_thread
 from draftwire.nodes.console.doctor.trust import look_at_keys
 from draftwire.nodes.console.keys import node_keys, transport_with
@@ -91,16 +92,18 @@ async def examine(
         told(about_models)
         port_checks, running = await ports
         told([judge_memory(_still_to_load(models, running), available_bytes())])
-        told([_tables()])
         told(port_checks)
+        tables = await _look_at_tables(topology, models)
         device_end = models.get("draft")
-        hello = None if device_end is None else device_end.hello()
+        hello = None if device_end is None else device_end.hello(() if tables is None else tables.hashes)
         for found, prober in await contacts:
             if prober is not None:
                 progress(f"measuring {found.hop.name}")
                 found = await _measure(found, prober, hello if found.hop.origin is Role.DEVICE else None)
             hops.append(found)
             told([check for check in judge_hop(found, config=config) if not _known(check, checks)])
+        answer = next((found.answer for found in hops if found.hello is not None), None)
+        told(judge_tables(tables, draft=topology.pair.draft.model, hello=hello, answer=answer))
         progress("")
     return Report(checks=checks, hops=hops)
 
@@ -134,12 +137,6 @@ def _configured(subject: str, seen: str) -> Check:
     return Check(name="configuration", subject=subject, status=Status.OK, seen=seen)
 
 
-def _tables() -> Check:
-    return Check(
-        name="tables", subject="", status=Status.OK, seen="plain rows: no table is needed at either end"
-    )
-
-
 # ------------------------------------------------------------------------------------------------- models
 
 
@@ -158,6 +155,19 @@ async def _look_at_models(
         remedy = "name a local folder in [pair], or run the doctor again"
         return {}, [Check(name="model", subject="", status=Status.WARN, seen=seen, remedy=remedy)]
     return models, judge_models(models)
+
+
+async def _look_at_tables(topology: Topology, models: Mapping[End, EndFound]) -> TablesFound | None:
+    """Those for the vocabulary of this machine's nodes; None where it has none, or it is not known."""
+    known = next((one for one in models.values() if one.fingerprint), None)
+    if known is None:
+        return None
+    return await asyncio.to_thread(
+        look_at_tables,
+        topology.pair.tables,
+        vocab_size=known.vocab_size,
+        fingerprint=known.fingerprint,
+    )
 
 
 def _still_to_load(models: Mapping[End, EndFound], running: set[Role]) -> dict[str, int | None]:

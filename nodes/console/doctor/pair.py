@@ -47,8 +47,8 @@ class EndFound:
     on_accelerator: bool = False
     "so that this machine's memory is not what holds them"
 
-    def hello(self) -> Hello | None:
-        """What a device with this vocabulary says first; None without a tokenizer."""
+    def hello(self, tables: tuple[bytes, ...] = ()) -> Hello | None:
+        """What a device of this vocabulary with these sets of tables says first; None without a tokenizer."""
         if not self.fingerprint:
             return None
         return Hello(
@@ -56,6 +56,7 @@ class EndFound:
             noise_version=NOISE_VERSION,
             vocab_size=self.vocab_size,
             fingerprint=self.fingerprint,
+            tables=tables,
         )
 
 

@@ -1,6 +1,18 @@
-"""From a topology to nodes: what each of them binds."""
+"""From a topology to nodes: what each of them binds, and the sets of tables that it has."""
 
-from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from tests.harness.tables import in_order
+
+from draftwire.codecs.tables import by_tag, table_set_bytes
+from draftwire.nodes.console.assemble import build_channel, build_controller, build_device, build_target
+from draftwire.nodes.controller.adaptive import AdaptivePolicy
+from draftwire.nodes.models.synthetic import SyntheticTokenizer
+from draftwire.nodes.models.tables import tables_folder
 from draftwire.runtime.config import parse_topology
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import MemoryNetwork, MemoryTransport
@@ -35,3 +47,47 @@ def test_nodes_bind_what_the_file_says() -> None:
         address = "tcp://10.0.0.4:5702"
         """
     assert _bound(text) == ["tcp://*:1", "tcp://eth0:2", "tcp://10.0.0.4:5702"]
+
+
+def test_both_ends_get_the_sets_that_are_found_for_their_vocabulary() -> None:
+    """The device offers them in the order found; a damaged file costs a line in the log, and nothing else."""
+    fingerprint = SyntheticTokenizer(64).fingerprint
+    sets = [replace(in_order(64), fingerprint=fingerprint, label=label) for label in "ab"]
+    files = {"a": table_set_bytes(sets[0]), "b": table_set_bytes(sets[1]), "c": b"no set"}
+    tables_folder().mkdir(parents=True, exist_ok=True)
+    paths = [tables_folder() / f"{name}.tables" for name in files]
+    try:
+        for age_s, (path, data) in enumerate(zip(paths, files.values(), strict=True)):
+            path.write_bytes(data)
+            os.utime(path, (1e9 - age_s, 1e9 - age_s))
+        topology = parse_topology("[pair]\ndraft = 'synthetic:V=64'\ntarget = 'synthetic:V=64'\n")
+        transport, logger = MemoryTransport(MemoryNetwork()), get_logger("test")
+        with capture_logs() as logs:
+            target = build_target(topology, transport=transport, logger=logger, progress=lambda text: None)
+            device, _, compute = build_device(
+                topology, transport=transport, logger=logger, progress=lambda text: None
+            )
+    finally:
+        for path in paths:
+            path.unlink()
+    compute.close()
+    assert [(one["event"], one["path"]) for one in logs] == [
+        (f"{node}.tables_skipped", str(paths[2])) for node in ("target", "device")
+    ]
+    assert target.tables == device.tables == by_tag(sets)
+    assert device.hello.tables == tuple(one.hash for one in sets)
+
+
+def test_the_controller_gets_the_sets_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any vocabulary, as it learns later which one it is; none where rows are to be plain."""
+    sets = [in_order(64), in_order(100)]
+    for i, one in enumerate(sets):
+        (tmp_path / f"{i}.tables").write_bytes(table_set_bytes(one))
+    policy = AdaptivePolicy()
+    monkeypatch.setattr("draftwire.nodes.controller.choice.make_policy", lambda name: policy)
+    transport, logger = MemoryTransport(MemoryNetwork()), get_logger("test")
+    names = [str(tmp_path / f"{i}.tables") for i in range(2)]
+    for named, expected in ((names, by_tag(sets)), ([], {})):
+        topology = parse_topology(f"[pair]\ndraft = 'synthetic:'\ntarget = 'synthetic:'\ntables = {named}\n")
+        build_controller(topology, transport=transport, logger=logger)
+        assert policy.table_sets == expected

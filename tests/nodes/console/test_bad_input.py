@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import structlog
 from tests.harness.processes import SYNTHETIC, children
+from tests.harness.tables import usual_set
 
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.codecs.quantize import quantize
+from draftwire.codecs.tables import table_set_bytes
 from draftwire.nodes.console.cli import main, one_line, parser
 from draftwire.nodes.device.checks import check_pins
 from draftwire.runtime.errors import ConfigurationError
@@ -79,6 +81,10 @@ GENERATE = ["generate", "hello", *SYNTHETIC]
         (["--link", "rate fast"], ("--link", "rate", "fast")),
         (["--link", "delay"], ("--link", "delay", "lacks")),
         (["--dtype", "flot32"], ("--dtype", "flot32", "float32")),
+        (["--tables", "/no/such/set"], ("--tables", "/no/such/set", "No such file", "tables learn")),
+        (["--tables", "/dev/null"], ("--tables", "/dev/null", "no set of tables", "tables learn")),
+        (["--tables", ""], ("--tables", '""', "name a file")),
+        (["--tables", "x"] * 9, ("--tables", "9", "8 files at most")),
         (["--profile", "papr"], ("--profile", "papr", "paper")),
         (["--tempature", "1"], ("--tempature", "--help")),
         (["--record", "/no/such/folder/file"], ("--record", "/no/such/folder/file", "written")),
@@ -215,6 +221,7 @@ def _file(tmp_path: Path, text: str) -> str:
         ("[controller]\nk = 'x'\n", ("controller.k", '"x"', "whole number")),
         ("[controller]\ngamma = -1\n", ("controller.gamma", "-1", "from 0 to 32")),
         ("[controller]\npolicy = 'pdi'\n", ("controller.policy", "pdi", "'pid'", "package.module:attribute")),
+        ("[pair]\ntables = 'none'\n", ("pair.tables", '"none"', "tables = []")),
         ("[channel]\nuplink = 'speed 5mbit'\n", ("channel.uplink", "speed", "rate")),
         ("not toml", ("mend the TOML",)),
     ],
@@ -244,6 +251,17 @@ def _topology(port: int, **changes: str) -> str:
         "[device]\nreach_s = 0.5\n"
         "[controller]\naddress = 'tcp://127.0.0.1:1'\nk = 8\n"
     )
+
+
+def test_tables_of_another_vocabulary(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A file that is named must be of the model's vocabulary; both are told, before a socket is opened."""
+    path = tmp_path / "small.tables"
+    path.write_bytes(table_set_bytes(usual_set(32, tables=1)))
+    pair = "[pair]\ndraft = 'synthetic:V=64'\ntarget = 'synthetic:V=64'\n"
+    config = _file(tmp_path, f"{pair}[target]\naddress = 'ipc://{tmp_path}/t'\n")
+    for role in ("target", "device"):
+        argv = [role, "--config", config, "--tables", str(path)]
+        _fails(capfd, argv, 2, "pair.tables", "small.tables", "32 ids", "64", "none for plain rows")
 
 
 def test_a_busy_port(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -166,6 +166,13 @@ def test_the_grid_is_nine_settings_of_a_k_that_was_considered() -> None:
         ((320, 4), ALONE, {}, {"rtt_s": 0.2}, "target alone: the round trip rose from 10 to 200 ms"),
         ((8, 8), (8, 2), {}, {"draft_step_s": 0.02}, "gamma 8 -> 2: a drafted token rose from 3 to 20 ms"),
         ((8, 2), (8, 8), {}, {"alphas": {"8": 0.9}}, "gamma 2 -> 8: alpha at K 8 rose from 0.50 to 0.90"),
+        (
+            (8, 4),
+            (320, 4),
+            {"uplink_bps": 1e5},
+            {"uplink_bps": 1e5, "tables": "0a" * 8, "rung_bits": [[8, 70], [320, 600]]},
+            "K 8 -> 320: a row of K 8 fell from 144 to 70 bits",
+        ),
         ((8, 2), (320, 2), {}, {"reason": "explore"}, "K 8 -> 320: a look at what a larger K would bring"),
         (ALONE, (8, 2), {}, {"reason": "retry"}, "target alone -> K 8, gamma 2: a draft after a time alone"),
         ((8, 3), (8, 4), {}, {}, "the two are within 2 % of each other"),

@@ -3,17 +3,22 @@
 import argparse
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.harness.tables import usual_set
 
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import Incarnation, SparseLogits
+from draftwire.codecs.tables import table_set_bytes
 from draftwire.nodes.console.paper_tables import PAPER_L, PAPER_TABLE_I, table_i, table_ii
 from draftwire.nodes.console.plan import Advice, add_arguments, advise, run
 from draftwire.nodes.speculation.cost import as2, best_length, draft_cost_of_k, full_row_cost
 from draftwire.nodes.speculation.frames import row_bits, true_frames, zipf_rows
+from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
 MEASURED_LADDER = "3=.28,32=.34,320=.354"
@@ -134,6 +139,36 @@ def test_a_block_of_rows_is_as_long_as_said() -> None:
     message = SparseLogits(incarnation=Incarnation(boot=1, counter=1), draft_epoch=1, start=9, rows=rows)
     length = len(encode_frame(message, session=1, sequence=1)) + DEFAULT_OVERHEAD_BYTES
     assert true_frames(vocab_size=32_000).rows_bits(320, 4) == pytest.approx(8 * length, abs=16)
+
+
+def test_rows_may_be_spelt_with_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--tables: V is the set's, rows are as large as it says, and what is printed names it."""
+    usual = usual_set(49_152)
+    tables = replace(usual, rungs=tuple(replace(rung, row_bits=4 * rung.k) for rung in usual.rungs))
+    (tmp_path / "some.tables").write_bytes(table_set_bytes(tables))
+    asked = ("--alpha-of-k", MEASURED_LADDER, "--c", ".07", "--rate", "100kbit", "--rtt", "2ms")
+    named = (*asked, "--tables", str(tmp_path / "some.tables"))
+    plain, spelt = plan_json(capsys, *asked, "--vocab", "49152"), plan_json(capsys, *named)
+    assert (plain["tables"], spelt["tables"]) == ("", tables.hash.hex())
+    assert [rung["paper_l"] for rung in spelt["rungs"]] == [rung["paper_l"] for rung in plain["rungs"]]
+    assert spelt["rungs"][2]["true"]["speedup"] > 1.03 * plain["rungs"][2]["true"]["speedup"]
+    assert plan(*named) == 0
+    assert f"tables {tables.hash.hex()}, usual, seed 0" in capsys.readouterr().out
+    assert plan(*asked) == 0
+    assert "plain" in capsys.readouterr().out
+
+
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another V, no set at all, or with --paper: what is wrong is named."""
+    (tmp_path / "some.tables").write_bytes(table_set_bytes(usual_set(100)))
+    (tmp_path / "no.tables").write_bytes(b"no")
+    asked = ("--alpha", ".5", *A_LINK)
+    assert plan(*asked, "--tables", str(tmp_path / "some.tables"), "--vocab", "32000") == 2
+    assert "V = 32000, but the tables are for V = 100" in capsys.readouterr().err
+    for name in ("no.tables", "none.tables"):
+        with pytest.raises(ConfigurationError, match=f"--tables: .*{name}"):
+            plan(*asked, "--tables", str(tmp_path / name))
+    assert plan("--paper", "--tables", "smollm2") == 2
 
 
 def test_whole_rows_can_be_sent_and_half_rows_not() -> None:

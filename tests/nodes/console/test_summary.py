@@ -30,6 +30,14 @@ from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.transport import MemoryTransport
 
 
+@pytest.mark.parametrize(("tables", "words"), [("", "plain"), ("1a2b3c4d5e6f7a8b", "tables 1a2b3c4d")])
+def test_the_spelling_of_rows_is_told_where_rows_were_sent(tables: str, words: str) -> None:
+    """Bits an entry, envelope included, and the set; nothing of either at temperature 0."""
+    account = Account(vocab_size=64, rows_bytes=160, row_entries=200, sparse_frames=2, tables=tables)
+    assert f" | rows 6.4 bits an entry, {words}" in summary_line(account, NativeCompute())
+    assert "an entry" not in summary_line(Account(vocab_size=64), NativeCompute())
+
+
 @pytest.mark.parametrize(
     ("ks", "gammas", "words"),
     [

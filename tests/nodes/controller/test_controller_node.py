@@ -13,16 +13,25 @@ from hypothesis import strategies as st
 from tests.harness.policies import Scripted
 from tests.harness.reports import REPORT, ROWS, a_belief
 from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
+from tests.harness.tables import usual_set
 
 from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Plan
 from draftwire.codecs.probes import Echo, Probe
+from draftwire.codecs.tables import NO_TABLES, TableSets, by_tag
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.choice import make_policy
 from draftwire.nodes.controller.node import IMPOSTOR, POLICY_FAILED, UNEXPECTED, ControllerNode
-from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy, Report, VocabularyAware
+from draftwire.nodes.controller.policy import (
+    FixedPolicy,
+    PlanValues,
+    Policy,
+    Report,
+    TablesAware,
+    VocabularyAware,
+)
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import get_logger
@@ -38,6 +47,7 @@ def _run(
     policy: Policy | None = None,
     *,
     impostors: frozenset[str] = frozenset(),
+    table_sets: TableSets = NO_TABLES,
 ) -> None:
     """Run a body with a started controller and a BS's end of its connection."""
 
@@ -49,6 +59,7 @@ def _run(
                 policy=policy or FixedPolicy(WANTED),
                 wall_s=lambda: WALL_S,
                 logger=get_logger("controller"),
+                table_sets=table_sets,
             )
             started = asyncio.Event()
             running = asyncio.create_task(node.run(started.set))
@@ -203,6 +214,31 @@ def test_a_policy_that_wants_the_vocabulary_is_told() -> None:
     _run(body, Aware(()))
     assert make_policy("adaptive").plan("d", 1).k >= 1
     assert isinstance(make_policy("adaptive"), VocabularyAware)
+
+
+def test_a_policy_that_wants_the_tables_is_told() -> None:
+    """One with an attribute `table_sets` has it before it is asked for anything; others are left alone."""
+    sets, seen = by_tag([usual_set(100), usual_set(200)]), list[TableSets]()
+
+    class Aware:
+        table_sets = NO_TABLES
+
+        def observe(self, report: Report) -> None:
+            """Nothing to learn."""
+
+        def plan(self, device: str, request: int) -> PlanValues:
+            seen.append(self.table_sets)
+            return WANTED
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        _say(bs, Register(role="target", name="bs-1", vocab_size=100))
+        assert await _ordered(bs) == _order(32, 3, request=ANY_REQUEST, device=ANY_DEVICE)
+        assert not node.refused()
+
+    _run(body, Aware(), table_sets=sets)
+    assert seen == [sets]
+    _run(body, table_sets=sets)  # FixedPolicy has no use for them
+    assert isinstance(make_policy("adaptive"), TablesAware)
     assert not isinstance(FixedPolicy(WANTED), VocabularyAware)
 
 

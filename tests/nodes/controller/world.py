@@ -9,6 +9,7 @@ import numpy as np
 
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.messages import Plan
+from draftwire.codecs.tables import TableSet
 from draftwire.nodes.controller.policy import PlanValues, Policy
 from draftwire.nodes.speculation.acceptance import LADDER, rungs
 from draftwire.nodes.speculation.cost import Compute, Forecast, Frames, LinkEstimate, best_plan, forecast
@@ -40,6 +41,8 @@ class World:
     noise: float = 0.02
     "of the target's step, relative"
     row_scale: float = 1.0
+    tables: TableSet | None = None
+    "that rows are spelt with, and named by in reports; None: plain"
     temperature: float = 1.0
     sends_rows_reports: bool = True
     pinned_k: int | None = None
@@ -100,7 +103,12 @@ class World:
         return LinkEstimate(uplink_bps=self.rate_bps, downlink_bps=self.rate_bps, rtt_s=self.rtt_s)
 
     def _frames(self) -> Frames:
-        return true_frames(vocab_size=VOCAB_SIZE, row_scale=self.row_scale, rows=self.temperature > 0)
+        rows = self.temperature > 0
+        return true_frames(vocab_size=VOCAB_SIZE, row_scale=self.row_scale, rows=rows, tables=self.tables)
+
+    @property
+    def _spelling(self) -> str:
+        return "" if self.tables is None else self.tables.hash.hex()
 
     # Its steps ----------------------------------------------------------------------------------------------
 
@@ -123,7 +131,7 @@ class World:
         return self._report(k=k, gamma=0, step_s=pass_s, draft_at_s=self.now_s, ended_at_s=ended_s)
 
     def _drafted(self, k: int, gamma: int) -> StepReport:
-        sizes = true_frames(vocab_size=VOCAB_SIZE, row_scale=self.row_scale)
+        sizes = true_frames(vocab_size=VOCAB_SIZE, row_scale=self.row_scale, tables=self.tables)
         bits = sizes.draft_bits(k, gamma), sizes.commit_bits(gamma), sizes.rows_bits(k, gamma)
         draft_bytes, asked_bytes, rows_bytes = (round(size / 8) - DEFAULT_OVERHEAD_BYTES for size in bits)
         pass_s = (self.target_s + self.slope_s * gamma) * float(self.rng.normal(1, self.noise))
@@ -189,6 +197,7 @@ class World:
             temperature=self.temperature,
             pinned_k=self.pinned_k,
             pinned_gamma=self.pinned_gamma,
+            tables=self._spelling,
             **(nothing | values),
         )
 
@@ -226,6 +235,7 @@ class World:
             rows_bytes=rows_bytes,
             draft_at_s=draft_at_s,
             rows_at_s=rows_at_s,
+            tables=self._spelling,
         )
 
 

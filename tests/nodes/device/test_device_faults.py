@@ -59,7 +59,7 @@ def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "values"),
     [
-        ({"protocol_version": 1}, "PROTOCOL_VERSION", ("1", "3")),
+        ({"protocol_version": 1}, "PROTOCOL_VERSION", ("1", "4")),
         ({"noise_version": 3}, "NOISE_VERSION", ("3", "1")),
         ({"vocab_size": 128}, "VOCABULARY", ("128", "64")),
         ({"fingerprint": bytes(range(8))}, "VOCABULARY", ("0001020304050607", hello().fingerprint.hex())),
@@ -183,7 +183,7 @@ def test_garbage_from_the_bs() -> None:
             number = int.from_bytes(opened.data[2:6], "big")
             life = Incarnation(boot=1, counter=1)
             other.say(b"", number)
-            other.say(b"\xd2garbage which is long enough", number)
+            other.say(b"\xd3garbage which is long enough", number)
             other.say(hello(), number)
             other.say(Cancel(incarnation=life, known=3), number)
             other.say(PlanOrder(device="dev", request=1, k=1, gamma=1, min_draft=1), number)

@@ -136,7 +136,7 @@ def assert_same(left: NDArray[np.float32], right: NDArray[np.float32], tolerance
 
 def reference(model: HuggingFaceModel, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
     """One plain pass, without a cache."""
-    return model.forward(tokens, None, rows)
+    return model.forward(tokens, None, rows).float().numpy()
 
 
 @settings(max_examples=60, deadline=None)
@@ -169,7 +169,7 @@ def test_long_prompts_are_read_in_chunks(
     passes: list[int] = []
     forward = llama.forward
 
-    def counted(ids: Sequence[int], cache: Any, keep: int) -> NDArray[np.float32]:
+    def counted(ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
         passes.append(len(ids))
         return forward(ids, cache, keep)
 
@@ -178,7 +178,7 @@ def test_long_prompts_are_read_in_chunks(
     logits = llama.open().logits(tokens, rows)
     assert max(passes) <= 8
     assert sum(passes) == length
-    assert_same(logits, forward(tokens, None, rows))
+    assert_same(logits, forward(tokens, None, rows).numpy())
 
 
 def test_only_what_differs_is_computed(llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_only_what_differs_is_computed(llama: HuggingFaceModel, monkeypatch: pyt
     passes: list[int] = []
     forward = llama.forward
 
-    def counted(ids: Sequence[int], cache: Any, keep: int) -> NDArray[np.float32]:
+    def counted(ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
         passes.append(len(ids))
         return forward(ids, cache, keep)
 
@@ -226,7 +226,7 @@ def test_a_pass_that_fails_leaves_the_context_empty(
     context.logits([1, 2, 3, 4], 1)
     forward = llama.forward
 
-    def breaks(ids: Sequence[int], cache: Any, keep: int) -> NDArray[np.float32]:
+    def breaks(ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
         forward(ids, cache, keep)
         raise MemoryError
 

@@ -168,7 +168,7 @@ ROW = quantize(np.arange(8), np.zeros(8), vocab_size=VOCAB_SIZE)
 WRONG: dict[str, tuple[bytes | Message | PlanOrder | Register | Event, Refusal | Reason]] = {
     "empty": (b"", Refusal.TRUNCATED),
     "another protocol": (b"GET / HTTP/1.1\r\n\r\n", Refusal.VERSION),
-    "damaged": (encode_frame(hello(), session=1, sequence=1)[:-1] + b"\x00", Refusal.CHECKSUM),
+    "damaged": (encode_frame(hello(), session=1, sequence=1)[:-1] + b"\x01", Refusal.CHECKSUM),
     "from a base station": (Welcome(boot=1), Refusal.KIND),
     "refusing": (Refused(reason=Reason.BUSY, detail=""), Refusal.KIND),
     "a pong": (Pong(incarnation=LIFE, stamp=1), Refusal.KIND),

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.harness.tables import usual_set
 
 from draftwire.codecs.control import ANY_REQUEST, RowsReport, StepReport
-from draftwire.nodes.console.bench.cycles import PAPER_COMPUTE, Course, simulate
+from draftwire.codecs.tables import by_tag
+from draftwire.nodes.console.bench.cells import adaptive
+from draftwire.nodes.console.bench.cycles import DEVICE, PAPER_COMPUTE, REQUEST, Course, simulate
 from draftwire.nodes.console.bench.lanes import simulate_fixed
 from draftwire.nodes.console.bench.links import LINKS, constant
 from draftwire.nodes.console.bench.traces import SYNTHETIC, AcceptanceTrace, synthetic
@@ -178,3 +181,23 @@ def test_a_course_needs_a_token() -> None:
     trace: AcceptanceTrace = TRACE
     with pytest.raises(ValueError, match="tokens"):
         Course(trace=trace, link=constant(1, 10), tokens=0, seed=1)
+
+
+def test_a_policy_knows_the_size_of_rows_by_the_reports_spelling() -> None:
+    """Rows of a set that says twice the plain size are known for what they are, also at K not yet sent."""
+    usual = usual_set(TRACE.vocab_size)
+    size = dict(zip(TRACE.ladder, 2 * TRACE.row_bits.mean(axis=0), strict=True))
+    rungs = tuple(
+        replace(rung, k=k, row_bits=round(bits))
+        for rung, (k, bits) in zip(usual.rungs * 2, size.items(), strict=False)
+    )
+    tables = replace(usual, rungs=rungs)
+    spelt = replace(TRACE, row_bits=2 * TRACE.row_bits, tables=tables.hash.hex())
+    policy = adaptive(TRACE, target_only=False)
+    policy.table_sets = by_tag([tables])
+    simulate(Course(trace=spelt, link=constant(0.3, 10.0), tokens=60, seed=1), policy)
+    belief = policy.plan(DEVICE, REQUEST).belief
+    assert belief is not None and belief.tables == tables.hash.hex()
+    assert belief.row_scale == pytest.approx(1.0, abs=0.051)
+    for k in (3, 32, 320):
+        assert belief.frames.rows_bits(k, 4) == pytest.approx(spelt.frames.rows_bits(k, 4), rel=0.08)

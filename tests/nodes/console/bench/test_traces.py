@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.harness.tables import usual_set
 
 from draftwire.codecs.blocks import HEADER_BITS, encode_rows
 from draftwire.codecs.messages import Sampling
@@ -19,9 +20,12 @@ from draftwire.nodes.console.bench.traces import (
     record,
     recorded,
     save,
+    spelt_bits,
     synthetic,
 )
+from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.acceptance import LADDER, acceptance
+from draftwire.nodes.speculation.frames import row_bits
 from draftwire.nodes.speculation.sampling import sparsify, target_distribution
 
 SHORT = replace(SYNTHETIC[1], positions=40)
@@ -60,12 +64,40 @@ def test_row_bits_are_those_of_the_encoder() -> None:
         assert 0 <= whole - plain_bits(rows).sum() < 8
 
 
+def test_row_bits_with_a_set_are_those_of_the_encoder() -> None:
+    """As with plain rows. Below the first rung they are plain ones."""
+    rng, tables = np.random.default_rng(7), usual_set(2000, first=3)
+    for k in (1, 3, 40, 320):
+        logits = rng.normal(scale=3, size=(5, 2000)).astype(np.float32)
+        logits[:, tables.order[:300]] += 9  # ids that the tables put in front
+        rows = [sparsify(row, None, k=k, temperature=1.0, vocab_size=2000) for row in logits]
+        whole = 8 * len(encode_rows(rows, tables=tables)) - HEADER_BITS
+        found = spelt_bits(rows, tables)
+        assert 0 <= whole - found.sum() < 8
+        assert (found == plain_bits(rows)).all() if k == 1 else (found <= plain_bits(rows)).all()
+        assert k < 40 or (found < plain_bits(rows)).all()
+
+
+def test_a_trace_with_a_set_differs_in_the_size_of_rows_alone() -> None:
+    """Acceptance knows nothing of spelling; the trace says which set it was."""
+    rng, tables = np.random.default_rng(8), usual_set(900)
+    target, draft = rng.normal(scale=3, size=(2, 40, 900)).astype(np.float32)
+    draft[:, tables.order[:200]] += 9  # ids that the tables put in front
+    positions = list(zip(target, draft, strict=True))
+    plain = record(positions, name="x", vocab_size=900, temperature=1.0)
+    spelt = record(positions, name="x", vocab_size=900, temperature=1.0, tables=tables)
+    assert (plain.tables, spelt.tables) == ("", tables.hash.hex())
+    for name in MEASURES:
+        assert np.array_equal(getattr(plain, name), getattr(spelt, name)) == (name != "row_bits")
+
+
 def test_a_file_gives_the_trace_back(tmp_path: Path) -> None:
     """Half precision: probabilities to 0.001, bits to 0.1 %."""
-    trace = synthetic(SHORT)
+    trace = replace(synthetic(SHORT), tables="0a" * 8)
     save(trace, tmp_path / "x.npz")
     again = load(tmp_path / "x.npz")
-    assert (again.name, again.ladder, again.vocab_size) == (trace.name, trace.ladder, trace.vocab_size)
+    for name in ("name", "ladder", "vocab_size", "tables"):
+        assert getattr(again, name) == getattr(trace, name)
     for name in MEASURES:
         assert getattr(again, name) == pytest.approx(getattr(trace, name), rel=1e-3, abs=1e-3)
 
@@ -81,6 +113,19 @@ def test_the_shipped_pair_s_traces(name: str, temperature: float, alpha: float) 
     assert trace.vocab_size == 49152
     assert len(trace.alpha) >= 1500
     assert trace.mean_alphas()[320] == pytest.approx(alpha, abs=0.03)
+
+
+@pytest.mark.parametrize(("name", "within"), [("smollm2", 0.05), ("smollm2-0.7", 0.2)])
+def test_the_shipped_pair_s_traces_are_spelt_with_its_tables(name: str, within: float) -> None:
+    """By the set that ships, else record them again (scripts/record_acceptance.py); as large as it says.
+
+    It was learnt from answers of both temperatures; the levels of a cooler draft take more bits.
+    """
+    trace, tables = recorded(name), load_tables(shipped_tables())
+    assert trace.tables == tables.hash.hex()
+    for k, bits in zip(trace.ladder, trace.row_bits.mean(axis=0), strict=True):
+        said = row_bits(k=k, vocab_size=trace.vocab_size, tables=tables)
+        assert bits == pytest.approx(said, rel=within), k
 
 
 def test_synthetic_pairs_are_the_same_every_time() -> None:

@@ -1,7 +1,10 @@
 """Round trip, drafting, the target's line and the size of rows: known truths come out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from tests.harness.tables import usual_set
 
 from draftwire.nodes.controller.estimators.draft_step import DraftStep
 from draftwire.nodes.controller.estimators.round_trip import MAX_JITTER_S, PRIOR_JITTER_S, RoundTrip
@@ -142,6 +145,20 @@ def test_rows_are_scaled_as_they_were_seen(truth: float, told: float) -> None:
     assert size.scale == pytest.approx(told)
     told_frames = true_frames(vocab_size=4096, row_scale=size.scale)
     assert told_frames.rows_bits(32, 4) == pytest.approx(real.rows_bits(32, 4), rel=0.03)
+
+
+def test_rows_spelt_with_a_set_are_held_against_what_it_says() -> None:
+    """A tenth above the set's own sizes is a scale of 1.1, at any K; against plain rows it would be none."""
+    usual = usual_set(4096)
+    tables = replace(usual, rungs=tuple(replace(rung, row_bits=5 * rung.k + 20) for rung in usual.rungs))
+    size, unknown = RowSize(), RowSize()
+    real = true_frames(vocab_size=4096, row_scale=1.1, tables=tables)
+    for k in (3, 20, 32, 320, 700) * 4:
+        rows_bytes = round(real.rows_bits(k, 4) / 8) - DEFAULT_OVERHEAD_BYTES
+        size.observe(k=k, count=4, rows_bytes=rows_bytes, vocab_size=4096, tables=tables)
+        unknown.observe(k=k, count=4, rows_bytes=rows_bytes, vocab_size=4096)
+    assert size.scale == pytest.approx(1.1)
+    assert unknown.scale < 0.9
 
 
 def test_a_new_path_is_known_after_three_answers() -> None:

@@ -1,0 +1,83 @@
+"""What a channel has carried, as JSON lines, a frame each: for `draftwire inspect`.
+
+    {"at_s":12.5,"direction":"up","device":"phone-1","frame":"d306..."}
+
+`at_s` is when the frame came to the channel, by the host's monotonic clock; `lost`, where it stands, why the
+link dropped it. Frames hold tokens, and so the text of requests and answers.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.nodes.channel.playing import Direction
+from draftwire.runtime.link import LinkDrop
+
+MOST_BYTES: Final = 2**30
+"""Of one file: six days at 1 kB a second, in hexadecimal; a capture that was forgotten fills no disk."""
+
+SHORT: Final = {Direction.UPLINK: "up", Direction.DOWNLINK: "down"}
+"""As a line says it."""
+
+
+class Capture:
+    """Appends each frame to a file that only its owner can read, until the file has `most_bytes`.
+
+    A line is one write to the kernel's own buffer, some microseconds for a usual frame, so a killed process
+    loses none. A disk that is full ends the capture and nothing else.
+    """
+
+    def __init__(self, path: Path, *, logger: FilteringBoundLogger, most_bytes: int = MOST_BYTES) -> None:
+        """Raises OSError for a file that can't be written."""
+        self._path = path
+        self._logger = logger
+        self._most_bytes = most_bytes
+        self._frames = 0
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._bytes = os.fstat(self._file).st_size
+
+    def take(
+        self, *, at_s: float, direction: Direction, device: str, data: bytes, lost: LinkDrop | None
+    ) -> None:
+        """Append a frame."""
+        if self._file is None:
+            return
+        fields: dict[str, Any] = {"at_s": at_s, "direction": SHORT[direction], "device": device}
+        if lost is not None:
+            fields["lost"] = lost.value
+        line = orjson.dumps({**fields, "frame": data.hex()}) + b"\n"
+        if self._bytes + len(line) > self._most_bytes:
+            self._end(f"a capture has at most {self._most_bytes} bytes")
+            return
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            self._end(error.strerror or str(error))
+            return
+        self._bytes += written
+        if written < len(line):
+            self._end("the disk is full; the last line is cut")
+            return
+        self._frames += 1
+
+    def close(self) -> None:
+        """Take no more; idempotent."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _end(self, detail: str) -> None:
+        self._logger.error(
+            "channel.capture_ended",
+            path=str(self._path),
+            frames=self._frames,
+            bytes=self._bytes,
+            detail=detail,
+        )
+        self.close()
+
+
+__all__ = ["MOST_BYTES", "SHORT", "Capture"]

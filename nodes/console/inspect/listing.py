@@ -1,0 +1,219 @@
+"""A capture for people: a line a frame, and what all of them come to."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from draftwire.codecs.messages import (
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Hello,
+    Open,
+    Opened,
+    Origin,
+    Refused,
+    SparseLogits,
+    Welcome,
+)
+from draftwire.codecs.tables import TAG_BYTES
+from draftwire.nodes.console.inspect.examine import Examined, tokens_of
+from draftwire.nodes.console.inspect.view import HEADING, QUIET, REFUSED, count_of, plain_table, say, show
+from draftwire.nodes.console.inspect.words import Vocabulary, Words, quoted, safe
+from draftwire.nodes.console.summary import STYLES
+
+SHOWN_TOKENS = 6
+"""Texts in a line of the list."""
+
+
+@dataclass(slots=True)
+class Count:
+    """Of one kind in one direction."""
+
+    frames: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Rows:
+    """Of one mode in all blocks."""
+
+    blocks: int = 0
+    rows: int = 0
+    entries: int = 0
+    bits: int = 0
+    "of the blocks"
+    frame_bits: int = 0
+    "of the frames that they came in"
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the frames so far come to."""
+
+    kinds: dict[tuple[str, str], Count] = field(default_factory=dict)
+    "by direction and message"
+    modes: dict[str, Rows] = field(default_factory=dict)
+    "by name"
+    positions: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    "of tokens that Commits had, by device and session"
+    lost: int = 0
+    refused: int = 0
+    guessed: bool = False
+    "whether there were tokens of which nothing said whose they are"
+    began_s: float | None = None
+    ended_s: float | None = None
+
+    def add(self, one: Examined) -> None:
+        """Count a frame."""
+        piece, anatomy = one.piece, one.anatomy
+        count = self.kinds.setdefault((piece.direction, anatomy.name), Count())
+        count.frames += 1
+        count.bytes += anatomy.length
+        self.lost += bool(piece.lost)
+        self.refused += anatomy.refused is not None
+        self.guessed |= one.vocabulary.vocab_size is None and bool(tokens_of(anatomy))
+        self.began_s = piece.at_s if self.began_s is None else self.began_s
+        self.ended_s = piece.at_s
+        if anatomy.block is not None and anatomy.block.rows:
+            rows = self.modes.setdefault(mode_of(one), Rows())
+            rows.blocks += 1
+            rows.rows += len(anatomy.block.rows)
+            rows.entries += anatomy.block.entries
+            rows.bits += anatomy.block.bits
+            rows.frame_bits += 8 * anatomy.length
+        if anatomy.frame is not None and isinstance(message := anatomy.frame.message, Commit):
+            met = self.positions.setdefault((piece.device, anatomy.frame.session), set())
+            met |= set(range(message.position, message.position + len(message.ids)))
+
+    @property
+    def tokens(self) -> int:
+        """That Commits had, each once."""
+        return sum(map(len, self.positions.values()))
+
+    def bytes_of(self, direction: str) -> int:
+        """All frames of a direction."""
+        return sum(count.bytes for (way, _), count in self.kinds.items() if way == direction)
+
+
+def mode_of(one: Examined) -> str:
+    """Of a block that has been read."""
+    return next((field.meaning for field in one.anatomy.fields if field.name == "mode"), "")
+
+
+def print_line(console: Console, one: Examined, words: Words, *, began_s: float) -> None:
+    """A frame in a line; time counts from `began_s`."""
+    piece, anatomy = one.piece, one.anatomy
+    at_s = 0.0 if piece.at_s is None else piece.at_s - began_s
+    head = Text(f"{one.number:5} {at_s:9.4f}  {piece.direction:4} {anatomy.length:6} B  {anatomy.name:13}")
+    refused = anatomy.refused
+    facts = _facts(one, words) if refused is None else Text(safe(f"refused: {refused}"), REFUSED)
+    if piece.lost:
+        facts.append(safe(f"  lost: {piece.lost}"), REFUSED)
+    facts.rstrip()
+    if not console.is_terminal:
+        console.print(head.append(" ").append_text(facts), soft_wrap=True)
+        return
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(no_wrap=True)
+    line.add_column()
+    line.add_row(head, facts)
+    console.print(line)
+
+
+def _facts(one: Examined, words: Words) -> Text:
+    """What matters of a message, in half a line."""
+    frame, block = one.anatomy.frame, one.anatomy.block
+    message = None if frame is None else frame.message
+    match message:
+        case Hello():
+            offered = count_of(len(message.tables), "set")
+            return Text(f"V {message.vocab_size}, {offered} of tables offered")
+        case Welcome():
+            named = "rows plain" if message.tables is None else f"tables {message.tables[:TAG_BYTES].hex()}"
+            return Text(named)
+        case Open():
+            output = len(message.tokens) - message.prompt_length
+            behind = f", {output} behind it" if output else ""
+            about = f"try {message.device_try}, temperature {message.sampling.temperature:g}"
+            return Text(f"{about}, prompt of {count_of(message.prompt_length, 'token')}{behind}")
+        case Opened():
+            return Text(f"try {message.device_try}, {message.known} tokens known")
+        case Refused():
+            return Text(f"{message.reason.name.lower()}: {quoted(message.detail)}")
+        case Draft():
+            head = f"at {message.start}, K {message.plan.k}: " if message.ids else "no tokens"
+            return Text(head).append_text(_texts(one, words))
+        case SparseLogits() if block is not None and block.rows:
+            size = f"{len(block.rows)} x K {len(block.rows[0])}, {mode_of(one)}"
+            return Text(f"at {message.start}, {size}, {block.bits / block.entries:.2f} bits an entry")
+        case Commit():
+            tested = f"{message.accepted}/{message.seen} " if message.seen else ""
+            end = "" if message.finish is Finish.RUNNING else f" {message.finish.name.lower()}"
+            return Text(f"at {message.position}: {tested}").append_text(_texts(one, words)).append(end)
+        case Close():
+            return Text(f"{message.known} tokens known")
+    known = getattr(message, "known", None)
+    return Text("" if known is None else f"{known} tokens known")
+
+
+def _texts(one: Examined, words: Words) -> Text:
+    tokens = tokens_of(one.anatomy)
+    shown = tokens[:SHOWN_TOKENS]
+    texts = words.of([token.id for token in shown], one.vocabulary)
+    line = Text()
+    for token, text in zip(shown, texts, strict=True):
+        style = STYLES.get(token.origin, "") if isinstance(token.origin, Origin) else ""
+        line.append(text or str(token.id), style).append(" ")
+    return line.append("..." if len(tokens) > len(shown) else "")
+
+
+def print_totals(console: Console, totals: Totals, words: Words, *, cut: bool) -> None:
+    """The summary."""
+    seconds = (totals.ended_s or 0.0) - (totals.began_s or 0.0)
+    show(console, _table(totals.kinds.items()))
+    for name, rows in totals.modes.items():
+        say(
+            console,
+            f"rows, {name}: {rows.rows} in {count_of(rows.blocks, 'block')}, {rows.entries} entries, "
+            f"{rows.bits / rows.entries:.2f} bits an entry, {rows.frame_bits / rows.entries:.2f} with frames",
+        )
+    parts = [f"{sum(count.frames for count in totals.kinds.values())} frames in {seconds:.2f} s"]
+    if totals.tokens:
+        each = [f"{totals.bytes_of(way) / totals.tokens:.0f} B {way}" for way in ("up", "down")]
+        parts.append(f"{totals.tokens} tokens committed, for each {' and '.join(each)}")
+    if totals.lost:
+        parts.append(f"{totals.lost} lost on the link")
+    if totals.refused:
+        parts.append(f"{totals.refused} refused")
+    say(console, "; ".join(parts), HEADING)
+    if totals.guessed and (guess := words.assumed(Vocabulary())):
+        say(console, guess, QUIET)
+    if cut:
+        say(console, "the last line is cut and left out: somebody still writes, or was killed", QUIET)
+
+
+def _table(kinds: Iterable[tuple[tuple[str, str], Count]]) -> Table:
+    """By direction and message, the heaviest first; a line for all of a direction."""
+    table = plain_table("way", "message", "frames", "bytes", "mean", "share", left=("way", "message"))
+    found = sorted(kinds, key=lambda one: (-ord(one[0][0][:1] or " "), -one[1].bytes))
+    for way in dict.fromkeys(way for (way, _), _ in found):
+        own = [(name, count) for (one, name), count in found if one == way]
+        whole = sum(count.bytes for _, count in own)
+        for name, count in own:
+            table.add_row(way, *_cells(name, count, whole))
+        everything = Count(sum(count.frames for _, count in own), whole)
+        table.add_row(way, *_cells("all", everything, whole), style=HEADING)
+    return table
+
+
+def _cells(name: str, count: Count, whole: int) -> Sequence[str]:
+    mean = f"{count.bytes / count.frames:.0f}"
+    return name, str(count.frames), str(count.bytes), mean, f"{count.bytes / max(1, whole):6.1%}"
+
+
+__all__ = ["Totals", "print_line", "print_totals"]

@@ -1,0 +1,154 @@
+"""Real nodes agree on a set of tables, or on none: what rows are spelt with; and no text hangs on it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+from tests.harness.cell import CHANNEL, VOCAB_SIZE, Cell, cell, request, run, text
+from tests.harness.tables import in_order
+
+from draftwire.codecs.errors import Refusal
+from draftwire.codecs.frame import encode_frame
+from draftwire.codecs.messages import Incarnation, SparseLogits
+from draftwire.codecs.quantize import quantize
+from draftwire.codecs.tables import TableSet
+from draftwire.nodes.device.account import Account
+from draftwire.runtime.session.request import Taken
+
+K = 32
+"Of 64 ids: then a bit for each id is shorter than plain rows, whatever the order of ids."
+
+A, B, C = (replace(in_order(VOCAB_SIZE, heads=(VOCAB_SIZE,)), label=label) for label in "abc")
+Sets = Sequence[TableSet]
+
+ROWS = tuple(quantize(range(i, VOCAB_SIZE, 2), np.zeros(K), vocab_size=VOCAB_SIZE) for i in range(2))
+LOGGED = ("device.welcomed", "target.request")
+
+
+async def _answer(bs: Cell, tables: Sets, *, name: str = "dev") -> tuple[tuple[int, ...], Account]:
+    account = Account(vocab_size=VOCAB_SIZE)
+    return await text(await bs.device(name, tables=tables), request(), account), account
+
+
+def _alone(theirs: Sets, ours: Sets) -> tuple[tuple[int, ...], Account, set[str]]:
+    """One answer of a device with their sets from a BS with ours; and what its reports name."""
+
+    async def main() -> tuple[tuple[int, ...], Account, set[str]]:
+        async with cell(serve=False, k=K) as bs:
+            bs.tables = ours
+            await bs.serve()
+            told, account = await _answer(bs, theirs)
+            assert not bs.target.refused
+            return told, account, {report.tables for report in bs.reports}
+
+    return run(main())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "agreed"),
+    [
+        ((A, B), (B, A), A),
+        ((A, B), (B, C), B),
+        ((A,), (B,), None),
+        ((), (A,), None),
+        ((A,), (), None),
+        ((A, B, C), (C,), C),
+    ],
+)
+def test_the_first_of_the_devices_sets_that_the_bs_has_too(
+    theirs: Sets, ours: Sets, agreed: TableSet | None
+) -> None:
+    """Nobody is refused; the account and every report say what was agreed, and the text is the plain one."""
+    plain, without, _ = _alone((), ())
+    told, account, reported = _alone(theirs, ours)
+    name = "" if agreed is None else agreed.hash.hex()
+    assert (told, account.tables, reported) == (plain, name, {name})
+    assert (account.rows_bytes == without.rows_bytes) == (agreed is None)
+    assert account.row_entries == without.row_entries > 0
+
+
+def test_what_was_agreed_is_logged() -> None:
+    """At both ends, as a hash or as a word; by the device once for each life of a BS."""
+
+    async def main() -> None:
+        async with cell(serve=False, k=K) as bs:
+            bs.tables = (A,)
+            await bs.serve()
+            device = await bs.device(tables=(A,))
+            for _ in range(2):
+                await text(device, request())
+            bs.tables = ()
+            await bs.serve()
+            await text(device, request())
+
+    with capture_logs() as logs:
+        run(main())
+    said = {name: [one["tables"] for one in logs if one["event"] == name] for name in LOGGED}
+    name = A.hash.hex()
+    assert said == {"device.welcomed": [name, "plain"], "target.request": [name, name, "plain"]}
+
+
+@pytest.mark.parametrize("after", [3, 9])
+@pytest.mark.parametrize(
+    ("before_it", "behind_it"), [((A,), ()), ((), (A,)), ((A,), (B,)), ((A, B), (B,)), ((A,), (A,))]
+)
+def test_a_bs_that_comes_back_with_other_sets(before_it: Sets, behind_it: Sets, after: int) -> None:
+    """The request goes on with what the new one has; it can't read, at most, the block that was under way."""
+
+    async def main() -> None:
+        account = Account(vocab_size=VOCAB_SIZE)
+        async with cell(serve=False, k=K) as bs:
+            bs.tables = before_it
+            await bs.serve()
+            await bs.channel("rate 1mbit delay 30ms")
+            device = await bs.device(address=CHANNEL, tables=(A, B))
+            taken = list[Taken]()
+            async for one in device.answer(request(max_new_tokens=60), account=account):
+                taken.append(one)
+                if len(taken) == after:
+                    bs.tables = behind_it
+                    await bs.serve()
+            assert [one.position for one in taken] == list(range(3, 63))
+            assert account.tables == (behind_it[0].hash.hex() if behind_it else "")
+            assert bs.target.refused[Refusal.TABLES] <= 1
+
+    run(main())
+
+
+def test_devices_with_different_sets_share_a_bs() -> None:
+    """Each agrees by itself, at the same time."""
+
+    async def main() -> None:
+        async with cell(serve=False, k=K) as bs:
+            bs.tables = (A, B)
+            await bs.serve()
+            answers = await asyncio.gather(
+                *(_answer(bs, sets, name=f"dev-{i}") for i, sets in enumerate([(A,), (B,), (C,), ()]))
+            )
+            assert [account.tables for _, account in answers] == [A.hash.hex(), B.hash.hex(), "", ""]
+            assert len({told for told, _ in answers}) == 1
+            assert not bs.target.refused
+
+    run(main())
+
+
+def test_rows_of_a_set_that_a_bs_lacks_are_refused_and_counted() -> None:
+    """By themselves: the BS goes on serving."""
+
+    async def main() -> None:
+        async with cell(serve=False, k=K) as bs:
+            bs.tables = (B,)
+            await bs.serve()
+            peer = await bs.greeted("odd")
+            rows = SparseLogits(
+                incarnation=Incarnation(boot=7, counter=1), draft_epoch=1, start=3, rows=ROWS
+            )
+            peer.say(encode_frame(rows, session=9, sequence=0, tables=A))
+            _, account = await _answer(bs, (B,))
+            assert account.tables == B.hash.hex()
+            assert bs.target.refused == {Refusal.TABLES: 1}
+
+    run(main())

@@ -1,0 +1,138 @@
+"""Which sets of tables an end finds for its vocabulary, in which order, and what it says of odd files."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.harness.tables import FINGERPRINT, usual_set
+
+from draftwire.codecs.limits import MAX_TABLE_SETS
+from draftwire.codecs.tables import TableSet, table_set_bytes
+from draftwire.nodes.models import tables as found_tables
+from draftwire.nodes.models.tables import (
+    find_tables,
+    load_tables,
+    tables_folder,
+    tables_here,
+    tables_name,
+)
+from draftwire.runtime.errors import ConfigurationError
+
+V = 64
+SETS = [usual_set(V, seed=seed) for seed in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of sets, empty, and no shipped set."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(found_tables, "shipped_tables", lambda: tmp_path / "shipped" / "rows.tables")
+    tables_folder().mkdir(parents=True)
+    (tmp_path / "shipped").mkdir()
+    return tables_folder()
+
+
+def _put(path: Path, one: TableSet, *, age_s: float = 0.0) -> str:
+    path.write_bytes(table_set_bytes(one))
+    os.utime(path, (1e9 - age_s, 1e9 - age_s))
+    return str(path)
+
+
+def _find(named: tuple[str, ...] | None = None, *, fingerprint: bytes = FINGERPRINT) -> list[TableSet]:
+    return list(find_tables(named, vocab_size=V, fingerprint=fingerprint))
+
+
+def test_the_newest_comes_first_and_the_shipped_one_last(folder: Path, tmp_path: Path) -> None:
+    """Whatever the files are called; a copy of a set counts once."""
+    assert _find() == []
+    _put(tmp_path / "shipped" / "rows.tables", SETS[3])
+    _put(folder / "b.tables", SETS[0], age_s=5)
+    _put(folder / "a.tables", SETS[1], age_s=9)
+    _put(folder / "c.tables", SETS[2])
+    _put(folder / "d.tables", SETS[2], age_s=7)
+    _put(folder / "e.txt", usual_set(V, seed=9))
+    assert _find() == [SETS[2], SETS[0], SETS[1], SETS[3]]
+
+
+def test_sets_of_other_vocabularies_are_passed_over(folder: Path, tmp_path: Path) -> None:
+    """Of another size, or of another tokenizer; the shipped one too."""
+    _put(folder / "a.tables", usual_set(V + 1))
+    _put(tmp_path / "shipped" / "rows.tables", SETS[0])
+    assert _find() == [SETS[0]]
+    assert _find(fingerprint=b"another!") == []
+
+
+def test_a_damaged_file_is_told_and_left_out(folder: Path) -> None:
+    """Whatever is wrong with it; the others count."""
+    _put(folder / "a.tables", SETS[0])
+    whole = table_set_bytes(SETS[1])
+    (folder / "b.tables").write_bytes(whole[:-1])
+    (folder / "c.tables").write_bytes(b"no set at all")
+    (folder / "d.tables").write_bytes(b"")
+    (folder / "e.tables").mkdir()
+    told = dict[str, str]()
+
+    def skipped(path: Path, why: str) -> None:
+        told[path.name] = why
+
+    found = find_tables(None, vocab_size=V, fingerprint=FINGERPRINT, skipped=skipped)
+    assert found == (SETS[0],)
+    assert set(told) == {"b.tables", "c.tables", "d.tables", "e.tables"} and all(told.values())
+
+
+def test_no_more_are_found_than_a_hello_offers(folder: Path) -> None:
+    """The newest."""
+    every = [usual_set(V, seed=seed, tables=1) for seed in range(10, 20)]
+    for age_s, one in enumerate(every):
+        _put(folder / f"{age_s}.tables", one, age_s=age_s)
+    assert _find() == every[:MAX_TABLE_SETS]
+
+
+def test_named_files_are_taken_in_their_order_and_no_others(folder: Path, tmp_path: Path) -> None:
+    """None named: none taken."""
+    _put(folder / "a.tables", SETS[0])
+    named = (_put(tmp_path / "y", SETS[2]), _put(tmp_path / "x", SETS[1]))
+    assert _find(named) == [SETS[2], SETS[1]]
+    assert _find(()) == []
+
+
+def test_a_named_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    """With its name, what is wrong, and both vocabularies where they differ."""
+    other = _put(tmp_path / "other", usual_set(V + 1))
+    for name, words in (
+        (str(tmp_path / "missing"), ("missing", "No such file")),
+        (str(tmp_path), ("directory",)),
+        (other, (repr(other), f"{V + 1} ids", f"{V}, ", FINGERPRINT.hex())),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            _find((name,))
+        assert caught.value.key == "pair.tables" and caught.value.remedy
+        assert all(word in str(caught.value) for word in words)
+    odd = tmp_path / "odd"
+    odd.write_bytes(table_set_bytes(SETS[0]) + b"\0")
+    with pytest.raises(ConfigurationError, match=r"odd.*no set of tables.*trailing"):
+        load_tables(odd)
+
+
+def test_a_controller_has_the_sets_of_every_vocabulary(folder: Path, tmp_path: Path) -> None:
+    """In the same order, 32 at most; what is named counts alone, and damaged files are treated as ever."""
+    others = [usual_set(V + i) for i in range(1, MAX_TABLE_SETS + 4)]
+    for i, one in enumerate([SETS[0], *others]):
+        _put(folder / f"{i}.tables", one, age_s=i)
+    _put(tmp_path / "shipped" / "rows.tables", SETS[3])
+    (folder / "odd.tables").write_bytes(b"DWTABLE1")
+    told = list[Path]()
+    assert list(tables_here(None, skipped=lambda path, _: told.append(path))) == [SETS[0], *others, SETS[3]]
+    assert told == [folder / "odd.tables"]
+    assert list(tables_here([_put(tmp_path / "x", others[1]), _put(tmp_path / "y", SETS[1])])) == [
+        others[1],
+        SETS[1],
+    ]
+    assert tables_here(()) == ()
+    with pytest.raises(ConfigurationError, match="missing"):
+        tables_here([str(tmp_path / "missing")])
+
+
+def test_names_of_spellings() -> None:
+    """For logs: a hash in hex, or a word."""
+    assert (tables_name(None), tables_name(SETS[0].hash)) == ("plain", SETS[0].hash.hex())
