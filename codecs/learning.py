@@ -177,7 +177,8 @@ def _rung(rows: _Rows, *, most: int, rng: np.random.Generator) -> Rung:
     if len(learnt) > few:
         learnt = learnt[np.sort(rng.choice(len(learnt), few, replace=False))]
     rates = _rates(learnt, rows.ever)
-    seen = int(np.flatnonzero(rates)[-1]) + 1
+    # Behind the last id that was ever seen, nothing is known but that the others are rare.
+    seen = int(np.flatnonzero((rates > 0) & (rows.ever > 0))[-1]) + 1
     longest = min(seen, _LONGEST_FRONT)
 
     def taken(rung: Rung) -> float:

@@ -53,7 +53,7 @@ def build_device(
         fingerprint=tokenizer.fingerprint,
         skipped=lambda path, why: logger.warning("device.tables_skipped", path=str(path), detail=why),
     )
-    _limit_threads(topology.device.threads, settings.model)
+    limit_threads(topology.device.threads, settings.model)
     model = load_draft(settings.model, _options(settings), progress=progress)
     compute = compute_for(topology.compute.profile, LoopClock())
     node = DeviceNode(
@@ -89,7 +89,7 @@ def build_target(
     settings = topology.pair.target
     check_model(settings.model, key="pair.target")
     tokenizer = load_tokenizer(settings.model, end="target", revision=settings.revision, progress=progress)
-    _limit_threads(topology.target.threads, settings.model)
+    limit_threads(topology.target.threads, settings.model)
     _check_fixed(topology.controller, tokenizer.vocab_size)
     tables = find_tables(
         topology.pair.tables,
@@ -207,7 +207,7 @@ def _options(settings: ModelSettings) -> LoadOptions:
     )
 
 
-def _limit_threads(threads: int | None, model: str) -> None:
+def limit_threads(threads: int | None, model: str) -> None:
     """Two processes whose threads together exceed the cores slow each other down many times over."""
     if threads is None or model.startswith("synthetic:"):
         return
@@ -217,4 +217,11 @@ def _limit_threads(threads: int | None, model: str) -> None:
     torch.set_num_threads(threads)
 
 
-__all__ = ["build_channel", "build_controller", "build_device", "build_target", "check_model"]
+__all__ = [
+    "build_channel",
+    "build_controller",
+    "build_device",
+    "build_target",
+    "check_model",
+    "limit_threads",
+]

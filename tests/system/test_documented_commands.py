@@ -132,7 +132,9 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
         code=2, says="ORG/SMALL"
     ),
     "draftwire tables learn --text answers.txt --out my.tables": Run(
-        changing={"answers.txt": str(ROOT / "docs" / "theory.md")}, adding="--k 3,32 --rows 2000", says="over it"
+        changing={"answers.txt": str(ROOT / "docs" / "theory.md")},
+        adding="--k 3,32 --rows 2000",
+        says="over it",
     ),
     "draftwire tables show my.tables": Run(says="bits an entry"),
     "draftwire tables list": Run(says="shipped"),

@@ -21,7 +21,7 @@ from draftwire.codecs.learning import LADDER, LEAST_ROWS, learn
 from draftwire.codecs.limits import MAX_PLAIN_K, MAX_TABLES, MAX_VOCAB_SIZE
 from draftwire.codecs.tables import TableSet, table_set_bytes
 from draftwire.nodes.console import options
-from draftwire.nodes.console.assemble import check_model
+from draftwire.nodes.console.assemble import check_model, limit_threads
 from draftwire.nodes.console.tables.passages import (
     Passage,
     Passages,
@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = parser.add_argument_group("the draft, and its text")
     models.add_argument("--draft", metavar="ID", default=SHIPPED, help="smollm2, a folder, .gguf or hub id")
     models.add_argument("--dtype", default="auto", help="of models' weights; default: auto")
+    models.add_argument(
+        "--threads", type=_threads, default=1, metavar="N", help="that models compute in; default: 1"
+    )
     models.add_argument("--text", metavar="FILE", type=Path, nargs="+", help="plain text, UTF-8")
     models.add_argument("--prompts", metavar="FILE", type=Path, help="one a line; --target answers them")
     models.add_argument(
@@ -95,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             remedy="write --text FILE..., or --prompts FILE (with --target, for another pair than smollm2)",
         )
     started_s = time.monotonic()
-    tokenizer, draft = _loaded(args.draft, args.dtype)
+    tokenizer, draft = _loaded(args)
     width, ladder = _fitting(args.k, draft)
     passages = _passages(args, tokenizer, draft)
     learnt = collected(passages.learnt, draft, width=width, what="rows to learn from")
@@ -178,14 +181,16 @@ def say_if_few(rows: int) -> None:
         _say(f"{rows} rows are few to learn from: some ten thousand would make better tables")
 
 
-def _loaded(name: str, dtype: str) -> "tuple[Tokenizer, LanguageModel]":
+def _loaded(args: argparse.Namespace) -> "tuple[Tokenizer, LanguageModel]":
+    name = args.draft
     check_model(name, key="--draft")
+    limit_threads(args.threads, name)
     tokenizer = load_tokenizer(name, end="draft", progress=_say)
     if tokenizer.vocab_size > MAX_VOCAB_SIZE:
         raise UnsupportedModelError(
             f"'{name}' has a vocabulary of {tokenizer.vocab_size} ids; rows can hold {MAX_VOCAB_SIZE} at most"
         )
-    model = load_draft(name, LoadOptions(dtype=dtype), progress=_say)
+    model = load_draft(name, LoadOptions(dtype=args.dtype), progress=_say)
     return tokenizer, fitted(model, tokenizer.vocab_size)
 
 
@@ -327,6 +332,10 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
 
 def _rows(text: str) -> int:
     return _number(text, 2 * LEAST_ROWS, 1_000_000)
+
+
+def _threads(text: str) -> int:
+    return _number(text, 1, 1024)
 
 
 def _tables(text: str) -> int:

@@ -115,7 +115,7 @@ def test_the_shipped_pair_s_traces(name: str, temperature: float, alpha: float) 
     assert trace.mean_alphas()[320] == pytest.approx(alpha, abs=0.03)
 
 
-@pytest.mark.parametrize(("name", "within"), [("smollm2", 0.05), ("smollm2-0.7", 0.2)])
+@pytest.mark.parametrize(("name", "within"), [("smollm2", 0.08), ("smollm2-0.7", 0.2)])
 def test_the_shipped_pair_s_traces_are_spelt_with_its_tables(name: str, within: float) -> None:
     """By the set that ships, else record them again (scripts/record_acceptance.py); as large as it says.
 
