@@ -295,7 +295,7 @@ def print_report(console: Console, tables: TableSet, path: Path, found: Sequence
     console.print(shown)
     console.print(
         "With tables: ids with the table's number, levels, tails, padding; no headers. Source model: the "
-        "best of as many Bernoulli models, order-0 entropy of levels, low bits."
+        "best of as many Bernoulli models and its number, order-0 entropy of levels, low bits."
     )
     size = path.stat().st_size / 1e6
     console.print(f"{path}: set {tables.hash.hex()}, {size:.2f} MB", soft_wrap=True, highlight=False)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.blocks import HEADER, encode_plain, encode_ranked
 from draftwire.codecs.learning import source_rates
-from draftwire.codecs.lengths import bernoulli_prices, id_bits, level_bits
+from draftwire.codecs.lengths import bernoulli_prices, id_bits, level_bits, table_bits
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row, tail_of
 from draftwire.codecs.tables import TableSet
@@ -48,7 +48,7 @@ class Worth:
     plain: float
     "without tables, as encoded"
     source: float
-    "of the source model: best of M Bernoulli models, order-0 entropy of coarse levels, low bits"
+    "of the source model: best of M Bernoulli models and its number, entropy of coarse levels, low bits"
 
     @property
     def over_source(self) -> float:
@@ -67,7 +67,7 @@ def worth(
         levels = level_bits(weights, vocab_size=tables.vocab_size)
         places = np.argsort(tables.order)[ids]
         rates = source_rates(tables, learnt.ids[:, : rung.k])
-        source = bernoulli_prices(rates).of_rows(places).min(axis=1).mean() / rung.k
+        source = bernoulli_prices(rates).of_rows(places).min(axis=1).mean() + table_bits(len(rung.tables))
         low = levels.low.mean() / rung.k
         blocks = _blocks(ids, weights, tables.vocab_size)
         found.append(
@@ -79,7 +79,7 @@ def worth(
                 ids=float(id_bits(tables, ids).mean() / rung.k),
                 levels=float(levels.coarse.mean() / rung.k + low),
                 plain=_bits_per_entry(blocks, encode_plain),
-                source=float(source + levels.entropy + low),
+                source=float(source / rung.k + levels.entropy + low),
             )
         )
     return tuple(found)
