@@ -31,7 +31,7 @@ from draftwire.codecs import plain, ranked
 from draftwire.codecs.bits import Bits, check_length, need
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.lookup import Lookup, lookup_of
-from draftwire.codecs.rows import NO_TAIL, Row, check_shape, faults, rows_of_valid
+from draftwire.codecs.rows import NO_TAIL, TAIL_BITS, Row, check_shape, faults, rows_of_valid
 from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
 from draftwire.codecs.weights import Profile
 
@@ -67,7 +67,7 @@ class Section(NamedTuple):
 
 
 def encode_rows(rows: Sequence[Row], *, tables: TableSet | None = None) -> bytes:
-    """A block, spelt with `tables` unless they have no rung for K, or plain is sure to be shorter.
+    """A block, spelt with `tables` unless they have no rung for K, or fit it badly and plain is shorter.
 
     Raises LocalError for no rows, too many, unlike V, K or profile, or tables of another V.
     """
@@ -192,9 +192,9 @@ def _ranked(rows: Sequence[Row], tables: TableSet, rung: int) -> bytes:
 
 
 def _most_plain_bits(rows: Sequence[Row]) -> int:
-    """No more than this does a plain block take, levels aside: a gap costs at most log2(V / K) + 2 bits."""
+    """No more than this does a plain block take, levels aside: a gap costs at most floor(log2(V / K)) + 3."""
     k = len(rows[0])
-    return HEADER_BITS + len(rows) * k * ((rows[0].vocab_size // k).bit_length() + 1)
+    return HEADER_BITS + len(rows) * k * ((rows[0].vocab_size // k).bit_length() + 2)
 
 
 def _read_header(data: bytes, tables: TableSets) -> _Head:
@@ -219,6 +219,7 @@ def _read_header(data: bytes, tables: TableSets) -> _Head:
     if rung is None:
         detail = f"K is {k}, and the tables begin at {found.rungs[0].k}"
         raise WireError(reason=Refusal.LIMIT, offset=16, detail=detail)
+    need(data, HEADER_BITS + rows * (k + TAIL_BITS))  # nobody has a rung spread out for a header alone
     return _Head(mode, profile, (rows, k), v, lookup_of(found, rung))
 
 

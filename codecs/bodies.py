@@ -75,6 +75,14 @@ _DRAFT_WEIGHTS = 2
 _ORIGIN_SHIFT = 20
 
 
+class _BodyReader(Reader):
+    """A cursor that has the sets of tables with it, for the one body that has rows."""
+
+    def __init__(self, body: bytes, tables: TableSets) -> None:
+        super().__init__(body)
+        self.tables = tables
+
+
 def _u24(value: int) -> bytes:
     return value.to_bytes(3, "big")
 
@@ -261,11 +269,11 @@ def _sparse_logits_bytes(m: SparseLogits, tables: TableSet | None = None) -> byt
     return fixed + encode_rows(m.rows, tables=tables)
 
 
-def _sparse_logits_from(reader: Reader, tables: TableSets = NO_TABLES) -> SparseLogits:
+def _sparse_logits_from(reader: _BodyReader) -> SparseLogits:
     incarnation, draft_epoch, start = reader.unpack(_ROWS)
     place = reader.offset
     try:
-        rows = decode_rows(reader.rest(), tables=tables)
+        rows = decode_rows(reader.rest(), tables=reader.tables)
     except WireError as error:
         raise error.shifted(place) from None
     return SparseLogits(
@@ -395,7 +403,7 @@ def _positive_zero(reader: Reader, value: float) -> None:
         raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail="a negative zero")
 
 
-_BODIES: dict[int, tuple[type, Callable[[Any], bytes], Callable[[Reader], Message]]] = {
+_BODIES: dict[int, tuple[type, Callable[[Any], bytes], Callable[[_BodyReader], Message]]] = {
     1: (Hello, _hello_bytes, _hello_from),
     2: (Welcome, _welcome_bytes, _welcome_from),
     3: (Refused, _refused_bytes, _refused_from),
@@ -426,12 +434,9 @@ def encode_body(message: Message, tables: TableSet | None = None) -> bytes:
 
 def decode_body(kind: int, body: bytes, tables: TableSets = NO_TABLES) -> Message:
     """The message of this kind, a value of KINDS. WireError has its offset from the body's start."""
-    reader = Reader(body)
+    reader = _BodyReader(body, tables)
     try:
-        if kind == KINDS[SparseLogits]:
-            message: Message = _sparse_logits_from(reader, tables)
-        else:
-            message = _BODIES[kind][2](reader)
+        message = _BODIES[kind][2](reader)
     except LocalError as error:  # a field, well formed, that the message does not take
         raise WireError(reason=Refusal.RANGE, offset=reader.offset, detail=str(error)) from None
     reader.end()

@@ -25,7 +25,7 @@ MAX_WIDTH = 18
 "log2 of the ranks in a bucket: one can hold every id there is."
 
 MAX_TABLE_SET_BYTES = 2**26
-"A file of tables, 64 MiB: 32 rungs of 16 tables with the longest front. One for a common pair is 1 to 3 MB."
+"A file of tables, 64 MiB: 30 rungs of 16 tables with the longest front. One for a common pair is 1 to 3 MB."
 
 MAX_TABLE_SETS = 8
 "Sets that a Hello offers: one a text's kind and draft is plenty."

@@ -50,8 +50,10 @@ class Lookup:
     "shape [M]: buckets of the table's own"
     counts: tuple[int, ...]
     "of each table: all its buckets, own and common"
-    buckets: tuple[Integers, ...]
+    own_buckets: tuple[Integers, ...]
     "for each table, shape [3, n]: width, first rank, and the rank that the bucket ends before"
+    tail_buckets: Integers
+    "the same of those that all tables have in common"
 
     def chosen(self, places: Integers | Places) -> Integers:
         """The table of each row, shape [R], of ids at these places, shape [R, K]: fewest bits, then first."""
@@ -64,6 +66,12 @@ class Lookup:
         totals = _ONES[:, : places.shape[1]] @ costs
         best: Integers = (totals[:, 0] + self.fixed).argmin(axis=1)
         return best
+
+    def buckets_of(self, tables: Sequence[int]) -> Integers:
+        """The buckets of each of these tables, one behind the other, shape [3, n]."""
+        return np.concatenate(
+            [part for m in tables for part in (self.own_buckets[m], self.tail_buckets)], axis=1
+        )
 
     def ranks_of(self, places: Integers, chosen: Integers) -> Places:
         """Ranks of ids at these places, shape [R, K]."""
@@ -125,7 +133,8 @@ def _spread(rung: Rung, tables: TableSet) -> Lookup:
         heads=heads,
         own=owned,
         counts=tuple((owned + tail.shape[1]).tolist()),
-        buckets=tuple(np.concatenate([one, tail], axis=1) for one in own),
+        own_buckets=tuple(own),
+        tail_buckets=tail,
     )
 
 

@@ -103,8 +103,7 @@ class TableSet:
             raise LocalError(field="rungs", value=[rung.k for rung in self.rungs], remedy="k must rise")
         for i, rung in enumerate(self.rungs):
             _check_rung(f"rungs[{i}]", rung, self.vocab_size)
-        fronts = sum(2 * len(rung.tables) * len(rung.tables[0].front) for rung in self.rungs)
-        check_range("bytes of its fronts", fronts, 0, MAX_TABLE_SET_BYTES // 2)
+        check_range("bytes of the file", _file_bytes(self), 0, MAX_TABLE_SET_BYTES)
 
     @cached_property
     def hash(self) -> bytes:
@@ -114,12 +113,16 @@ class TableSet:
     @cached_property
     def ids(self) -> NDArray[np.int64]:
         """The order once more, wide enough to be an index."""
-        return self.order.astype(np.int64)
+        ids = self.order.astype(np.int64)
+        ids.flags.writeable = False
+        return ids
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
         """Of each id, its place in the order; shape [V]."""
-        return np.argsort(self.order)
+        places = np.argsort(self.order)
+        places.flags.writeable = False
+        return places
 
     @property
     def tag(self) -> bytes:
@@ -217,6 +220,15 @@ def table_set_bytes(tables: TableSet) -> bytes:
             parts.append(_TABLE.pack(table.head, len(table.widths)))
             parts.append(bytes(table.widths) + table.front.astype(">u2").tobytes())
     return b"".join(parts)
+
+
+def _file_bytes(tables: TableSet) -> int:
+    """The length of the file, without writing it."""
+    size = len(_MAGIC) + _SET.size + len(text_bytes(tables.label)) + 3 * tables.vocab_size
+    for rung in tables.rungs:
+        size += _RUNG.size + len(rung.tail_widths)
+        size += sum(_TABLE.size + len(table.widths) + 2 * len(table.front) for table in rung.tables)
+    return size
 
 
 def table_set_from(data: bytes) -> TableSet:

@@ -48,7 +48,7 @@ def _row(ids: range | list[int], *, spread: int, tail: int) -> Row:
 
 
 def _at(places: range | list[int]) -> list[int]:
-    return TABLES.ids[list(places)].tolist()
+    return [int(TABLES.order[place]) for place in places]
 
 
 RANKED: dict[str, tuple[Row, ...]] = {
