@@ -138,6 +138,11 @@ def block_sections(data: bytes, *, tables: TableSets = NO_TABLES) -> tuple[Secti
     return (*found, Section("padding", found[-1].end, 8 * len(data)))
 
 
+def tag_of(block: bytes) -> bytes | None:
+    """The tag of the set that the rows of a block, a valid one, are spelt with; None: plain or dense rows."""
+    return _TABLES_HEADER.unpack_from(block)[-1] if block[0] >> 4 == Mode.TABLES else None
+
+
 class _Head(NamedTuple):
     """What a block's first 8 bytes say."""
 
@@ -284,4 +289,5 @@ __all__ = [
     "encode_plain",
     "encode_ranked",
     "encode_rows",
+    "tag_of",
 ]

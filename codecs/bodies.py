@@ -9,7 +9,7 @@ from math import copysign
 from struct import Struct
 from typing import Any
 
-from draftwire.codecs.blocks import decode_rows, encode_rows
+from draftwire.codecs.blocks import decode_rows, encode_rows, tag_of
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.hashes import HASH_BYTES
 from draftwire.codecs.limits import (
@@ -68,8 +68,9 @@ _PONG = Struct(">8sQ")
 _PROBE = Struct(">QHH")
 _ECHO = Struct(">QdH")
 
-_FREE_K = 0
-_FREE_GAMMA = 255
+FREE_K = 0
+FREE_GAMMA = 255
+"Of a request that fixes neither."
 _DRAFT_LAST = 1
 _DRAFT_WEIGHTS = 2
 _ORIGIN_SHIFT = 20
@@ -155,8 +156,8 @@ def _open_bytes(m: Open) -> bytes:
         _u24(sampling.top_k),
         sampling.top_p,
         m.max_new_tokens,
-        _u24(_FREE_K if m.pinned_k is None else m.pinned_k),
-        _FREE_GAMMA if m.pinned_gamma is None else m.pinned_gamma,
+        _u24(FREE_K if m.pinned_k is None else m.pinned_k),
+        FREE_GAMMA if m.pinned_gamma is None else m.pinned_gamma,
         m.draft_epoch,
         m.outstanding,
         len(m.stop),
@@ -185,8 +186,8 @@ def _open_from(reader: Reader) -> Open:
         tokens=reader.tokens(count),
         draft_epoch=draft_epoch,
         outstanding=flagged,
-        pinned_k=None if k == _FREE_K else k,
-        pinned_gamma=None if gamma == _FREE_GAMMA else gamma,
+        pinned_k=None if k == FREE_K else k,
+        pinned_gamma=None if gamma == FREE_GAMMA else gamma,
         life=life,
     )
 
@@ -279,6 +280,11 @@ def _sparse_logits_from(reader: _BodyReader) -> SparseLogits:
     return SparseLogits(
         incarnation=_incarnation_from(incarnation), draft_epoch=draft_epoch, start=start, rows=rows
     )
+
+
+def rows_tag_of(body: bytes) -> bytes | None:
+    """See tag_of; of a valid body of SparseLogits."""
+    return tag_of(body[_ROWS.size :])
 
 
 def _sparse_logits_request_bytes(m: SparseLogitsRequest) -> bytes:
@@ -443,4 +449,4 @@ def decode_body(kind: int, body: bytes, tables: TableSets = NO_TABLES) -> Messag
     return message
 
 
-__all__ = ["KINDS", "decode_body", "encode_body"]
+__all__ = ["FREE_GAMMA", "FREE_K", "KINDS", "decode_body", "encode_body", "rows_tag_of"]

@@ -90,7 +90,8 @@ class StepReport:
     "by the user: the controller leaves it; None: free"
     pinned_gamma: int | None
     tables: str = ""
-    "hash, in hex, of the set of tables agreed for the device's rows; empty: rows are plain"
+    """hash, in hex, of the set of tables that the block's rows came spelt with, empty: plain. Where rows_at_s
+    is null: of the set agreed for the request, which the device may not have heard of"""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -130,7 +131,7 @@ class RowsReport:
     rows_at_s: float
     "arrival of its rows, BS clock"
     tables: str = ""
-    "as in StepReport, of the block's rows"
+    "hash, in hex, of the set of tables that the rows came spelt with; empty: plain"
 
     def __post_init__(self) -> None:
         _check(self)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
 
-from draftwire.codecs.bodies import KINDS, decode_body, encode_body
+from draftwire.codecs.bodies import KINDS, decode_body, encode_body, rows_tag_of
 from draftwire.codecs.checks import check_uint32
 from draftwire.codecs.control import CONTROL_KINDS, ControlMessage, decode_control, encode_control
 from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_FRAME_BYTES
-from draftwire.codecs.messages import Message
+from draftwire.codecs.messages import Message, SparseLogits
 from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets
 
 WIRE_VERSION = 3
@@ -108,6 +108,15 @@ def decode_frame(data: bytes | bytearray | memoryview, *, tables: TableSets = NO
     raise WireError(reason=Refusal.KIND, offset=8, detail=f"no message has kind {kind}")
 
 
+def rows_tag(data: bytes) -> bytes | None:
+    """The tag of the set that the rows in a frame are spelt with; None: plain or dense ones, or no rows.
+
+    A message does not know how its rows travel, so this asks the frame: one that encode_frame has made, or
+    that decode_frame has taken.
+    """
+    return rows_tag_of(data[ENVELOPE_BYTES:]) if data[1] == KINDS[SparseLogits] else None
+
+
 __all__ = [
     "ENVELOPE_BYTES",
     "PROTOCOL_VERSION",
@@ -116,4 +125,5 @@ __all__ = [
     "Frame",
     "decode_frame",
     "encode_frame",
+    "rows_tag",
 ]

@@ -12,11 +12,29 @@ from typing import Any, Final
 import orjson
 
 from draftwire.codecs.blocks import Mode
-from draftwire.codecs.bodies import KINDS
+from draftwire.codecs.bodies import FREE_GAMMA, FREE_K, KINDS
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import ENVELOPE_BYTES
-from draftwire.codecs.messages import Finish, Reason
+from draftwire.codecs.limits import MAX_CONTROL_DEPTH
+from draftwire.codecs.messages import (
+    Cancel,
+    Close,
+    Commit,
+    Draft,
+    Finish,
+    Hello,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Reason,
+    Refused,
+    SparseLogits,
+    SparseLogitsRequest,
+    Welcome,
+)
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.reader import Reader
 from draftwire.codecs.tables import TAG_BYTES
 from draftwire.codecs.weights import Profile
@@ -27,8 +45,6 @@ KIND_NAMES: Final[dict[int, str]] = {
 """What a frame's second byte says."""
 
 Value = int | float | bytes | str | tuple[int, ...] | None | bool | list[Any] | dict[str, Any]
-
-_FREE_GAMMA = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +201,8 @@ def _open(knife: Knife) -> None:
     knife.whole("top_k", 3, lambda k: "" if k else "off")
     knife.real("top_p")
     knife.whole("max_new_tokens", 4)
-    knife.whole("pinned_k", 3, lambda k: "" if k else "free")
-    knife.whole("pinned_gamma", 1, lambda gamma: "free" if gamma == _FREE_GAMMA else "")
+    knife.whole("pinned_k", 3, lambda k: "free" if k == FREE_K else "")
+    knife.whole("pinned_gamma", 1, lambda gamma: "free" if gamma == FREE_GAMMA else "")
     knife.whole("draft_epoch", 4)
     knife.whole("outstanding", 1)
     for _ in range(knife.whole("number of stop strings", 1)):
@@ -279,15 +295,24 @@ def _echo(knife: Knife) -> None:
     knife.zeros(knife.whole("number of zeros", 2))
 
 
-_BODIES: Final[dict[int, Callable[[Knife], None]]] = dict(
-    enumerate(
-        (
-            *(_hello, _welcome, _refused, _open, _opened, _draft, _sparse_logits, _sparse_logits_request),
-            *(_commit, _ping, _pong, _known, _known, _probe, _echo),
-        ),
-        start=1,
-    )
-)
+_LAYOUTS: Final[dict[type, Callable[[Knife], None]]] = {
+    Hello: _hello,
+    Welcome: _welcome,
+    Refused: _refused,
+    Open: _open,
+    Opened: _opened,
+    Draft: _draft,
+    SparseLogits: _sparse_logits,
+    SparseLogitsRequest: _sparse_logits_request,
+    Commit: _commit,
+    Ping: _ping,
+    Pong: _pong,
+    Cancel: _known,
+    Close: _known,
+    Probe: _probe,
+    Echo: _echo,
+}
+_BODIES: Final = {number: _LAYOUTS[message] for message, number in KINDS.items()}
 
 
 def _control(knife: Knife) -> None:
@@ -305,13 +330,21 @@ def _control(knife: Knife) -> None:
 
 
 def _canonical(body: bytes) -> dict[str, Any] | None:
-    """The object that is spelt so and not otherwise; None: it is none."""
+    """The object that is spelt so and not otherwise; None: it is none, or nests too deep to be taken."""
     try:
         document = orjson.loads(body)
         spelling = orjson.dumps(document)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # it nests deeper than either of them goes
         return None
-    return document if isinstance(document, dict) and spelling == body else None
+    shallow = not _deeper(document, MAX_CONTROL_DEPTH + 1)  # with the object around the one that is bounded
+    return document if isinstance(document, dict) and shallow and spelling == body else None
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    if not depth:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_deeper(one, depth - 1) for one in inner)
 
 
 def _block(knife: Knife) -> None:

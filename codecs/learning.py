@@ -18,18 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.buckets import divide
-from draftwire.codecs.checks import check_range
+from draftwire.codecs.checks import check_digest, check_range, check_text
 from draftwire.codecs.errors import LocalError
-from draftwire.codecs.lengths import (
-    TAIL_BITS,
-    Floats,
-    Ints,
-    bernoulli_prices,
-    level_bits,
-    prices_of,
-    table_bits,
+from draftwire.codecs.lengths import Floats, Ints, bernoulli_prices, level_bits, prices_of
+from draftwire.codecs.limits import (
+    MAX_PLAIN_K,
+    MAX_RUNGS,
+    MAX_TABLE_SET_BYTES,
+    MAX_TABLES,
+    MAX_TEXT_BYTES,
+    MAX_VOCAB_SIZE,
+    MIN_VOCAB_SIZE,
 )
-from draftwire.codecs.limits import MAX_PLAIN_K, MAX_TABLES, MAX_VOCAB_SIZE, MIN_VOCAB_SIZE
+from draftwire.codecs.lookup import table_bits
+from draftwire.codecs.rows import TAIL_BITS
 from draftwire.codecs.tables import Rung, Table, TableSet
 
 LADDER = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 200, 320, 480, 640, 900, 1280, 2000, 3200)
@@ -51,7 +53,16 @@ _ROUND_ENTRIES = 2**23
 "Entries that groups are looked for in; all rows take part in the last two rounds."
 
 _LONGEST_FRONT = 2**14
-"Places of a front: with 16 tables 0.5 MB a rung, for drafts that propose 50000 ids and more."
+"Places of a front, at most: with 16 tables 0.5 MB a rung, for drafts that propose 50000 ids and more."
+
+_MOST_BUCKETS = 2**14
+"Of all the ranks that a rung's tables have in common: `divide` begins none between these."
+
+_PLACE_BYTES = 3
+"Of a front in a file, with a bucket for each of its places."
+
+_HEADER_BYTES = 64
+"Of a file, of a rung or of a table in it: no more."
 
 _COUNT_LOSS, _FRONT_LOSS = 0.002, 0.004
 "Of a row's bits, that fewer tables and a shorter front may cost."
@@ -82,10 +93,13 @@ def learn(
     most a rung may have. `ladder`: the rungs; those above Kmax are left out. `progress` is told each rung as
     it is done. The same arguments give the same set on one machine.
 
-    Raises LocalError for arrays of another shape, ids outside the vocabulary or twice in a row, too few rows,
-    and a ladder without a rung up to Kmax.
+    Raises LocalError, before anything is learnt, for arrays of another shape, ids outside the vocabulary or
+    twice in a row, too few rows, a ladder without a rung up to Kmax or with more rungs than a set may have,
+    and a label or fingerprint that no set has.
     """
     _check(ids, log_weights, vocab_size=vocab_size, tables=tables, ladder=ladder)
+    check_digest("fingerprint", fingerprint)
+    check_text("label", label)
     rungs = sorted({k for k in ladder if k <= ids.shape[1]})
     ever = np.bincount(ids.reshape(-1), minlength=vocab_size) / len(ids)
     shares = [_rates(ids[:, :k], ever) / k for k in rungs]
@@ -93,6 +107,7 @@ def learn(
     place = np.empty(vocab_size, np.int32)
     place[order] = np.arange(vocab_size, dtype=np.int32)
     checked = np.arange(len(ids)) * _RUNS // len(ids) % _CHECKED_RUN == _CHECKED_RUN - 1
+    longest = _longest_front(vocab_size, rungs=len(rungs), tables=tables)
     made = []
     for k in rungs:
         levels = level_bits(log_weights[:, :k], vocab_size=vocab_size)
@@ -102,7 +117,7 @@ def learn(
             ever=ever[order],
             other_bits=float((levels.coarse + levels.low).mean()) + TAIL_BITS,
         )
-        made.append(_rung(rows, most=tables, rng=np.random.default_rng([seed, k])))
+        made.append(_rung(rows, most=tables, longest=longest, rng=np.random.default_rng([seed, k])))
         progress(made[-1])
     return TableSet(
         vocab_size=vocab_size, fingerprint=fingerprint, label=label, order=order, rungs=tuple(made)
@@ -129,6 +144,7 @@ def _check(
     if not 1 <= min(ladder, default=0) <= ids.shape[1] or max(ladder) > MAX_PLAIN_K:
         remedy = f"must be from 1 to {MAX_PLAIN_K}, and one at least within a row's {ids.shape[1]} ids"
         raise LocalError(field="ladder", value=tuple(ladder), remedy=remedy)
+    check_range("len(ladder)", len({k for k in ladder if k <= ids.shape[1]}), 1, MAX_RUNGS)
     check_range("ids", int(ids.min()), 0, vocab_size - 1)
     check_range("ids", int(ids.max()), 0, vocab_size - 1)
     for row in range(0, len(ids), 1024):  # a copy of all of them would be too large
@@ -136,6 +152,13 @@ def _check(
             raise LocalError(field="ids", value=f"rows from {row}", remedy="must hold no id twice in a row")
     if not np.isfinite(log_weights).all():
         raise LocalError(field="log_weights", value="one of them", remedy="must be finite")
+
+
+def _longest_front(vocab_size: int, *, rungs: int, tables: int) -> int:
+    """Places that each table may have of its own, so that a file has room for all of them."""
+    left = MAX_TABLE_SET_BYTES - _HEADER_BYTES - MAX_TEXT_BYTES - 3 * vocab_size
+    a_rung = left // rungs - _HEADER_BYTES - min(_MOST_BUCKETS, vocab_size)
+    return min(_LONGEST_FRONT, (a_rung // tables - _HEADER_BYTES) // _PLACE_BYTES)
 
 
 def source_rates(tables: TableSet, ids: NDArray[np.integer]) -> Floats:
@@ -170,7 +193,7 @@ class _Rows:
     "of a row in the mean, but for its ids"
 
 
-def _rung(rows: _Rows, *, most: int, rng: np.random.Generator) -> Rung:
+def _rung(rows: _Rows, *, most: int, longest: int, rng: np.random.Generator) -> Rung:
     """The tables for rows of K entries."""
     learnt, left = rows.places[~rows.checked], rows.places[rows.checked]
     few = max(LEAST_ROWS, _ROUND_ENTRIES // learnt.shape[1])
@@ -179,7 +202,7 @@ def _rung(rows: _Rows, *, most: int, rng: np.random.Generator) -> Rung:
     rates = _rates(learnt, rows.ever)
     # Behind the last id that was ever seen, nothing is known but that the others are rare.
     seen = int(np.flatnonzero((rates > 0) & (rows.ever > 0))[-1]) + 1
-    longest = min(seen, _LONGEST_FRONT)
+    longest = min(seen, longest)
 
     def taken(rung: Rung) -> float:
         """Bits of a row that the rung was not learnt from."""

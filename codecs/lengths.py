@@ -10,15 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from draftwire.codecs.lookup import bucket_bits, front_bits, table_bits
 from draftwire.codecs.quantize import default_profile, fine_levels
-from draftwire.codecs.rows import NO_TAIL
 from draftwire.codecs.tables import Rung, TableSet
 from draftwire.codecs.weights import COARSE_LEVELS, low_bits, refined
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-TAIL_BITS = NO_TAIL.bit_length()
 
 _CHUNK_ITEMS = 2**21
 "Looked up at a time: what lies between stays in the processor's cache."
@@ -46,25 +44,18 @@ class Prices:
 
 def prices_of(rung: Rung, vocab_size: int) -> Prices:
     """What the tables of a rung ask for the ids, by their places in the set's order."""
-    front, count = len(rung.tables[0].front), len(rung.tables)
-    each = np.zeros((vocab_size, count), np.uint8)
-    each[front:] = _spread(rung.tail_widths, vocab_size - front)[:, None]
-    fixed = np.empty(count)
-    for m, table in enumerate(rung.tables):
-        each[table.front[table.head :], m] = _spread(table.widths, front - table.head)
-        fixed[m] = table.head + len(table.widths) + len(rung.tail_widths)
-    return Prices(fixed=fixed, each=each)
+    front = front_bits(rung)
+    each = np.empty((vocab_size, len(rung.tables)), np.uint8)
+    each[: len(front)] = front
+    each[len(front) :] = bucket_bits(rung.tail_widths, vocab_size - len(front))[:, None]
+    fixed = [table.head + len(table.widths) + len(rung.tail_widths) for table in rung.tables]
+    return Prices(fixed=np.array(fixed, np.float64), each=each)
 
 
 def bernoulli_prices(rates: Floats) -> Prices:
     """The source model's, of ids that are in a row with these probabilities, shape [V, M]."""
     p = np.clip(rates, 1e-7, 1 - 1e-7)
     return Prices(fixed=-np.log2(1 - p).sum(axis=0), each=np.log2((1 - p) / p).astype(np.float32))
-
-
-def table_bits(count: int) -> int:
-    """Of a table's number, one of `count`."""
-    return (count - 1).bit_length()
 
 
 def id_bits(tables: TableSet, ids: NDArray[np.integer]) -> Ints:
@@ -109,19 +100,11 @@ def level_bits(log_weights: NDArray[np.floating], *, vocab_size: int) -> LevelBi
     return LevelBits(coarse=coarse, low=low, entropy=float(-(shares * np.log2(shares)).sum()))
 
 
-def _spread(widths: tuple[int, ...], ranks: int) -> NDArray[np.uint8]:
-    """What an id costs at each of the ranks that buckets of these widths cover."""
-    sizes = 1 << np.array(widths, np.int64)
-    return np.repeat(np.array(widths, np.uint8) + np.uint8(1), sizes)[:ranks]
-
-
 __all__ = [
-    "TAIL_BITS",
     "LevelBits",
     "Prices",
     "bernoulli_prices",
     "id_bits",
     "level_bits",
     "prices_of",
-    "table_bits",
 ]

@@ -18,6 +18,9 @@ MAX_RUNGS = 32
 MAX_TABLES = 64
 "Tables of a rung: each halving of what they save takes four times as many."
 
+MAX_ROW_BITS = 2**24 - 1
+"Of a usual row, as a set says of itself: 3 bytes in the file."
+
 MAX_FRONT = 2**16 - 1
 "Ids that the tables of a rung each have an order of their own for; a place among them takes 2 bytes."
 

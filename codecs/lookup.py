@@ -109,11 +109,11 @@ def _spread(rung: Rung, tables: TableSet) -> Lookup:
     size, count, v = len(rung.tables[0].front), len(rung.tables), tables.vocab_size
     tail = _buckets(rung.tail_widths, first=size, end=v)
     costs, numbers = np.zeros((size + 1, count), np.float32), np.zeros((count, size), np.int32)
+    costs[:size] = front_bits(rung)
     own = []
     for m, table in enumerate(rung.tables):
         own.append(_buckets(table.widths, first=table.head, end=size))
         numbers[m] = np.searchsorted(own[m][1], np.arange(size), side="right")
-        costs[table.front, m] = np.concatenate([[0], own[m][0] + 1])[numbers[m]]
     heads, owned = tuple(table.head for table in rung.tables), np.array([one.shape[1] for one in own])
     fronts = np.stack([table.front for table in rung.tables])
     shifts = size * np.arange(count)[:, None]
@@ -121,7 +121,7 @@ def _spread(rung: Rung, tables: TableSet) -> Lookup:
     ranks[fronts + shifts] = np.arange(size)
     return Lookup(
         size=size,
-        table_bits=(count - 1).bit_length(),
+        table_bits=table_bits(count),
         places=tables.places,
         ids=tables.ids,
         ranks=ranks,
@@ -138,6 +138,26 @@ def _spread(rung: Rung, tables: TableSet) -> Lookup:
     )
 
 
+def front_bits(rung: Rung) -> NDArray[np.uint8]:
+    """What the id at each place below F adds to a row, but for its level, under each table: shape [F, M]."""
+    size = len(rung.tables[0].front)
+    bits = np.zeros((size, len(rung.tables)), np.uint8)
+    for m, table in enumerate(rung.tables):
+        bits[table.front[table.head :], m] = bucket_bits(table.widths, size - table.head)
+    return bits
+
+
+def bucket_bits(widths: Sequence[int], ranks: int) -> NDArray[np.uint8]:
+    """What an id adds to a row at each of the ranks that buckets of these widths cover."""
+    sizes = 1 << np.array(widths, np.int64)
+    return np.repeat(np.array(widths, np.uint8) + np.uint8(1), sizes)[:ranks]
+
+
+def table_bits(count: int) -> int:
+    """Of a table's number, one of `count`."""
+    return (count - 1).bit_length()
+
+
 def _buckets(widths: Sequence[int], *, first: int, end: int) -> Integers:
     """Shape [3, n]: width, first rank, and the rank that each ends before."""
     sizes = 1 << np.array(widths, np.int64)
@@ -145,4 +165,4 @@ def _buckets(widths: Sequence[int], *, first: int, end: int) -> Integers:
     return np.stack([np.array(widths, np.int64), ends - sizes, np.minimum(ends, end)])
 
 
-__all__ = ["Lookup", "lookup_of"]
+__all__ = ["Lookup", "bucket_bits", "front_bits", "lookup_of", "table_bits"]

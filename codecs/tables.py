@@ -33,6 +33,7 @@ from draftwire.codecs.hashes import HASH_BYTES
 from draftwire.codecs.limits import (
     MAX_FRONT,
     MAX_PLAIN_K,
+    MAX_ROW_BITS,
     MAX_RUNGS,
     MAX_TABLE_SET_BYTES,
     MAX_TABLES,
@@ -171,7 +172,7 @@ def _frozen(places: Places) -> Places:
 def _check_rung(name: str, rung: Rung, vocab_size: int) -> None:
     check_range(f"{name}.k", rung.k, 1, min(vocab_size, MAX_PLAIN_K))
     check_range(f"len({name}.tables)", len(rung.tables), 1, MAX_TABLES)
-    check_range(f"{name}.row_bits", rung.row_bits, 0, 2**24 - 1)
+    check_range(f"{name}.row_bits", rung.row_bits, 0, MAX_ROW_BITS)
     size = len(rung.tables[0].front)
     check_range(f"{name}.front", size, 0, min(vocab_size, MAX_FRONT))
     _check_widths(f"{name}.tail_widths", rung.tail_widths, vocab_size - size)

@@ -6,7 +6,9 @@
 link dropped it. Frames hold tokens, and so the text of requests and answers.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,18 +28,27 @@ SHORT: Final = {Direction.UPLINK: "up", Direction.DOWNLINK: "down"}
 class Capture:
     """Appends each frame to a file that only its owner can read, until the file has `most_bytes`.
 
+    A file that is there already is closed to others, and behind a line that is cut in it a new one begins.
     A line is one write to the kernel's own buffer, some microseconds for a usual frame, so a killed process
     loses none. A disk that is full ends the capture and nothing else.
     """
 
     def __init__(self, path: Path, *, logger: FilteringBoundLogger, most_bytes: int = MOST_BYTES) -> None:
-        """Raises OSError for a file that can't be written."""
+        """Raises OSError for a file that can't be written or closed to others, and for a pipe."""
         self._path = path
         self._logger = logger
         self._most_bytes = most_bytes
         self._frames = 0
-        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._bytes = os.fstat(self._file).st_size
+        # Without waiting: a pipe that nobody reads would hold the node up for ever.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        file = os.open(path, flags, 0o600)
+        try:
+            self._bytes = _made_private(file)
+            self._cut = self._bytes > 0 and os.pread(file, 1, self._bytes - 1) != b"\n"
+        except OSError:
+            os.close(file)
+            raise
+        self._file: int | None = file
 
     def take(
         self, *, at_s: float, direction: Direction, device: str, data: bytes, lost: LinkDrop | None
@@ -49,6 +60,8 @@ class Capture:
         if lost is not None:
             fields["lost"] = lost.value
         line = orjson.dumps({**fields, "frame": data.hex()}) + b"\n"
+        if self._cut:
+            line = b"\n" + line
         if self._bytes + len(line) > self._most_bytes:
             self._end(f"a capture has at most {self._most_bytes} bytes")
             return
@@ -61,6 +74,7 @@ class Capture:
         if written < len(line):
             self._end("the disk is full; the last line is cut")
             return
+        self._cut = False
         self._frames += 1
 
     def close(self) -> None:
@@ -78,6 +92,16 @@ class Capture:
             detail=detail,
         )
         self.close()
+
+
+def _made_private(file: int) -> int:
+    """Its size in bytes, once nobody but its owner can read it; a device such as /dev/null stays as it is."""
+    found = os.fstat(file)
+    if stat.S_ISFIFO(found.st_mode):
+        raise OSError(errno.EINVAL, "a pipe, and no file")
+    if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o077:
+        os.fchmod(file, 0o600)
+    return found.st_size
 
 
 __all__ = ["MOST_BYTES", "SHORT", "Capture"]

@@ -17,7 +17,7 @@ from draftwire.nodes.device.checks import check_pins
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.catalogue import LoadOptions, check_name, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.pacing import Compute, compute_for
-from draftwire.nodes.models.tables import find_tables, tables_here
+from draftwire.nodes.models.tables import MAX_HERE, find_tables, tables_here
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
@@ -95,6 +95,7 @@ def build_target(
         topology.pair.tables,
         vocab_size=tokenizer.vocab_size,
         fingerprint=tokenizer.fingerprint,
+        most=MAX_HERE,
         skipped=lambda path, why: logger.warning("target.tables_skipped", path=str(path), detail=why),
     )
     model = load_target(settings.model, _options(settings), progress=progress)
@@ -157,19 +158,26 @@ def build_channel(
 def build_controller(
     topology: Topology, *, transport: Transport, logger: FilteringBoundLogger
 ) -> "ControllerNode":
-    """The controller and the policy that the topology names. Raises ConfigurationError if it can't be had."""
+    """The controller and the policy that the topology names. Raises ConfigurationError if it can't be had.
+
+    Tables that its machine lacks are no reason: they only say how large rows will be.
+    """
     from draftwire.nodes.controller.choice import make_policy
     from draftwire.nodes.controller.node import ControllerNode
+    from draftwire.nodes.controller.policy import TablesAware
 
     settings = topology.controller
-    tables = tables_here(
-        topology.pair.tables,
-        skipped=lambda path, why: logger.warning("controller.tables_skipped", path=str(path), detail=why),
-    )
+    policy = make_policy(settings.policy)
+    tables: tuple[TableSet, ...] = ()
+    if isinstance(policy, TablesAware):
+        tables = tables_here(
+            topology.pair.tables,
+            skipped=lambda path, why: logger.warning("controller.tables_skipped", path=str(path), detail=why),
+        )
     return ControllerNode(
         transport=transport,
         address=settings.binds,
-        policy=make_policy(settings.policy),
+        policy=policy,
         wall_s=time.time,
         logger=logger,
         table_sets=by_tag(tables),

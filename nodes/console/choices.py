@@ -119,7 +119,7 @@ _REASONS: Final = {
 }
 
 
-_SIZES: Final = ("row_scale", "rows", "tables", "rung_bits")
+_SIZES: Final = ("row_scale", "plain_scale", "rows", "tables", "rung_bits")
 
 
 def _why(before: Moment, after: Moment) -> str:

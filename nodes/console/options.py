@@ -102,19 +102,24 @@ def check_record(path: Path | None) -> None:
 
 
 def check_writable(path: Path | None, *, key: str) -> None:
-    """Raise ConfigurationError now, before anything runs, for a file that can't be written.
+    """Raise ConfigurationError now, before anything runs, for a file that can't be written, or a pipe.
 
     A file that is not there is not there afterwards either; what one holds it keeps.
     """
     if path is None:
         return
-    there = os.path.lexists(path)
+    there, problem = os.path.lexists(path), ""
     try:
-        path.open("ab").close()
+        if path.is_fifo():  # to open it would wait for somebody who reads
+            problem = "a pipe, and no file"
+        else:
+            path.open("ab").close()
     except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
         raise ConfigurationError(
-            f"{str(path)!r}: {error.strerror}", key=key, remedy="name a file that can be written"
-        ) from None
+            f"{str(path)!r}: {problem}", key=key, remedy="name a file that can be written"
+        )
     if not there:
         path.unlink()
 

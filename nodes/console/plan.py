@@ -18,6 +18,7 @@ from rich.table import Table
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSet
+from draftwire.nodes.console.escape import safe
 from draftwire.nodes.console.paper_tables import print_paper
 from draftwire.nodes.models.catalogue import SHIPPED
 from draftwire.nodes.models.tables import load_tables, shipped_tables
@@ -306,7 +307,7 @@ def _print(console: Console, advice: Advice, *, one_alpha: bool) -> None:
     if advice.tables is None:
         console.print("Rows in them:  plain, of random ids. Smaller ones, with tables: --tables")
     else:
-        named = f"Rows in them:  spelt with tables {advice.tables.hash.hex()}, {advice.tables.label}"
+        named = f"Rows in them:  spelt with tables {advice.tables.hash.hex()}, {safe(advice.tables.label)}"
         console.print(named, markup=False)
     if one_alpha:
         console.print("One alpha for every K: so the smallest wins. Weigh them with --alpha-of-k.")

@@ -132,7 +132,9 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
 
 
 def _spelling(account: Account) -> str:
-    return f"tables {account.tables[:8]}" if account.tables else "plain"
+    words = f"tables {account.tables[:8]}" if account.tables else "plain"
+    most, every = account.spelt[account.tables], account.spelt.total()
+    return words if most == every else f"{words} in {most} of {every} messages"
 
 
 def _plans(account: Account, last: Plan) -> str:

@@ -27,7 +27,7 @@ from draftwire.codecs.control import ANY_REQUEST
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief, belief_forecast
-from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
+from draftwire.nodes.controller.knowledge import PLAIN, DeviceState, Knowledge, RequestState, TextState
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.nodes.speculation.cost import TIE, alone_step_seconds
@@ -235,6 +235,7 @@ class AdaptivePolicy:
             alone_step_s=target.alone_s,
             overhead_s=target.overhead_s,
             row_scale=known.rows[spelling].scale,
+            plain_scale=known.rows[PLAIN].scale,
             rows=not greedy,
             vocab_size=self.vocab_size,
             tables=spelling,

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from draftwire.codecs.limits import MAX_PLAIN_K, MAX_ROW_BITS
 from draftwire.nodes.speculation.cost import Compute, Frames, LinkEstimate, forecast_grid
 from draftwire.nodes.speculation.frames import RungBits, frames_of
 
@@ -37,7 +38,9 @@ class Belief:
     overhead_s: float
     "the BS's own time a step: Draft to pass, test to Commit"
     row_scale: float
-    "bits of the rows seen over those that the model of frames expects"
+    "bits of the rows seen over those that the model of frames expects, spelt as the next ones will be"
+    plain_scale: float = 1.0
+    "the same of plain rows: with a set, those of a K below its first rung"
     rows: bool
     "False: temperature 0, where only ids travel and K means nothing"
     vocab_size: int
@@ -81,7 +84,11 @@ class Belief:
     def frames(self) -> Frames:
         """Sizes on the wire."""
         return frames_of(
-            vocab_size=self.vocab_size, row_scale=self.row_scale, rows=self.rows, rungs=self.rung_bits
+            vocab_size=self.vocab_size,
+            row_scale=self.row_scale,
+            plain_scale=self.plain_scale,
+            rows=self.rows,
+            rungs=self.rung_bits,
         )
 
     def fields(self) -> dict[str, Any]:
@@ -92,7 +99,7 @@ class Belief:
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Back from `fields`. Raises KeyError, TypeError or ValueError for anything else.
 
-        A record without tables is one of plain rows: older versions had no other.
+        A record without tables is one of plain rows, of one scale: older versions had no other.
         """
         alphas = {int(k): float(alpha) for k, alpha in fields["alphas"].items()}
         off = tuple(float(value) for value in fields["off_s_per_bit"])
@@ -100,9 +107,23 @@ class Belief:
             "alphas": alphas,
             "off_s_per_bit": off,
             "tables": str(fields.get("tables", "")),
-            "rung_bits": tuple((int(k), int(bits)) for k, bits in fields.get("rung_bits", ())),
+            "rung_bits": _rung_bits(fields.get("rung_bits", ())),
+            "plain_scale": float(fields.get("plain_scale", fields["row_scale"])),
         }
         return cls(**made, **{name: fields[name] for name in cls.__dataclass_fields__ if name not in made})
+
+
+def _rung_bits(pairs: Sequence[Sequence[int]]) -> RungBits:
+    """As a record has them, if a set can say so."""
+    rungs = tuple((k, bits) for k, bits in pairs)
+    if any(type(value) is not int for rung in rungs for value in rung):
+        raise TypeError("rung_bits must be pairs of whole numbers")
+    ks = [k for k, _ in rungs]
+    if ks != sorted(set(ks)) or any(not 0 < k <= MAX_PLAIN_K for k in ks):
+        raise ValueError(f"rung_bits: K must rise, from 1 to {MAX_PLAIN_K}")
+    if any(not 0 < bits <= MAX_ROW_BITS for _, bits in rungs):
+        raise ValueError(f"rung_bits: a row has 1 to {MAX_ROW_BITS} bits")
+    return rungs
 
 
 def belief_forecast(

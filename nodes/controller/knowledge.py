@@ -92,7 +92,7 @@ class DeviceState:
     temperature: float = 1.0
     "of its newest report: what its next request is taken to have"
     spelling: str | None = None
-    "of its newest report: PLAIN or the hash of a set; None: it has not been heard of"
+    "of its newest rows: PLAIN or the hash of a set; before any, as agreed; None: it has not been heard of"
     k: int | None = None
     "of its newest plan"
 
@@ -103,7 +103,7 @@ class RequestState:
 
     temperature: float | None = None
     spelling: str | None = None
-    "as agreed for its rows; None: it has not been heard of"
+    "of its newest rows; before any, as agreed; None: it has not been heard of"
     pinned_k: int | None = None
     pinned_gamma: int | None = None
     gamma: int | None = None
@@ -141,8 +141,8 @@ class Knowledge:
         """Take one report into account."""
         device, request = self.devices[report.device], self.requests[report.device, report.request]
         device.temperature = request.temperature = report.temperature
-        device.spelling = request.spelling = report.tables
         if isinstance(report, RowsReport):
+            self._spelt(report.tables, report.k, device, request)
             self._rows(report, device, request)
         else:
             self._step(report, device, request)
@@ -152,16 +152,24 @@ class Knowledge:
         told = device.spelling if request.spelling is None else request.spelling
         if told is not None:
             return told
-        # Nothing is known of the device. It most likely has the set that this end has too.
-        fitting = (one for one in self.table_sets.values() if one.vocab_size == self.vocab_size)
-        likely = next(fitting, None)
-        return PLAIN if likely is None else likely.hash.hex()
+        # Nothing is known of the device. It most likely has the set that this end has too, if there is no
+        # doubt whose: vocabularies of one size are many.
+        fitting = [one for one in self.table_sets.values() if one.vocab_size == self.vocab_size]
+        sure = len({one.fingerprint for one in fitting}) == 1
+        return fitting[0].hash.hex() if sure else PLAIN
 
     def tables(self, spelling: str) -> TableSet | None:
         """The set of that spelling; None: plain rows, or a set that this end does not have."""
         found = self.table_sets.get(bytes.fromhex(spelling)[:TAG_BYTES])
         known = found is not None and found.hash.hex() == spelling and found.vocab_size == self.vocab_size
         return found if known else None
+
+    def _spelt(self, spelling: str, k: int, device: DeviceState, request: RequestState) -> None:
+        """Rows of this K came so. Below a set's first rung they come plain, which says nothing of other K."""
+        expected = self.tables(self.spelling(device, request))
+        if spelling == PLAIN and expected is not None and expected.rung_of(k) is None:
+            return
+        device.spelling = request.spelling = spelling
 
     def _rows(self, report: RowsReport, device: DeviceState, request: RequestState) -> None:
         text = device.texts[report.temperature]
@@ -174,9 +182,13 @@ class Knowledge:
 
     def _step(self, report: StepReport, device: DeviceState, request: RequestState) -> None:
         if report.step <= request.step:  # a BS that lost its memory counts from 0 again
-            request.block, request.ended_at_s = None, None
+            request.block, request.ended_at_s, request.spelling = None, None, None
             request.rows_at_s.clear()
             request.waiting.clear()
+        if report.rows_at_s is not None:
+            self._spelt(report.tables, report.plan.k, device, request)
+        elif request.spelling is None:
+            device.spelling = request.spelling = report.tables
         text = device.texts[report.temperature]
         request.pinned_k, request.pinned_gamma = report.pinned_k, report.pinned_gamma
         device.k = report.plan.k
@@ -226,11 +238,12 @@ class Knowledge:
         request.block = report.step
 
     def _size(self, device: DeviceState, spelling: str, k: int, count: int, rows_bytes: int) -> None:
-        tables = self.tables(spelling)
-        if tables is not None and tables.rung_of(k) is None:  # such rows are plain whatever was agreed
-            spelling, tables = PLAIN, None
         device.rows[spelling].observe(
-            k=k, count=count, rows_bytes=rows_bytes, vocab_size=self.vocab_size, tables=tables
+            k=k,
+            count=count,
+            rows_bytes=rows_bytes,
+            vocab_size=self.vocab_size,
+            tables=self.tables(spelling),
         )
 
 
@@ -277,4 +290,4 @@ def _bits(size_bytes: int) -> float:
     return 8.0 * (size_bytes + DEFAULT_OVERHEAD_BYTES)
 
 
-__all__ = ["DeviceState", "Knowledge", "Recent", "RequestState", "TextState"]
+__all__ = ["PLAIN", "DeviceState", "Knowledge", "Recent", "RequestState", "TextState"]

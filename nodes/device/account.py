@@ -38,8 +38,8 @@ class Account:
     sparse_frames: int = 0
     row_entries: int = 0
     "of the rows in them"
-    tables: str = ""
-    "hash, in hex, of the set of tables that rows were last spelt with where that was shorter; empty: none"
+    spelt: Counter[str] = field(default_factory=Counter)
+    "hash, in hex, of the set that rows were spelt with, empty: plain -> frames of them"
     plan: Plan | None = None
     "the last that a Commit named: what the next block would have been drawn with"
     k_used: Counter[int] = field(default_factory=Counter)
@@ -52,14 +52,15 @@ class Account:
     _example: Commit | None = field(default=None, repr=False)
     "the first with news: how long a Commit is"
 
-    def sent(self, message: Message, size: int) -> None:
-        """A frame went up."""
+    def sent(self, message: Message, size: int, *, tables: bytes | None = None) -> None:
+        """A frame went up; rows in it are spelt with the set of this hash, None: plain."""
         self.bytes_up += size
         if isinstance(message, Draft):
             self.draft_bytes += size
         elif isinstance(message, SparseLogits):
             self.rows_bytes += size
             self.sparse_frames += 1
+            self.spelt[(tables or b"").hex()] += 1
             self.row_entries += sum(map(len, message.rows))
 
     def received(self, size: int) -> None:
@@ -143,6 +144,11 @@ class Account:
     def bits_per_entry(self) -> float | None:
         """Of rows, envelopes included; None: none was sent."""
         return 8 * self.rows_bytes / self.row_entries if self.row_entries else None
+
+    @property
+    def tables(self) -> str:
+        """The set, by its hash in hex, that most of the rows were spelt with; empty: plain."""
+        return self.spelt.most_common(1)[0][0] if self.spelt else ""
 
     @property
     def full_rows_bytes(self) -> int:

@@ -1,13 +1,14 @@
 """Drawing a block: the device's half of TK-SLT, one row and one token at a time."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.rows import Row
-from draftwire.nodes.models.base import Top, TopContext
+from draftwire.nodes.models.base import Top, TopContext, UnsupportedModelError
 from draftwire.nodes.speculation.noise import Key, Noise, Purpose
 from draftwire.nodes.speculation.sampling import draw, row_of
 from draftwire.nodes.speculation.topk import left_out_mass, top_k
@@ -34,6 +35,7 @@ def draw_block(
     """The block that `work` asks for. Its draws are keyed (seed, draft_epoch, position, DRAFT).
 
     The draft runs at the request's temperature; that moves acceptance, never the output distribution.
+    Raises UnsupportedModelError where the largest of the model's logits is no finite number.
     """
     tokens = list(work.tokens)
     start = len(tokens)
@@ -43,6 +45,7 @@ def draw_block(
     columns = vocab_size if support is None else len(support)
     for _ in range(work.length):
         top = reader.top(tokens, k=1 if greedy else work.plan.k, columns=columns, temperature=temperature)
+        _check(top, len(tokens))
         if greedy:
             column = int(top.columns[0])
             tokens.append(column if support is None else int(support[column]))
@@ -65,6 +68,15 @@ def draw_block(
         ids=tuple(tokens[start:]),
         rows=tuple(rows),
     )
+
+
+def _check(top: Top, position: int) -> None:
+    largest = float(top.logits.max())  # NaN, if one of them is
+    if not isfinite(largest):
+        raise UnsupportedModelError(
+            f"the draft model's largest logit for token {position} is {largest}: its weights are broken, "
+            "or too large for their type; try --dtype float32"
+        )
 
 
 class _OnHost:

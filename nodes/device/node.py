@@ -82,7 +82,7 @@ class DeviceNode:
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
         self._draft, self._life = model_name(draft), numbers.getrandbits(32)
         self.tables = tables
-        self._agreed: Welcome | None = None
+        self._welcome: Welcome | None = None
         "the last that was logged"
         self._trouble = TroubleWatch(logger)
         self._running: dict[int, Running] = {}
@@ -331,12 +331,12 @@ class DeviceNode:
     def _flush(self, running: Running, taken: Sequence[Taken] = ()) -> None:
         for message, data in running.frames(taken):
             if self._endpoint is not None and self._endpoint.send(b"", data):
-                running.account.sent(message, len(data))
+                running.account.sent(message, len(data), tables=running.spelling(data))
 
     def _log_welcome(self, welcome: Welcome) -> None:
         """Once for each life of a BS."""
-        if welcome != self._agreed:
-            self._agreed = welcome
+        if welcome != self._welcome:
+            self._welcome = welcome
             self._log.info("device.welcomed", tables=tables_name(welcome.tables))
 
     def _count_refusal(self, reason: Refusal | Reason, detail: str) -> None:

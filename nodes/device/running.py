@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Draft, Message, Open, SparseLogits
+from draftwire.codecs.frame import encode_frame, rows_tag
+from draftwire.codecs.messages import Commit, Draft, Message, Open
 from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.journal import Page
@@ -65,10 +65,13 @@ class Running:
             self.page.keep(taken, self.session.record, leaves=leaves, rests=rests)
         for message in messages:
             self.sequence += 1
-            if isinstance(message, SparseLogits):
-                self.account.tables = "" if self._agreed is None else self._agreed.hash.hex()
             data = encode_frame(message, session=self.number, sequence=self.sequence, tables=self._agreed)
             yield message, data
+
+    def spelling(self, data: bytes) -> bytes | None:
+        """The hash of the set that rows in one of these frames are spelt with; None: plain, or no rows."""
+        tag = rows_tag(data)
+        return None if tag is None else self.tables[tag].hash
 
     @property
     def _agreed(self) -> TableSet | None:

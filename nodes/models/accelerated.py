@@ -26,16 +26,10 @@ def top_of(row: Tensor, *, k: int, temperature: float) -> Top:
 
     K columns, K logits and two sums leave the row's device. Logits are compared in the type that they have.
     Of equal ones at the edge the first are taken: torch.topk makes no promise there, and in half precision
-    many are equal.
+    many are equal. So it is with NaN, which counts as the largest.
     """
     k = min(k, len(row))
-    largest = row.topk(k, sorted=False)
-    edge = largest.values.min()
-    above, equal = row > edge, row == edge
-    kept = above | (equal & (equal.cumsum(0) <= k - above.sum()))
-    columns = kept.nonzero().squeeze(1)
-    if len(columns) < k:  # a NaN is neither above nor equal; topk takes it for the largest
-        columns = largest.indices.sort().values
+    columns = _largest(row, k)
     logits = row[columns].float()
     if temperature == 0 or k == len(row):
         return Top(columns=columns.cpu().numpy(), logits=on_host(logits), left_out=0.0)
@@ -48,6 +42,21 @@ def top_of(row: Tensor, *, k: int, temperature: float) -> Top:
         logits=found[:k],
         left_out=float(found[k + 1] / (found[k] + found[k + 1])) if found[k] > 0 else 0.0,
     )
+
+
+def _largest(row: Tensor, k: int) -> Tensor:
+    """The columns of the K largest, rising."""
+    if k == 0:
+        return torch.empty(0, dtype=torch.int64, device=row.device)
+    edge = row.topk(k, sorted=False).values.min()
+    above, equal = row > edge, row == edge
+    kept = above | (equal & (equal.cumsum(0) <= k - above.sum()))
+    columns = kept.nonzero().squeeze(1)
+    if len(columns) == k:
+        return columns
+    nan = row.isnan()  # neither above an edge nor equal to one, and itself the edge where one is among the K
+    first, others = nan.nonzero().squeeze(1)[:k], (~nan).nonzero().squeeze(1)
+    return torch.cat([first, others[_largest(row[others], k - len(first))]]).sort().values
 
 
 __all__ = ["on_host", "top_of"]

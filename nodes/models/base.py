@@ -38,7 +38,7 @@ class Top:
     """The K largest of a row of logits: all that drafting needs of it."""
 
     columns: NDArray[np.int64]
-    "shape [K], rising; of logits that are equal at the edge the first ones"
+    "shape [K], rising; of logits that are equal at the edge the first ones; NaN counts as the largest"
     logits: NDArray[np.float32]
     "shape [K], of these columns"
     left_out: float
@@ -53,7 +53,7 @@ class TopContext(Context, Protocol):
         """The K largest logits behind `tokens`, of the first `columns`; all of these where K is more.
 
         As `logits(tokens, 1)` otherwise. `temperature`: what `left_out` is read at; at 0 nobody asks for it,
-        and it is 0. NaN counts as the largest.
+        and it is 0.
         """
         ...
 

@@ -7,6 +7,7 @@ plain. So nothing here has to be the same at both ends.
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from draftwire.codecs.errors import WireError
@@ -18,20 +19,33 @@ from draftwire.runtime.errors import ConfigurationError
 SUFFIX: Final = ".tables"
 """Of a file that is looked for; one that is named may be called anything."""
 
+USUAL_FOLDER: Final = "~/.local/share/draftwire/tables"
+"""`tables_folder()` of a user who has not said otherwise, for people."""
+
 MAX_HERE: Final = 32
-"""Sets that a controller reads: some MB each."""
+"""Sets that a BS or a controller reads: some MB each. A device offers no more than a Hello has room for."""
 
 PLAIN: Final = "plain"
 """What people read in place of a set's hash."""
 
 Skipped = Callable[[Path, str], None]
-"""Told of a file that is left out, and why."""
+"""Told of a file, or of the whole folder, that is left out, and why."""
 
 
 def tables_folder() -> Path:
-    """Where sets that are learnt here are kept: XDG_DATA_HOME, else ~/.local/share. May not exist yet."""
+    """Where sets that are learnt here are kept: XDG_DATA_HOME, else ~/.local/share. May not exist yet.
+
+    Raises ConfigurationError where neither is known: for a user without a home.
+    """
     base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "draftwire" / "tables"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "share") / "draftwire" / "tables"
+    except RuntimeError:
+        raise ConfigurationError(
+            "this user has no home folder",
+            key="XDG_DATA_HOME",
+            remedy="set it to a folder for data, or name files of tables",
+        ) from None
 
 
 def shipped_tables() -> Path:
@@ -44,21 +58,20 @@ def find_tables(
     *,
     vocab_size: int,
     fingerprint: bytes,
+    most: int = MAX_TABLE_SETS,
     skipped: Skipped = lambda path, why: None,
 ) -> tuple[TableSet, ...]:
-    """The sets that this end has for a vocabulary, the best first; at most MAX_TABLE_SETS.
+    """The sets that this end has for a vocabulary, the best first; at most `most`.
 
     `named`: the files to take, none for plain rows. None: all that fit in `tables_folder()`, the newest
-    first, then the shipped pair's; a file there that can't be used is told to `skipped` and left out. Raises
-    ConfigurationError for a named one that can't be.
+    first, then the shipped pair's, for which there is always a place; a file or folder that can't be used is
+    told to `skipped` and left out. Raises ConfigurationError for a named one that can't be.
     """
     if named is None:
-        return _found((vocab_size, fingerprint), skipped, most=MAX_TABLE_SETS)
-    if len(named) > MAX_TABLE_SETS:
+        return _found((vocab_size, fingerprint), skipped, most=most)
+    if len(named) > most:
         problem = f"{len(named)} files"
-        raise ConfigurationError(
-            problem, key="pair.tables", remedy=f"name {MAX_TABLE_SETS} at most, the best first"
-        )
+        raise ConfigurationError(problem, key="pair.tables", remedy=f"name {most} at most, the best first")
     sets = dict[bytes, TableSet]()
     for name in named:
         one = load_tables(Path(name))
@@ -83,13 +96,16 @@ def tables_here(
 ) -> tuple[TableSet, ...]:
     """All sets that this end has, of any vocabulary, the best first: reports name one to a controller.
 
-    `named` and `skipped` as for `find_tables`. Raises ConfigurationError for a named file that is no set.
+    `named` and `skipped` as for `find_tables`, but a named file that can't be used is left out as well: a
+    controller on another machine than the pair's plans without it.
     """
     if named is None:
         return _found(None, skipped, most=MAX_HERE)
     sets = dict[bytes, TableSet]()
-    for one in map(load_tables, map(Path, named)):
-        sets.setdefault(one.tag, one)
+    for path in map(Path, named):
+        one = _usable(path, None, skipped, absent=skipped)
+        if one is not None and len(sets) < MAX_HERE:
+            sets.setdefault(one.tag, one)
     return tuple(sets.values())
 
 
@@ -112,33 +128,66 @@ def tables_name(agreed: bytes | None) -> str:
 
 def _found(vocabulary: tuple[int, bytes] | None, skipped: Skipped, *, most: int) -> tuple[TableSet, ...]:
     """Of the files that need no name; `vocabulary`: size and fingerprint, None for any."""
+    last = _usable(shipped_tables(), vocabulary, skipped)
+    kept = {} if last is None else {last.tag: last}
     sets = dict[bytes, TableSet]()
-    for path in [*_newest_first(tables_folder()), shipped_tables()]:
-        if len(sets) == most:
+    for path in learnt_files(skipped=skipped):
+        if len(sets | kept) >= most:
             break
-        try:
-            with path.open("rb") as file:
-                theirs = vocabulary_of(file.read(64))
-            if vocabulary not in (None, theirs):
-                continue  # of another pair
-            one = _read(path)
-        except FileNotFoundError:
-            continue
-        except (OSError, WireError) as error:
-            skipped(path, str(getattr(error, "strerror", None) or error))
-            continue
-        sets.setdefault(one.tag, one)
+        one = _usable(path, vocabulary, skipped)
+        if one is not None:
+            sets.setdefault(one.tag, one)
+    for tag, one in kept.items():
+        sets.setdefault(tag, one)
     return tuple(sets.values())
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """The files of sets in it; of equal age by name, so that two looks find the same order."""
+def _usable(
+    path: Path,
+    vocabulary: tuple[int, bytes] | None,
+    skipped: Skipped,
+    *,
+    absent: Skipped = lambda path, why: None,
+) -> TableSet | None:
+    """The set in a file, if it is for this vocabulary; what is odd about the file is told."""
+    try:
+        if vocabulary is not None:
+            with path.open("rb") as file:
+                if vocabulary_of(file.read(64)) != vocabulary:
+                    return None
+        return _read(path)
+    except FileNotFoundError:
+        absent(path, "no such file")
+    except (OSError, WireError) as error:
+        skipped(path, str(getattr(error, "strerror", None) or error))
+    return None
+
+
+def learnt_files(*, skipped: Skipped = lambda path, why: None) -> list[Path]:
+    """The files of sets in `tables_folder()`, the newest first; what else is there is told to `skipped`.
+
+    A folder that can't be read has none, and is told: a node needs no home.
+    """
+    folder = Path(USUAL_FOLDER)
+    try:
+        folder = tables_folder()
+        names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ConfigurationError) as error:
+        skipped(folder, str(getattr(error, "strerror", None) or error))
+        return []
     dated = list[tuple[float, str, Path]]()
-    for path in folder.glob(f"*{SUFFIX}"):
+    for path in map(folder.joinpath, names):
         try:
-            dated.append((-path.stat().st_mtime, path.name, path))
-        except OSError:
-            continue  # gone meanwhile
+            seen = path.stat()
+        except OSError as error:
+            skipped(path, error.strerror or str(error))
+            continue
+        if S_ISREG(seen.st_mode):
+            dated.append((-seen.st_mtime, path.name, path))  # of equal age by name: always the same order
+        else:
+            skipped(path, "no regular file")  # to open a pipe would wait for who writes it
     return [path for _, _, path in sorted(dated)]
 
 
@@ -148,10 +197,13 @@ def _read(path: Path) -> TableSet:
 
 
 __all__ = [
+    "MAX_HERE",
     "PLAIN",
     "SUFFIX",
+    "USUAL_FOLDER",
     "Skipped",
     "find_tables",
+    "learnt_files",
     "load_tables",
     "shipped_tables",
     "tables_folder",

@@ -56,12 +56,24 @@ def true_frames(
 
 
 @lru_cache(maxsize=64)  # the same object for the same question: forecasts remember sizes by it
-def frames_of(*, vocab_size: int, row_scale: float = 1.0, rows: bool = True, rungs: RungBits = ()) -> Frames:
-    """True frames, where of a set no more is known than the size of its rows."""
+def frames_of(
+    *,
+    vocab_size: int,
+    row_scale: float = 1.0,
+    plain_scale: float | None = None,
+    rows: bool = True,
+    rungs: RungBits = (),
+) -> Frames:
+    """True frames, where of a set no more is known than the size of its rows.
+
+    plain_scale: in place of row_scale, of rows that do not use the set's rungs; None: the same.
+    """
     around = around_rows_bits(vocab_size=vocab_size)
+    other_scale = row_scale if plain_scale is None or not rungs else plain_scale
 
     def rows_bits(k: int, n: int) -> float:
-        return around + n * row_scale * _row_bits(k, vocab_size, rungs)
+        scale = row_scale if _by_rungs(k, rungs) else other_scale
+        return around + n * scale * _row_bits(k, vocab_size, rungs)
 
     return Frames(
         draft_bits=_draft_bits,
@@ -82,10 +94,14 @@ def row_bits(*, k: int, vocab_size: int, tables: TableSet | None = None) -> floa
 
 @lru_cache(maxsize=1024)
 def _row_bits(k: int, vocab_size: int, rungs: RungBits) -> float:
-    if rungs and rungs[0][0] <= k <= MAX_PLAIN_K:
+    if _by_rungs(k, rungs):
         known = [math.log(rung) for rung, _ in rungs], [bits / rung for rung, bits in rungs]
         return k * float(np.interp(math.log(k), *known))
     return (8 * len(encode_rows(zipf_rows(k=k, vocab_size=vocab_size, count=4))) - HEADER_BITS) / 4
+
+
+def _by_rungs(k: int, rungs: RungBits) -> bool:
+    return bool(rungs) and rungs[0][0] <= k <= MAX_PLAIN_K
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,8 @@ class _Frame:
     message: SparseLogits
     size: int
     at_s: float
+    tables: bytes | None
+    "hash of the set that they came spelt with; None: plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +47,19 @@ class Lesson:
         self._frame: _Frame | None = None
         self._tested: _Tested | None = None
 
-    def rows_came(self, message: SparseLogits, *, size: int, at_s: float) -> None:
-        """Rows of the request's present incarnation: they may come before their block's test or after it."""
+    def rows_came(
+        self, message: SparseLogits, *, size: int, at_s: float, tables: bytes | None = None
+    ) -> None:
+        """Rows of the request's present incarnation: they may come before their block's test or after it.
+
+        `tables`: the hash of the set that they came spelt with; None: plain.
+        """
         held = self._frame.message if self._frame is not None else None
         if held is not None and held.incarnation == message.incarnation:
             # Rows that were asked for singly say less than all of a block's.
             if (message.draft_epoch, len(message.rows)) <= (held.draft_epoch, len(held.rows)):
                 return
-        self._frame = _Frame(message=message, size=size, at_s=at_s)
+        self._frame = _Frame(message=message, size=size, at_s=at_s, tables=tables)
 
     def was_tested(
         self, step: Step, report: StepReport, p: Sequence[NDArray[np.float64]], incarnation: Incarnation
@@ -94,7 +101,7 @@ class Lesson:
             rows_bytes=frame.size,
             draft_at_s=report.draft_at_s,
             rows_at_s=frame.at_s,
-            tables=report.tables,
+            tables=(frame.tables or b"").hex(),
         )
 
 

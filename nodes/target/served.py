@@ -39,7 +39,7 @@ class Served:
     device_try: int
     "of the newest Open that was taken"
     tables: bytes | None = None
-    "hash of the set that the device's rows may be spelt with; None: they are plain"
+    "hash of the set agreed for the device's rows; None: they have to be plain"
     prefilled: bool = False
     computing: bool = False
     "the context is in use by the worker's thread, so it must not be closed"
@@ -56,6 +56,8 @@ class Served:
     "tokens of the newest block"
     rows_at_s: float | None = None
     rows_bytes: int = 0
+    rows_tables: bytes | None = None
+    "hash of the set that they came spelt with; None: plain"
     step_s: float = 0.0
     tested_at_s: float = 0.0
     drawn_before: int = 0
@@ -85,12 +87,15 @@ class Served:
         answers = asked and asked.length == draft.start and draft.draft_epoch > self.drawn_before
         self.block_asked = asked if answers else None
 
-    def rows_came(self, message: SparseLogits, at_s: float, size: int) -> None:
-        """Rows have come. Repeats, and rows that were asked for singly, tell nothing of the link."""
+    def rows_came(self, message: SparseLogits, at_s: float, size: int, *, tables: bytes | None) -> None:
+        """Rows have come, spelt with `tables`: the hash of a set, None: plain.
+
+        Repeats, and rows that were asked for singly, tell nothing of the link.
+        """
         own = message.incarnation == self.session.incarnation
         if own and message.draft_epoch == self.session.newest_epoch and self.rows_at_s is None:
             if len(message.rows) == self.drafted:
-                self.rows_at_s, self.rows_bytes = at_s, size
+                self.rows_at_s, self.rows_bytes, self.rows_tables = at_s, size, tables
 
     def sent(self, message: Message, size: int, now_s: float) -> None:
         """A message has left; only the first that tells the log as it stands makes the device draw."""
@@ -128,6 +133,8 @@ class Served:
         times, pins = self.times(step, now_s), self.session.request
         asked = self.block_asked if step.ids else None
         echo = self.echoes.take()
+        came = bool(step.ids) and self.rows_at_s is not None
+        tables = self.rows_tables if came else self.tables
         number, self.steps = self.steps, self.steps + 1
         return StepReport(
             device=self.name,
@@ -156,7 +163,7 @@ class Served:
             echo_bytes=echo.size if echo else 0,
             pinned_k=pins.k,
             pinned_gamma=pins.gamma,
-            tables="" if self.tables is None else self.tables.hex(),
+            tables=(tables or b"").hex(),
         )
 
 

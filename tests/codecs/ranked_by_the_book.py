@@ -1,4 +1,4 @@
-"""Mode 1 as docs/wire.md has it, written one bit at a time, as text: slow, with nothing of our packing."""
+"""Mode 1 as docs/wire.md has it, one bit at a time, as text, so that any section can be misspelt."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,9 @@ from draftwire.codecs.weights import low_bits
 
 Buckets = list[tuple[int, int, int]]
 "(width, first rank, the rank that it ends before), by rising rank."
+
+Sections = dict[str, str]
+"Bits of each section of a block, in order."
 
 
 def buckets_of(rung: Rung, table: Table, v: int) -> Buckets:
@@ -28,7 +31,7 @@ def ranks_of(ids: Sequence[int], table: Table, tables: TableSet) -> list[int]:
     return [ranks.index(token) for token in ids]
 
 
-def spelt(rows: Sequence[Row], tables: TableSet, chosen: Sequence[int] | None = None) -> dict[str, str]:
+def spelt(rows: Sequence[Row], tables: TableSet, chosen: Sequence[int] | None = None) -> Sections:
     """The sections of a block, as bits; `chosen`: each row's table, in place of the one it must be."""
     k, s = len(rows[0]), low_bits(rows[0].profile)
     rung = [rung for rung in tables.rungs if rung.k <= k][-1]
@@ -73,7 +76,7 @@ def ids_spelt(row: Row, rung: Rung, table: Table, tables: TableSet) -> tuple[str
     return bitmap, counts, offsets
 
 
-def packed(rows: Sequence[Row], tables: TableSet, sections: dict[str, str]) -> bytes:
+def packed(rows: Sequence[Row], tables: TableSet, sections: Sections) -> bytes:
     """The block of these sections."""
     header = bytes([Mode.TABLES << 4 | rows[0].profile, len(rows)]) + len(rows[0]).to_bytes(2, "big")
     bits = "".join(sections.values())

@@ -8,6 +8,9 @@ from zlib import crc32
 
 import pytest
 from tests.codecs.golden_cases import BLOCKS, CASES, SEQUENCE, SESSION, described, sections
+from tests.codecs.golden_refused import BLOCKS as WRONG_BLOCKS
+from tests.codecs.golden_refused import SETS as THEIR_SETS
+from tests.codecs.golden_refused import TABLE_FILES
 from tests.codecs.golden_tables import RANKED, TABLES
 
 from draftwire.codecs.blocks import decode_rows, encode_ranked, encode_rows
@@ -90,6 +93,27 @@ def test_refused_frames(request: pytest.FixtureRequest) -> None:
             decode_frame(data)
         refused[name] = {"frame": data.hex(), "reason": caught.value.reason.value, "bit": caught.value.offset}
     held_to(GOLDEN / "refused_frames.json", refused, request)
+
+
+def test_refused_blocks(request: pytest.FixtureRequest) -> None:
+    """So is each block of a list; those of mode 1 are refused by an end that has two sets of tables."""
+    sets = by_tag(THEIR_SETS)
+    refused: dict[str, Any] = {"tables": [table_set_bytes(tables).hex() for tables in THEIR_SETS]}
+    for name, data in WRONG_BLOCKS.items():
+        with pytest.raises(WireError) as caught:
+            decode_rows(data, tables=sets)
+        refused[name] = {"block": data.hex(), "reason": caught.value.reason.value, "bit": caught.value.offset}
+    held_to(GOLDEN / "refused_blocks.json", refused, request)
+
+
+def test_refused_tables(request: pytest.FixtureRequest) -> None:
+    """So is each file of a list; the bit is where reading had come when it showed."""
+    refused: dict[str, Any] = {}
+    for name, data in TABLE_FILES.items():
+        with pytest.raises(WireError) as caught:
+            table_set_from(data)
+        refused[name] = {"file": data.hex(), "reason": caught.value.reason.value, "bit": caught.value.offset}
+    held_to(GOLDEN / "refused_tables.json", refused, request)
 
 
 def wrong_frames() -> dict[str, bytes]:

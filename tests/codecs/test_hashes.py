@@ -1,7 +1,7 @@
 """Short hashes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.codecs.second_implementation import rows_hash_of
 
@@ -35,6 +35,7 @@ def test_known_hashes() -> None:
     assert ids_hash([1, 2, 3]) == bytes.fromhex("518cbeb838e466e2")
 
 
+@settings(max_examples=50)
 @given(rows=row_blocks(vocab_size=300))
 def test_rows_hash_by_the_book(rows: tuple[Row, ...]) -> None:
     """Rows are hashed by vocabulary size, tail, ids and weights, and by nothing else."""

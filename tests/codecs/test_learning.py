@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from draftwire.codecs import learning
 from draftwire.codecs.blocks import HEADER, decode_rows, encode_ranked, encode_rows
 from draftwire.codecs.buckets import divide
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.learning import LADDER, learn, source_rates
-from draftwire.codecs.lengths import TAIL_BITS, bernoulli_prices, id_bits, level_bits
+from draftwire.codecs.lengths import bernoulli_prices, id_bits, level_bits
 from draftwire.codecs.limits import MAX_RUNGS
 from draftwire.codecs.quantize import quantize
-from draftwire.codecs.rows import Row
+from draftwire.codecs.rows import TAIL_BITS, Row
 from draftwire.codecs.tables import TableSet, by_tag, table_set_bytes, table_set_from
 
 V = 600
@@ -169,6 +170,8 @@ def test_division_of_many_ranks() -> None:
         ({"tables": 65}, "tables"),
         ({"ladder": ()}, "ladder"),
         ({"ladder": (41, 50)}, "ladder"),
+        ({"ladder": range(1, 34)}, "len(ladder)"),
+        ({"label": "x" * 1025}, "label"),
         ({"vocab_size": 150}, "ids"),
         ({"vocab_size": 300_000}, "vocab_size"),
     ],
@@ -179,6 +182,16 @@ def test_bad_arguments(changes: dict[str, object], field: str) -> None:
     with pytest.raises(LocalError) as caught:
         learned(ids, weights, **changes)
     assert caught.value.field == field
+
+
+def test_a_set_has_room_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tables are asked for, their fronts are as short as a file demands: no run is in vain."""
+    ids, weights = rows_of(8, count=1200)
+    sizes = []
+    for most in (2**26, 8000):
+        monkeypatch.setattr(learning, "MAX_TABLE_SET_BYTES", most)
+        sizes.append(len(table_set_bytes(learned(ids, weights, tables=8, label="x" * 1024))))
+    assert sizes[1] <= 8000 < sizes[0]
 
 
 def test_bad_rows() -> None:

@@ -1,4 +1,4 @@
-"""Blocks spelt with rank tables: round trips, the layout by the book, which table, which mode, which set."""
+"""Blocks spelt with rank tables: round trips, which table, which mode, which set."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.codecs.golden_cases import sparse_logits
-from tests.codecs.ranked_by_the_book import packed, spelt
-from tests.harness.tables import in_order, narrow, odd_sets, usual_set
+from tests.harness.tables import growing, in_order, narrow, permutation, table, usual_set
 
 from draftwire.codecs.blocks import (
-    HEADER_BITS,
     Mode,
-    block_sections,
     decode_rows,
     encode_plain,
     encode_ranked,
@@ -25,11 +22,14 @@ from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.hashes import rows_hash
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
-from draftwire.codecs.strategies import row_blocks
-from draftwire.codecs.tables import TableSet, by_tag
+from draftwire.codecs.strategies import row_blocks, table_sets
+from draftwire.codecs.tables import Rung, TableSet, by_tag, table_set_bytes, table_set_from
 from draftwire.codecs.weights import WEIGHT_SUM, Profile
 
 # Any rows, any set ------------------------------------------------------------------------------------------
+
+
+SIZES = st.sampled_from((2, 3, 4, 255, 4096, 4097, 32000, 262144)) | st.integers(2, 9000)
 
 
 def plain_blocks(v: int) -> st.SearchStrategy[tuple[Row, ...]]:
@@ -38,22 +38,17 @@ def plain_blocks(v: int) -> st.SearchStrategy[tuple[Row, ...]]:
 
 
 @st.composite
-def spellable(
-    draw: st.DrawFn, sizes: st.SearchStrategy[int], most: int = 32
-) -> tuple[tuple[Row, ...], TableSet]:
-    """At most `most` rows, and a set with a rung at, just below or just above their K, and any others."""
-    v = draw(sizes)
-    rows = draw(plain_blocks(v))[:most]
+def spellable(draw: st.DrawFn) -> tuple[tuple[Row, ...], TableSet]:
+    """Rows, and a set with a rung at, just below or just above their K, and any others."""
+    v = draw(SIZES)
+    rows = draw(plain_blocks(v))
     k = len(rows[0])
     near = [rung for rung in (k, k - 1, k + 1) if 1 <= rung <= min(v, 4096)]
-    return rows, draw(odd_sets(vocab_size=v, rungs=near))
-
-
-SIZES = st.sampled_from((2, 3, 4, 255, 4096, 4097, 32000, 262144)) | st.integers(2, 9000)
+    return rows, draw(table_sets(vocab_size=v, rungs=near))
 
 
 @settings(max_examples=60)
-@given(case=spellable(SIZES))
+@given(case=spellable())
 def test_round_trip(case: tuple[tuple[Row, ...], TableSet]) -> None:
     """Any rows come back from either spelling; each spelling is the only one of its mode and set."""
     rows, tables = case
@@ -77,23 +72,6 @@ def test_round_trip(case: tuple[tuple[Row, ...], TableSet]) -> None:
         assert row.weights.min() >= 1 and row.weights.sum() == WEIGHT_SUM
 
 
-@settings(max_examples=60)
-@given(case=spellable(st.integers(2, 150), most=3))
-def test_blocks_by_the_book(case: tuple[tuple[Row, ...], TableSet]) -> None:
-    """A writer made from the document alone, one bit at a time, has our bytes and our sections."""
-    rows, tables = case
-    if tables.rung_of(len(rows[0])) is None:
-        return
-    sections = spelt(rows, tables)
-    data = packed(rows, tables, sections)
-    assert encode_ranked(rows, tables) == data
-    found = block_sections(data, tables=by_tag([tables]))
-    lengths = [HEADER_BITS, *map(len, sections.values())]
-    assert [one.end - one.start for one in found] == [*lengths, 8 * len(data) - sum(lengths)]
-    assert [one.name for one in found] == ["header", *sections, "padding"]
-    assert [one.start for one in found[1:]] == [one.end for one in found[:-1]]
-
-
 @pytest.mark.parametrize("profile", [Profile.SMALL, Profile.LARGE])
 @pytest.mark.parametrize("v, k", [(2, 1), (2, 2), (4096, 4096), (262144, 1), (262144, 4096)])
 @pytest.mark.parametrize("shape", ["flat", "one hot", "steep"])
@@ -111,6 +89,46 @@ def test_the_edges(v: int, k: int, shape: str, profile: Profile) -> None:
 
 
 EDGES = {v: usual_set(v) for v in (2, 4096, 262144)}
+
+
+def test_the_longest_front() -> None:
+    """Rows that hold ranks and places of a front of 65535 come back, by a set that was read from its file."""
+    tables = longest_front()
+    again = table_set_from(table_set_bytes(tables))
+    rng = np.random.default_rng(3)
+    for places in (range(65527, 65537), rng.choice(65537, 300, replace=False), np.arange(32760, 32780)):
+        ids = tables.order[np.array(places)]
+        rows = (quantize(ids, -(np.arange(len(ids)) % 9), vocab_size=65537, tail=3),)
+        data = encode_ranked(rows, tables)
+        assert decode_rows(data, tables=by_tag([again])) == rows
+    assert again == tables
+
+
+def longest_front() -> TableSet:
+    """Two tables with a front of 65535 in any order, and two ids behind it."""
+    rng, v, front = np.random.default_rng(1), 65537, 65535
+    kinds = ((0, growing), (40000, narrow))
+    made = tuple(table(front, head, widths, rng) for head, widths in kinds)
+    rung = Rung(k=8, tables=made, tail_widths=(1,), row_bits=0)
+    return replace(in_order(v), order=permutation(v, rng), rungs=(rung,))
+
+
+def test_a_block_too_large_to_look_up_at_once() -> None:
+    """Rows that choose their tables one by one choose as the same rows in blocks of their own."""
+    tables = usual_set(32000, tables=16, front=2000)
+    rng, k = np.random.default_rng(2), 2000
+    rows, kinds = [], tables.rungs[tables.rung_of(k) or 0].tables
+    for i in range(32):
+        one = kinds[i % 5]
+        behind = 2000 + rng.choice(30000, k - one.head, replace=False)
+        ids = tables.order[np.concatenate([one.front[: one.head], behind])]
+        rows.append(quantize(ids, np.zeros(k), vocab_size=32000, tail=i))
+    data = encode_ranked(rows, tables)
+    assert decode_rows(data, tables=by_tag([tables])) == tuple(rows)
+    bits = "".join(f"{byte:08b}" for byte in data[8:48])
+    chosen = [int(bits[10 * i : 10 * i + 4], 2) for i in range(32)]
+    assert chosen == [encode_ranked([row], tables)[8] >> 4 for row in rows]
+    assert len(set(chosen)) == 5
 
 
 @pytest.mark.parametrize("heads", [(0,), (300,), (0, 300), (300, 0)])

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from tests.codecs.ranked_by_the_book import packed, spelt
 from tests.codecs.reference_decoder import Block, Refused, Tables
-from tests.harness.tables import growing, in_order, narrow, odd_sets, overhanging, usual_set
+from tests.harness.tables import growing, in_order, narrow, overhanging, usual_set
 
 from draftwire.codecs.blocks import block_sections, decode_rows, encode_plain, encode_ranked, encode_rows
 from draftwire.codecs.errors import WireError
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
-from draftwire.codecs.strategies import row_blocks
+from draftwire.codecs.strategies import row_blocks, table_sets
 from draftwire.codecs.tables import TableSet, TableSets, by_tag, table_set_bytes, table_set_from
 from draftwire.codecs.weights import Profile
 
@@ -115,11 +115,23 @@ def test_golden_blocks(path: Path) -> None:
         assert Profile(block.profile).name == expected["profile"]
 
 
+def test_golden_refusals() -> None:
+    """Golden blocks and files that must be refused are."""
+    vector = golden("refused_blocks.json")
+    sets = [Tables(bytes.fromhex(file)) for file in vector.pop("tables")]
+    assert len(vector) > 50 and len(golden("refused_tables.json")) > 20
+    for name, refused in vector.items():
+        data = bytes.fromhex(refused["block"])
+        assert read_by_the_book(data, {tables.hash[:4]: tables for tables in sets}) is None, name
+    for name, refused in golden("refused_tables.json").items():
+        assert name_of(bytes.fromhex(refused["file"]), lambda data: Tables(data).hash) is None, name
+
+
 @st.composite
 def blocks(draw: DrawFn) -> tuple[bytes, TableSets]:
     """A block in any mode, and the set that it may need."""
     rows = draw(row_blocks(vocab_size=draw(st.sampled_from((2, 3, 17, 120)))))
-    tables = draw(odd_sets(vocab_size=rows[0].vocab_size, rungs=(1,)))
+    tables = draw(table_sets(vocab_size=rows[0].vocab_size, rungs=(1,)))
     if rows[0].profile is Profile.DENSE or draw(st.integers(0, 3)) == 0:
         return encode_rows(rows), by_tag([tables])
     return encode_ranked(rows, tables), by_tag([tables])

@@ -15,6 +15,7 @@ def some_rows(*, v: int = 300, k: int = 8, count: int = 2, profile: Profile = Pr
     return [quantize(range(i, i + k), range(k), vocab_size=v, profile=profile) for i in range(count)]
 
 
+@settings(max_examples=60)
 @given(rows=row_blocks())
 def test_round_trip(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
     """Any block comes back as it was: ids, levels, tails, and weights that are positive and sum to 2**24."""
@@ -26,7 +27,7 @@ def test_round_trip(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
         assert row.weights.sum() == WEIGHT_SUM
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(rows=row_blocks(vocab_size=300))
 def test_same_bytes_whatever_the_rows_came_from(row_codec: RowCodec, rows: tuple[Row, ...]) -> None:
     """Rows that were decoded, and rows built from their parts, have the spelling of the originals."""
@@ -53,7 +54,7 @@ def test_hostile_bytes(row_codec: RowCodec, data: st.DataObject) -> None:
     assert all(row.weights.min() >= 1 and row.weights.sum() == WEIGHT_SUM for row in rows)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(rows=row_blocks(vocab_size=32000), data=st.data())
 def test_every_cut_is_refused(row_codec: RowCodec, rows: tuple[Row, ...], data: st.DataObject) -> None:
     """A block that lost its end, and a block with something behind it, are refused."""

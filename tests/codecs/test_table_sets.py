@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.harness.tables import FINGERPRINT, in_order, narrow, odd_sets, usual_set
+from tests.harness.tables import FINGERPRINT, in_order, narrow, usual_set
 
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_TABLE_SET_BYTES, MAX_TEXT_BYTES
+from draftwire.codecs.strategies import table_sets
 from draftwire.codecs.tables import Rung, Table, TableSet, by_tag, table_set_bytes, table_set_from
 
 SIZES = st.sampled_from((2, 3, 4, 257, 4097)) | st.integers(2, 1000)
@@ -76,7 +77,7 @@ def parts(tables: TableSet) -> Any:
     return tables.vocab_size, tables.fingerprint, tables.label, tables.order.tolist(), rungs
 
 
-@given(tables=SIZES.flatmap(lambda v: odd_sets(vocab_size=v)))
+@given(tables=SIZES.flatmap(lambda v: table_sets(vocab_size=v)))
 def test_round_trip(tables: TableSet) -> None:
     """Any set comes back as it was, by every value in it and by its name."""
     data = table_set_bytes(tables)
@@ -296,7 +297,7 @@ def test_every_byte_counts() -> None:
 
 
 @settings(max_examples=50)
-@given(tables=odd_sets(vocab_size=64), data=st.data())
+@given(tables=table_sets(vocab_size=64), data=st.data())
 def test_cuts_and_tails_of_odd_files(tables: TableSet, data: st.DataObject) -> None:
     """Files of any set are refused when cut anywhere, or when something stands behind them."""
     whole = table_set_bytes(tables)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.codecs.reference_decoder import exponential, weights_of
 
@@ -22,6 +22,7 @@ def test_shipped_exponentials(name: str, scale_bits: int, numerator: int, denomi
     assert len(table) == 256 or exponential(scale_bits, numerator * len(table), denominator) == 0
 
 
+@settings(max_examples=50)
 @given(rows=row_blocks(vocab_size=300))
 def test_weights_by_the_book(rows: tuple[object, ...]) -> None:
     """Vectorised weights are those of the document, computed entry by entry with Python's integers."""

@@ -138,6 +138,14 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     ),
     "draftwire tables show my.tables": Run(says="bits an entry"),
     "draftwire tables list": Run(says="shipped"),
+    "draftwire bench codec": Run(adding="--quick --positions 40", says="source model"),
+    "draftwire bench codec --json --plot codec.png": Run(
+        adding="--quick --positions 40", says='"over_source_model"'
+    ),
+    # Names in capitals are the reader's to fill in: it says which one is missing.
+    "draftwire bench codec --draft DRAFT --target TARGET --text held-out.txt --tables rows.tables": Run(
+        code=2, says="DRAFT"
+    ),
     "draftwire link show --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 1mbit delay 40ms' --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 0' --uplink-only --config FILE": Run(changing=CHANNEL),

@@ -9,7 +9,8 @@ from draftwire.codecs.messages import Hello, Refused, Welcome
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.doctor.checks import Check, Status
 from draftwire.nodes.console.doctor.hops import digits
-from draftwire.nodes.models.tables import find_tables, load_tables, shipped_tables, tables_folder
+from draftwire.nodes.console.escape import safe
+from draftwire.nodes.models.tables import USUAL_FOLDER, find_tables, load_tables, shipped_tables
 from draftwire.nodes.speculation.frames import row_bits
 from draftwire.runtime.errors import ConfigurationError
 
@@ -90,7 +91,7 @@ def judge_tables(
         return [*checks, _check(Status.FAIL, found.problem.problem, found.problem.remedy)]
     if not found.sets:
         return [*checks, _plain(found, draft)]
-    named = ", ".join(f"{one.hash.hex()[:SHOWN]} ({one.label})" for one in found.sets)
+    named = ", ".join(f"{one.hash.hex()[:SHOWN]} ({safe(one.label)})" for one in found.sets)
     count = "one set" if len(found.sets) == 1 else f"{len(found.sets)} sets"
     seen = f"{count} for this vocabulary, {named}"
     if hello is None or not isinstance(answer, Welcome):
@@ -99,7 +100,7 @@ def judge_tables(
     if agreed is not None:
         how = f"both ends agree on {agreed.hash.hex()[:SHOWN]}: {_sizes(agreed)}"
         return [*checks, _check(Status.OK, f"{seen}; {how}")]
-    remedy = f"copy the file to the base station's {tables_folder()}, or name it in [pair] tables there"
+    remedy = f"copy the file to the base station's {USUAL_FOLDER}, or name it in [pair] tables there"
     return [*checks, _check(Status.OK, f"{seen}; the target has none of them: rows are plain", remedy)]
 
 

@@ -1,17 +1,21 @@
 """`draftwire inspect FILE`: what travelled, field by field.
 
-`sources` recognises what it was handed, `examine` takes each frame apart, `view` shows one, `listing` a
-capture, `runs` a record; `values` says the same to programs, and `words` has the texts of tokens.
+`sources` recognises what it was handed, with `dumps` for hexadecimal; `examine` takes each frame apart,
+`view` shows one, `listing` a capture, `runs` a record; `values` says the same to programs, and `words` has
+the texts of tokens.
 """
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
-import orjson
 from rich.console import Console
 
-from draftwire.nodes.console.inspect.examine import Examiner
+from draftwire.codecs.tables import TableSet
+from draftwire.nodes.console.escape import json_line
+from draftwire.nodes.console.inspect.examine import Examined, Examiner
 from draftwire.nodes.console.inspect.listing import Totals, print_line, print_totals
 from draftwire.nodes.console.inspect.runs import print_run, run_values
 from draftwire.nodes.console.inspect.sources import FORMS, Source, SourceError, recognised
@@ -19,6 +23,7 @@ from draftwire.nodes.console.inspect.values import ALL, frame_values
 from draftwire.nodes.console.inspect.view import print_frame, say
 from draftwire.nodes.console.inspect.words import Words
 from draftwire.nodes.console.record import record_of
+from draftwire.nodes.console.tables.look import show_set
 from draftwire.runtime.errors import ConfigurationError
 
 STDIN = "-"
@@ -42,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="a frame or a block of rows, in binary or hexadecimal; a golden vector; a file of --capture or "
-        "--record; `-`: standard input",
+        help="a frame or a block of rows, in binary or hexadecimal; a golden vector; a file of --capture, "
+        "--record or tables; `-`: standard input",
     )
     parser.add_argument("--block", action="store_true", help="the bytes are a block of rows without a frame")
     parser.add_argument(
@@ -67,72 +72,102 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tables",
         action="append",
         metavar="FILE",
-        help="a set of tables that rows are spelt with; may be repeated; left out: those of this machine; "
-        "`none`",
+        help="a set of tables that rows are spelt with, or its golden vector; may be repeated; left out: "
+        "those of this machine; `none`",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a frame")
 
 
 def run(args: argparse.Namespace) -> int:
     """What travelled: a frame, a block of rows, a capture or a recorded run, field by field."""
-    source = recognised(_read(args.file), source=args.file, block=args.block)
-    if source.record is not None:
-        return _show_record(args, source.record)
-    words, examiner = Words(args.model), Examiner(args.tables)
-    _check_frame(args, source)
-    console = Console(highlight=False)
-    totals, shown_before = Totals(), False
-    for piece in source.pieces:
-        one = examiner.examine(piece)
-        if args.frame not in (None, one.number):
+    examiner = Examiner(args.tables)
+    with _opened(args.file) as file:
+        try:
+            source = recognised(file, source=args.file, block=args.block)
+        except OSError as error:
+            raise _unreadable(args.file, error) from None
+        if source.record is not None:
+            return _show_record(args, source.record)
+        if source.tables is not None:
+            return _show_tables(args, source.tables)
+        return _show_frames(args, source, examiner)
+
+
+def _show_frames(args: argparse.Namespace, source: Source, examiner: Examiner) -> int:
+    console, words, totals = Console(highlight=False), Words(args.model), Totals()
+    number = 0
+    for number, piece in enumerate(source.pieces, start=1):
+        if args.frame is not None and number < args.frame:
+            examiner.pass_over(piece)
             continue
+        one = examiner.examine(piece)
         totals.add(one)
-        if args.json:
-            print(orjson.dumps(frame_values(one, words, entries=args.entries)).decode())
-        elif source.capture and args.frame is None and not args.verbose:
-            print_line(console, one, words, began_s=source.pieces[0].at_s or 0.0)
-        else:
-            if shown_before:
-                say(console, "")
-            print_frame(console, one, words, entries=args.entries)
-        shown_before = True
-    if source.capture and args.frame is None and not args.json:
+        _show_frame(args, console, one, words, totals, listed=source.captured is not None)
+        if number == args.frame:
+            break
+    else:
+        if args.frame is not None:
+            remedy = f"write 1 to {number}"
+            raise ConfigurationError(f"{args.frame}: there are {number}", key="--frame", remedy=remedy)
+    left_out = "" if source.captured is None else source.captured.told
+    if source.captured is not None and args.frame is None and not args.json:
         say(console, "")
-        print_totals(console, totals, words, cut=source.cut)
+        print_totals(console, totals, words, left_out=left_out)
+    elif left_out:
+        print(f"draftwire inspect: {left_out}", file=sys.stderr)
     return 1 if totals.refused else 0
 
 
+def _show_frame(
+    args: argparse.Namespace, console: Console, one: Examined, words: Words, totals: Totals, *, listed: bool
+) -> None:
+    """`listed`: it is one of a capture; `totals` have it already."""
+    if args.json:
+        print(json_line(frame_values(one, words, entries=args.entries)))
+    elif listed and args.frame is None and not args.verbose:
+        print_line(console, one, words, began_s=totals.began_s or 0.0)
+    else:
+        if totals.frames > 1:
+            say(console, "")
+        print_frame(console, one, words, entries=args.entries)
+
+
 def _show_record(args: argparse.Namespace, data: bytes) -> int:
-    if args.frame is not None:
-        raise ConfigurationError(
-            f"{args.file!r} is a record, and has no frames",
-            key="--frame",
-            remedy="leave it out, or give a file of --capture",
-        )
+    _check_no_frame(args, "a record")
     record = record_of(data, Path(args.file))
     if args.json:
-        print(orjson.dumps(run_values(record)).decode())
+        print(json_line(run_values(record)))
     else:
         print_run(Console(highlight=False), record)
     return 0
 
 
-def _check_frame(args: argparse.Namespace, source: Source) -> None:
-    if args.frame is not None and args.frame > len(source.pieces):
+def _show_tables(args: argparse.Namespace, tables: TableSet) -> int:
+    _check_no_frame(args, "a set of tables")
+    show_set(tables, path=Path(args.file), as_json=args.json)
+    return 0
+
+
+def _check_no_frame(args: argparse.Namespace, what: str) -> None:
+    if args.frame is not None:
         raise ConfigurationError(
-            f"{args.frame}: there are {len(source.pieces)}",
+            f"{args.file!r} is {what}, and has no frames",
             key="--frame",
-            remedy=f"write 1 to {len(source.pieces)}",
+            remedy="leave it out, or give a file of --capture",
         )
 
 
-def _read(name: str) -> bytes:
+def _opened(name: str) -> AbstractContextManager[BinaryIO]:
     if name == STDIN:
-        return sys.stdin.buffer.read()
+        return nullcontext(sys.stdin.buffer)
     try:
-        return Path(name).read_bytes()
+        return Path(name).open("rb")
     except OSError as error:
-        raise SourceError(error.strerror or str(error), source=name, remedy=FORMS) from None
+        raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: OSError) -> SourceError:
+    return SourceError(error.strerror or str(error), source=name, remedy=FORMS)
 
 
 def _number(text: str) -> int:

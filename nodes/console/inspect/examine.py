@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Final
 
 from draftwire.codecs.anatomy import Anatomy, dissect_block, dissect_frame
-from draftwire.codecs.errors import Refusal
+from draftwire.codecs.bodies import KINDS
+from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.messages import Commit, Draft, Hello, Open, Origin, SparseLogits
-from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_tag
+from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_tag, table_set_from
 from draftwire.codecs.weights import WEIGHT_SUM
-from draftwire.nodes.console.inspect.sources import Piece
+from draftwire.nodes.console.inspect.sources import Piece, set_in_vector
 from draftwire.nodes.console.inspect.words import Vocabulary
-from draftwire.nodes.models.tables import SUFFIX, load_tables, shipped_tables, tables_folder
+from draftwire.nodes.models.tables import learnt_files, load_tables, shipped_tables
 from draftwire.runtime.errors import ConfigurationError
 
 NO_SETS: Final = "none"
 """Of --tables."""
+
+_HELLO: Final = bytes([KINDS[Hello]])
+"""The second byte of its frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +53,24 @@ class Examiner:
     """Takes pieces in order."""
 
     def __init__(self, tables: Sequence[str] | None) -> None:
-        """`tables`: files of sets, or `none`; None: those of this machine, looked for when one is needed."""
-        self._named = tables
+        """`tables`: files of sets, or `none`; None: those of this machine, looked for when one is needed.
+
+        Raises ConfigurationError for a file that is named and has none.
+        """
         self._sets: TableSets = NO_TABLES
-        self._looked = False
+        self._looked = tables is not None
+        if tables is not None and list(tables) != [NO_SETS]:
+            self._sets = by_tag([_named(Path(name)) for name in tables])
         self._number = 0
         self._vocabularies: dict[str, Vocabulary] = {}
 
     def examine(self, piece: Piece) -> Examined:
-        """Raises ConfigurationError for a file of tables that can't be read, and nothing for the piece."""
+        """Take it apart; raises nothing, whatever it is."""
         self._number += 1
         anatomy = self._dissect(piece)
         if anatomy.refused is not None and anatomy.refused.reason is Refusal.TABLES and not self._looked:
-            self._look()
+            self._looked = True
+            self._sets = {one.tag: one for one in _found()}
             anatomy = self._dissect(piece)
         tag = None if anatomy.block is None else anatomy.block.tag
         return Examined(
@@ -72,21 +81,15 @@ class Examiner:
             tables=None if tag is None else self._sets.get(tag),
         )
 
+    def pass_over(self, piece: Piece) -> None:
+        """Count it, and learn from it what those behind it need, without the rest."""
+        self._number += 1
+        if not piece.block and piece.data[1:2] == _HELLO:
+            self._vocabulary(piece, dissect_frame(piece.data))
+
     def _dissect(self, piece: Piece) -> Anatomy:
         dissect = dissect_block if piece.block else dissect_frame
         return dissect(piece.data, tables=self._sets)
-
-    def _look(self) -> None:
-        self._looked = True
-        if self._named == [NO_SETS]:
-            return
-        try:
-            if self._named is not None:
-                self._sets = by_tag([load_tables(Path(name)) for name in self._named])
-            else:
-                self._sets = {one.tag: one for one in _found()}
-        except ConfigurationError as error:
-            raise error.placed(key="--tables") from None
 
     def _vocabulary(self, piece: Piece, anatomy: Anatomy) -> Vocabulary:
         """What this frame says of it, or the device's last Hello."""
@@ -130,9 +133,22 @@ def first_position(anatomy: Anatomy) -> int | None:
     return message.start if isinstance(message, SparseLogits) else None
 
 
+def _named(path: Path) -> TableSet:
+    """The set in a file of tables, or in its golden vector. Raises ConfigurationError, naming --tables."""
+    try:
+        if path.suffix == ".json" and (data := set_in_vector(path.read_bytes())) is not None:
+            return table_set_from(data)
+        return load_tables(path)
+    except ConfigurationError as error:
+        raise error.placed(key="--tables") from None
+    except (OSError, WireError) as error:
+        problem = f"{str(path)!r}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigurationError(problem, key="--tables", remedy="name a file of tables") from None
+
+
 def _found() -> Iterator[TableSet]:
     """The shipped pair's set and those that were learnt here, of whatever vocabulary."""
-    for path in [shipped_tables(), *sorted(tables_folder().glob(f"*{SUFFIX}"))]:
+    for path in [shipped_tables(), *learnt_files()]:
         try:
             yield load_tables(path)
         except ConfigurationError:

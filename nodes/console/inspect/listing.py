@@ -21,9 +21,10 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.codecs.tables import TAG_BYTES
+from draftwire.nodes.console.escape import quoted, safe
 from draftwire.nodes.console.inspect.examine import Examined, tokens_of
 from draftwire.nodes.console.inspect.view import HEADING, QUIET, REFUSED, count_of, plain_table, say, show
-from draftwire.nodes.console.inspect.words import Vocabulary, Words, quoted, safe
+from draftwire.nodes.console.inspect.words import Vocabulary, Words
 from draftwire.nodes.console.summary import STYLES
 
 SHOWN_TOKENS = 6
@@ -59,8 +60,10 @@ class Totals:
     "by direction and message"
     modes: dict[str, Rows] = field(default_factory=dict)
     "by name"
-    positions: dict[tuple[str, int], set[int]] = field(default_factory=dict)
-    "of tokens that Commits had, by device and session"
+    tokens: int = 0
+    "that Commits had, each once"
+    reached: dict[tuple[str, int], int] = field(default_factory=dict)
+    "by device and session, the position behind the last token of its Commits"
     lost: int = 0
     refused: int = 0
     guessed: bool = False
@@ -87,13 +90,19 @@ class Totals:
             rows.bits += anatomy.block.bits
             rows.frame_bits += 8 * anatomy.length
         if anatomy.frame is not None and isinstance(message := anatomy.frame.message, Commit):
-            met = self.positions.setdefault((piece.device, anatomy.frame.session), set())
-            met |= set(range(message.position, message.position + len(message.ids)))
+            self._count(message, (piece.device, anatomy.frame.session))
 
     @property
-    def tokens(self) -> int:
-        """That Commits had, each once."""
-        return sum(map(len, self.positions.values()))
+    def frames(self) -> int:
+        """All of them."""
+        return sum(count.frames for count in self.kinds.values())
+
+    def _count(self, commit: Commit, request: tuple[str, int]) -> None:
+        """The tokens that no earlier Commit had: those sent anew are behind others, and end no later."""
+        end = commit.position + len(commit.ids)
+        known = self.reached.get(request, 0)
+        self.tokens += max(0, end - max(known, commit.position))
+        self.reached[request] = max(known, end)
 
     def bytes_of(self, direction: str) -> int:
         """All frames of a direction."""
@@ -172,8 +181,8 @@ def _texts(one: Examined, words: Words) -> Text:
     return line.append("..." if len(tokens) > len(shown) else "")
 
 
-def print_totals(console: Console, totals: Totals, words: Words, *, cut: bool) -> None:
-    """The summary."""
+def print_totals(console: Console, totals: Totals, words: Words, *, left_out: str) -> None:
+    """The summary; `left_out`: a sentence on lines that were, or nothing."""
     seconds = (totals.ended_s or 0.0) - (totals.began_s or 0.0)
     show(console, _table(totals.kinds.items()))
     for name, rows in totals.modes.items():
@@ -182,7 +191,7 @@ def print_totals(console: Console, totals: Totals, words: Words, *, cut: bool) -
             f"rows, {name}: {rows.rows} in {count_of(rows.blocks, 'block')}, {rows.entries} entries, "
             f"{rows.bits / rows.entries:.2f} bits an entry, {rows.frame_bits / rows.entries:.2f} with frames",
         )
-    parts = [f"{sum(count.frames for count in totals.kinds.values())} frames in {seconds:.2f} s"]
+    parts = [f"{totals.frames} frames in {seconds:.2f} s"]
     if totals.tokens:
         each = [f"{totals.bytes_of(way) / totals.tokens:.0f} B {way}" for way in ("up", "down")]
         parts.append(f"{totals.tokens} tokens committed, for each {' and '.join(each)}")
@@ -193,8 +202,8 @@ def print_totals(console: Console, totals: Totals, words: Words, *, cut: bool) -
     say(console, "; ".join(parts), HEADING)
     if totals.guessed and (guess := words.assumed(Vocabulary())):
         say(console, guess, QUIET)
-    if cut:
-        say(console, "the last line is cut and left out: somebody still writes, or was killed", QUIET)
+    if left_out:
+        say(console, left_out, QUIET)
 
 
 def _table(kinds: Iterable[tuple[tuple[str, str], Count]]) -> Table:

@@ -1,30 +1,30 @@
-"""What `draftwire inspect` was handed, recognised by its content: frames, a block of rows, or a record."""
+"""What `draftwire inspect` was handed, recognised by its content.
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+Frames, a block of rows, a set of tables, or a record. A capture is read line by line, while it is shown.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain
+from typing import Any, BinaryIO, Final
 
 import orjson
 
+from draftwire.codecs.errors import WireError
+from draftwire.codecs.tables import TableSet, table_set_from
+from draftwire.nodes.console.inspect.dumps import RepeatedRowsError, from_hexadecimal
 from draftwire.runtime.errors import ConfigurationError
 
 FORMS: Final = (
     "give a frame or a block of rows, in binary or hexadecimal (xxd, hexdump -C), a golden vector of "
-    "tests/codecs/golden, or a file of --capture or --record"
+    "tests/codecs/golden, a file of --capture or --record, or one of tables"
 )
 
-_FRAME_BYTE: Final = 0xD0
 _BLOCK_BYTES: Final = frozenset((0x00, 0x01, 0x10, 0x11, 0x22))
 """A block's first byte, mode and profile: none of them begins a frame."""
 
-_DUMP: Final = re.compile(r"\s*0{4,16}:?\s")
-"""How the first line of a dump with offsets begins."""
-
-_DUMPED: Final = re.compile(r"\s*[0-9a-fA-F]{4,16}(?P<colon>:?)(?:\s+(?P<rest>.*))?$")
-"""A line of it: xxd has its characters behind two spaces, hexdump between bars."""
-
-_BETWEEN: Final = re.compile(r"0x|[\s,:]", re.IGNORECASE)
+_TABLES_BEGIN: Final = b"DWTABLE"
+"""A file of tables, of whatever version."""
 
 
 class SourceError(ConfigurationError):
@@ -49,38 +49,96 @@ class Piece:
     "why the link dropped it; empty: it did not"
 
 
+class Captured:
+    """The frames of a capture, read as they are asked for, once; lines that are none are counted."""
+
+    def __init__(self, lines: Iterable[bytes], source: str) -> None:
+        self._lines = lines
+        self._source = source
+        self.left_out = 0
+        "lines so far that are no frame: a writer was killed, or the disk was full, amid them"
+        self.cut = False
+        "whether the last line is incomplete: somebody still writes, or was killed"
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Raises SourceError at the end where no line at all was a frame."""
+        found = False
+        for line in self._lines:
+            piece = _captured(line)
+            if piece is not None:
+                found = True
+                yield piece
+            elif line.endswith(b"\n"):
+                self.left_out += bool(line.strip())
+            else:
+                self.cut = True
+        if not found:
+            raise SourceError("no line of it is a frame of a capture", source=self._source, remedy=FORMS)
+
+    @property
+    def told(self) -> str:
+        """A sentence on what was left out; empty: nothing."""
+        parts = []
+        if self.left_out:
+            lines = "1 line is" if self.left_out == 1 else f"{self.left_out} lines are"
+            parts.append(f"{lines} no frame of a capture, and left out")
+        if self.cut:
+            parts.append("the last line is cut and left out: somebody still writes, or was killed")
+        return "; ".join(parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What was found."""
 
-    pieces: Sequence[Piece] = ()
-    capture: bool = False
-    "whether the pieces are a capture's frames"
+    pieces: Iterable[Piece] = ()
+    "to be read once"
+    captured: Captured | None = None
+    "the pieces, if they are a capture's frames"
     record: bytes | None = None
     "the lines of a record; then there are no pieces"
-    cut: bool = False
-    "whether the last line is incomplete: somebody still writes, or was killed"
+    tables: TableSet | None = None
+    "a set of tables; then there are none either"
 
 
-def recognised(data: bytes, *, source: str, block: bool = False) -> Source:
-    """What `data` is. `source` names it in errors; `block`: a block of rows, whatever its first byte says.
+def recognised(file: BinaryIO, *, source: str, block: bool = False) -> Source:
+    """What `file` holds. `source` names it in errors; `block`: a block of rows, whatever its first byte says.
 
-    Raises SourceError for what is none of all this.
+    Raises SourceError for what is none of all this, OSError where it can't be read.
     """
+    first = file.readline()
+    if _captured(first) is not None:
+        return _capture(chain((first,), file), source)
+    data = first + file.read()
     if not data.strip():
         raise SourceError("holds nothing", source=source, remedy=FORMS)
-    text = _as_text(data)
-    if text is None:
-        return Source(pieces=(_piece(data, block),))
-    if not text.lstrip().startswith("{"):
-        return Source(pieces=(_piece(_hexadecimal(text, source), block),))
+    if data.startswith(_TABLES_BEGIN):
+        return Source(tables=_set_in(data, source))
+    if data.lstrip().startswith(b"{"):
+        return _json(data, source)
+    return Source(pieces=(_piece(_bytes_of(data, source), block),))
+
+
+def set_in_vector(data: bytes) -> bytes | None:
+    """The file that a golden vector of a set of tables holds; None: this is no such vector."""
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _lines(data, source)
-    if "event" in document or _is_captured(document):
-        return _lines(data, source)
-    return Source(pieces=tuple(_vectors(document, source)))
+        return None
+    return _set_of(document) if isinstance(document, dict) else None
+
+
+def _bytes_of(data: bytes, source: str) -> bytes:
+    """Binary as it is, and hexadecimal as what it stands for."""
+    text = _as_text(data)
+    if text is None:
+        return data
+    try:
+        return from_hexadecimal(text)
+    except RepeatedRowsError as error:
+        raise SourceError(str(error), source=source, remedy=FORMS) from None
+    except ValueError:
+        raise SourceError("is none of what can be inspected", source=source, remedy=FORMS) from None
 
 
 def _as_text(data: bytes) -> str | None:
@@ -89,26 +147,37 @@ def _as_text(data: bytes) -> str | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    shown = text.lstrip().startswith("{") or all(one.isprintable() or one in "\t\r\n\f" for one in text)
-    return text if shown else None
+    return text if all(one.isprintable() or one in "\t\r\n\f" for one in text) else None
 
 
 def _piece(data: bytes, block: bool) -> Piece:
     return Piece(data=data, block=block or (data[:1] != b"" and data[0] in _BLOCK_BYTES))
 
 
-def _hexadecimal(text: str, source: str) -> bytes:
-    """The bytes of a dump: offsets and the column of characters are left out."""
-    dump = _DUMP.match(text)
-    digits = list[str]()
-    for line in text.splitlines():
-        if dump and (match := _DUMPED.match(line)):
-            line = (match["rest"] or "").partition("  " if match["colon"] else "|")[0]
-        digits.append(_BETWEEN.sub("", line))
+# JSON -------------------------------------------------------------------------------------------------------
+
+
+def _json(data: bytes, source: str) -> Source:
+    """A record, a golden vector, or a capture whose first line is no frame."""
     try:
-        return bytes.fromhex("".join(digits))
-    except ValueError:
-        raise SourceError("is none of what can be inspected", source=source, remedy=FORMS) from None
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        lines = data.splitlines(keepends=True)
+        event = next((line for line in lines if line.strip()), b"")
+        return Source(record=data) if _is_event(event) else _capture(lines, source)
+    if isinstance(document.get("event"), str):
+        return Source(record=data)
+    if (tables := _set_of(document)) is not None:
+        return Source(tables=_set_in(tables, source))
+    return Source(pieces=tuple(_vectors(document, source)))
+
+
+def _is_event(line: bytes) -> bool:
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(fields, dict) and isinstance(fields.get("event"), str)
 
 
 def _vectors(document: Mapping[str, Any], source: str) -> Iterator[Piece]:
@@ -122,47 +191,7 @@ def _vectors(document: Mapping[str, Any], source: str) -> Iterator[Piece]:
                 found = True
                 yield Piece(data=_hex(vector[key], source), block=key == "block", name=name)
     if not found:
-        raise SourceError("a JSON object with neither frame nor block", source=source, remedy=FORMS)
-
-
-def _lines(data: bytes, source: str) -> Source:
-    """Of a capture or a record, as the first line says."""
-    lines = data.split(b"\n")
-    pieces = list[Piece]()
-    for number, line in enumerate(lines, start=1):
-        place = f"{source}:{number}"
-        if not line.strip():
-            continue
-        try:
-            fields = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            if number == len(lines) and pieces:
-                return Source(pieces=tuple(pieces), capture=True, cut=True)
-            raise SourceError("this line is no JSON", source=place, remedy=FORMS) from None
-        if not pieces and isinstance(fields, dict) and isinstance(fields.get("event"), str):
-            return Source(record=data)
-        if not isinstance(fields, dict) or not _is_captured(fields):
-            raise SourceError("this line is no frame of a capture", source=place, remedy=FORMS)
-        pieces.append(
-            Piece(
-                data=_hex(fields["frame"], place),
-                at_s=float(fields["at_s"]),
-                direction=fields["direction"],
-                device=fields["device"],
-                lost=str(fields.get("lost", "")),
-            )
-        )
-    return Source(pieces=tuple(pieces), capture=True)
-
-
-def _is_captured(fields: Mapping[str, Any]) -> bool:
-    """Whether this is a line that --capture writes."""
-    return (
-        isinstance(fields.get("frame"), str)
-        and isinstance(fields.get("at_s"), int | float)
-        and fields.get("direction") in ("up", "down")
-        and isinstance(fields.get("device"), str)
-    )
+        raise SourceError("a JSON object with no frame, block or set of tables", source=source, remedy=FORMS)
 
 
 def _hex(text: str, source: str) -> bytes:
@@ -172,4 +201,55 @@ def _hex(text: str, source: str) -> bytes:
         raise SourceError(f"{text[:20]!r} is not hexadecimal", source=source, remedy=FORMS) from None
 
 
-__all__ = ["FORMS", "Piece", "Source", "SourceError", "recognised"]
+def _set_of(document: Mapping[str, Any]) -> bytes | None:
+    text = document.get("file")
+    try:
+        data = bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        return None
+    return data if data.startswith(_TABLES_BEGIN) else None
+
+
+def _set_in(data: bytes, source: str) -> TableSet:
+    try:
+        return table_set_from(data)
+    except WireError as error:
+        raise SourceError(f"no set of tables: {error}", source=source, remedy=FORMS) from None
+
+
+# Captures ---------------------------------------------------------------------------------------------------
+
+
+def _capture(lines: Iterable[bytes], source: str) -> Source:
+    captured = Captured(lines, source)
+    return Source(pieces=captured, captured=captured)
+
+
+def _captured(line: bytes) -> Piece | None:
+    """The frame of a line that --capture wrote; None: it is none."""
+    try:
+        fields = orjson.loads(line)
+        if not isinstance(fields, dict) or not _is_captured(fields):
+            return None
+        data = bytes.fromhex(fields["frame"])
+    except ValueError:  # of JSON, or of hexadecimal
+        return None
+    return Piece(
+        data=data,
+        at_s=float(fields["at_s"]),
+        direction=fields["direction"],
+        device=fields["device"],
+        lost=str(fields.get("lost", "")),
+    )
+
+
+def _is_captured(fields: Mapping[str, Any]) -> bool:
+    return (
+        isinstance(fields.get("frame"), str)
+        and isinstance(fields.get("at_s"), int | float)
+        and fields.get("direction") in ("up", "down")
+        and isinstance(fields.get("device"), str)
+    )
+
+
+__all__ = ["FORMS", "Captured", "Piece", "Source", "SourceError", "recognised", "set_in_vector"]

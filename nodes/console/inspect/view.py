@@ -10,9 +10,10 @@ from rich.text import Text
 from draftwire.codecs.anatomy import Block, Field
 from draftwire.codecs.rows import Row
 from draftwire.codecs.weights import WEIGHT_SUM
+from draftwire.nodes.console.escape import quoted, safe
 from draftwire.nodes.console.inspect.examine import Examined, first_position, tokens_of
 from draftwire.nodes.console.inspect.values import likeliest
-from draftwire.nodes.console.inspect.words import Words, quoted, safe
+from draftwire.nodes.console.inspect.words import Words
 from draftwire.nodes.console.summary import STYLES
 
 HEADING = "bold"

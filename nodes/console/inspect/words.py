@@ -1,9 +1,10 @@
-"""Tokens as text, where the vocabulary is known, and bytes as text that can be shown."""
+"""Tokens as text, where the vocabulary is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from draftwire.nodes.console.escape import quoted
 from draftwire.nodes.models.catalogue import SHIPPED, load_tokenizer
 
 if TYPE_CHECKING:
@@ -75,16 +76,4 @@ class Words:
         return self._texts[token]
 
 
-def quoted(text: str) -> str:
-    """In quotes, with what a terminal would act on escaped."""
-    return '"' + safe(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def safe(text: str) -> str:
-    """With what a terminal would act on escaped: frames may hold anything."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-__all__ = ["NO_MODEL", "Vocabulary", "Words", "quoted", "safe"]
+__all__ = ["NO_MODEL", "Vocabulary", "Words"]

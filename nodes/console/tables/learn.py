@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from draftwire.codecs.checks import check_text
 from draftwire.codecs.learning import LADDER, LEAST_ROWS, learn
-from draftwire.codecs.limits import MAX_PLAIN_K, MAX_TABLES, MAX_VOCAB_SIZE
+from draftwire.codecs.limits import MAX_PLAIN_K, MAX_RUNGS, MAX_TABLES, MAX_VOCAB_SIZE
 from draftwire.codecs.tables import TableSet, table_set_bytes
 from draftwire.nodes.console import options
 from draftwire.nodes.console.assemble import check_model, limit_threads
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
             key="--text or --prompts",
             remedy="write --text FILE..., or --prompts FILE (with --target, for another pair than smollm2)",
         )
+    label = args.label or f"{args.draft}: {_text_name(args)}"
+    check_text("--label", label)
     started_s = time.monotonic()
     tokenizer, draft = _loaded(args)
     width, ladder = _fitting(args.k, draft)
@@ -104,7 +107,6 @@ def run(args: argparse.Namespace) -> int:
     learnt = collected(passages.learnt, draft, width=width, what="rows to learn from")
     held_out = collected(passages.held_out, draft, width=width, what="held-out rows")
     say_if_few(len(learnt.ids))
-    label = args.label or f"{args.draft}: {_text_name(args)}"
     learning_s = time.monotonic()
     made = learned(learnt, tokenizer, label=label, tables=args.tables, ladder=ladder, seed=args.seed)
     learning_s = time.monotonic() - learning_s
@@ -346,6 +348,8 @@ def _ladder(text: str) -> tuple[int, ...]:
     found = options.widths(text)
     if max(found) > MAX_PLAIN_K:
         raise ArgumentTypeError(f"{max(found)} is above {MAX_PLAIN_K}, the most entries of a row with tables")
+    if len(set(found)) > MAX_RUNGS:
+        raise ArgumentTypeError(f"{len(set(found))} rungs are more than the {MAX_RUNGS} that a set may have")
     return found
 
 

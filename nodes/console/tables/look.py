@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from draftwire.codecs.tables import Rung, TableSet, table_set_bytes
+from draftwire.nodes.console.escape import json_line, safe
 from draftwire.nodes.models.tables import SUFFIX, load_tables, shipped_tables, tables_folder
 from draftwire.runtime.errors import ConfigurationError
 
@@ -36,7 +36,7 @@ def run_list(args: argparse.Namespace) -> int:
     found = [(path, *_read(path)) for path in paths]
     if args.json:
         sets = [{**_summary(path, one), "problem": problem} for path, one, problem in found]
-        print(orjson.dumps({"folder": str(folder), "sets": sets}).decode())
+        print(json_line({"folder": str(folder), "sets": sets}))
         return 0
     console = Console()
     shown = Table(box=SIMPLE_HEAD)
@@ -45,7 +45,7 @@ def run_list(args: argparse.Namespace) -> int:
     shown.add_column("label, and where it is", overflow="fold")
     for path, one, problem in found:
         if one is None:
-            shown.add_row("-", "", "", "", "", Text(problem))
+            shown.add_row("-", "", "", "", "", Text(safe(problem)))
             continue
         shown.add_row(
             one.hash.hex(),
@@ -53,7 +53,7 @@ def run_list(args: argparse.Namespace) -> int:
             f"{one.rungs[0].k}-{one.rungs[-1].k}",
             str(max(len(rung.tables) for rung in one.rungs)),
             f"{len(table_set_bytes(one)) / 1e6:.2f}",
-            Text(f"{one.label}\n{'shipped' if path == shipped_tables() else path}"),
+            Text(f"{safe(one.label)}\n{'shipped' if path == shipped_tables() else safe(str(path))}"),
         )
     if found:
         console.print(shown)
@@ -69,14 +69,18 @@ def run_show(args: argparse.Namespace) -> int:
         one = load_tables(args.file)
     except ConfigurationError as error:
         raise error.placed(key="FILE") from None
-    if args.json:
-        print(
-            orjson.dumps({**_summary(args.file, one), "rungs": [_shape(rung) for rung in one.rungs]}).decode()
-        )
-        return 0
+    show_set(one, path=args.file, as_json=args.json)
+    return 0
+
+
+def show_set(one: TableSet, *, path: Path, as_json: bool) -> None:
+    """What is in a set that was found in the file at `path`."""
+    if as_json:
+        print(json_line({**_summary(path, one), "rungs": [_shape(rung) for rung in one.rungs]}))
+        return
     console = Console()
     size = len(table_set_bytes(one))
-    console.print(f"set {one.hash.hex()}: {one.label}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"set {one.hash.hex()}: {safe(one.label)}", soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"{size / 1e6:.2f} MB; vocabulary of {one.vocab_size} ids, fingerprint {one.fingerprint.hex()}",
         highlight=False,
@@ -94,7 +98,6 @@ def run_show(args: argparse.Namespace) -> int:
         "buckets of the front, and behind it. Head and buckets are means of the tables. Bits an entry: "
         "levels included, on the text that the set was learnt from."
     )
-    return 0
 
 
 def _read(path: Path) -> tuple[TableSet | None, str]:
@@ -134,4 +137,4 @@ def _shape(rung: Rung) -> dict[str, Any]:
     }
 
 
-__all__ = ["add_list_arguments", "add_show_arguments", "run_list", "run_show"]
+__all__ = ["add_list_arguments", "add_show_arguments", "run_list", "run_show", "show_set"]

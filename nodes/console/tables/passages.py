@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.messages import Sampling
-from draftwire.nodes.models.base import LanguageModel
+from draftwire.nodes.models.base import LanguageModel, UnsupportedModelError
 from draftwire.nodes.models.tokenizer import Tokenizer
 from draftwire.nodes.speculation.sampling import target_distribution
 from draftwire.runtime.errors import ConfigurationError
@@ -150,7 +150,10 @@ def drafted_rows(
     passages: Sequence[Passage], draft: LanguageModel, *, width: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
     """The draft's rows of each passage: its `width` likeliest ids by falling weight, and their logits less
-    the largest, both of shape [rows, width]. Finite, as a device's rows are."""
+    the largest, both of shape [rows, width]. Finite, as a device's rows are.
+
+    Raises UnsupportedModelError where the largest of a row's logits is no finite number.
+    """
     chunk = 64  # rows of 262144 logits take 67 MB then
     for passage in passages:
         context = draft.open()
@@ -159,10 +162,15 @@ def drafted_rows(
             last = min(first + chunk, len(passage.tokens))
             # Row i follows the tokens before position first + i; the last token itself is never read.
             found = context.logits(passage.tokens[: last - 1], last - first)
+            if not np.isfinite(largest := found.max(axis=1)).all():  # NaN, if one of them is
+                wrong = largest[~np.isfinite(largest)][0]
+                raise UnsupportedModelError(
+                    f"the draft model's largest logit is {wrong}: its weights are broken, or too large for "
+                    "their type; try --dtype float32"
+                )
             columns = _largest(found, width)
             taken = np.take_along_axis(found, columns, axis=1)
-            taken = np.maximum(taken - taken[:, :1], np.float32(-1e9))
-            logits.append(np.nan_to_num(taken, nan=-1e9))
+            logits.append(np.maximum(taken - taken[:, :1], np.float32(-1e9)))
             ids.append((columns if draft.support is None else draft.support[columns]).astype(np.int32))
         context.close()
         yield np.concatenate(ids), np.concatenate(logits)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.blocks import HEADER, encode_plain, encode_ranked
 from draftwire.codecs.learning import source_rates
-from draftwire.codecs.lengths import bernoulli_prices, id_bits, level_bits, table_bits
+from draftwire.codecs.lengths import bernoulli_prices, id_bits, level_bits
+from draftwire.codecs.lookup import table_bits
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row, tail_of
 from draftwire.codecs.tables import TableSet

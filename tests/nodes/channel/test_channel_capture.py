@@ -66,6 +66,41 @@ def test_every_frame_with_its_time_and_way(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_file_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    """Though it was there before."""
+    path = tmp_path / "c"
+    path.write_bytes(b"")
+    path.chmod(0o664)
+    Capture(path, logger=get_logger("channel")).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_behind_a_line_that_is_cut(tmp_path: Path) -> None:
+    """A new one begins: what a full disk or a killed writer left costs no other line."""
+    path = tmp_path / "c"
+    _carry(Capture(path, logger=get_logger("channel")), up=[b"one", b"two"], down=[])
+    path.write_bytes(path.read_bytes()[:-5])
+    _carry(Capture(path, logger=get_logger("channel")), up=[b"three", b"four"], down=[])
+    one, cut, three, four = path.read_bytes().splitlines()
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(cut)
+    assert [bytes.fromhex(orjson.loads(line)["frame"]) for line in (one, three, four)] == [
+        b"one",
+        b"three",
+        b"four",
+    ]
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """At once, whether somebody reads it or not, and no file stays open."""
+    os.mkfifo(tmp_path / "p")
+    before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
+    with pytest.raises(OSError, match="a pipe"):
+        Capture(tmp_path / "p", logger=get_logger("channel"))
+    if sys.platform == "linux":
+        assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def test_what_the_link_loses_is_told(tmp_path: Path) -> None:
     """A frame that the link drops is in the capture all the same, with the cause."""
     path = tmp_path / "c"

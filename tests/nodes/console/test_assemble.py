@@ -8,9 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 from tests.harness.tables import in_order
 
+from draftwire.codecs.limits import MAX_TABLE_SETS
 from draftwire.codecs.tables import by_tag, table_set_bytes
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_device, build_target
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
+from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.nodes.models.tables import tables_folder
 from draftwire.runtime.config import parse_topology
@@ -78,6 +80,30 @@ def test_both_ends_get_the_sets_that_are_found_for_their_vocabulary() -> None:
     assert device.hello.tables == tuple(one.hash for one in sets)
 
 
+def test_a_base_station_knows_more_sets_than_a_device_offers() -> None:
+    """So that what a device offers is among them."""
+    fingerprint = SyntheticTokenizer(64).fingerprint
+    one, labels = in_order(64), map(str, range(MAX_TABLE_SETS + 1))
+    sets = [replace(one, fingerprint=fingerprint, label=label) for label in labels]
+    tables_folder().mkdir(parents=True, exist_ok=True)
+    paths = [tables_folder() / f"{i}.tables" for i in range(len(sets))]
+    try:
+        for path, one in zip(paths, sets, strict=True):
+            path.write_bytes(table_set_bytes(one))
+        topology = parse_topology("[pair]\ndraft = 'synthetic:V=64'\ntarget = 'synthetic:V=64'\n")
+        transport, logger = MemoryTransport(MemoryNetwork()), get_logger("test")
+        target = build_target(topology, transport=transport, logger=logger, progress=lambda text: None)
+        device, _, compute = build_device(
+            topology, transport=transport, logger=logger, progress=lambda text: None
+        )
+    finally:
+        for path in paths:
+            path.unlink()
+    compute.close()
+    assert target.tables == by_tag(sets)
+    assert len(device.hello.tables) == MAX_TABLE_SETS
+
+
 def test_the_controller_gets_the_sets_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of any vocabulary, as it learns later which one it is; none where rows are to be plain."""
     sets = [in_order(64), in_order(100)]
@@ -91,3 +117,31 @@ def test_the_controller_gets_the_sets_of_its_machine(tmp_path: Path, monkeypatch
         topology = parse_topology(f"[pair]\ndraft = 'synthetic:'\ntarget = 'synthetic:'\ntables = {named}\n")
         build_controller(topology, transport=transport, logger=logger)
         assert policy.table_sets == expected
+
+
+def _controller_of(named: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What a controller with this policy says at its start where `named` is in [pair] tables."""
+    monkeypatch.setattr("draftwire.nodes.controller.choice.make_policy", lambda name: policy)
+    text = f"[pair]\ndraft = 'synthetic:'\ntarget = 'synthetic:'\ntables = ['{named}']\n"
+    transport, logger = MemoryTransport(MemoryNetwork()), get_logger("test")
+    with capture_logs() as logs:
+        build_controller(parse_topology(text), transport=transport, logger=logger)
+    return [(one["event"], one["path"]) for one in logs]
+
+
+def test_a_controller_starts_without_the_sets_that_its_machine_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line in the log; the policy plans with what there is."""
+    policy, missing = AdaptivePolicy(), tmp_path / "missing"
+    told = _controller_of(missing, policy, monkeypatch)
+    assert told == [("controller.tables_skipped", str(missing))]
+    assert policy.table_sets == {}
+
+
+def test_a_policy_that_has_no_use_for_tables_looks_at_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even at whether there is one."""
+    fixed = FixedPolicy(PlanValues(k=8, gamma=2, min_draft=2))
+    assert _controller_of(tmp_path / "missing", fixed, monkeypatch) == []

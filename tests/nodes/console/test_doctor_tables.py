@@ -10,7 +10,7 @@ from draftwire.codecs.messages import Hello, Reason, Refused, Welcome
 from draftwire.codecs.tables import TableSet, table_set_bytes
 from draftwire.nodes.console.doctor.checks import Check, Status
 from draftwire.nodes.console.doctor.spelling import TablesFound, judge_tables, look_at_tables
-from draftwire.nodes.models.tables import tables_folder
+from draftwire.nodes.models.tables import USUAL_FOLDER, tables_folder
 from draftwire.nodes.speculation.frames import row_bits
 
 V = 2000
@@ -45,7 +45,7 @@ def test_a_target_that_has_none_of_them() -> None:
     """Rows are plain, and where the file belongs is said."""
     check = _one(FOUND, asked=True)
     assert check.status is Status.OK and "rows are plain" in check.seen
-    assert str(tables_folder()) in check.remedy
+    assert USUAL_FOLDER in check.remedy
 
 
 @pytest.mark.parametrize("answer", [None, Refused(reason=Reason.VOCABULARY, detail="no")])

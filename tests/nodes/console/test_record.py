@@ -89,6 +89,34 @@ def test_a_field_of_another_type_is_refused(tmp_path: Path, field: str, value: o
         read_record(write(tmp_path / "r", lines))
 
 
+@pytest.mark.parametrize(
+    ("rung_bits", "words"),
+    [
+        ([[0, 5]], "K must rise, from 1"),
+        ([[32, 200], [8, 70]], "K must rise"),
+        ([[8, 70], [8, 70]], "K must rise"),
+        ([[5000, 9000]], "to 4096"),
+        ([[8, 10**18]], "1 to 16777215 bits"),
+        ([[8, 0]], "1 to 16777215 bits"),
+        ([[8, 70.5]], "whole numbers"),
+        ([["8", 70]], "whole numbers"),
+        ([[True, 70]], "whole numbers"),
+        ([[8]], "unpack"),
+        ([8], "int"),
+        (5, "int"),
+        ("text", "unpack"),
+        (None, "NoneType"),
+    ],
+)
+def test_sizes_that_no_set_says_are_refused(tmp_path: Path, rung_bits: object, words: str) -> None:
+    """Before `explain` reckons with them; sizes that a set may say are taken."""
+    lines = [step(0, ends_s=1.0, position=10), decision(0, at_s=1.0, k=8, gamma=2, rung_bits=rung_bits)]
+    with pytest.raises(RecordError, match=f":2.*belief: .*{words}"):
+        read_record(write(tmp_path / "r", lines))
+    lines[1] = decision(0, at_s=1.0, k=8, gamma=2, rung_bits=[[1, 12], [4096, 16777215]])
+    assert read_record(write(tmp_path / "r", lines)).decisions[0].belief is not None
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """By its name."""
     with pytest.raises(RecordError, match="nowhere"):

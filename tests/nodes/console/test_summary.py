@@ -4,6 +4,7 @@ import asyncio
 import io
 import random
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,11 +31,22 @@ from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.transport import MemoryTransport
 
 
-@pytest.mark.parametrize(("tables", "words"), [("", "plain"), ("1a2b3c4d5e6f7a8b", "tables 1a2b3c4d")])
-def test_the_spelling_of_rows_is_told_where_rows_were_sent(tables: str, words: str) -> None:
-    """Bits an entry, envelope included, and the set; nothing of either at temperature 0."""
-    account = Account(vocab_size=64, rows_bytes=160, row_entries=200, sparse_frames=2, tables=tables)
-    assert f" | rows 6.4 bits an entry, {words}" in summary_line(account, NativeCompute())
+@pytest.mark.parametrize(
+    ("spelt", "tables", "words"),
+    [
+        ({"": 2}, "", "plain"),
+        ({"1a2b3c4d5e6f7a8b": 2}, "1a2b3c4d5e6f7a8b", "tables 1a2b3c4d"),
+        ({"": 1, "1a2b3c4d5e6f7a8b": 5}, "1a2b3c4d5e6f7a8b", "tables 1a2b3c4d in 5 of 6 messages"),
+        ({"": 7, "1a2b3c4d5e6f7a8b": 1}, "", "plain in 7 of 8 messages"),
+    ],
+)
+def test_the_spelling_of_rows_is_told_where_rows_were_sent(
+    spelt: dict[str, int], tables: str, words: str
+) -> None:
+    """Bits an entry, envelope included, and what most of them came in; nothing of either at temperature 0."""
+    account = Account(vocab_size=64, rows_bytes=160, row_entries=200, spelt=Counter(spelt))
+    assert f" | rows 6.4 bits an entry, {words} |" in summary_line(account, NativeCompute()) + " |"
+    assert account.tables == tables
     assert "an entry" not in summary_line(Account(vocab_size=64), NativeCompute())
 
 

@@ -14,11 +14,13 @@ from draftwire.nodes.console.tables.passages import (
     ANSWER_TOKENS,
     LEAD_TOKENS,
     WINDOW_TOKENS,
+    Passage,
     drafted_rows,
     from_answers,
     from_files,
     split,
 )
+from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.catalogue import load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.tables import find_tables, tables_folder
 
@@ -149,6 +151,8 @@ def test_nothing_to_list(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
         (["--prompts", "two.txt", "--target", "synthetic:V=64"], ["--target", "another vocabulary"]),
         (["--text", "long.txt", "--k", "4,301"], ["--k", "301", "300 entries"]),
         (["--text", "long.txt", "--k", "5000"], ["--k", "4096"]),
+        (["--text", "long.txt", "--k", ",".join(map(str, range(1, 34)))], ["--k", "33 rungs", "32"]),
+        (["--text", "none.txt", "--label", "x" * 1025], ["--label", "1025 bytes", "1024"]),
         (["--text", "long.txt", "--tables", "65"], ["--tables", "64"]),
         (["--text", "long.txt", "--held-out", "1"], ["--held-out", "no share"]),
         (["--text", "long.txt", "--rows", "10"], ["--rows", "512"]),
@@ -216,6 +220,17 @@ def test_rows_are_those_of_the_draft() -> None:
         whole = context.logits(answer.tokens[: answer.start + row], 1)[0]
         assert ids[row].tolist() == np.argsort(-whole, kind="stable")[:20].tolist()
         np.testing.assert_allclose(logits[row], whole[ids[row]] - whole.max(), atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_draft_that_computes_no_numbers(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is learnt from logits that are none: the error names them."""
+    draft = load_draft(DRAFT)
+    broken = np.zeros((3, draft.vocab_size), np.float32)
+    broken[1, 7] = wrong
+    monkeypatch.setattr(type(draft.open()), "logits", lambda context, tokens, rows: broken)
+    with pytest.raises(UnsupportedModelError, match=r"largest logit is (nan|inf)"):
+        list(drafted_rows([Passage(tokens=(1, 2, 3, 4), start=1)], draft, width=4))
 
 
 def _inside(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:

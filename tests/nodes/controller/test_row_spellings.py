@@ -11,7 +11,7 @@ from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.policy import PlanValues
-from draftwire.nodes.speculation.frames import true_frames
+from draftwire.nodes.speculation.frames import row_bits, true_frames
 
 
 def policy() -> AdaptivePolicy:
@@ -99,3 +99,47 @@ def test_rows_below_the_first_rung_count_as_plain() -> None:
     world = World(tables=tables, row_scale=1.3, pinned_k=2)
     belief = belief_of([step.decided for step in play(world, one, 20)][-1])
     assert belief.tables == tables.hash.hex() and belief.row_scale == 1.0
+    assert belief.plain_scale == pytest.approx(1.3, rel=0.04)
+
+
+def test_small_rows_of_a_device_with_tables_have_the_scale_of_plain_ones() -> None:
+    """In one forecast: K below the set's first rung by plain rows seen, K above it by rows of the set."""
+    one, tables = policy(), replace(a_set(), rungs=a_set().rungs[3:])
+    one.table_sets = by_tag([tables])
+    first = tables.rungs[0].k
+    world = World(tables=tables, row_scale=0.6, pinned_k=first - 1)
+    assert first > 1
+
+    def larger(w: World) -> None:
+        w.pinned_k, w.row_scale = 2 * first, 1.4
+
+    belief = belief_of([step.decided for step in play(world, one, 80, at={40: larger})][-1])
+    assert belief.tables == tables.hash.hex()
+    assert belief.plain_scale == pytest.approx(0.6, rel=0.06)
+    assert belief.row_scale == pytest.approx(1.4, rel=0.06)
+    for k, scale in ((first - 1, belief.plain_scale), (first, belief.row_scale), (320, belief.row_scale)):
+        expected = row_bits(k=k, vocab_size=VOCAB_SIZE, tables=tables)
+        assert belief.row_bits(k) == pytest.approx(scale * expected)
+    assert Belief.from_fields(belief.fields()) == belief
+
+
+def test_plain_rows_of_a_device_that_agreed_on_a_set_leave_the_set_s_sizes_alone() -> None:
+    """Its Welcome was lost, say: what came plain is plain for the next plan, until it has heard."""
+    one, tables = policy(), a_set()
+    one.table_sets = by_tag([tables])
+    world = World(agreed=tables, pinned_k=320)
+    into = {20: lambda w: setattr(w, "tables", tables)}
+    beliefs = [belief_of(step.decided) for step in play(world, one, 26, at=into)]
+    assert {belief.tables for belief in beliefs[1:19]} == {""}
+    assert believed_bits(beliefs[18]) == pytest.approx(rows_bits(tables=None), rel=0.04)
+    assert beliefs[-1].tables == tables.hash.hex()
+    assert beliefs[-1].row_scale == pytest.approx(1.0, abs=0.051)
+
+
+def test_a_set_is_guessed_only_where_a_size_is_one_vocabulary() -> None:
+    """Of a device not heard of: two sets of one tokenizer are no doubt, of two tokenizers they are."""
+    usual = a_set()
+    for other, guess in ((a_set(seed=1), usual.hash.hex()), (replace(usual, fingerprint=b"another!"), "")):
+        one = policy()
+        one.table_sets = by_tag([usual, other])
+        assert belief_of(one.plan("x", ANY_REQUEST)).tables == guess

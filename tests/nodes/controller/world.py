@@ -43,6 +43,8 @@ class World:
     row_scale: float = 1.0
     tables: TableSet | None = None
     "that rows are spelt with, and named by in reports; None: plain"
+    agreed: TableSet | None = None
+    "that the BS takes rows to be spelt with until they come, where these are others"
     temperature: float = 1.0
     sends_rows_reports: bool = True
     pinned_k: int | None = None
@@ -106,9 +108,11 @@ class World:
         rows = self.temperature > 0
         return true_frames(vocab_size=VOCAB_SIZE, row_scale=self.row_scale, rows=rows, tables=self.tables)
 
-    @property
-    def _spelling(self) -> str:
-        return "" if self.tables is None else self.tables.hash.hex()
+    def _spelling(self, k: int, *, came: bool = True) -> str:
+        """As rows of K come, and what a report names before they have."""
+        named = self.tables if came else self.agreed or self.tables
+        small = came and named is not None and named.rung_of(k) is None
+        return "" if named is None or small else named.hash.hex()
 
     # Its steps ----------------------------------------------------------------------------------------------
 
@@ -197,7 +201,7 @@ class World:
             temperature=self.temperature,
             pinned_k=self.pinned_k,
             pinned_gamma=self.pinned_gamma,
-            tables=self._spelling,
+            tables=self._spelling(k, came=values.get("rows_at_s") is not None),
             **(nothing | values),
         )
 
@@ -235,7 +239,7 @@ class World:
             rows_bytes=rows_bytes,
             draft_at_s=draft_at_s,
             rows_at_s=rows_at_s,
-            tables=self._spelling,
+            tables=self._spelling(k),
         )
 
 

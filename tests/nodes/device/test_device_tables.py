@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 from tests.harness.cell import CHANNEL, VOCAB_SIZE, Cell, cell, request, run, text
+from tests.harness.policies import Scripted
 from tests.harness.tables import in_order
 
 from draftwire.codecs.errors import Refusal
-from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Incarnation, SparseLogits
+from draftwire.codecs.frame import AnyMessage, encode_frame
+from draftwire.codecs.messages import Incarnation, SparseLogits, Welcome
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.node import DeviceNode
 from draftwire.runtime.session.request import Taken
 
 K = 32
 "Of 64 ids: then a bit for each id is shorter than plain rows, whatever the order of ids."
 
 A, B, C = (replace(in_order(VOCAB_SIZE, heads=(VOCAB_SIZE,)), label=label) for label in "abc")
+LONG = in_order(VOCAB_SIZE, k=K)
+"Its one bucket holds every id: plain is shorter, always."
 Sets = Sequence[TableSet]
 
 ROWS = tuple(quantize(range(i, VOCAB_SIZE, 2), np.zeros(K), vocab_size=VOCAB_SIZE) for i in range(2))
@@ -68,6 +72,41 @@ def test_the_first_of_the_devices_sets_that_the_bs_has_too(
     assert (told, account.tables, reported) == (plain, name, {name})
     assert (account.rows_bytes == without.rows_bytes) == (agreed is None)
     assert account.row_entries == without.row_entries > 0
+
+
+@pytest.mark.parametrize(("tables", "heard"), [(A, True), (A, False), (LONG, True)])
+def test_reports_name_what_rows_came_in(
+    tables: TableSet, heard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain where the device never heard what was agreed, or where plain was shorter; the account as well."""
+    if not heard:
+        route = DeviceNode._route
+
+        def deaf(node: DeviceNode, number: int, message: AnyMessage, size: int) -> None:
+            if not isinstance(message, Welcome):
+                route(node, number, message, size)
+
+        monkeypatch.setattr(DeviceNode, "_route", deaf)
+
+    async def main() -> None:
+        policy = Scripted(((K, 4), (1, 2)))
+        async with cell(serve=False, policy=policy) as bs:
+            bs.tables = (tables,)
+            await bs.serve()
+            await bs.channel("rate 20kbit delay 5ms")
+            account = Account(vocab_size=VOCAB_SIZE)
+            await text(await bs.device(address=CHANNEL, tables=(tables,)), request(), account)
+            await asyncio.sleep(5)
+            agreed = tables.hash.hex()
+            came = {(one.k, one.tables) for one in policy.rows}
+            assert came == {(K, agreed if heard and tables is A else ""), (1, "")}
+            named = {(one.rows_at_s is not None, one.plan.k, one.tables) for one in policy.steps}
+            assert {(True, *one) for one in came} <= named
+            assert {one[2] for one in named if not one[0]} == {agreed}
+            assert account.spelt.total() == account.sparse_frames
+            assert set(account.spelt) == {spelling for _, spelling in came}
+
+    run(main())
 
 
 def test_what_was_agreed_is_logged() -> None:

@@ -16,7 +16,7 @@ from draftwire.codecs.rows import tail_of
 from draftwire.nodes.device.drafter import draw_block
 from draftwire.nodes.models import accelerated, huggingface, tiny
 from draftwire.nodes.models.accelerated import top_of
-from draftwire.nodes.models.base import Context, Top, TopContext
+from draftwire.nodes.models.base import Context, Top, TopContext, UnsupportedModelError
 from draftwire.nodes.models.huggingface import AcceleratedContext, HuggingFaceModel
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import PhiloxNoise
@@ -96,6 +96,59 @@ def test_logits_that_are_no_numbers_have_no_row(wrong: float, dtype: torch.dtype
     assert 1 in top.columns
     with np.errstate(invalid="ignore"), pytest.raises(LocalError, match="log_weights"):
         row_of(top.columns, top.logits, None, left_out=top.left_out, temperature=1.0, vocab_size=4)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, float("inf"), float("-inf"), float("nan")]), min_size=1, max_size=30),
+    st.integers(1, 30),
+    st.sampled_from(DTYPES),
+)
+def test_no_number_is_the_largest_and_the_first_of_them(
+    values: list[float], k: int, dtype: torch.dtype
+) -> None:
+    """NaN stands above infinity, and of several the first are taken: both find the same columns."""
+    logits = np.array(values, np.float32)
+    top = top_of(torch.tensor(values, dtype=dtype), k=k, temperature=1.0)
+    assert top.columns.tolist() == top_k(logits, k).tolist()
+
+
+class Fixed:
+    """A context that has the same logits behind any tokens."""
+
+    def __init__(self, row: list[float]) -> None:
+        self.row = row
+
+    def logits(self, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
+        """As Context."""
+        return np.array([self.row], np.float32)
+
+    def close(self) -> None:
+        """As Context."""
+
+
+class FixedElsewhere(Fixed):
+    """The same on an accelerator."""
+
+    def top(self, tokens: Sequence[int], *, k: int, columns: int, temperature: float) -> Top:
+        """As TopContext."""
+        return top_of(torch.tensor(self.row), k=k, temperature=temperature)
+
+
+@pytest.mark.parametrize("make", [Fixed, FixedElsewhere])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "row",
+    [[0.0, float("nan"), 1.0, 2.0], [0.0, float("inf"), 1.0, 2.0], [float("-inf")] * 4],
+    ids=["nan", "inf", "nothing"],
+)
+def test_what_is_no_number_is_not_drafted(row: list[float], temperature: float, make: type[Fixed]) -> None:
+    """The error names the model's logits, the place and a remedy: at any temperature, on any device."""
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(UnsupportedModelError, match=r"largest logit for token 3 is -?(nan|inf).*--dtype"),
+    ):
+        drawn(make(row), k=2, temperature=temperature, vocab_size=4)
 
 
 def test_only_what_was_asked_for_leaves_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Which sets of tables an end finds for its vocabulary, in which order, and what it says of odd files."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from draftwire.codecs.limits import MAX_TABLE_SETS
 from draftwire.codecs.tables import TableSet, table_set_bytes
 from draftwire.nodes.models import tables as found_tables
 from draftwire.nodes.models.tables import (
+    MAX_HERE,
     find_tables,
     load_tables,
     tables_folder,
@@ -80,12 +83,103 @@ def test_a_damaged_file_is_told_and_left_out(folder: Path) -> None:
     assert set(told) == {"b.tables", "c.tables", "d.tables", "e.tables"} and all(told.values())
 
 
-def test_no_more_are_found_than_a_hello_offers(folder: Path) -> None:
-    """The newest."""
+def test_no_more_are_found_than_a_hello_offers(folder: Path, tmp_path: Path) -> None:
+    """The newest; one place is kept for the shipped set, where that fits and is not among the newest."""
     every = [usual_set(V, seed=seed, tables=1) for seed in range(10, 20)]
     for age_s, one in enumerate(every):
         _put(folder / f"{age_s}.tables", one, age_s=age_s)
     assert _find() == every[:MAX_TABLE_SETS]
+    shipped = tmp_path / "shipped" / "rows.tables"
+    _put(shipped, SETS[3])
+    assert _find() == [*every[: MAX_TABLE_SETS - 1], SETS[3]]
+    _put(shipped, every[1])
+    assert _find() == every[:MAX_TABLE_SETS]
+    _put(shipped, usual_set(V + 1))
+    assert _find() == every[:MAX_TABLE_SETS]
+
+
+def test_a_base_station_takes_more_than_a_hello_offers(folder: Path, tmp_path: Path) -> None:
+    """It only has to know what devices offer: `most`, of named ones too."""
+    every = [usual_set(V, seed=seed, tables=1) for seed in range(10, 10 + MAX_TABLE_SETS + 2)]
+    names = [_put(folder / f"{age_s}.tables", one, age_s=age_s) for age_s, one in enumerate(every)]
+    _put(tmp_path / "shipped" / "rows.tables", SETS[3])
+    for named, expected in ((None, [*every, SETS[3]]), (names, every)):
+        found = find_tables(named, vocab_size=V, fingerprint=FINGERPRINT, most=MAX_HERE)
+        assert list(found) == expected
+    with pytest.raises(ConfigurationError, match="10 files"):
+        _find(tuple(names))
+
+
+def _find_told() -> tuple[list[TableSet], dict[str, str]]:
+    told = dict[str, str]()
+    found = find_tables(
+        None,
+        vocab_size=V,
+        fingerprint=FINGERPRINT,
+        skipped=lambda path, why: told.update({str(path): why}),
+    )
+    return list(found), told
+
+
+def test_a_node_needs_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without one, or whose folders can't be read, gets the shipped set and a line that says why."""
+    _put(tmp_path / "shipped" / "rows.tables", SETS[3])
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    def closed(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", closed)
+        folder = str(tables_folder())
+        assert _find_told() == ([SETS[3]], {folder: "Permission denied"})
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    found, told = _find_told()
+    assert found == [SETS[3]]
+    assert list(told) == ["~/.local/share/draftwire/tables"] and "no home folder" in "".join(told.values())
+    with pytest.raises(ConfigurationError) as caught:
+        tables_folder()
+    assert caught.value.key == "XDG_DATA_HOME" and caught.value.remedy
+
+
+def test_a_node_started_in_such_a_home_finds_the_shipped_set(tmp_path: Path) -> None:
+    """In a process of its own, by a user that may not look into the home that it is given."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0)
+    home.chmod(0)
+    words = (
+        "import os, sys\n"
+        "from draftwire.nodes.models.tables import tables_here\n"
+        "if os.getuid() == 0: os.setgroups([]); os.setgid(54321); os.setuid(54321)\n"
+        "told = []\n"
+        "found = tables_here(None, skipped=lambda path, why: told.append((str(path), why)))\n"
+        "print(len(found), told)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_DATA_HOME", "HOME")}
+    for given, why in (({"HOME": str(home)}, "Permission denied"), ({}, "no home folder")):
+        if not given and os.getuid() != 0:
+            continue  # this user has an entry in passwd
+        ran = subprocess.run(
+            [sys.executable, "-c", words], env=environment | given, capture_output=True, text=True, timeout=60
+        )
+        assert ran.stderr == "" and why in ran.stdout, given
+
+
+def test_a_pipe_in_the_folder_is_left_out(folder: Path) -> None:
+    """Unopened: that would wait for who writes it, for ever."""
+    pipe = folder / "pipe.tables"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # so that a reader fails here, and does not wait
+    try:
+        os.write(writer, bytes(128))
+        _put(folder / "a.tables", SETS[0])
+        assert _find_told() == ([SETS[0]], {str(pipe): "no regular file"})
+        assert os.read(writer, 256) == bytes(128)
+    finally:
+        os.close(writer)
 
 
 def test_named_files_are_taken_in_their_order_and_no_others(folder: Path, tmp_path: Path) -> None:
@@ -129,8 +223,16 @@ def test_a_controller_has_the_sets_of_every_vocabulary(folder: Path, tmp_path: P
         SETS[1],
     ]
     assert tables_here(()) == ()
-    with pytest.raises(ConfigurationError, match="missing"):
-        tables_here([str(tmp_path / "missing")])
+
+
+def test_a_controller_goes_without_a_named_file_that_it_lacks(tmp_path: Path) -> None:
+    """Missing or damaged, it is told and left out: sizes of rows are guessed without it."""
+    (tmp_path / "odd").write_bytes(b"no set")
+    named = [str(tmp_path / "missing"), _put(tmp_path / "x", SETS[0]), str(tmp_path / "odd"), str(tmp_path)]
+    told = dict[str, str]()
+    found = tables_here(named, skipped=lambda path, why: told.update({path.name: why}))
+    assert found == (SETS[0],)
+    assert list(told) == ["missing", "odd", tmp_path.name] and told["missing"] == "no such file"
 
 
 def test_names_of_spellings() -> None:

@@ -1,22 +1,9 @@
-"""Public hypothesis strategies: rows, blocks, messages, frames, and bytes that mean harm.
-
-    @given(row_blocks())
-    def test_my_codec(rows): assert decode(encode(rows)) == rows
-
-    @given(hostile_bytes(row_blocks().map(encode)))
-    def test_my_decoder(data): ...  # a value, or the one typed error
-
-Large rows are grown from a few drawn numbers (size, layout, seed): fast to make, and they shrink by size.
-"""
-
-from typing import Any
-from zlib import crc32
+"""Messages of both planes, each kind by itself and all together."""
 
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from draftwire.codecs.blocks import encode_rows
 from draftwire.codecs.control import (
     ANY_DEVICE,
     ANY_REQUEST,
@@ -30,12 +17,10 @@ from draftwire.codecs.control import (
     RowsReport,
     StepReport,
 )
-from draftwire.codecs.frame import ENVELOPE_BYTES, encode_frame
 from draftwire.codecs.limits import (
     MAX_GAMMA,
     MAX_LADDER,
     MAX_NAME_LENGTH,
-    MAX_PLAIN_K,
     MAX_PROBE_BYTES,
     MAX_STOPS,
     MAX_TABLE_SETS,
@@ -69,86 +54,8 @@ from draftwire.codecs.messages import (
     Welcome,
 )
 from draftwire.codecs.probes import Echo, Probe
-from draftwire.codecs.quantize import quantize
-from draftwire.codecs.rows import NO_TAIL, Row
-from draftwire.codecs.weights import WEIGHT_SUM, Profile
-
-_BLOCK_ENTRIES = 8192
-"Most entries of a drawn block: a full one has 131072, and a hundred of those take a minute."
-
-_LAYOUTS = ("first", "last", "even", "random", "clustered")
-_SHAPES = ("flat", "one hot", "ties", "zipf", "normal", "huge")
-
-
-def vocab_sizes() -> SearchStrategy[int]:
-    """V, with the sizes at the edges and in use more often than others."""
-    return st.one_of(
-        st.sampled_from((MIN_VOCAB_SIZE, 3, 255, 256, 4095, 4096, 4097, 32000, 49152, MAX_VOCAB_SIZE)),
-        st.integers(MIN_VOCAB_SIZE, MAX_VOCAB_SIZE),
-    )
-
-
-@st.composite
-def row_blocks(draw: DrawFn, *, vocab_size: int | None = None) -> tuple[Row, ...]:
-    """1 to 32 rows of one V, K and profile: plain with any K, or dense."""
-    v = draw(vocab_sizes()) if vocab_size is None else vocab_size
-    dense = draw(st.integers(0, 4)) == 0
-    k = v if dense else draw(_ks(v))
-    count = draw(st.integers(1, max(1, min(MAX_GAMMA, _BLOCK_ENTRIES // k))))
-    profile = Profile.DENSE if dense else draw(st.sampled_from((Profile.SMALL, Profile.LARGE)))
-    return tuple(draw(_rows(v, k, profile)) for _ in range(count))
-
-
-@st.composite
-def rows(draw: DrawFn, *, vocab_size: int | None = None, k: int | None = None) -> Row:
-    """One plain row of any K."""
-    v = draw(vocab_sizes()) if vocab_size is None else vocab_size
-    profile = draw(st.sampled_from((Profile.SMALL, Profile.LARGE)))
-    return draw(_rows(v, draw(_ks(v)) if k is None else k, profile))
-
-
-def _ks(v: int) -> SearchStrategy[int]:
-    most = min(v, MAX_PLAIN_K)
-    edges = [k for k in (1, 2, 3, 8, 32, 99, 100, 320, most - 1, most) if 1 <= k <= most]
-    return st.one_of(st.sampled_from(edges), st.integers(1, most))
-
-
-@st.composite
-def _rows(draw: DrawFn, v: int, k: int, profile: Profile) -> Row:
-    tail = NO_TAIL if k == v else draw(st.integers(0, NO_TAIL))
-    if k <= 6 and draw(st.booleans()):  # drawn one by one, so that failures shrink to what matters
-        ids = sorted(draw(st.sets(st.integers(0, v - 1), min_size=k, max_size=k)))
-        z = draw(st.lists(st.floats(-1e300, 1e300) | st.floats(-50, 50), min_size=k, max_size=k))
-        return quantize(ids, z, vocab_size=v, profile=profile, tail=tail)
-    layout, shape = draw(st.sampled_from(_LAYOUTS)), draw(st.sampled_from(_SHAPES))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    tokens, z = _ids(layout, v, k, rng), _log_weights(shape, k, rng)
-    return quantize(tokens, z, vocab_size=v, profile=profile, tail=tail)
-
-
-def _ids(layout: str, v: int, k: int, rng: np.random.Generator) -> Any:
-    if layout == "first" or k == v:
-        return np.arange(k)
-    if layout == "last":
-        return np.arange(v - k, v)
-    if layout == "even":
-        return np.arange(k) * (v // k)
-    if layout == "clustered":
-        start = int(rng.integers(v - k))
-        return np.union1d(np.arange(start, start + k - 1), [v - 1])
-    return rng.choice(v, k, replace=False)
-
-
-def _log_weights(shape: str, k: int, rng: np.random.Generator) -> Any:
-    if shape == "flat":
-        return np.zeros(k)
-    if shape == "one hot":
-        return np.where(np.arange(k) == rng.integers(k), 100.0, 0.0)
-    if shape == "ties":
-        return rng.integers(0, 4, k).astype(float)
-    if shape == "zipf":
-        return rng.permutation(-np.log(1 + np.arange(k)))
-    return rng.normal(size=k) * (4 if shape == "normal" else 1e4)
+from draftwire.codecs.strategies.blocks import row_blocks
+from draftwire.codecs.weights import WEIGHT_SUM
 
 
 def _tokens(most: int, least: int = 0) -> SearchStrategy[tuple[int, ...]]:
@@ -387,70 +294,4 @@ def control_messages() -> SearchStrategy[ControlMessage]:
     return st.one_of(*CONTROL_MESSAGES.values())
 
 
-def frames() -> SearchStrategy[bytes]:
-    """Any message in its envelope."""
-    return st.builds(
-        lambda message, session, sequence: encode_frame(message, session=session, sequence=sequence),
-        messages() | control_messages(),
-        _uint32,
-        _uint32,
-    )
-
-
-@st.composite
-def hostile_bytes(draw: DrawFn, originals: SearchStrategy[bytes] | None = None) -> bytes:
-    """Bytes a decoder must survive: `originals` (default: frames) bent, cut, stretched, spliced; and noise.
-
-    Half of the bent frames get a CRC that fits, so that the harm reaches the decoders behind it.
-    """
-    if draw(st.integers(0, 9)) == 0:
-        return draw(st.binary(max_size=200))
-    source = frames() if originals is None else originals
-    data = bytearray(draw(source))
-    for _ in range(draw(st.integers(1, 3))):
-        _bend(draw, data, source)
-    if originals is None and len(data) >= ENVELOPE_BYTES and draw(st.booleans()):
-        data[10:14] = crc32(data[14:], crc32(data[:10])).to_bytes(4, "big")
-    return bytes(data)
-
-
-def _bend(draw: DrawFn, data: bytearray, source: SearchStrategy[bytes]) -> None:
-    how = draw(st.sampled_from(("flip", "set", "cut", "grow", "drop", "splice")))
-    place = draw(st.integers(0, max(0, len(data) - 1)))
-    if draw(st.booleans()):
-        place = min(place, draw(st.integers(0, 80)))  # headers sit in front
-    if how == "flip" and data:
-        data[place] ^= 1 << draw(st.integers(0, 7))
-    elif how == "set" and data:
-        data[place] = draw(st.sampled_from((0, 1, 127, 128, 254, 255)))
-    elif how == "cut":
-        del data[place:]
-    elif how == "grow":
-        data += draw(st.binary(min_size=1, max_size=8))
-    elif how == "drop":
-        del data[place : place + draw(st.integers(1, 4))]
-    elif how == "splice":
-        data[place:] = draw(source)[place:]
-
-
-def hostile_blocks() -> SearchStrategy[bytes]:
-    """The same for blocks of rows as they travel in SparseLogits."""
-    return hostile_bytes(
-        st.sampled_from((2, 300, 32000)).flatmap(lambda v: row_blocks(vocab_size=v)).map(encode_rows)
-    )
-
-
-__all__ = [
-    "CONTROL_MESSAGES",
-    "MESSAGES",
-    "control_messages",
-    "drafts",
-    "frames",
-    "hostile_blocks",
-    "hostile_bytes",
-    "messages",
-    "plans",
-    "row_blocks",
-    "rows",
-    "vocab_sizes",
-]
+__all__ = ["CONTROL_MESSAGES", "MESSAGES", "control_messages", "drafts", "messages", "plans"]
