@@ -6,16 +6,18 @@ refusal, and what could be read before it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from zlib import crc32
 
-from draftwire.codecs.blocks import Section, block_sections, decode_rows
+from draftwire.codecs.blocks import HEADER_BITS, Mode, Section, decode_rows
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import Frame, decode_frame
+from draftwire.codecs.frame import ENVELOPE_BYTES, Frame, decode_frame
 from draftwire.codecs.layouts import KIND_NAMES, Field, Knife, cut_block, cut_frame
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import SparseLogits
+from draftwire.codecs.outline import Outline, RowHead, RungSize, outline
 from draftwire.codecs.rows import Row
-from draftwire.codecs.tables import NO_TABLES, TableSets
+from draftwire.codecs.tables import NO_TABLES, TableSets, table_set_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,20 +26,48 @@ class Block:
 
     tag: bytes | None
     "of the tables that it is spelt with; None: without"
-    sections: tuple[Section, ...] = ()
-    "bits from the block's first bit; none if it is refused"
+    start: int = field(default=0, compare=False)
+    "bits before it, in the frame that it came in"
+    outline: Outline
+    "its sections, bits from the block's first bit; of one that is refused as far as reading goes"
     rows: tuple[Row, ...] = field(default=(), repr=False)
     "none if it is refused"
 
     @property
+    def mode(self) -> Mode | None:
+        """None: it is none of ours."""
+        return self.outline.mode
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """See `outline`."""
+        return self.outline.sections
+
+    @property
+    def heads(self) -> tuple[RowHead, ...]:
+        """See `outline`."""
+        return self.outline.heads
+
+    @property
+    def rung(self) -> RungSize | None:
+        """See `outline`."""
+        return self.outline.rung
+
+    @property
     def entries(self) -> int:
-        """Of all rows."""
-        return sum(map(len, self.rows))
+        """Of all rows, as the header has it; 0 where that can't be."""
+        rows, k = self.outline.shape or (0, 0)
+        return rows * k
 
     @property
     def bits(self) -> int:
-        """Of the whole block; 0 if it is refused."""
+        """Of all sections that are known."""
         return self.sections[-1].end if self.sections else 0
+
+    def section_at(self, bit: int) -> str:
+        """The name of the one that has this bit, counted as `start` is; empty: none has."""
+        at = bit - self.start
+        return next((part.name for part in self.sections if part.start <= at < part.end), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +83,10 @@ class Anatomy:
     frame: Frame | None = None
     "what it says; None: it is refused, or a block alone"
     refused: WireError | None = None
+    mended: "Anatomy | None" = field(default=None, repr=False)
+    "where the CRC does not fit: the same bytes with one that fits"
+    of_tables: bool = False
+    "whether these bytes are a file of tables"
 
     @property
     def kind(self) -> int | None:
@@ -62,6 +96,8 @@ class Anatomy:
     @property
     def name(self) -> str:
         """Of the message."""
+        if self.of_tables:
+            return "file of tables"
         if self.kind is None:
             return "no frame" if self.block is None else "block of rows"
         return KIND_NAMES.get(self.kind, f"kind {self.kind}")
@@ -72,7 +108,12 @@ def dissect_frame(data: bytes, *, tables: TableSets = NO_TABLES) -> Anatomy:
     try:
         frame = decode_frame(data, tables=tables)
     except WireError as error:
-        return _refused(data, cut_frame(data[:MAX_FRAME_BYTES]), error)
+        found = _refused(data, cut_frame(data[:MAX_FRAME_BYTES]), error, tables)
+        if error.reason is not Refusal.CHECKSUM:
+            return found
+        mended = dissect_frame(_with_crc(data), tables=tables)
+        block = None if mended.block is None else replace(mended.block, rows=())
+        return replace(found, mended=mended, block=block)
     knife = cut_frame(data)
     block = None
     if isinstance(frame.message, SparseLogits):
@@ -86,22 +127,41 @@ def dissect_block(data: bytes, *, tables: TableSets = NO_TABLES) -> Anatomy:
     try:
         rows = decode_rows(data, tables=tables)
     except WireError as error:
-        return _refused(data, knife, error)
+        return _refused(data, knife, error, tables)
     return Anatomy(length=len(data), fields=tuple(knife.fields), block=_block(data, knife, rows, tables))
+
+
+def dissect_tables(data: bytes) -> Anatomy:
+    """Whether a file of tables is refused; raises nothing, whatever the bytes."""
+    try:
+        table_set_from(data)
+    except WireError as error:
+        return Anatomy(length=len(data), fields=(), refused=error, of_tables=True)
+    return Anatomy(length=len(data), fields=(), of_tables=True)
 
 
 def _block(data: bytes, knife: Knife, rows: Sequence[Row], tables: TableSets) -> Block:
     assert knife.block_at is not None, "rows have been read from it"
-    sections = block_sections(data[knife.block_at // 8 :], tables=tables)
-    return Block(tag=knife.tag, sections=sections, rows=tuple(rows))
+    found = outline(data[knife.block_at // 8 :], tables=tables)
+    return Block(tag=knife.tag, start=knife.block_at, outline=found, rows=tuple(rows))
 
 
-def _refused(data: bytes, knife: Knife, error: WireError) -> Anatomy:
-    """What stands before the bit of the refusal; all there is where something in it is damaged."""
-    damaged = error.reason is Refusal.CHECKSUM
-    fields = tuple(one for one in knife.fields if damaged or one.start <= error.offset)
-    block = None if knife.block_at is None else Block(tag=knife.tag)
+def _refused(data: bytes, knife: Knife, error: WireError, tables: TableSets) -> Anatomy:
+    """What stands before the bit of the refusal, and a block's header; all there is where it is damaged."""
+    block_at, last = knife.block_at, error.offset
+    if error.reason is Refusal.CHECKSUM:
+        last = 8 * len(data)
+    elif block_at is not None and last >= block_at and error.reason is not Refusal.MODE:
+        last = max(last, block_at + HEADER_BITS - 1)
+    fields = tuple(one for one in knife.fields if one.start <= last)
+    block = None if block_at is None else _block(data, knife, (), tables)
     return Anatomy(length=len(data), fields=fields, block=block, refused=error)
 
 
-__all__ = ["Anatomy", "Block", "Field", "dissect_block", "dissect_frame"]
+def _with_crc(data: bytes) -> bytes:
+    """The same frame with a CRC that fits."""
+    head, body = data[: ENVELOPE_BYTES - 4], data[ENVELOPE_BYTES:]
+    return head + crc32(body, crc32(head)).to_bytes(4, "big") + body
+
+
+__all__ = ["Anatomy", "Block", "Field", "dissect_block", "dissect_frame", "dissect_tables"]

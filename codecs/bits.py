@@ -7,7 +7,7 @@ number of bits each, most significant first).
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.errors import Refusal, WireError, bytes_behind
 from draftwire.codecs.weights import Integers
 
 Bits = NDArray[np.uint8]
@@ -92,7 +92,7 @@ def check_end(bits: Bits, end: int) -> None:
         detail = f"these rows take {end} bits"
         raise WireError(reason=Refusal.TRUNCATED, offset=len(bits), detail=detail)
     if len(bits) - end >= 8:
-        detail = f"{len(bits) // 8 - -(-end // 8)} bytes behind the last field"
+        detail = bytes_behind(len(bits) // 8 - -(-end // 8))
         raise WireError(reason=Refusal.TRAILING, offset=8 * -(-end // 8), detail=detail)
     if bits[end:].any():
         raise WireError(reason=Refusal.NOT_CANONICAL, offset=end, detail="padding that is not 0")

@@ -88,4 +88,9 @@ class WireError(CodecError):
         return type(self)(reason=self.reason, offset=self.offset + bits, detail=self.detail)
 
 
-__all__ = ["CodecError", "FrameTooLarge", "LocalError", "Refusal", "WireError"]
+def bytes_behind(count: int) -> str:
+    """The sentence of TRAILING."""
+    return f"{count} {'byte' if count == 1 else 'bytes'} behind the last field"
+
+
+__all__ = ["CodecError", "FrameTooLarge", "LocalError", "Refusal", "WireError", "bytes_behind"]

@@ -178,7 +178,7 @@ def _hello(knife: Knife) -> None:
     knife.whole("noise_version", 2)
     knife.whole("vocab_size", 3)
     knife.digest("fingerprint")
-    for _ in range(knife.whole("number of sets of tables", 1)):
+    for _ in range(knife.whole("n", 1, _told("sets of tables"))):
         knife.digest("tables")
 
 
@@ -234,10 +234,10 @@ def _draft(knife: Knife) -> None:
     knife.digest("rows_hash")
     knife.whole("token_s", 4, _time)
     flags = knife.whole("flags", 1, _draft_flags)
-    count = knife.whole("number of tokens", 1)
+    count = knife.whole("n", 1, _told("tokens"))
     knife.tokens("ids", count)
     if flags & 2:
-        knife.tokens("weights - 1", count)
+        knife.tokens("weight - 1", count)
 
 
 def _sparse_logits(knife: Knife) -> None:
@@ -250,7 +250,7 @@ def _sparse_logits(knife: Knife) -> None:
 def _sparse_logits_request(knife: Knife) -> None:
     knife.incarnation()
     knife.whole("draft_epoch", 4)
-    for _ in range(knife.whole("number of positions", 1)):
+    for _ in range(knife.whole("n", 1, _told("positions"))):
         knife.whole("positions", 4)
 
 
@@ -265,7 +265,7 @@ def _commit(knife: Knife) -> None:
     for name in ("hold", "step", "wait"):
         knife.whole(name, 4, _time)
     knife.whole("finish", 1, _member(Finish))
-    knife.tokens("tagged tokens", knife.whole("number of tokens", 3), "origin << 20 | token")
+    knife.tokens("tagged tokens", knife.whole("n", 3, _told("tagged tokens")), "origin << 20 | token")
 
 
 def _ping(knife: Knife) -> None:
@@ -286,13 +286,13 @@ def _known(knife: Knife) -> None:
 def _probe(knife: Knife) -> None:
     knife.whole("stamp", 8)
     knife.whole("reply_padding", 2)
-    knife.zeros(knife.whole("number of zeros", 2))
+    knife.zeros(knife.whole("n", 2, _told("bytes of zero")))
 
 
 def _echo(knife: Knife) -> None:
     knife.whole("stamp", 8)
     knife.real("clock")
-    knife.zeros(knife.whole("number of zeros", 2))
+    knife.zeros(knife.whole("n", 2, _told("bytes of zero")))
 
 
 _LAYOUTS: Final[dict[type, Callable[[Knife], None]]] = {
@@ -365,6 +365,11 @@ def _block(knife: Knife) -> None:
 def _member(values: type[IntEnum]) -> Callable[[int], str]:
     names = {int(one): one.name.lower().replace("_", " ") for one in values}
     return lambda number: names.get(number, "")
+
+
+def _told(what: str) -> Callable[[int], str]:
+    """Of how many."""
+    return lambda count: what
 
 
 def _version(byte: int) -> str:

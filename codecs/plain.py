@@ -100,8 +100,8 @@ def decode_plain(
             row, entry = divmod(int(wrong.argmax()), k)
             detail = f"row {row}, entry {entry}: {rule}"
             raise WireError(reason=Refusal.RANGE, offset=heads_end, detail=detail)
-    if (parameters != rice_parameters(gaps, vocab_size)).any():
-        detail = "a Rice parameter that is not the shortest"
+    if (wrong := parameters != rice_parameters(gaps, vocab_size)).any():
+        detail = f"row {int(wrong.argmax())}: a Rice parameter that is not the shortest"
         raise WireError(reason=Refusal.NOT_CANONICAL, offset=start, detail=detail)
     return rows_of_valid(vocab_size=vocab_size, profile=profile, ids=ids, levels=levels, tails=tails)
 

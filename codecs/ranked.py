@@ -101,12 +101,16 @@ def decode_ranked(
     """The rows, [R, K], behind a header of `start` bits. WireError for all but their one spelling."""
     heads = _heads(data, lookup, shape, start)
     ranks, levels, offsets_at = _entries(data, lookup, heads, shape[1], profile)
-    if (ranks[:, 1:] <= ranks[:, :-1]).any():
-        raise _refused(Refusal.NOT_CANONICAL, offsets_at, "ranks within a bucket that do not rise")
+    falling = ranks[:, 1:] <= ranks[:, :-1]
+    if falling.any():
+        row, entry = divmod(int(falling.argmax()), shape[1] - 1)
+        detail = f"row {row}, entry {entry + 1} by rank: ranks within a bucket must rise"
+        raise _refused(Refusal.NOT_CANONICAL, offsets_at, detail)
     chosen = np.array(heads.chosen)
     places = lookup.places_of(ranks, chosen)
-    if (lookup.chosen(places) != chosen).any():
-        raise _refused(Refusal.NOT_CANONICAL, start, "a table that is not the first of the shortest")
+    if (wrong := lookup.chosen(places) != chosen).any():
+        detail = f"row {int(wrong.argmax())}: a table that is not the first of the shortest"
+        raise _refused(Refusal.NOT_CANONICAL, start, detail)
     keys = (lookup.ids.take(places) << _LEVEL_BITS | levels).astype(np.int32)
     keys.sort(axis=1)
     return rows_of_valid(
@@ -188,9 +192,12 @@ def _entries(data: bytes, lookup: Lookup, heads: _Heads, k: int, profile: Profil
         raise _refused(Refusal.RANGE, offsets_at, "a rank beyond the last of its table")
     levels[mask] |= equal_fields_of_bits(bits[low_at:end], s)
     if levels.max() >= COARSE_LEVELS << s:
-        raise _refused(Refusal.RANGE, runs_at, f"coarse levels must lie in [0, {COARSE_LEVELS - 1}]")
-    if np.minimum.reduce(levels, axis=1).any():
-        raise _refused(Refusal.RANGE, runs_at, "the row's smallest level must be 0")
+        row, entry = divmod(int(levels.argmax()), k)
+        detail = f"row {row}, entry {entry} by rank: coarse levels must lie in [0, {COARSE_LEVELS - 1}]"
+        raise _refused(Refusal.RANGE, runs_at, detail)
+    if (least := np.minimum.reduce(levels, axis=1)).any():
+        detail = f"row {int(least.argmax())}: the row's smallest level must be 0"
+        raise _refused(Refusal.RANGE, runs_at, detail)
 
     # Both kinds of entries come row by row, and those in the head first.
     ranks, in_head = np.empty((rows, k), np.int64), np.arange(k) < _column(in_heads)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.errors import Refusal, WireError, bytes_behind
 
 Choice = TypeVar("Choice", bound=IntEnum)
 
@@ -86,7 +86,7 @@ class Reader:
     def end(self) -> None:
         """Nothing may be left."""
         if self._place < len(self._data):
-            detail = f"{len(self._data) - self._place} bytes behind the last field"
+            detail = bytes_behind(len(self._data) - self._place)
             raise WireError(reason=Refusal.TRAILING, offset=self.offset, detail=detail)
 
 

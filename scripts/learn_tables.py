@@ -27,8 +27,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from draftwire.codecs.learning import LADDER
-from draftwire.nodes.console.tables.learn import collected, learned, measured, print_report, write
+from draftwire.nodes.console.tables.learn import collected, learned, measured
 from draftwire.nodes.console.tables.passages import Passage, Passages, from_answers
+from draftwire.nodes.console.tables.told import print_report
+from draftwire.nodes.console.tables.writing import write
 from draftwire.nodes.models.catalogue import SHIPPED, load_draft, load_target, load_tokenizer
 
 PROMPTS: Final = Path(__file__).with_name("distil_prompts.toml")

@@ -94,6 +94,20 @@ class Capture:
         self.close()
 
 
+def told_of_end(log: bytes) -> str:
+    """A sentence on a capture that has ended too early, from its channel's events; empty: none has."""
+    for line in log.splitlines():
+        try:
+            fields = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(fields, dict) and fields.get("event") == "channel.capture_ended":
+            frames = fields.get("frames")
+            count = "1 frame" if frames == 1 else f"{frames} frames"
+            return f"the capture {str(fields.get('path'))!r} has ended after {count}: {fields.get('detail')}"
+    return ""
+
+
 def _made_private(file: int) -> int:
     """Its size in bytes, once nobody but its owner can read it; a device such as /dev/null stays as it is."""
     found = os.fstat(file)
@@ -104,4 +118,4 @@ def _made_private(file: int) -> int:
     return found.st_size
 
 
-__all__ = ["MOST_BYTES", "SHORT", "Capture"]
+__all__ = ["MOST_BYTES", "SHORT", "Capture", "told_of_end"]

@@ -245,8 +245,8 @@ async def connect(
     `launch`: whether to start target, controller and channel on this host, at addresses of their own; by
     default, yes without a config and no with one: then they run already, here or elsewhere. `record`: a file
     that nodes started here append their events to (runtime/telemetry.py). `capture`: one that a channel
-    started here appends its frames to. Raises a DraftwireError, or UnsupportedModelError, where a node can't
-    be had.
+    started here appends its frames to; `progress` is told where that has ended early. Raises a
+    DraftwireError, or UnsupportedModelError, where a node can't be had.
     """
     if config is None:
         topology = Topology.default()

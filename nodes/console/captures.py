@@ -19,8 +19,11 @@ def add_capture_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def check_capture(path: Path | None, topology: Topology) -> None:
-    """Raise ConfigurationError, naming --capture, where there is no channel, or the file can't be written."""
+def check_capture(path: Path | None, topology: Topology, **others: Path | None) -> None:
+    """Raise ConfigurationError, naming --capture, where there is no channel, or the file can't be written.
+
+    `others`: what else is written, by its option; a file can't be two of them.
+    """
     if path is None:
         return
     if topology.channel is None:
@@ -29,7 +32,19 @@ def check_capture(path: Path | None, topology: Topology) -> None:
             key="--capture",
             remedy="add a section [channel] to the file",
         )
+    for option, other in others.items():
+        if other is not None and _is_one_file(path, other):
+            raise ConfigurationError(
+                f"{str(path)!r} is the file of --{option}", key="--capture", remedy="name another file"
+            )
     check_writable(path, key="--capture")
+
+
+def _is_one_file(one: Path, other: Path) -> bool:
+    """Whether both name the same; a device such as /dev/null may be both."""
+    if one.exists() and other.exists():
+        return one.samefile(other) and one.is_file()
+    return one.resolve() == other.resolve()
 
 
 __all__ = ["add_capture_argument", "check_capture"]

@@ -25,6 +25,7 @@ from draftwire.nodes.console import (
     sweep,
     tables,
 )
+from draftwire.nodes.console.options import told_of_tables_option
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.runtime.errors import DraftwireError
 
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that can't show a character is no reason to end
     args = parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        with told_of_tables_option(args):
+            return int(args.run(args))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read the text has had enough, as `head` has

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is None:
             setattr(args, name, value)
     options.check_record(args.record)
-    return run_foreground(lambda: _run(args))
+    return run_foreground(lambda: options.as_typed(args, _run(args)))
 
 
 async def _run(args: argparse.Namespace) -> None:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Real models, four processes, a link that changes: the controller at work, and what it gains."""
     check_picture(args.plot)
     check_record(args.record)
-    check_capture(args.capture, Topology.default())
+    check_capture(args.capture, Topology.default(), record=args.record, plot=args.plot)
     set_up_logging(level="warning")
     return run_foreground(lambda: _demo(args.plot, args.record, args.capture))
 

@@ -19,7 +19,7 @@ from draftwire.nodes.console.journals import (
     opened_journal,
     told_how_to_go_on,
 )
-from draftwire.nodes.console.options import add_pair_arguments, check_writable, chosen_pair
+from draftwire.nodes.console.options import add_pair_arguments, as_typed, check_writable, chosen_pair
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError, check_stops, check_text
 from draftwire.runtime.config import ChannelSettings, ControllerSettings, Topology
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     They are always its own, whatever addresses a file names: `draftwire device` asks nodes that run already.
     """
     set_up_logging(level="warning")
-    return run_foreground(lambda: _generate(args))
+    return run_foreground(lambda: as_typed(args, _generate(args)))
 
 
 async def _generate(args: argparse.Namespace) -> None:
@@ -104,8 +104,8 @@ async def _generate(args: argparse.Namespace) -> None:
     if topology.secured:
         say("note: its nodes are started here, for this answer; `draftwire device` asks running ones")
     check_stops(args.stop, key="--stop")
+    check_capture(args.capture, topology, record=args.record, journal=args.journal)
     check_writable(args.record, key="--record")
-    check_capture(args.capture, topology)
     try:
         ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
         await _answer(topology, args)

@@ -166,6 +166,20 @@ async def launched(
             yield Launched(children=children, progress=progress)
         finally:
             await _stop(children)
+            if capture is not None:
+                _tell_of_capture(children, progress)
+            for child in children:
+                child.log.close()
+
+
+def _tell_of_capture(children: Sequence[Child], progress: Callable[[str], None]) -> None:
+    """Say so where the channel's capture has ended before its channel."""
+    from draftwire.nodes.channel.capture import told_of_end
+
+    for child in children:
+        child.log.seek(0)
+        if child.role == "channel" and (told := told_of_end(child.log.read())):
+            progress(f"note: {told}")
 
 
 async def _start(
@@ -210,7 +224,6 @@ async def _stop(children: Sequence[Child]) -> None:
         except TimeoutError:
             child.process.kill()
             await child.process.wait()
-        child.log.close()
 
 
 __all__ = [

@@ -3,10 +3,11 @@
 import argparse
 import os.path
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.nodes.console.assemble import check_model
@@ -34,13 +35,13 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
 
 
 def add_tables_argument(parser: argparse._ActionsContainer) -> None:
-    """Which sets of tables rows may be spelt with, of a command that starts a node with a model."""
+    """Which sets of tables rows may be spelt with, of a command with a node that reads them."""
     parser.add_argument(
         "--tables",
         action="append",
         metavar="FILE",
         help="a set of tables for rows, of `draftwire tables learn`, in place of those that are found; may "
-        "be repeated, the best first; `none`: plain rows",
+        "be repeated, the best first; `none` alone: plain rows",
     )
 
 
@@ -51,6 +52,12 @@ def with_chosen_tables(topology: Topology, args: argparse.Namespace) -> Topology
     """
     if args.tables is None:
         return topology
+    if NO_TABLES_WORD in args.tables and len(args.tables) > 1:
+        raise ConfigurationError(
+            f"{NO_TABLES_WORD!r} beside other sets",
+            key="--tables",
+            remedy=f"write it alone for plain rows; a file of that name is ./{NO_TABLES_WORD}",
+        )
     named = () if args.tables == [NO_TABLES_WORD] else tuple(map(_absolute, args.tables))
     try:
         pair = replace(topology.pair, tables=named)
@@ -59,6 +66,23 @@ def with_chosen_tables(topology: Topology, args: argparse.Namespace) -> Topology
     except ConfigurationError as error:
         raise error.placed(key="--tables") from None
     return replace(topology, pair=pair)
+
+
+@contextmanager
+def told_of_tables_option(args: argparse.Namespace) -> Iterator[None]:
+    """What a node refuses of `[pair] tables` is told of --tables, where that is what was written."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.key != "pair.tables" or not getattr(args, "tables", None):
+            raise
+        raise error.placed(key="--tables") from None
+
+
+async def as_typed(args: argparse.Namespace, work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, told of the option as `told_of_tables_option` does."""
+    with told_of_tables_option(args):
+        await work
 
 
 def _absolute(path: str) -> str:
@@ -183,8 +207,10 @@ def _number(text: str, low: int, high: int) -> int:
 
 
 __all__ = [
+    "NO_TABLES_WORD",
     "add_pair_arguments",
     "add_tables_argument",
+    "as_typed",
     "check_record",
     "check_writable",
     "chosen_pair",
@@ -193,6 +219,7 @@ __all__ = [
     "seed",
     "temperature",
     "tokens",
+    "told_of_tables_option",
     "widths",
     "with_chosen_tables",
 ]

@@ -1,7 +1,7 @@
 """`draftwire plan`: what the cost model says for a link and an acceptance of your own.
 
 The paper's model and the true cost stand side by side: same alpha, c and rate, and then indices, headers, the
-round trip, and rows behind the target's step, plain or spelt with a set of tables. The maths:
+round trip, and rows behind the target's step, spelt with a set of tables or plain. The maths:
 nodes/speculation/cost.py, docs/theory.md.
 """
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.escape import safe
+from draftwire.nodes.console.options import NO_TABLES_WORD
 from draftwire.nodes.console.paper_tables import print_paper
 from draftwire.nodes.models.catalogue import SHIPPED
 from draftwire.nodes.models.tables import load_tables, shipped_tables
@@ -165,12 +166,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocab",
         type=int,
         metavar="V",
-        help=f"vocabulary size; default: that of --tables, else {DEFAULT_VOCAB_SIZE}",
+        help=f"vocabulary size; default: that of the tables, {DEFAULT_VOCAB_SIZE} without",
     )
     parser.add_argument(
         "--tables",
-        metavar=f"FILE|{SHIPPED}",
-        help=f"set of tables for the rows of true frames; {SHIPPED}: the shipped pair's; default: plain rows",
+        metavar=f"FILE|{SHIPPED}|{NO_TABLES_WORD}",
+        help=f"set of tables for the rows of true frames; {SHIPPED}: the shipped pair's, the default "
+        f"where --vocab is left out or is that pair's; {NO_TABLES_WORD}: plain rows",
     )
     parser.add_argument(
         "--target-step",
@@ -212,7 +214,7 @@ def _advice(args: argparse.Namespace) -> Advice:
     rate_bps = _link("--rate", args.rate, "rate", "5mbit").rate_bps
     if not rate_bps:
         raise ValueError("--rate is 0, an outage: write for instance 5mbit")
-    tables = None if args.tables is None else _tables(args.tables)
+    tables = _tables(args.tables, args.vocab)
     usual = DEFAULT_VOCAB_SIZE if tables is None else tables.vocab_size
     vocab_size = usual if args.vocab is None else args.vocab
     return advise(
@@ -226,11 +228,20 @@ def _advice(args: argparse.Namespace) -> Advice:
     )
 
 
-def _tables(name: str) -> TableSet:
+def _tables(name: str | None, vocab_size: int | None) -> TableSet | None:
+    """The set that is named; else the shipped one, where it is there and V is not another one's."""
+    if name == NO_TABLES_WORD:
+        return None
     try:
-        return load_tables(shipped_tables() if name == SHIPPED else Path(name))
+        if name is not None:
+            return load_tables(shipped_tables() if name == SHIPPED else Path(name))
     except ConfigurationError as error:
         raise error.placed(key="--tables") from None
+    try:
+        shipped = load_tables(shipped_tables())
+    except ConfigurationError:
+        return None
+    return shipped if vocab_size in (None, shipped.vocab_size) else None
 
 
 def _link(option: str, text: str, word: str, example: str) -> LinkSpec:
@@ -305,10 +316,12 @@ def _print(console: Console, advice: Advice, *, one_alpha: bool) -> None:
     says = f"K = {true.k}, gamma = {true.gamma}, speedup {true.speedup:.2f}" if true.gamma else alone
     console.print(f"True frames:   {says}, {true.tokens_per_s:.1f} tokens a second")
     if advice.tables is None:
-        console.print("Rows in them:  plain, of random ids. Smaller ones, with tables: --tables")
+        console.print("Rows in them:  plain, of random ids; --tables FILE: smaller, spelt with a set")
     else:
         named = f"Rows in them:  spelt with tables {advice.tables.hash.hex()}, {safe(advice.tables.label)}"
         console.print(named, markup=False)
+        v = advice.tables.vocab_size
+        console.print(f"               They are for V = {v}; --tables {NO_TABLES_WORD}: plain rows")
     if one_alpha:
         console.print("One alpha for every K: so the smallest wins. Weigh them with --alpha-of-k.")
 

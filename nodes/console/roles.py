@@ -29,7 +29,12 @@ from draftwire.nodes.console.journals import (
 )
 from draftwire.nodes.console.keys import node_keys, node_transport, transport_with
 from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_away_keys
-from draftwire.nodes.console.options import add_tables_argument, with_chosen_tables
+from draftwire.nodes.console.options import (
+    add_tables_argument,
+    as_typed,
+    told_of_tables_option,
+    with_chosen_tables,
+)
 from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
@@ -73,6 +78,7 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
 def add_controller_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire controller`."""
     add_role_arguments(parser)
+    add_tables_argument(parser)
     parser.add_argument(
         "--record", metavar="FILE", type=Path, help="append what it learns and decides, JSON lines"
     )
@@ -117,14 +123,15 @@ def run_target(args: argparse.Namespace) -> int:
     async def main() -> None:
         await _check_bindable(topology.target.binds)
         transport = transport_with(keys, topology)
-        node = build_target(
-            topology,
-            transport=transport,
-            logger=logger,
-            progress=lambda text: logger.info("target.loading", what=text),
-            on_step=lambda report: log_step(logger, **step_fields(report)),
-            name="target" if keys is None else keys.own.public.name,
-        )
+        with told_of_tables_option(args):
+            node = build_target(
+                topology,
+                transport=transport,
+                logger=logger,
+                progress=lambda text: logger.info("target.loading", what=text),
+                on_step=lambda report: log_step(logger, **step_fields(report)),
+                name="target" if keys is None else keys.own.public.name,
+            )
         await run_actor(node, transport=transport, drain_s=_drain_s(args))
 
     return _run(main, args)
@@ -144,17 +151,16 @@ async def _check_bindable(address: str) -> None:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
-    return _run_one(args, Role.CHANNEL, partial(build_channel, capture=args.capture))
+    return _run_one(args, _topology(args), Role.CHANNEL, partial(build_channel, capture=args.capture))
 
 
 def run_controller(args: argparse.Namespace) -> int:
     """The controller alone: takes the target's reports and answers with plans (K, gamma)."""
-    return _run_one(args, Role.CONTROLLER, build_controller)
+    return _run_one(args, with_chosen_tables(_topology(args), args), Role.CONTROLLER, build_controller)
 
 
-def _run_one(args: argparse.Namespace, role: Role, build: Callable[..., Actor]) -> int:
+def _run_one(args: argparse.Namespace, topology: Topology, role: Role, build: Callable[..., Actor]) -> int:
     """A node that needs nothing but its topology."""
-    topology = _topology(args)
     record: Path | None = getattr(args, "record", None)
     set_up_logging(recorder=None if record is None else _recorder(record, _RECORDED[role]))
 
@@ -176,7 +182,7 @@ def run_device(args: argparse.Namespace) -> int:
     async def main() -> None:
         async with AsyncExitStack() as stack:
             journal = stack.enter_context(opened_journal(args))
-            with _name_of_the_option(args.name):
+            with _name_of_the_option(args.name), told_of_tables_option(args):
                 device = await stack.enter_async_context(connect(topology, launch=False, progress=say))
 
             async def answer(generation: Generation) -> None:
@@ -217,7 +223,10 @@ def run_up(args: argparse.Namespace) -> int:
             await stack.enter_async_context(device.dependent_on(nodes))
             await conversation.hold(lambda line: _answer(device, device.generate(line)), None)
 
-    return run_foreground(main, rests=lambda: conversation.waits) or conversation.failed
+    return (
+        run_foreground(lambda: as_typed(args, main()), rests=lambda: conversation.waits)
+        or conversation.failed
+    )
 
 
 class _Conversation:

@@ -87,7 +87,7 @@ def summary_line(account: Account, compute: Compute, *, resumed_tokens: int = 0)
         up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
     parts.append(f"{up}, {_size(account.bytes_down)} down")
     if account.bits_per_entry is not None:
-        parts.append(f"rows {account.bits_per_entry:.1f} bits an entry, {_spelling(account)}")
+        parts.append(f"rows {account.bits_per_entry:.1f} bits an entry with frames, {_spelling(account)}")
     if account.plan is not None:
         parts.append(_plans(account, account.plan))
     overruns = _overruns(account, compute)

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(level="warning")
     check_picture(args.plot)
     options.check_writable(args.csv, key="--csv")
-    return run_foreground(lambda: _run(args))
+    return run_foreground(lambda: options.as_typed(args, _run(args)))
 
 
 async def _run(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-from draftwire.codecs.errors import WireError
+from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.limits import MAX_TABLE_SET_BYTES, MAX_TABLE_SETS
 from draftwire.codecs.tables import TableSet, table_set_from, vocabulary_of
 from draftwire.nodes.models.pairs import shipped
@@ -21,6 +21,9 @@ SUFFIX: Final = ".tables"
 
 USUAL_FOLDER: Final = "~/.local/share/draftwire/tables"
 """`tables_folder()` of a user who has not said otherwise, for people."""
+
+_BEGIN: Final = b"DWTABLE1"
+"""Of every set's file."""
 
 MAX_HERE: Final = 32
 """Sets that a BS or a controller reads: some MB each. A device offers no more than a Hello has room for."""
@@ -63,16 +66,30 @@ def find_tables(
 ) -> tuple[TableSet, ...]:
     """The sets that this end has for a vocabulary, the best first; at most `most`.
 
-    `named`: the files to take, none for plain rows. None: all that fit in `tables_folder()`, the newest
-    first, then the shipped pair's, for which there is always a place; a file or folder that can't be used is
-    told to `skipped` and left out. Raises ConfigurationError for a named one that can't be.
+    `named`: the files to take, none for plain rows. None: the shipped pair's where it fits, then all that fit
+    in `tables_folder()`, the newest first; a file or folder that can't be used is told to `skipped` and left
+    out. So what is learnt never takes the shipped set's place unless it is named. Raises ConfigurationError
+    for a named one that can't be used.
     """
+    found = find_files(named, vocab_size=vocab_size, fingerprint=fingerprint, most=most, skipped=skipped)
+    return tuple(one for _, one in found)
+
+
+def find_files(
+    named: Sequence[str] | None,
+    *,
+    vocab_size: int,
+    fingerprint: bytes,
+    most: int = MAX_TABLE_SETS,
+    skipped: Skipped = lambda path, why: None,
+) -> tuple[tuple[Path, TableSet], ...]:
+    """As `find_tables`, each set with the file that it is in. Raises what that raises."""
     if named is None:
         return _found((vocab_size, fingerprint), skipped, most=most)
     if len(named) > most:
         problem = f"{len(named)} files"
         raise ConfigurationError(problem, key="pair.tables", remedy=f"name {most} at most, the best first")
-    sets = dict[bytes, TableSet]()
+    sets = dict[bytes, tuple[Path, TableSet]]()
     for name in named:
         one = load_tables(Path(name))
         if (one.vocab_size, one.fingerprint) != (vocab_size, fingerprint):
@@ -82,7 +99,7 @@ def find_tables(
                 key="pair.tables",
                 remedy="take a set that was learnt with this tokenizer, or none for plain rows",
             )
-        if sets.setdefault(one.tag, one) != one:
+        if sets.setdefault(one.tag, (Path(name), one))[1] != one:
             raise ConfigurationError(
                 f"{name!r} has the tag {one.tag.hex()}, as another one has",
                 key="pair.tables",
@@ -100,7 +117,7 @@ def tables_here(
     controller on another machine than the pair's plans without it.
     """
     if named is None:
-        return _found(None, skipped, most=MAX_HERE)
+        return tuple(one for _, one in _found(None, skipped, most=MAX_HERE))
     sets = dict[bytes, TableSet]()
     for path in map(Path, named):
         one = _usable(path, None, skipped, absent=skipped)
@@ -118,6 +135,8 @@ def load_tables(path: Path) -> TableSet:
         problem = error.strerror or str(error)
     except WireError as error:
         problem = f"no set of tables: {error}"
+        if _is_cut_short(error):
+            problem, remedy = f"a set of tables that is cut short: {error}", "copy it again, or learn it anew"
     raise ConfigurationError(f"{str(path)!r}: {problem}", key="pair.tables", remedy=remedy)
 
 
@@ -126,19 +145,17 @@ def tables_name(agreed: bytes | None) -> str:
     return PLAIN if agreed is None else agreed.hex()
 
 
-def _found(vocabulary: tuple[int, bytes] | None, skipped: Skipped, *, most: int) -> tuple[TableSet, ...]:
+def _found(
+    vocabulary: tuple[int, bytes] | None, skipped: Skipped, *, most: int
+) -> tuple[tuple[Path, TableSet], ...]:
     """Of the files that need no name; `vocabulary`: size and fingerprint, None for any."""
-    last = _usable(shipped_tables(), vocabulary, skipped)
-    kept = {} if last is None else {last.tag: last}
-    sets = dict[bytes, TableSet]()
-    for path in learnt_files(skipped=skipped):
-        if len(sets | kept) >= most:
+    sets = dict[bytes, tuple[Path, TableSet]]()
+    for path in unnamed_files(skipped=skipped):
+        if len(sets) >= most:
             break
         one = _usable(path, vocabulary, skipped)
         if one is not None:
-            sets.setdefault(one.tag, one)
-    for tag, one in kept.items():
-        sets.setdefault(tag, one)
+            sets.setdefault(one.tag, (path, one))
     return tuple(sets.values())
 
 
@@ -153,7 +170,7 @@ def _usable(
     try:
         if vocabulary is not None:
             with path.open("rb") as file:
-                if vocabulary_of(file.read(64)) != vocabulary:
+                if vocabulary_of(_checked(file.read(64))) != vocabulary:
                     return None
         return _read(path)
     except FileNotFoundError:
@@ -161,6 +178,11 @@ def _usable(
     except (OSError, WireError) as error:
         skipped(path, str(getattr(error, "strerror", None) or error))
     return None
+
+
+def unnamed_files(*, skipped: Skipped = lambda path, why: None) -> list[Path]:
+    """The files that are looked at where none are named, in order of use; `skipped` as for learnt ones."""
+    return [shipped_tables(), *learnt_files(skipped=skipped)]
 
 
 def learnt_files(*, skipped: Skipped = lambda path, why: None) -> list[Path]:
@@ -193,7 +215,18 @@ def learnt_files(*, skipped: Skipped = lambda path, why: None) -> list[Path]:
 
 def _read(path: Path) -> TableSet:
     with path.open("rb") as file:
-        return table_set_from(file.read(MAX_TABLE_SET_BYTES + 1))
+        return table_set_from(_checked(file.read(MAX_TABLE_SET_BYTES + 1)))
+
+
+def _checked(data: bytes) -> bytes:
+    """The bytes. Raises WireError for few or none that begin otherwise than a set: nothing was cut off."""
+    if len(data) < len(_BEGIN) and not (data and _BEGIN.startswith(data)):
+        raise WireError(reason=Refusal.VERSION, offset=0, detail=f"a set of tables begins with {_BEGIN!r}")
+    return data
+
+
+def _is_cut_short(error: WireError) -> bool:
+    return error.reason is Refusal.TRUNCATED
 
 
 __all__ = [
@@ -202,6 +235,7 @@ __all__ = [
     "SUFFIX",
     "USUAL_FOLDER",
     "Skipped",
+    "find_files",
     "find_tables",
     "learnt_files",
     "load_tables",
@@ -209,4 +243,5 @@ __all__ = [
     "tables_folder",
     "tables_here",
     "tables_name",
+    "unnamed_files",
 ]

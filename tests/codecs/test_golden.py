@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from tests.codecs.golden_cases import BLOCKS, CASES, SEQUENCE, SESSION, described, sections
+from tests.codecs.golden_cases import BLOCKS, CASES, SEQUENCE, SESSION, described, sections, sparse_logits
 from tests.codecs.golden_refused import BLOCKS as WRONG_BLOCKS
 from tests.codecs.golden_refused import SETS as THEIR_SETS
 from tests.codecs.golden_refused import TABLE_FILES
@@ -44,6 +44,7 @@ ROWS = {
         *((name, rows, encode_ranked(rows, TABLES)) for name, rows in RANKED.items()),
     )
 }
+RANKED_ROWS = sparse_logits(RANKED["tables_small"])
 TABLE_SET = {
     "set": described(TABLES),
     "hash": TABLES.hash.hex(),
@@ -156,7 +157,11 @@ def wrong_frames() -> dict[str, bytes]:
         "echo: less padding than named": resealed(echo[:-1]),
         "echo: a clock at negative zero": resealed(echo[:22] + b"\x80" + bytes(7) + echo[30:]),
         "echo: a clock before 1970": resealed(echo[:22] + b"\xbf\xf0" + bytes(6) + echo[30:]),
-        "rows: mode 1": resealed(rows[:30] + b"\x10" + rows[31:]),
+        "rows: a mode that there is not": resealed(rows[:30] + b"\x30" + rows[31:]),
+        "rows: a profile that mode 0 does not have": resealed(rows[:30] + b"\x02" + rows[31:]),
+        "rows: by a set of tables that is not here": encode_frame(
+            RANKED_ROWS, session=SESSION, sequence=SEQUENCE, tables=TABLES
+        ),
         "rows: padding": resealed(rows[:-1] + bytes([rows[-1] | 1])),
         "control: no JSON": resealed(order[:14] + b"{"),
         "control: unknown key": resealed(order.replace(b'"k"', b'"K"')),

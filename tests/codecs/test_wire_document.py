@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.codecs.golden_tables import RANKED, TABLES
 from tests.codecs.second_implementation import noise_words
 
 from draftwire.codecs import exponents, limits
+from draftwire.codecs.blocks import encode_ranked
 from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import Refusal
@@ -147,3 +149,13 @@ def test_fingerprint_vectors() -> None:
         content = {"model": {"merges": parts["merges"]}, "normalizer": parts["normalizer"]}
         vocabulary = {token: index for index, token in parts["vocabulary"]}
         assert fingerprint(vocabulary, content).hex() == digest
+
+
+def test_example_of_a_row_by_tables() -> None:
+    """The document's example of one row in mode 1 is what the encoder writes."""
+    row = RANKED["tables_small"][-1]
+    block = encode_ranked([row], TABLES)
+    assert f"-> {block.hex()};" in DOCUMENT
+    lines = DOCUMENT[DOCUMENT.index("header: mode 1") : DOCUMENT.index(f"-> {block.hex()}")].splitlines()[1:]
+    bits = "".join(re.match(r"[ 01]*", line)[0].replace(" ", "") for line in lines)  # type: ignore[index]
+    assert bits == "".join(f"{byte:08b}" for byte in block[8:])

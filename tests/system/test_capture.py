@@ -76,3 +76,15 @@ def test_up_captures_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         if one["message"] == "Open"
     }
     assert len(sessions) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_disk_that_is_full(folder: Path) -> None:
+    """The answer comes, and behind it a line says that the capture has ended, and why."""
+    ran = finished(
+        "generate", "hello", *SYNTHETIC, "--max-new-tokens", "4", "--capture", "/dev/full", temporary=folder
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.splitlines()[-1] == (
+        "note: the capture '/dev/full' has ended after 0 frames: No space left on device"
+    )

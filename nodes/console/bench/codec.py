@@ -9,7 +9,8 @@ left out: they do not grow with K. Times are CPU times of one thread.
 import argparse
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -17,13 +18,13 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from draftwire.codecs.tables import TableSet, table_set_bytes
 from draftwire.nodes.console.bench.bus import cpu
+from draftwire.nodes.console.bench.codec_goals import ENOUGH_ROWS, KS, goals_of
 from draftwire.nodes.console.bench.codec_measure import FULL, QUICK, measure
+from draftwire.nodes.console.bench.codec_show import markdown, show
 from draftwire.nodes.console.bench.codec_text import (
     AT_ONCE,
     GAMMA,
@@ -47,44 +48,59 @@ from draftwire.nodes.models.vocabulary import fitted
 from draftwire.runtime.config import ModelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 
-KS: Final = (3, 8, 32, 320, 3200)
-
 SHIPPED_ONE_TABLE: Final = data_path("smollm2-one").with_suffix(".tables")
 """As the shipped set, but with one table a rung: learnt from the same rows."""
 
-GOALS: Final = {
-    "K.32.over_source_model": (1.10, "bits over those of the source model"),
-    "K.320.over_source_model": (1.10, "the same"),
-    "K.3200.over_source_model": (1.10, "the same"),
-    **{f"K.{k}.alpha_loss": (0.005, "acceptance that quantising costs, of itself") for k in KS},
-    "K.320.over_paper": (0.24, "bits over the paper's count"),
-    "K.320.one_table_over_paper": (0.29, "the same, with one table a rung"),
-    "K.32.encode_decode_us": (150.0, "of a block of four rows, weights included; a trend, not a gate"),
-    "K.320.encode_decode_us": (280.0, "the same"),
-}
-"""Figure -> at most this much, and what it says."""
-
-EPILOG: Final = """\
-K.3, K.8, K.32, K.320, K.3200, each an object (bits are an entry's):
+EPILOG: Final = f"""\
+the JSON object has K.3, K.8, K.32, K.320, K.3200, each an object (bits are an entry's), and more below:
   bits_per_entry            with the set of tables, as the nodes send it
   plain_bits_per_entry      without tables: Rice-coded gaps between ids
   one_table_bits_per_entry  with a set of one table a rung (--one-table)
   source_model_bits         independent ids, best of the set's tables, its number, the entropy of coarse
                             levels, and low bits: a bound; a row's tail, 6 bits, is not in it
-  sections                  where the bits with tables are
-  over_source_model, over_paper, over_fork
-                            bits_per_entry over those of the source model; over the paper's ceil(log2 V) + 16;
-                            over 48, an id in 32 bits and FP16, as a serving system sends them
+  source_model_parts        ids, table, coarse_levels, low_bits: what it is the sum of
+  paper_bits_per_entry      the paper's ceil(log2 V) + 16
+  fork_bits_per_entry       48: an id in 32 bits and FP16, as a serving system sends them
   deflate_bits_per_entry    the paper's layout through zlib level 9, block by block; the best of four orders
   zstd_bits_per_entry       the same through zstd level 19
+  deflate_layout, zstd_layout
+                            which of the four orders that is
+  over_source_model, over_paper, over_fork, over_plain
+                            bits_per_entry over source_model_bits, paper_..., fork_..., plain_bits_per_entry
+  over_source_model_without_tails
+                            the first of these, the tails taken from bits_per_entry
+  one_table_over_paper, plain_over_paper
+                            one_table_bits_per_entry and plain_bits_per_entry over the paper's
+  ranked_share              of all blocks, those spelt with tables; the others are shorter plain
+  sections                  where the bits of these blocks are: section -> bits an entry
   alpha_exact, alpha_wire   mean of sum min(p, q): q the K likeliest renormalised; q as it travels
   alpha_loss                (alpha_exact - alpha_wire) / alpha_exact
   quantize_us, encode_us, decode_us, encode_decode_us
                             CPU time, medians, a block of four rows; decoding includes the weights
+  plain_encode_us, plain_decode_us, plain_encode_decode_us
+                            the same without tables
+  spreads                   of each of these times, and of one_table_encode_us, one_table_decode_us,
+                            one_table_encode_decode_us: p10, median, p90
+  blocks, timed, compressed_blocks
+                            blocks in all; times taken of each way; blocks that deflate and zstd got
+
+beside them:
+  goals                     figure -> value; at_most: the goal; met: null where rows are fewer than
+                            {ENOUGH_ROWS}, too few to judge bits and acceptance by; verdict: that in words;
+                            trend: true of times, which depend on the machine; says: what the figure is
+  draft, target, vocab_size the pair
+  tables, tables_label, tables_bytes
+                            the set: its hash in hex, what it says of itself, the size of its file
+  one_table                 the hash of the set with one table a rung
+  rows, rows_in_a_block, text, quick
+                            what was measured, on which text, and whether by --quick
+  machine, cpu, cores, system, python, numpy
+                            where
 
 examples:
   draftwire bench codec --quick
   draftwire bench codec --json --plot codec.png
+  draftwire bench codec --markdown
   draftwire bench codec --draft DRAFT --target TARGET --text held-out.txt --tables rows.tables
 """
 
@@ -95,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a part of the text and shorter timing")
     parser.add_argument("--positions", type=_positions, metavar="N", help="default: 6400, quick 400")
     parser.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
+    parser.add_argument("--markdown", action="store_true", help="tables as in docs/operations.md")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw bits an entry by K: .png, .svg, .pdf")
     pair = parser.add_argument_group("pair (default: the shipped one, and its held-out text)")
     pair.add_argument("--draft", metavar="ID", help="smollm2, a folder, a .gguf file or a hub id")
@@ -130,7 +147,10 @@ def run(args: argparse.Namespace) -> int:
         }
     found = result(by_k, topology=topology, sample=sample, text=text, tables=tables, one_table=one_table)
     found["quick"] = bool(args.quick)
-    show(Console(stderr=args.json, highlight=False), found)
+    if args.markdown:
+        print(markdown(found), file=sys.stderr if args.json else sys.stdout, flush=True)
+    else:
+        show(Console(stderr=args.json, highlight=False), found)
     if args.plot is not None:
         from draftwire.nodes.console.bench.codec_figure import draw
 
@@ -200,6 +220,8 @@ def _read(topology: Topology, tokenizer: Tokenizer, text: Text, positions: int) 
             remedy="take models with a longer context",
         )
     total = sum(len(one) for one in passages)
+    if total < positions:
+        say(f"The text has {total} positions in whole blocks, fewer than --positions {positions}: all count")
     say(f"Both models read {total} positions of {text.says}")
     with progress_bar(sum(ceil(len(one) / AT_ONCE) for one in passages)) as begin:
         begin("reading")
@@ -233,7 +255,7 @@ def result(
     """The JSON object."""
     found: dict[str, Any] = {f"K.{k}": dict(figures) for k, figures in by_k.items()}
     return found | {
-        "goals": goals_of(found),
+        "goals": goals_of(found, rows=len(sample)),
         "vocab_size": sample.vocab_size,
         "draft": topology.pair.draft.model,
         "target": topology.pair.target.model,
@@ -253,87 +275,4 @@ def result(
     }
 
 
-def goals_of(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each of GOALS that was measured: the value, its bound, and whether it is met."""
-    goals = {}
-    for name, (bound, says) in GOALS.items():
-        k, _, figure = name.rpartition(".")
-        value = found.get(k, {}).get(figure)
-        if value is not None:
-            goals[name] = {"value": value, "at_most": bound, "met": value <= bound, "says": says}
-    return goals
-
-
-BITS: Final = (
-    ("tables", "bits_per_entry", ".2f"),
-    ("one table", "one_table_bits_per_entry", ".2f"),
-    ("plain", "plain_bits_per_entry", ".2f"),
-    ("paper", "paper_bits_per_entry", ".0f"),
-    ("48-bit", "fork_bits_per_entry", ".0f"),
-    ("deflate", "deflate_bits_per_entry", ".1f"),
-    ("zstd", "zstd_bits_per_entry", ".1f"),
-    ("source", "source_model_bits", ".2f"),
-)
-RATIOS: Final = (
-    ("x source", "over_source_model", ".3f"),
-    ("x plain", "over_plain", ".3f"),
-    ("x paper", "over_paper", ".3f"),
-    ("x 48-bit", "over_fork", ".3f"),
-    ("alpha", "alpha_exact", ".4f"),
-    ("on the wire", "alpha_wire", ".4f"),
-    ("loss", "alpha_loss", ".2%"),
-)
-TIMES: Final = (
-    ("quantise", "quantize_us", ""),
-    ("encode", "encode_us", ""),
-    ("decode", "decode_us", ""),
-    ("plain: encode", "plain_encode_us", ""),
-    ("plain: decode", "plain_decode_us", ""),
-)
-"""Heading, figure, format."""
-
-
-def show(console: Console, found: Mapping[str, Any]) -> None:
-    """Tables for people."""
-    by_k = {name[2:]: figures for name, figures in found.items() if name.startswith("K.")}
-    _table(console, "Bits an entry", BITS, by_k)
-    _table(console, "With tables, over other ways; acceptance", RATIOS, by_k)
-    times = {
-        k: {name: f"{one['median']:.0f} ({one['p10']:.0f}-{one['p90']:.0f})" for name, one in spreads.items()}
-        | {"quantize_us": f"{spreads['quantize_us']['median']:.0f}"}
-        for k, spreads in ((k, figures["spreads"]) for k, figures in by_k.items())
-    }
-    rows = found["rows_in_a_block"]
-    _table(console, f"Microseconds a block of {rows} rows, medians (p10-p90)", TIMES, times)
-    for name, goal in found["goals"].items():
-        if not goal["met"]:
-            console.print(
-                f"missed: {name} {goal['value']:.4g}, goal at most {goal['at_most']:g}", markup=False
-            )
-    spelt = "no tables" if found["tables"] is None else f"{found['tables_label']}, {found['tables']}"
-    console.print(f"{found['draft']} -> {found['target']}, V = {found['vocab_size']}; {spelt}", markup=False)
-    console.print(f"{found['rows']} rows of {found['text']}", markup=False)
-    versions = f"Python {found['python']}, numpy {found['numpy']}"
-    console.print(f"{found['machine']}; {versions}", markup=False)
-
-
-def _table(
-    console: Console,
-    title: str,
-    columns: Sequence[tuple[str, str, str]],
-    rows: Mapping[str, Mapping[str, Any]],
-) -> None:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("K", *(heading for heading, _, _ in columns)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for k, figures in rows.items():
-        values = (figures.get(name) for _, name, _ in columns)
-        cells = (
-            "-" if value is None else format(value, spec)
-            for value, (*_, spec) in zip(values, columns, strict=True)
-        )
-        table.add_row(k, *cells)
-    console.print(table)
-
-
-__all__ = ["GOALS", "KS", "add_arguments", "goals_of", "result", "run", "show"]
+__all__ = ["add_arguments", "result", "run"]

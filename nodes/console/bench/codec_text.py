@@ -102,8 +102,9 @@ def text_of_file(path: Path, tokenizer: Tokenizer) -> Text:
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigurationError(
-            f"{str(path)!r}: {error}", key="--text", remedy="name a text file in UTF-8"
+            f"{str(path)!r}: {reason}", key="--text", remedy="name a text file in UTF-8"
         ) from None
     tokens = tokenizer.encode_prompt(content, chat=False)
     if len(tokens) < CONTEXT + GAMMA:

@@ -15,6 +15,7 @@ from draftwire.nodes.console.doctor.examine import Report, examine
 from draftwire.nodes.console.doctor.view import Screen
 from draftwire.nodes.console.doctor.whereabouts import roles_of
 from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.options import add_tables_argument, with_chosen_tables
 from draftwire.runtime.config import Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Role
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without keys, whose addresses are",
     )
     parser.add_argument("--name", metavar="DEVICE", help="in place of [device] name")
+    add_tables_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     async def main() -> None:
         nonlocal report
         try:
-            topology = _topology(args)
+            topology = with_chosen_tables(_topology(args), args)
             roles = await _roles(args, topology)
         except ConfigurationError as error:
             report = Report(checks=[_will_not_do(error)], hops=[])

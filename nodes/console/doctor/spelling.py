@@ -10,7 +10,7 @@ from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.doctor.checks import Check, Status
 from draftwire.nodes.console.doctor.hops import digits
 from draftwire.nodes.console.escape import safe
-from draftwire.nodes.models.tables import USUAL_FOLDER, find_tables, load_tables, shipped_tables
+from draftwire.nodes.models.tables import find_files, load_tables, shipped_tables
 from draftwire.nodes.speculation.frames import row_bits
 from draftwire.runtime.errors import ConfigurationError
 
@@ -28,13 +28,19 @@ class TablesFound:
     vocab_size: int
     chosen: bool
     "[pair] names them, or says that there are none"
-    sets: Sequence[TableSet] = ()
+    files: Sequence[tuple[Path, TableSet]] = ()
+    "the best first"
     skipped: Sequence[tuple[Path, str]] = ()
     "files that can't be used, and why"
     problem: ConfigurationError | None = None
     "why a node would not start with what [pair] names"
     shipped: TableSet | None = None
     "of the shipped pair, for figures"
+
+    @property
+    def sets(self) -> tuple[TableSet, ...]:
+        """Those in the files."""
+        return tuple(one for _, one in self.files)
 
     @property
     def hashes(self) -> tuple[bytes, ...]:
@@ -45,10 +51,10 @@ class TablesFound:
 def look_at_tables(named: Sequence[str] | None, *, vocab_size: int, fingerprint: bytes) -> TablesFound:
     """Find the sets for a vocabulary, as a node does. Blocks: files are read."""
     skipped = list[tuple[Path, str]]()
-    sets: Sequence[TableSet] = ()
+    files: Sequence[tuple[Path, TableSet]] = ()
     problem = None
     try:
-        sets = find_tables(
+        files = find_files(
             named,
             vocab_size=vocab_size,
             fingerprint=fingerprint,
@@ -59,7 +65,7 @@ def look_at_tables(named: Sequence[str] | None, *, vocab_size: int, fingerprint:
     return TablesFound(
         vocab_size=vocab_size,
         chosen=named is not None,
-        sets=sets,
+        files=files,
         skipped=skipped,
         problem=problem,
         shipped=_shipped(),
@@ -84,35 +90,53 @@ def judge_tables(
     if found is None:
         return [_check(Status.SKIP, "no node of this machine has a model whose vocabulary is known")]
     checks = [
-        _check(Status.WARN, why, "learn it anew, or delete the file", subject=str(path))
+        _check(Status.WARN, why, "copy it again, or delete the file", subject=str(path))
         for path, why in found.skipped
     ]
     if found.problem is not None:
         return [*checks, _check(Status.FAIL, found.problem.problem, found.problem.remedy)]
     if not found.sets:
         return [*checks, _plain(found, draft)]
-    named = ", ".join(f"{one.hash.hex()[:SHOWN]} ({safe(one.label)})" for one in found.sets)
-    count = "one set" if len(found.sets) == 1 else f"{len(found.sets)} sets"
-    seen = f"{count} for this vocabulary, {named}"
+    seen = _named(found.sets)
     if hello is None or not isinstance(answer, Welcome):
         return [*checks, _check(Status.OK, f"{seen}; {_sizes(found.sets[0])}")]
+    return [*checks, _agreement(found, seen, answer)]
+
+
+def _named(sets: Sequence[TableSet]) -> str:
+    first = f"{sets[0].hash.hex()[:SHOWN]} ({safe(sets[0].label)})"
+    if len(sets) == 1:
+        return f"one set for this vocabulary, {first}"
+    return f"{len(sets)} sets for this vocabulary, {first} and {len(sets) - 1} more"
+
+
+def _agreement(found: TablesFound, seen: str, answer: Welcome) -> Check:
+    """What both ends agree on, and what is lost where that is not what this machine likes best."""
+    path, best = found.files[0]
     agreed = next((one for one in found.sets if one.hash == answer.tables), None)
-    if agreed is not None:
-        how = f"both ends agree on {agreed.hash.hex()[:SHOWN]}: {_sizes(agreed)}"
-        return [*checks, _check(Status.OK, f"{seen}; {how}")]
-    remedy = f"copy the file to the base station's {USUAL_FOLDER}, or name it in [pair] tables there"
-    return [*checks, _check(Status.OK, f"{seen}; the target has none of them: rows are plain", remedy)]
+    copy = f"copy {safe(str(path))} to the folder that `draftwire tables list` prints on the base station"
+    if agreed is None:
+        k = min(K, best.vocab_size)
+        plain, short = _an_entry(k, best.vocab_size), _an_entry(k, best.vocab_size, best)
+        lost = f"rows are plain, about {plain} bits an entry at K = {k} in place of {short}"
+        remedy = f"{copy} and start it again, unless plain rows were chosen there"
+        return _check(Status.OK, f"{seen}; the target has none of them, or wants none: {lost}", remedy)
+    how = f"both ends agree on {agreed.hash.hex()[:SHOWN]}: {_sizes(agreed)}"
+    if agreed == best:
+        return _check(Status.OK, f"{seen}; {how}")
+    lacks = f"the target lacks {best.hash.hex()[:SHOWN]}, which is tried first"
+    return _check(Status.OK, f"{seen}; {how}; {lacks}", f"{copy} and start it again, if it is to be used")
 
 
 def _plain(found: TablesFound, draft: str) -> Check:
-    k = min(K, found.vocab_size)
+    shipped = found.shipped
+    k = min(K, found.vocab_size) if shipped is None else min(K, found.vocab_size, shipped.vocab_size)
     seen = f"plain rows, about {_an_entry(k, found.vocab_size)} bits an entry at K = {k}"
     if found.chosen:
-        return _check(Status.OK, f"{seen}, as [pair] tables has it")
-    if found.shipped is not None:
-        one = found.shipped
-        plain, short = _an_entry(K, one.vocab_size), _an_entry(K, one.vocab_size, one)
-        seen += f"; tables bring those of the shipped pair from {plain} to {short}"
+        return _check(Status.OK, f"{seen}, as [pair] tables or --tables has it")
+    if shipped is not None:
+        plain, short = _an_entry(k, shipped.vocab_size), _an_entry(k, shipped.vocab_size, shipped)
+        seen += f"; there tables bring those of the shipped pair from {plain} to {short}"
     learn = f"draftwire tables learn --draft {draft} --text FILE"
     return _check(Status.OK, seen, f"`{learn}` makes tables for this draft; both machines need the file")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from draftwire.codecs.anatomy import Anatomy, dissect_block, dissect_frame
+from draftwire.codecs.anatomy import Anatomy, dissect_block, dissect_frame, dissect_tables
 from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.messages import Commit, Draft, Hello, Open, Origin, SparseLogits
@@ -44,7 +44,9 @@ class Token:
     "in the request's log"
     id: int
     origin: Origin | None = None
-    "None: a hint, which is not in the log"
+    "None: the message does not say it"
+    part: str = ""
+    "what it is to the message where it has no origin: `output` or `drafted`"
     q: float | None = None
     "the draft's probability of it, of the row that it was drawn from"
 
@@ -64,13 +66,17 @@ class Examiner:
         self._number = 0
         self._vocabularies: dict[str, Vocabulary] = {}
 
+    def add(self, sets: Sequence[TableSet]) -> None:
+        """Sets that came with the pieces."""
+        self._sets = {**self._sets, **{one.tag: one for one in sets}}
+
     def examine(self, piece: Piece) -> Examined:
         """Take it apart; raises nothing, whatever it is."""
         self._number += 1
         anatomy = self._dissect(piece)
-        if anatomy.refused is not None and anatomy.refused.reason is Refusal.TABLES and not self._looked:
+        if not self._looked and _lacks_a_set(anatomy, piece):
             self._looked = True
-            self._sets = {one.tag: one for one in _found()}
+            self._sets = {**{one.tag: one for one in _found()}, **self._sets}
             anatomy = self._dissect(piece)
         tag = None if anatomy.block is None else anatomy.block.tag
         return Examined(
@@ -88,6 +94,8 @@ class Examiner:
             self._vocabulary(piece, dissect_frame(piece.data))
 
     def _dissect(self, piece: Piece) -> Anatomy:
+        if piece.tables:
+            return dissect_tables(piece.data)
         dissect = dissect_block if piece.block else dissect_frame
         return dissect(piece.data, tables=self._sets)
 
@@ -104,19 +112,42 @@ class Examiner:
         return known
 
 
+def _lacks_a_set(anatomy: Anatomy, piece: Piece) -> bool:
+    """Whether it is refused for want of a set, and that is not what is wanted of it."""
+    wanted = piece.expected is not None and piece.expected[0] == Refusal.TABLES
+    ends = (anatomy, anatomy.mended)
+    refused = (one.refused for one in ends if one is not None and one.refused is not None)
+    return not wanted and any(one.reason is Refusal.TABLES for one in refused)
+
+
+def as_said(one: Examined) -> bool | None:
+    """Whether a golden vector is refused as it says; None: it says nothing."""
+    if one.piece.expected is None:
+        return None
+    refused = one.anatomy.refused
+    return refused is not None and (refused.reason.value, refused.offset) == one.piece.expected
+
+
 def tokens_of(anatomy: Anatomy) -> list[Token]:
     """Those that the message names, in order."""
     message = None if anatomy.frame is None else anatomy.frame.message
     match message:
         case Open():
-            return [
-                Token(position=i, id=one, origin=Origin.PROMPT if i < message.prompt_length else None)
-                for i, one in enumerate(message.tokens)
+            prompt = [
+                Token(position=i, id=one, origin=Origin.PROMPT)
+                for i, one in enumerate(message.tokens[: message.prompt_length])
             ]
+            behind = enumerate(message.tokens[message.prompt_length :], start=message.prompt_length)
+            return prompt + [Token(position=i, id=one, part="output") for i, one in behind]
         case Draft():
             weights: Sequence[int | None] = message.weights or [None] * len(message.ids)
             return [
-                Token(position=message.start + i, id=one, q=None if w is None else w / WEIGHT_SUM)
+                Token(
+                    position=message.start + i,
+                    id=one,
+                    q=None if w is None else w / WEIGHT_SUM,
+                    part="drafted",
+                )
                 for i, (one, w) in enumerate(zip(message.ids, weights, strict=True))
             ]
         case Commit():
@@ -155,4 +186,4 @@ def _found() -> Iterator[TableSet]:
             continue  # it is not there, or none: what it would have been needed for is refused by its tag
 
 
-__all__ = ["NO_SETS", "Examined", "Examiner", "Token", "first_position", "tokens_of"]
+__all__ = ["NO_SETS", "Examined", "Examiner", "Token", "as_said", "first_position", "tokens_of"]

@@ -25,6 +25,7 @@ from draftwire.nodes.console.escape import quoted, safe
 from draftwire.nodes.console.inspect.examine import Examined, tokens_of
 from draftwire.nodes.console.inspect.view import HEADING, QUIET, REFUSED, count_of, plain_table, say, show
 from draftwire.nodes.console.inspect.words import Vocabulary, Words
+from draftwire.nodes.console.inspect.wrapping import say_behind
 from draftwire.nodes.console.summary import STYLES
 
 SHOWN_TOKENS = 6
@@ -118,20 +119,12 @@ def print_line(console: Console, one: Examined, words: Words, *, began_s: float)
     """A frame in a line; time counts from `began_s`."""
     piece, anatomy = one.piece, one.anatomy
     at_s = 0.0 if piece.at_s is None else piece.at_s - began_s
-    head = Text(f"{one.number:5} {at_s:9.4f}  {piece.direction:4} {anatomy.length:6} B  {anatomy.name:13}")
+    head = Text(f"{one.number:4} {at_s:9.4f} {piece.direction:4} {anatomy.length:5} B {anatomy.name:12}")
     refused = anatomy.refused
     facts = _facts(one, words) if refused is None else Text(safe(f"refused: {refused}"), REFUSED)
     if piece.lost:
         facts.append(safe(f"  lost: {piece.lost}"), REFUSED)
-    facts.rstrip()
-    if not console.is_terminal:
-        console.print(head.append(" ").append_text(facts), soft_wrap=True)
-        return
-    line = Table.grid(padding=(0, 1, 0, 0))
-    line.add_column(no_wrap=True)
-    line.add_column()
-    line.add_row(head, facts)
-    console.print(line)
+    say_behind(console, head, facts)
 
 
 def _facts(one: Examined, words: Words) -> Text:
@@ -140,8 +133,7 @@ def _facts(one: Examined, words: Words) -> Text:
     message = None if frame is None else frame.message
     match message:
         case Hello():
-            offered = count_of(len(message.tables), "set")
-            return Text(f"V {message.vocab_size}, {offered} of tables offered")
+            return Text(f"V {message.vocab_size}, {count_of(len(message.tables), 'set')} of tables")
         case Welcome():
             named = "rows plain" if message.tables is None else f"tables {message.tables[:TAG_BYTES].hex()}"
             return Text(named)
@@ -151,23 +143,23 @@ def _facts(one: Examined, words: Words) -> Text:
             about = f"try {message.device_try}, temperature {message.sampling.temperature:g}"
             return Text(f"{about}, prompt of {count_of(message.prompt_length, 'token')}{behind}")
         case Opened():
-            return Text(f"try {message.device_try}, {message.known} tokens known")
+            return Text(f"try {message.device_try}, {count_of(message.known, 'token')} known")
         case Refused():
             return Text(f"{message.reason.name.lower()}: {quoted(message.detail)}")
         case Draft():
             head = f"at {message.start}, K {message.plan.k}: " if message.ids else "no tokens"
             return Text(head).append_text(_texts(one, words))
         case SparseLogits() if block is not None and block.rows:
-            size = f"{len(block.rows)} x K {len(block.rows[0])}, {mode_of(one)}"
-            return Text(f"at {message.start}, {size}, {block.bits / block.entries:.2f} bits an entry")
+            size = f"{len(block.rows)} x {len(block.rows[0])} {mode_of(one)}"
+            return Text(f"at {message.start}: {size} {block.bits / block.entries:.2f} bits/entry")
         case Commit():
             tested = f"{message.accepted}/{message.seen} " if message.seen else ""
             end = "" if message.finish is Finish.RUNNING else f" {message.finish.name.lower()}"
             return Text(f"at {message.position}: {tested}").append_text(_texts(one, words)).append(end)
         case Close():
-            return Text(f"{message.known} tokens known")
+            return Text(f"{count_of(message.known, 'token')} known")
     known = getattr(message, "known", None)
-    return Text("" if known is None else f"{known} tokens known")
+    return Text("" if known is None else f"{count_of(known, 'token')} known")
 
 
 def _texts(one: Examined, words: Words) -> Text:
@@ -189,12 +181,12 @@ def print_totals(console: Console, totals: Totals, words: Words, *, left_out: st
         say(
             console,
             f"rows, {name}: {rows.rows} in {count_of(rows.blocks, 'block')}, {rows.entries} entries, "
-            f"{rows.bits / rows.entries:.2f} bits an entry, {rows.frame_bits / rows.entries:.2f} with frames",
+            f"{rows.bits / rows.entries:.2f} bits/entry, {rows.frame_bits / rows.entries:.2f} with frames",
         )
-    parts = [f"{totals.frames} frames in {seconds:.2f} s"]
+    parts = [f"{count_of(totals.frames, 'frame')} in {seconds:.2f} s"]
     if totals.tokens:
         each = [f"{totals.bytes_of(way) / totals.tokens:.0f} B {way}" for way in ("up", "down")]
-        parts.append(f"{totals.tokens} tokens committed, for each {' and '.join(each)}")
+        parts.append(f"{count_of(totals.tokens, 'token')} committed, for each {' and '.join(each)}")
     if totals.lost:
         parts.append(f"{totals.lost} lost on the link")
     if totals.refused:

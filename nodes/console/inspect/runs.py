@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.text import Text
 
+from draftwire.nodes.console.escape import safe
 from draftwire.nodes.console.inspect.view import HEADING, QUIET, count_of, say
+from draftwire.nodes.console.inspect.wrapping import say_behind
 from draftwire.nodes.console.record import Decision, LinkChange, Record, Rows, Step
 
 
@@ -37,9 +40,10 @@ def print_run(console: Console, record: Record) -> None:
     moments = moments_of(record)
     for one in moments:
         at_s = one.at_s - moments[0].at_s
-        say(console, f"{at_s:9.4f}  {one.node:10} {one.event:8}  {one.words}")
+        say_behind(console, Text(f"{at_s:9.4f}  {one.node:10} {one.event:8} "), Text(safe(one.words)))
     for values in _answers(record):
-        say(console, f"{'':9}  {'device':10} {values['event']:8}  {_answer(values)}")
+        head = f"{'':9}  {'device':10} {values['event']:8} "
+        say_behind(console, Text(head), Text(safe(_answer(values))))
     say(console, summary(record), HEADING)
     if record.cut:
         say(console, "the last line is cut and left out: somebody still writes, or was killed", QUIET)
@@ -56,7 +60,7 @@ def summary(record: Record) -> str:
         told = f"{values['bytes_up']} B up ({told}), {values['bytes_down']} B down"
     parts.append(told)
     if values["bits_per_entry"] is not None:
-        parts.append(f"{values['bits_per_entry']:.2f} bits an entry, frames included")
+        parts.append(f"{values['bits_per_entry']:.2f} bits/entry, frames included")
     for name, key in (("K", "k"), ("gamma", "gamma")):
         if values[key] is not None:
             low, high = values[key]

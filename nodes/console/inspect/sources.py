@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from draftwire.codecs.errors import WireError
+from draftwire.codecs.limits import MAX_FRAME_BYTES, MAX_TABLE_SET_BYTES
 from draftwire.codecs.tables import TableSet, table_set_from
 from draftwire.nodes.console.inspect.dumps import RepeatedRowsError, from_hexadecimal
 from draftwire.runtime.errors import ConfigurationError
@@ -22,6 +23,18 @@ FORMS: Final = (
 
 _BLOCK_BYTES: Final = frozenset((0x00, 0x01, 0x10, 0x11, 0x22))
 """A block's first byte, mode and profile: none of them begins a frame."""
+
+_MOST_LINE_BYTES: Final = 2 * MAX_FRAME_BYTES + 2**16
+"""Of a capture: the longest frame in hexadecimal, and what else a line says."""
+
+_MOST_BYTES: Final = 16 * 2**20
+"""Of a frame or a dump of one, which has at most 6 characters a byte."""
+
+_MOST_JSON_BYTES: Final = 2**28
+"""Of a record, or a golden vector, which are read whole."""
+
+_MOST_HELD_BYTES: Final = 4 * 2**20
+"""In which a line must tell what JSON lines these are."""
 
 _TABLES_BEGIN: Final = b"DWTABLE"
 """A file of tables, of whatever version."""
@@ -47,6 +60,10 @@ class Piece:
     device: str = ""
     lost: str = ""
     "why the link dropped it; empty: it did not"
+    tables: bool = False
+    "whether it is a file of tables"
+    expected: tuple[str, int] | None = None
+    "reason and bit of the refusal that a golden vector wants; None: it wants none"
 
 
 class Captured:
@@ -99,6 +116,8 @@ class Source:
     "the lines of a record; then there are no pieces"
     tables: TableSet | None = None
     "a set of tables; then there are none either"
+    sets: tuple[TableSet, ...] = ()
+    "that a list of golden vectors brings for its blocks"
 
 
 def recognised(file: BinaryIO, *, source: str, block: bool = False) -> Source:
@@ -106,10 +125,10 @@ def recognised(file: BinaryIO, *, source: str, block: bool = False) -> Source:
 
     Raises SourceError for what is none of all this, OSError where it can't be read.
     """
-    first = file.readline()
-    if _captured(first) is not None:
-        return _capture(chain((first,), file), source)
-    data = first + file.read()
+    held, is_capture = _begin(file)
+    if is_capture:
+        return _capture(chain(held, _lines(file, source)), source)
+    data = _whole(b"".join(held), file, source)
     if not data.strip():
         raise SourceError("holds nothing", source=source, remedy=FORMS)
     if data.startswith(_TABLES_BEGIN):
@@ -117,6 +136,44 @@ def recognised(file: BinaryIO, *, source: str, block: bool = False) -> Source:
     if data.lstrip().startswith(b"{"):
         return _json(data, source)
     return Source(pieces=(_piece(_bytes_of(data, source), block),))
+
+
+def _begin(file: BinaryIO) -> tuple[list[bytes], bool]:
+    """The first lines, and whether the last of them is a capture's.
+
+    One line, unless it may be JSON that is cut: then as many as it takes to tell a capture from a record.
+    """
+    held = [file.readline(_MOST_LINE_BYTES)]
+    may_be_cut = held[0].lstrip()[:1] in (b"", b"{")
+    size = len(held[0])
+    while held[-1] and _captured(held[-1]) is None:
+        if not may_be_cut or _is_event(held[-1]) or size >= _MOST_HELD_BYTES:
+            break
+        held.append(file.readline(_MOST_LINE_BYTES))
+        size += len(held[-1])
+    return held, _captured(held[-1]) is not None
+
+
+def _lines(file: BinaryIO, source: str) -> Iterator[bytes]:
+    """Those of a capture, none longer than a frame's can be. Raises SourceError for one that is."""
+    while line := file.readline(_MOST_LINE_BYTES):
+        if len(line) == _MOST_LINE_BYTES and not line.endswith(b"\n"):
+            problem = f"has a line of more than {_MOST_LINE_BYTES} bytes, and no frame's is so long"
+            raise SourceError(problem, source=source, remedy="cut that line out, or give another file")
+        yield line
+
+
+def _whole(first: bytes, file: BinaryIO, source: str) -> bytes:
+    """All of it, as much as what begins so can have. Raises SourceError for more."""
+    begin = first.lstrip()[:7]
+    most = _MOST_JSON_BYTES if begin.startswith(b"{") else _MOST_BYTES
+    if begin == _TABLES_BEGIN:
+        most = MAX_TABLE_SET_BYTES + 1  # one byte more, so that it is refused by its own rule
+    data = first + file.read(max(0, most - len(first)))
+    if len(data) >= most and file.read(1):
+        problem = f"goes on behind {most // 2**20} MiB, and what begins so has less"
+        raise SourceError(problem, source=source, remedy=FORMS)
+    return data
 
 
 def set_in_vector(data: bytes) -> bytes | None:
@@ -169,7 +226,7 @@ def _json(data: bytes, source: str) -> Source:
         return Source(record=data)
     if (tables := _set_of(document)) is not None:
         return Source(tables=_set_in(tables, source))
-    return Source(pieces=tuple(_vectors(document, source)))
+    return Source(pieces=tuple(_vectors(document, source)), sets=_sets_of(document, source))
 
 
 def _is_event(line: bytes) -> bool:
@@ -186,12 +243,31 @@ def _vectors(document: Mapping[str, Any], source: str) -> Iterator[Piece]:
     named = {"": document} if "frame" in document or "block" in document else several
     found = False
     for name, vector in named.items():
-        for key in ("frame", "block"):
+        for key in ("frame", "block", "file"):
             if isinstance(vector.get(key), str):
                 found = True
-                yield Piece(data=_hex(vector[key], source), block=key == "block", name=name)
+                yield Piece(
+                    data=_hex(vector[key], source),
+                    block=key == "block",
+                    tables=key == "file",
+                    name=name,
+                    expected=_expected(vector),
+                )
     if not found:
         raise SourceError("a JSON object with no frame, block or set of tables", source=source, remedy=FORMS)
+
+
+def _expected(vector: Mapping[str, Any]) -> tuple[str, int] | None:
+    """The refusal that stands beside it."""
+    reason, bit = vector.get("reason"), vector.get("bit")
+    return (reason, bit) if isinstance(reason, str) and isinstance(bit, int) else None
+
+
+def _sets_of(document: Mapping[str, Any], source: str) -> tuple[TableSet, ...]:
+    """Those that a list of vectors has for its blocks."""
+    found = document.get("tables")
+    texts = found if isinstance(found, list) else []
+    return tuple(_set_in(_hex(text, source), source) for text in texts if isinstance(text, str))
 
 
 def _hex(text: str, source: str) -> bytes:

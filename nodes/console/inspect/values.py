@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from draftwire.codecs.anatomy import Block, Field
+from draftwire.codecs.anatomy import Anatomy, Block, Field
+from draftwire.codecs.errors import WireError
 from draftwire.codecs.rows import Row
 from draftwire.codecs.weights import WEIGHT_SUM
-from draftwire.nodes.console.inspect.examine import Examined, first_position, tokens_of
+from draftwire.nodes.console.inspect.examine import Examined, as_said, first_position, tokens_of
 from draftwire.nodes.console.inspect.words import Vocabulary, Words
 
 ALL: Final = 2**20
@@ -31,15 +32,16 @@ def frame_values(one: Examined, words: Words, *, entries: int) -> dict[str, Any]
         "lost": piece.lost or None,
         "bytes": anatomy.length,
         "message": anatomy.name,
-        "refused": refused
-        and {"reason": refused.reason.value, "bit": refused.offset, "detail": refused.detail},
+        "refused": refused and _refusal_values(anatomy, refused),
+        "with_crc": None if anatomy.mended is None else _mended_values(anatomy.mended),
+        "as_said": as_said(one),
         "fields": [field_values(field) for field in anatomy.fields],
         "block": None if anatomy.block is None else _block_values(one, anatomy.block, words, entries),
         "tokens": [
             {
                 "position": token.position,
                 "id": token.id,
-                "origin": None if token.origin is None else token.origin.name.lower(),
+                "origin": token.part if token.origin is None else token.origin.name.lower(),
                 "q": token.q,
                 "text": text,
             }
@@ -47,6 +49,21 @@ def frame_values(one: Examined, words: Words, *, entries: int) -> dict[str, Any]
         ],
         "texts_guessed": guessed,
     }
+
+
+def _refusal_values(anatomy: Anatomy, refused: WireError) -> dict[str, Any]:
+    section = "" if anatomy.block is None else anatomy.block.section_at(refused.offset)
+    return {
+        "reason": refused.reason.value,
+        "bit": refused.offset,
+        "detail": refused.detail,
+        "section": section or None,
+    }
+
+
+def _mended_values(mended: Anatomy) -> dict[str, Any]:
+    """Of the same bytes with a CRC that fits."""
+    return {"refused": mended.refused and _refusal_values(mended, mended.refused)}
 
 
 def field_values(field: Field) -> dict[str, Any]:
@@ -65,12 +82,17 @@ def _block_values(one: Examined, block: Block, words: Words, entries: int) -> di
     first = first_position(one.anatomy)
     return {
         "tables": None if one.tables is None else {"hash": one.tables.hash.hex(), "label": one.tables.label},
+        "rung": None if block.rung is None else block.rung._asdict(),
         "vocab_size": block.rows[0].vocab_size if block.rows else None,
         "entries": block.entries,
         "bits": block.bits,
         "bits_per_entry": block.bits / block.entries if block.entries else None,
         "sections": [
             {"name": part.name, "bit": part.start, "bits": part.end - part.start} for part in block.sections
+        ],
+        "ends_within": block.outline.stopped or None,
+        "heads": [
+            {"l" if block.rung is None else "table": head.number, "tail": head.tail} for head in block.heads
         ],
         "rows": [
             {

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from inspect import getdoc
 
 from draftwire.nodes.console.tables import learn, look
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made = actions.add_parser(
             name,
             help=summary,
-            description=act.__doc__,
+            description=getdoc(act),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         made.set_defaults(act=act)

@@ -4,7 +4,8 @@ The rows of a passage are those that the draft would send if the passage were wr
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,9 @@ class Passages:
 def from_files(
     paths: Sequence[Path], tokenizer: Tokenizer, *, rows: int, held_out: float, context_length: int
 ) -> Passages:
-    """About `rows` rows, spread evenly over texts; of each text, its last share `held_out` is held out.
+    """About `rows` rows, spread evenly over texts, a share `held_out` of them held out.
+
+    That is taken from the last such share of each text.
 
     Raises ConfigurationError for a file that can't be read or is no text, and where nothing is left.
     """
@@ -88,14 +91,24 @@ def _windows(
     windows = [
         [tuple(text[at : at + room]) for at in range(0, len(text) - lead, room - lead)] for text in texts
     ]
-    there = sum(len(one) - lead for of_text in windows for one in of_text)
-    share = min(1.0, rows / max(1, there))
-    chosen = list[Passage]()
-    for of_text in windows:
-        count = ceil(share * len(of_text))
-        some = (of_text[at * len(of_text) // count] for at in range(count))
-        chosen += [Passage(tokens=(*before, *tokens), start=start) for tokens in some]
-    return [passage for passage in chosen if passage.rows > 0]
+    every = [Passage(tokens=(*before, *tokens), start=start) for of_text in windows for tokens in of_text]
+    every = [passage for passage in every if passage.rows > 0]
+    there = sum(passage.rows for passage in every)
+    count = ceil(min(1.0, rows / max(1, there)) * len(every))
+    while count < len(every) and sum(passage.rows for passage in _spread(every, count)) < rows:
+        count += 1  # some are shorter than others
+    return _shortened(_spread(every, count), rows)
+
+
+def _spread(every: Sequence[Passage], count: int) -> list[Passage]:
+    """So many of them, at even distances over all texts: many short texts give no more than asked for."""
+    return [every[(2 * at + 1) * len(every) // (2 * count)] for at in range(count)]
+
+
+def _shortened(passages: Sequence[Passage], rows: float) -> list[Passage]:
+    """With `rows` rows in all, to one a passage: all lose the same share at their ends."""
+    share = min(1.0, rows / max(1, sum(passage.rows for passage in passages)))
+    return [replace(one, tokens=one.tokens[: one.start + ceil(share * one.rows)]) for one in passages]
 
 
 def from_answers(
@@ -132,8 +145,13 @@ def from_answers(
 
 
 def split(passages: Sequence[Passage], *, held_out: float) -> Passages:
-    """The last share of passages is held out. Raises ConfigurationError where nothing is left."""
-    kept = round(held_out * len(passages))
+    """The last passages are held out, with a share of the rows: as near to it as whole passages come.
+
+    Raises ConfigurationError where nothing is left.
+    """
+    total = sum(one.rows for one in passages)
+    behind = list(accumulate((one.rows for one in reversed(passages)), initial=0))
+    kept = min(range(len(behind)), key=lambda count: abs(behind[count] - held_out * total))
     return _checked(passages[: len(passages) - kept], passages[len(passages) - kept :], key="--prompts")
 
 

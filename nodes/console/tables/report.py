@@ -1,7 +1,8 @@
 """What a set of tables is worth on text that it was not learnt from, rung by rung."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,16 @@ def worth(
     return tuple(found)
 
 
+def bits_with(other: TableSet, *, held_out: Rows, ks: Sequence[int]) -> tuple[float, ...]:
+    """Bits an entry of the same held-out rows, spelt with another set of their vocabulary, for each K."""
+    found = []
+    for k in ks:
+        blocks = _blocks(held_out.ids[:, :k], held_out.log_weights[:, :k], other.vocab_size)
+        spelt = other.rung_of(k) is not None
+        found.append(_bits_per_entry(blocks, partial(encode_ranked, tables=other) if spelt else encode_plain))
+    return tuple(found)
+
+
 def _blocks(ids: NDArray[np.int32], weights: NDArray[np.float32], vocab_size: int) -> list[list[Row]]:
     step = max(1, len(ids) // ENCODED_ROWS)
     some = range(0, len(ids), step)
@@ -99,4 +110,4 @@ def _bits_per_entry(blocks: list[list[Row]], encode: Callable[[list[Row]], bytes
     return taken / sum(len(row) for rows in blocks for row in rows)
 
 
-__all__ = ["Rows", "Worth", "worth"]
+__all__ = ["Rows", "Worth", "bits_with", "worth"]

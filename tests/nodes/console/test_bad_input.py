@@ -84,6 +84,7 @@ GENERATE = ["generate", "hello", *SYNTHETIC]
         (["--tables", "/no/such/set"], ("--tables", "/no/such/set", "No such file", "tables learn")),
         (["--tables", "/dev/null"], ("--tables", "/dev/null", "no set of tables", "tables learn")),
         (["--tables", ""], ("--tables", '""', "name a file")),
+        (["--tables", "none", "--tables", "x"], ("--tables", "'none' beside other sets", "alone")),
         (["--tables", "x"] * 9, ("--tables", "9", "8 files at most")),
         (["--profile", "papr"], ("--profile", "papr", "paper")),
         (["--tempature", "1"], ("--tempature", "--help")),
@@ -261,7 +262,14 @@ def test_tables_of_another_vocabulary(capfd: pytest.CaptureFixture[str], tmp_pat
     config = _file(tmp_path, f"{pair}[target]\naddress = 'ipc://{tmp_path}/t'\n")
     for role in ("target", "device"):
         argv = [role, "--config", config, "--tables", str(path)]
-        _fails(capfd, argv, 2, "pair.tables", "small.tables", "32 ids", "64", "none for plain rows")
+        _fails(capfd, argv, 2, "--tables: ", "small.tables", "32 ids", "64", "none for plain rows")
+
+
+def test_a_controller_and_the_doctor_take_tables_too(capfd: pytest.CaptureFixture[str]) -> None:
+    """As the nodes with models do, by the same option: what is no set is told of it."""
+    _fails(capfd, ["controller", "--tables", "/no/such/set"], 2, "--tables: '/no/such/set': No such file")
+    assert main(["doctor", "--tables", "/no/such/set"]) == 1
+    assert "--tables: '/no/such/set': No such file" in capfd.readouterr().out
 
 
 def test_a_busy_port(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

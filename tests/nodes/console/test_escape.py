@@ -59,6 +59,6 @@ def test_labels(command: str, tables: TableSet, capsys: pytest.CaptureFixture[st
 
 def test_labels_of_the_doctor(tables: TableSet) -> None:
     """The same for what it has found."""
-    found = TablesFound(vocab_size=2000, chosen=False, sets=(tables,))
+    found = TablesFound(vocab_size=2000, chosen=False, files=((Path("some.tables"), tables),))
     (check,) = judge_tables(found, draft="d", hello=None, answer=None)
     assert check.seen.isprintable() and r"\x1b]0;owned" in check.seen

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from tests.codecs.golden_cases import CASES, sparse_logits
 from tests.codecs.golden_tables import RANKED, TABLES
 from tests.harness.captures import framed, write_capture
@@ -24,6 +25,8 @@ from draftwire.codecs.quantize import quantize
 from draftwire.codecs.strategies import hostile_blocks, hostile_bytes
 from draftwire.codecs.tables import table_set_bytes
 from draftwire.nodes.console.cli import main, parser
+from draftwire.nodes.console.inspect.runs import print_run
+from draftwire.nodes.console.record import record_of
 from draftwire.runtime.errors import ConfigurationError
 
 GOLDEN = Path(__file__).parents[2] / "codecs" / "golden"
@@ -143,7 +146,7 @@ def test_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(path), "--entries", "all"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"gap quotients +\d+ +\d+", out) and "more entries" not in out
-    assert "position 40: tail 21" in out
+    assert "row 0, position 40, l = 3: tail 21, all but 2.4 to 2.9 % of the draft's mass" in out
     assert main(["inspect", str(path), "--entries", "1"]) == 0
     assert "2 more entries (--entries all)" in capsys.readouterr().out
 
@@ -229,10 +232,24 @@ def test_a_record_in_order_of_time(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (values["k"], values["gamma"], values["alpha"]) == ([32, 320], [4, 4], 6 / 7)
 
 
+def test_a_record_on_a_terminal(tmp_path: Path) -> None:
+    """What does not fit goes on behind the margin of its event."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=80, color_system=None, highlight=False)
+    path = _record(tmp_path / "r")
+    print_run(console, record_of(path.read_bytes(), path))
+    lines = text.getvalue().splitlines()
+    continued = [line for line in lines if line.startswith(" " * 30)]
+    assert continued and max(map(len, lines)) <= 80
+
+
 def test_a_record_has_no_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--frame on it is an error that says so; a record of nothing is one too."""
-    assert main(["inspect", str(_record(tmp_path / "r")), "--frame", "1"]) == 2
-    assert "is a record" in capsys.readouterr().err
+    """An option of frames on it is an error that says so; a record of nothing is one too."""
+    path = str(_record(tmp_path / "r"))
+    for option in (["--frame", "1"], ["--verbose"], ["--entries", "3"], ["--model", "none"], ["--summary"]):
+        assert main(["inspect", path, *option]) == 2
+        error = capsys.readouterr().err
+        assert "is a record" in error and option[0] in error
     (tmp_path / "w").write_bytes(b'{"event": "weather"}\n')
     assert main(["inspect", str(tmp_path / "w")]) == 2
     assert "no event of a run" in capsys.readouterr().err

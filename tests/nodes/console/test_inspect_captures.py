@@ -3,19 +3,23 @@
 import gc
 import io
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import orjson
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 from tests.codecs.golden_cases import CASES, SMALL_ROWS
 from tests.harness.captures import captured_line, framed, write_capture
 
 from draftwire.codecs.anatomy import dissect_frame
 from draftwire.codecs.blocks import encode_rows
+from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Commit, Reason, Refused
 from draftwire.nodes.console import inspect
 from draftwire.nodes.console.cli import main
@@ -24,6 +28,7 @@ from draftwire.nodes.console.inspect.examine import Examiner
 from draftwire.nodes.console.inspect.listing import print_line
 from draftwire.nodes.console.inspect.sources import Piece
 from draftwire.nodes.console.inspect.words import Words
+from draftwire.nodes.console.inspect.wrapping import wrapped
 
 PING = framed(CASES["ping"])
 
@@ -40,7 +45,7 @@ def _conversation() -> list[tuple[str, bytes]]:
 
 
 def test_the_summary_of_awrite_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Frames and bytes by direction and kind, bits an entry, and tokens, each once, though it came twice."""
+    """Frames and bytes by direction and kind, bits/entry, and tokens, each once, though it came twice."""
     frames = _conversation()
     path = write_capture(tmp_path / "c", frames)
     path.write_bytes(path.read_bytes() + b'{"at_s": 1')
@@ -51,7 +56,7 @@ def test_the_summary_of_awrite_capture(tmp_path: Path, capsys: pytest.CaptureFix
     assert re.search(rf"down +Commit +2 +{2 * len(frames[3][1])} +{len(frames[3][1])} +100.0%", out)
     entries = sum(map(len, SMALL_ROWS))
     bits = 8 * len(encode_rows(SMALL_ROWS)) / entries
-    assert f"3 in 1 block, {entries} entries, {bits:.2f} bits an entry" in out
+    assert f"3 in 1 block, {entries} entries, {bits:.2f} bits/entry" in out
     assert "5 frames in 4.00 s; 3 tokens committed" in out
     assert "the last line is cut" in out
     assert "2/3" in out and "stop" in out
@@ -95,6 +100,69 @@ def test_a_line_fits_a_terminal() -> None:
     lines = text.getvalue().splitlines()
     assert len(lines) > 2 and max(map(len, lines)) <= 80
     assert " ".join("".join(f"{line[40:]} " for line in lines).split()).count("went wrong") == 4
+
+
+def test_what_is_quoted_stays_whole() -> None:
+    """A token's text is not broken at its spaces; what is wider than a line is, between words."""
+    text = Text('at 3: " one" " two" three " four" "a long story of many words"')
+    lines = [line.plain for line in wrapped(text, 16)]
+    assert lines == ['at 3: " one"', '" two" three', '" four" "a long', "story of many", 'words"']
+    assert [line.plain for line in wrapped(Text("x" * 20), 8)] == ["x" * 8, "x" * 8, "x" * 4]
+    assert [line.plain for line in wrapped(Text(""), 8)] == [""]
+    assert all(cell_len(line.plain) <= 8 for line in wrapped(Text("\u6f22" * 20), 8))
+
+
+@pytest.mark.parametrize("case", ["sparse_logits_plain", "sparse_logits_large", "sparse_logits_dense"])
+def test_rows_fit_in_a_line(case: str) -> None:
+    """On a terminal of 80 columns."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=80, color_system=None, highlight=False)
+    piece = Piece(data=framed(CASES[case]), at_s=1.0, direction="down", device="a")
+    print_line(console, Examiner(["none"]).examine(piece), Words("none"), began_s=0.0)
+    (line,) = text.getvalue().splitlines()
+    assert len(line) <= 80 and line.endswith("bits/entry")
+
+
+def test_the_summary_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is what stands behind the lines without it; with what shows frames it is an error."""
+    path = str(write_capture(tmp_path / "c", _conversation()))
+    assert main(["inspect", path]) == 0
+    whole = capsys.readouterr().out
+    assert main(["inspect", path, "--summary"]) == 0
+    assert capsys.readouterr().out == whole.partition("\n\n")[2]
+    for option in (["--json"], ["-v"], ["--frame", "1"]):
+        assert main(["inspect", path, "--summary", *option]) == 2
+        assert "--summary" in capsys.readouterr().err
+    (tmp_path / "f").write_bytes(PING)
+    assert main(["inspect", str(tmp_path / "f"), "--summary"]) == 2
+    assert "is no capture" in capsys.readouterr().err
+
+
+def test_a_line_longer_than_a_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ends the listing with an error, and is not read to its end."""
+    line = captured_line("up", PING)
+    longest = captured_line("up", bytes(MAX_FRAME_BYTES))
+    (tmp_path / "c").write_bytes(line + longest + b"\0" * (2 * MAX_FRAME_BYTES + 2**17))
+    assert main(["inspect", str(tmp_path / "c"), "--model", "none"]) == 2
+    said = capsys.readouterr()
+    assert "no frame's is so long" in said.err and len(said.out.splitlines()) == 2
+
+
+def test_a_capture_whose_first_line_is_cut_is_read_line_by_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Like any other: one without an end can be looked at."""
+    line = captured_line("up", PING)
+    endless = io.BufferedReader(_Endless(line))
+    file = SimpleNamespace(readline=chain_lines([line[:40] + b"\n"], cast(BinaryIO, endless)))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=file))
+    assert main(["inspect", "-", "--frame", "2"]) == 0
+    assert capsys.readouterr().out.startswith("#2 Ping, ")
+
+
+def chain_lines(lines: list[bytes], file: BinaryIO) -> Callable[[int], bytes]:
+    """A readline that has these lines first."""
+    return lambda most: lines.pop(0) if lines else file.readline(most)
 
 
 def test_lines_that_are_no_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

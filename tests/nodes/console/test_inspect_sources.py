@@ -159,8 +159,10 @@ def test_a_set_of_tables(form: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main(["inspect", given, *options]) == 0
         assert capsys.readouterr().out == wanted.replace(str(path), given)
         assert TABLES.hash.hex() in wanted
-    assert main(["inspect", given, "--frame", "1"]) == 2
-    assert "is a set of tables, and has no frames" in capsys.readouterr().err
+    for option in (["--frame", "1"], ["-v"], ["--entries", "3"], ["--model", "none"], ["--tables", "none"]):
+        assert main(["inspect", given, *option]) == 2
+        error = capsys.readouterr().err
+        assert "is a set of tables, and has no frames" in error and option[0].replace("-v", "--v") in error
     shown = _json(capsys, str(GOLDEN / "rows_tables_small.json"), "--tables", str(vector))
     assert shown[0]["block"]["tables"] == {"hash": TABLES.hash.hex(), "label": TABLES.label}
 
@@ -207,6 +209,32 @@ def test_what_is_nothing_is_an_error(data: bytes, words: str) -> None:
     with pytest.raises(SourceError) as caught:
         _pieces(data, source="FILE")
     assert words in str(caught.value) and "FILE" in str(caught.value) and "--capture" in str(caught.value)
+
+
+class _Zeros(io.RawIOBase):
+    """For ever, behind a beginning."""
+
+    def __init__(self, begin: bytes) -> None:
+        self._begin, self.taken = begin, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._begin[: len(buffer)] or bytes(len(buffer))
+        self._begin = self._begin[len(part) :]
+        buffer[: len(part)] = part
+        self.taken += len(part)
+        return len(part)
+
+
+@pytest.mark.parametrize("begin", [b"", b"\xd3\n", b"DWTABLE1"], ids=["zeros", "frame", "tables"])
+def test_what_has_no_end(begin: bytes) -> None:
+    """An error that says how much there can be, after no more than that has been read."""
+    zeros = _Zeros(begin)
+    with pytest.raises(SourceError, match=r"goes on behind \d+ MiB"):
+        recognised(io.BufferedReader(zeros), source="x")
+    assert zeros.taken <= (66 if begin.startswith(b"DW") else 17) * 2**20
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

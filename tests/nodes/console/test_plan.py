@@ -16,6 +16,7 @@ from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.codecs.tables import table_set_bytes
 from draftwire.nodes.console.paper_tables import PAPER_L, PAPER_TABLE_I, table_i, table_ii
 from draftwire.nodes.console.plan import Advice, add_arguments, advise, run
+from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.cost import as2, best_length, draft_cost_of_k, full_row_cost
 from draftwire.nodes.speculation.frames import row_bits, true_frames, zipf_rows
 from draftwire.runtime.errors import ConfigurationError
@@ -148,14 +149,35 @@ def test_rows_may_be_spelt_with_a_set(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "some.tables").write_bytes(table_set_bytes(tables))
     asked = ("--alpha-of-k", MEASURED_LADDER, "--c", ".07", "--rate", "100kbit", "--rtt", "2ms")
     named = (*asked, "--tables", str(tmp_path / "some.tables"))
-    plain, spelt = plan_json(capsys, *asked, "--vocab", "49152"), plan_json(capsys, *named)
+    plain = plan_json(capsys, *asked, "--vocab", "49152", "--tables", "none")
+    spelt = plan_json(capsys, *named)
     assert (plain["tables"], spelt["tables"]) == ("", tables.hash.hex())
     assert [rung["paper_l"] for rung in spelt["rungs"]] == [rung["paper_l"] for rung in plain["rungs"]]
     assert spelt["rungs"][2]["true"]["speedup"] > 1.03 * plain["rungs"][2]["true"]["speedup"]
     assert plan(*named) == 0
     assert f"tables {tables.hash.hex()}, usual, seed 0" in capsys.readouterr().out
+    assert plan(*asked, "--tables", "none") == 0
+    assert "plain, of random ids" in capsys.readouterr().out
+
+
+def test_rows_are_spelt_with_the_shipped_set_where_nothing_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nodes spell them: for its own V or none; plain for another V, with `none`, or if it is missing."""
+    shipped = load_tables(shipped_tables())
+    asked = ("--alpha-of-k", MEASURED_LADDER, *A_LINK)
+    for words, hash_ in (
+        ((), shipped.hash.hex()),
+        (("--vocab", str(shipped.vocab_size)), shipped.hash.hex()),
+        (("--vocab", "32000"), ""),
+        (("--tables", "none"), ""),
+    ):
+        assert plan_json(capsys, *asked, *words)["tables"] == hash_, words
     assert plan(*asked) == 0
-    assert "plain" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"tables {shipped.hash.hex()}" in said and f"V = {shipped.vocab_size}; --tables none" in said
+    monkeypatch.setattr("draftwire.nodes.console.plan.shipped_tables", lambda: Path("missing.tables"))
+    assert plan_json(capsys, *asked)["tables"] == ""
 
 
 def test_tables_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +262,7 @@ def test_units_are_those_of_tc(capsys: pytest.CaptureFixture[str]) -> None:
         ("--alpha-of-k 3 --c .1 --rate 5mbit --rtt 2ms", "--alpha-of-k has '3'"),
         ("--alpha-of-k 3=.4,3=.5 --c .1 --rate 5mbit --rtt 2ms", "K = 3 twice"),
         ("--alpha-of-k 0=.4 --c .1 --rate 5mbit --rtt 2ms", "k is 0"),
-        ("--alpha-of-k 40000=.4 --c .1 --rate 5mbit --rtt 2ms", "k is 40000"),
+        ("--alpha-of-k 40000=.4 --c .1 --rate 5mbit --rtt 2ms --vocab 32000", "k is 40000"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_2(

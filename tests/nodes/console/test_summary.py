@@ -45,7 +45,8 @@ def test_the_spelling_of_rows_is_told_where_rows_were_sent(
 ) -> None:
     """Bits an entry, envelope included, and what most of them came in; nothing of either at temperature 0."""
     account = Account(vocab_size=64, rows_bytes=160, row_entries=200, spelt=Counter(spelt))
-    assert f" | rows 6.4 bits an entry, {words} |" in summary_line(account, NativeCompute()) + " |"
+    line = summary_line(account, NativeCompute())
+    assert f" | rows 6.4 bits an entry with frames, {words} |" in f"{line} |"
     assert account.tables == tables
     assert "an entry" not in summary_line(Account(vocab_size=64), NativeCompute())
 

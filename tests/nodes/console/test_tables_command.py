@@ -1,14 +1,17 @@
 """`draftwire tables`: learn a set, list those that are here, show one."""
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from tests.harness.tables import usual_set
 
-from draftwire.codecs.tables import table_set_from
+from draftwire.codecs.tables import table_set_bytes, table_set_from
 from draftwire.nodes.console.cli import main
 from draftwire.nodes.console.tables.passages import (
     ANSWER_TOKENS,
@@ -20,9 +23,13 @@ from draftwire.nodes.console.tables.passages import (
     from_files,
     split,
 )
+from draftwire.nodes.console.tables.report import Worth
+from draftwire.nodes.console.tables.told import Learnt, Otherwise, warnings
+from draftwire.nodes.console.tables.writing import write
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.catalogue import load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.tables import find_tables, tables_folder
+from draftwire.runtime.errors import ConfigurationError
 
 DRAFT = "synthetic:V=300,seed=3"
 
@@ -103,7 +110,7 @@ def test_report_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     given = ["tables", "learn", "--draft", DRAFT, "--k", "4,16", "--tables", "1", "--out", "x.tables"]
     assert main([*given, "--text", str(text())]) == 0
     said = capfd.readouterr().out
-    assert "x.tables: set " in said
+    assert "x.tables: set " in said and " kB" in said and "held out (" in said
     assert [line.split()[0] for line in said.splitlines() if line.split()[:1] in (["4"], ["16"])] == [
         "4",
         "16",
@@ -128,9 +135,154 @@ def test_list_and_show(capfd: pytest.CaptureFixture[str]) -> None:
     assert said["hash"] in capfd.readouterr().out
 
 
+def _shipped(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    for module in ("console.tables.look", "models.tables"):
+        monkeypatch.setattr(f"draftwire.nodes.{module}.shipped_tables", lambda: path)
+
+
+def test_a_poor_set_is_no_secret(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report holds the bits of the set that is used, warns of what is worse or lacking, and the shipped
+    set stays in use where the new one is not named.
+    """
+    target = ("--prompts", "prompts.txt", "--target", DRAFT, "--rows", "3000")
+    Path("prompts.txt").write_text("\n".join(f"question {n}" for n in range(8)), encoding="utf-8")
+    shipped = learn(capfd, *target, "--out", "good.tables")
+    assert shipped["otherwise"] == "" and not shipped["used"]
+    _shipped(monkeypatch, Path("good.tables"))
+    poor = text("other.txt")
+    given = ["tables", "learn", "--draft", DRAFT, "--text", str(poor), "--k", "16", "--tables", "1"]
+    assert main([*given, "--json"]) == 0
+    out, err = capfd.readouterr()
+    said = orjson.loads(out.splitlines()[-1])
+    assert said["otherwise"] == shipped["hash"] and not said["used"]
+    (rung,) = said["rungs"]
+    other = table_set_from(Path("good.tables").read_bytes())
+    assert rung["otherwise_bits_per_entry"] not in (rung["bits_per_entry"], rung["plain_bits_per_entry"])
+    assert any("no tables for K = 4" in one for one in said["warnings"])
+    assert any("held-out rows are few" in one for one in said["warnings"])
+    assert all(f"warning: {one}" in err for one in said["warnings"])
+    assert main(given) == 0
+    out = capfd.readouterr().out
+    assert shipped["hash"][:8] in out and "It is used before set" in out and said["file"] in out
+    fingerprint = other.fingerprint
+    assert find_tables(None, vocab_size=300, fingerprint=fingerprint)[0].hash.hex() == shipped["hash"]
+    assert main(["tables", "list", "--json"]) == 0
+    listed = orjson.loads(capfd.readouterr().out)["sets"]
+    assert [(one["hash"], one["in_use"]) for one in listed] == [
+        (shipped["hash"], True),
+        (said["hash"], False),
+    ]
+
+
+def test_worse_figures_are_a_warning(tmp_path: Path) -> None:
+    """Where the other set, or plain rows, take fewer bits, K and both figures are named."""
+    one = Worth(k=320, tables=1, front=1, bits=6.1, ids=4, levels=2, plain=10.7, source=5)
+    made = usual_set(400)
+    other = Otherwise(tables=usual_set(400, seed=1), bits=(5.7,))
+    learnt = Learnt(
+        tables=made, path=tmp_path, worth=(one,), learnt_rows=9, held_out_rows=500, otherwise=other, used=True
+    )
+    (warning,) = warnings(learnt)
+    assert f"more bits an entry than set {other.tables.hash.hex()[:8]}" in warning
+    assert warning.endswith("K = 320 (6.10, not 5.70)")
+    assert warnings(replace(learnt, otherwise=None)) == []
+    plain = replace(learnt, otherwise=None, worth=(replace(one, plain=6.0),))
+    assert "than plain rows at K = 320 (6.10, not 6.00)" in warnings(plain)[0]
+
+
+def test_a_folder_that_is_none_is_found_out_at_once(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a model is loaded: nothing is computed for a set that can go nowhere."""
+    Path("plain.file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(Path("plain.file").absolute()))
+    monkeypatch.setattr("draftwire.nodes.console.tables.learn.load_tokenizer", lambda *_, **__: 1 / 0)
+    line = fails(capfd, "learn", "--draft", DRAFT, "--text", str(text()))
+    assert "XDG_DATA_HOME" in line and "is no folder" in line and "--out" in line
+
+
+def test_a_set_outlives_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where it can't be written at last it stands among temporary files, and the error says where and why."""
+    made = usual_set(64)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "plain.file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "plain.file"))
+    with pytest.raises(ConfigurationError) as caught:
+        write(made, None)
+    assert caught.value.key == "XDG_DATA_HOME"
+    (kept,) = tmp_path.glob(f"{made.hash.hex()}-*.tables")
+    assert str(kept) in caught.value.remedy and table_set_from(kept.read_bytes()) == made
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ConfigurationError, match=r"--out: .*No space left.*make room"):
+        write(made, tmp_path / "x.tables")
+
+
+@pytest.mark.parametrize("at", ["collected", "measured"])
+def test_who_stops_it_hears_what_is_left(
+    at: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing, before the set is written; its file, behind."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"draftwire.nodes.console.tables.learn.{at}", stop)
+    words = ["tables", "learn", "--draft", DRAFT, "--text", str(text()), "--k", "4", "--out", "x.tables"]
+    assert main(words) == 130
+    last = capfd.readouterr().err.splitlines()[-1]
+    left = "nothing was written" if at == "collected" else "the set is in x.tables"
+    assert last == f"stopped; {left}"
+    assert Path("x.tables").exists() is (at == "measured")
+
+
+def test_without_a_terminal_there_is_a_line_a_stage(capfd: pytest.CaptureFixture[str]) -> None:
+    """And less text than --rows asks for is said."""
+    words = ["tables", "learn", "--draft", DRAFT, "--text", str(text()), "--k", "4", "--out", "x.tables"]
+    assert main([*words, "--rows", "100000"]) == 0
+    err = capfd.readouterr().err
+    stages = ("rows to learn from: ", "held-out rows: ", "rungs: 1", "rungs measured: 1")
+    assert all(stage in err for stage in stages)
+    assert "fewer than the 100000 of --rows" in err
+
+
+def test_list_for_people(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of use, the newest first, with ages; a path has a line to itself, however long."""
+    tables_folder().mkdir(parents=True)
+    now_s = 1e9
+    monkeypatch.setattr("draftwire.nodes.console.tables.look.time.time", lambda: now_s)
+    _shipped(monkeypatch, Path("none.tables"))
+    sets = [usual_set(64, seed=seed) for seed in range(2)]
+    for one, name, age_s in ((sets[0], "a" * 100, 7300), (sets[1], "b", 3 * 86_400)):
+        path = tables_folder() / f"{name}.tables"
+        path.write_bytes(table_set_bytes(one))
+        os.utime(path, (now_s - age_s, now_s - age_s))
+    (tables_folder() / "odd.tables").write_bytes(table_set_bytes(sets[0])[:-1])
+    assert main(["tables", "list"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    first, second = (next(i for i, line in enumerate(lines) if one.hash.hex() in line) for one in sets)
+    assert first < second
+    assert lines[first].startswith("* 1.") and "2 hours old" in lines[first] and " kB" in lines[first]
+    assert lines[second].startswith("  2.") and "3 days old" in lines[second]
+    assert lines[first + 2].strip() == str(tables_folder() / f"{'a' * 100}.tables")
+    assert any("cut short" in line for line in lines) and any("copy it again" in line for line in lines)
+
+
+def test_a_set_without_sizes_of_rows(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing measured is nothing, and not 0 bits."""
+    usual = usual_set(64)
+    bare = replace(usual, rungs=tuple(replace(rung, row_bits=0) for rung in usual.rungs))
+    Path("bare.tables").write_bytes(table_set_bytes(bare))
+    assert main(["tables", "show", "bare.tables"]) == 0
+    assert "0.00" not in capfd.readouterr().out
+
+
 def test_nothing_to_list(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no set, it says so, and where they would be."""
-    monkeypatch.setattr("draftwire.nodes.console.tables.look.shipped_tables", lambda: Path("none.tables"))
+    _shipped(monkeypatch, Path("none.tables"))
     assert main(["tables", "list"]) == 0
     said = capfd.readouterr().out
     assert "no sets" in said and str(tables_folder()) in said
@@ -196,7 +348,23 @@ def test_windows_of_files() -> None:
     assert all(any(_inside(one.tokens, t[: round(0.75 * len(t))]) for t in texts) for one in found.learnt)
     assert all(any(_inside(one.tokens, t[round(0.75 * len(t)) :]) for t in texts) for one in found.held_out)
     total = sum(one.rows for one in (*found.learnt, *found.held_out))
-    assert 2000 <= total < 2000 + 4 * WINDOW_TOKENS
+    assert 2000 <= total <= 2000 + len(found.learnt) + len(found.held_out)
+
+
+def test_many_short_texts_give_no_more_than_asked_for() -> None:
+    """A share of the rows is held out, not a passage of every text."""
+    tokenizer = load_tokenizer(DRAFT, end="draft")
+    paths = [text(f"{n}.txt", words=400, seed=n) for n in range(20)]
+    found = from_files(paths, tokenizer, rows=4000, held_out=0.1, context_length=10_000)
+    learnt, held_out = (sum(one.rows for one in some) for some in (found.learnt, found.held_out))
+    assert 3600 <= learnt <= 3600 + len(found.learnt) and 400 <= held_out <= 400 + len(found.held_out)
+
+
+def test_a_share_of_answers_is_one_of_rows() -> None:
+    """Short answers at the end are many for one share."""
+    answers = [Passage(tokens=(0,) * (1 + rows), start=1) for rows in (80, 80, 20, 5, 5, 5, 5)]
+    parts = split(answers, held_out=0.2)
+    assert sum(one.rows for one in parts.held_out) == 40
 
 
 def test_answers() -> None:

@@ -13,6 +13,7 @@ from draftwire.codecs.tables import TableSet, table_set_bytes
 from draftwire.nodes.models import tables as found_tables
 from draftwire.nodes.models.tables import (
     MAX_HERE,
+    find_files,
     find_tables,
     load_tables,
     tables_folder,
@@ -45,8 +46,8 @@ def _find(named: tuple[str, ...] | None = None, *, fingerprint: bytes = FINGERPR
     return list(find_tables(named, vocab_size=V, fingerprint=fingerprint))
 
 
-def test_the_newest_comes_first_and_the_shipped_one_last(folder: Path, tmp_path: Path) -> None:
-    """Whatever the files are called; a copy of a set counts once."""
+def test_the_shipped_one_comes_first_and_then_the_newest(folder: Path, tmp_path: Path) -> None:
+    """Whatever the files are called; a copy counts once. What is learnt takes no shipped set's place."""
     assert _find() == []
     _put(tmp_path / "shipped" / "rows.tables", SETS[3])
     _put(folder / "b.tables", SETS[0], age_s=5)
@@ -54,7 +55,7 @@ def test_the_newest_comes_first_and_the_shipped_one_last(folder: Path, tmp_path:
     _put(folder / "c.tables", SETS[2])
     _put(folder / "d.tables", SETS[2], age_s=7)
     _put(folder / "e.txt", usual_set(V, seed=9))
-    assert _find() == [SETS[2], SETS[0], SETS[1], SETS[3]]
+    assert _find() == [SETS[3], SETS[2], SETS[0], SETS[1]]
 
 
 def test_sets_of_other_vocabularies_are_passed_over(folder: Path, tmp_path: Path) -> None:
@@ -84,16 +85,16 @@ def test_a_damaged_file_is_told_and_left_out(folder: Path) -> None:
 
 
 def test_no_more_are_found_than_a_hello_offers(folder: Path, tmp_path: Path) -> None:
-    """The newest; one place is kept for the shipped set, where that fits and is not among the newest."""
+    """The shipped set, where that fits, and the newest others."""
     every = [usual_set(V, seed=seed, tables=1) for seed in range(10, 20)]
     for age_s, one in enumerate(every):
         _put(folder / f"{age_s}.tables", one, age_s=age_s)
     assert _find() == every[:MAX_TABLE_SETS]
     shipped = tmp_path / "shipped" / "rows.tables"
     _put(shipped, SETS[3])
-    assert _find() == [*every[: MAX_TABLE_SETS - 1], SETS[3]]
+    assert _find() == [SETS[3], *every[: MAX_TABLE_SETS - 1]]
     _put(shipped, every[1])
-    assert _find() == every[:MAX_TABLE_SETS]
+    assert _find() == [every[1], every[0], *every[2:MAX_TABLE_SETS]]
     _put(shipped, usual_set(V + 1))
     assert _find() == every[:MAX_TABLE_SETS]
 
@@ -103,7 +104,7 @@ def test_a_base_station_takes_more_than_a_hello_offers(folder: Path, tmp_path: P
     every = [usual_set(V, seed=seed, tables=1) for seed in range(10, 10 + MAX_TABLE_SETS + 2)]
     names = [_put(folder / f"{age_s}.tables", one, age_s=age_s) for age_s, one in enumerate(every)]
     _put(tmp_path / "shipped" / "rows.tables", SETS[3])
-    for named, expected in ((None, [*every, SETS[3]]), (names, every)):
+    for named, expected in ((None, [SETS[3], *every]), (names, every)):
         found = find_tables(named, vocab_size=V, fingerprint=FINGERPRINT, most=MAX_HERE)
         assert list(found) == expected
     with pytest.raises(ConfigurationError, match="10 files"):
@@ -208,6 +209,32 @@ def test_a_named_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
         load_tables(odd)
 
 
+def test_what_is_cut_short_is_told_from_what_is_no_set(tmp_path: Path) -> None:
+    """A file that lost its end is to be copied again; a few bytes of text were never a set."""
+    whole = table_set_bytes(SETS[0])
+    for data, problem, remedy in (
+        (whole[:-1], "cut short", "copy it again"),
+        (whole[:5], "cut short", "copy it again"),
+        (b"hi\n", "no set of tables", "draftwire tables learn"),
+        (b"", "no set of tables", "draftwire tables learn"),
+        (b"a longer text than that", "no set of tables", "draftwire tables learn"),
+    ):
+        (tmp_path / "odd").write_bytes(data)
+        with pytest.raises(ConfigurationError) as caught:
+            load_tables(tmp_path / "odd")
+        assert problem in caught.value.problem and remedy in caught.value.remedy
+        assert ("truncated" in caught.value.problem) is (problem == "cut short")
+
+
+def test_files_come_with_their_sets(folder: Path, tmp_path: Path) -> None:
+    """So that people can be told which one to copy: found ones and named ones."""
+    shipped, own = tmp_path / "shipped" / "rows.tables", folder / "a.tables"
+    _put(shipped, SETS[3])
+    _put(own, SETS[0])
+    for named, expected in ((None, ((shipped, SETS[3]), (own, SETS[0]))), ([str(own)], ((own, SETS[0]),))):
+        assert find_files(named, vocab_size=V, fingerprint=FINGERPRINT) == expected
+
+
 def test_a_controller_has_the_sets_of_every_vocabulary(folder: Path, tmp_path: Path) -> None:
     """In the same order, 32 at most; what is named counts alone, and damaged files are treated as ever."""
     others = [usual_set(V + i) for i in range(1, MAX_TABLE_SETS + 4)]
@@ -216,7 +243,7 @@ def test_a_controller_has_the_sets_of_every_vocabulary(folder: Path, tmp_path: P
     _put(tmp_path / "shipped" / "rows.tables", SETS[3])
     (folder / "odd.tables").write_bytes(b"DWTABLE1")
     told = list[Path]()
-    assert list(tables_here(None, skipped=lambda path, _: told.append(path))) == [SETS[0], *others, SETS[3]]
+    assert list(tables_here(None, skipped=lambda path, _: told.append(path))) == [SETS[3], SETS[0], *others]
     assert told == [folder / "odd.tables"]
     assert list(tables_here([_put(tmp_path / "x", others[1]), _put(tmp_path / "y", SETS[1])])) == [
         others[1],

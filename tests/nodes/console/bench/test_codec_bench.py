@@ -1,20 +1,25 @@
 """`draftwire bench codec`: other layouts, the source model, its figures, and the command."""
 
 import json
+import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 from numpy.typing import NDArray
+from rich.console import Console
 from tests.harness.tables import growing, in_order, permutation, usual_set
 
 from draftwire.codecs.blocks import HEADER_BITS, encode_ranked, encode_rows
 from draftwire.codecs.tables import Rung, Table, TableSet, table_set_bytes
 from draftwire.codecs.weights import Profile
-from draftwire.nodes.console.bench.codec import GOALS, goals_of
-from draftwire.nodes.console.bench.codec_figure import LINES, bits_figure, draw
+from draftwire.nodes.console.bench.codec import EPILOG
+from draftwire.nodes.console.bench.codec_figure import LABELLED, LINES, OURS, bits_figure, draw
+from draftwire.nodes.console.bench.codec_goals import ENOUGH_ROWS, GOALS, goals_of
 from draftwire.nodes.console.bench.codec_measure import QUICK, Effort, measure
 from draftwire.nodes.console.bench.codec_others import (
     COMPRESSORS,
@@ -24,6 +29,7 @@ from draftwire.nodes.console.bench.codec_others import (
     paper_entry_bits,
     zstd,
 )
+from draftwire.nodes.console.bench.codec_show import DOCUMENT_ROWS, markdown, show
 from draftwire.nodes.console.bench.codec_source import (
     best_costs,
     entropy_bits,
@@ -49,6 +55,7 @@ from draftwire.nodes.console.cli import main
 from draftwire.nodes.models.catalogue import load_draft, load_target, load_tokenizer
 from draftwire.runtime.errors import ConfigurationError
 
+ROOT = Path(__file__).parents[4]
 V = 1000
 SHORT = Effort(positions=0, timed_blocks=2, rounds=2, compressed_blocks=2)
 
@@ -124,7 +131,7 @@ def test_a_text_that_is_too_short_or_missing_is_refused(tmp_path: Path) -> None:
     for wrong in (path, tmp_path / "missing.txt"):
         with pytest.raises(ConfigurationError) as caught:
             text_of_file(wrong, tokenizer)
-        assert caught.value.key == "--text"
+        assert caught.value.key == "--text" and str(caught.value).count(wrong.name) == 1
 
 
 def test_reading_keeps_the_top_of_each_row_and_what_the_target_has_there() -> None:
@@ -310,6 +317,8 @@ def test_figures_of_one_k_are_what_their_names_say() -> None:
     assert found["one_table_over_paper"] == pytest.approx(found["one_table_bits_per_entry"] / 26)
     assert found["over_source_model"] == pytest.approx(found["bits_per_entry"] / found["source_model_bits"])
     assert found["source_model_bits"] == pytest.approx(sum(found["source_model_parts"].values()))
+    tailless = found["over_source_model_without_tails"] * found["source_model_bits"]
+    assert tailless == pytest.approx(found["bits_per_entry"] - 6 / 32), "each row's tail has 6 bits"
     if found["ranked_share"] == 1:
         assert sum(found["sections"].values()) == pytest.approx(found["bits_per_entry"])
     exact = np.mean([np.minimum(block.p, block.exact).sum(axis=1) for block in blocks])
@@ -348,9 +357,31 @@ def test_every_block_meets_every_way_once_a_round() -> None:
 
 def test_goals_that_are_missed_are_called_so() -> None:
     """A figure above its bound is missed, one at it is met, one that was not measured is left out."""
-    found = goals_of({"K.32": {"over_source_model": 1.10, "alpha_loss": 0.006, "encode_decode_us": None}})
-    assert found["K.32.over_source_model"]["met"] and not found["K.32.alpha_loss"]["met"]
-    assert set(found) == {"K.32.over_source_model", "K.32.alpha_loss"} <= set(GOALS)
+    measured = {"K.32": {"over_source_model": 1.10, "alpha_loss": 0.006, "encode_decode_us": None}}
+    found = goals_of(measured, rows=ENOUGH_ROWS)
+    assert {name: (goal["met"], goal["verdict"]) for name, goal in found.items()} == {
+        "K.32.over_source_model": (True, "met"),
+        "K.32.alpha_loss": (False, "missed"),
+    }
+    assert found.keys() <= GOALS.keys()
+
+
+def test_few_rows_judge_no_bits_and_times_are_a_trend() -> None:
+    """Below so many rows a goal of bits or acceptance is open; a time is judged, and called a trend."""
+    measured = {"K.32": {"over_source_model": 1.4, "alpha_loss": 0.001, "encode_decode_us": 151.0}}
+    found = goals_of(measured, rows=ENOUGH_ROWS - 1)
+    assert {name: (goal["met"], goal["verdict"], goal["trend"]) for name, goal in found.items()} == {
+        "K.32.over_source_model": (None, "too few rows to judge", False),
+        "K.32.alpha_loss": (None, "too few rows to judge", False),
+        "K.32.encode_decode_us": (False, "missed, a trend", True),
+    }
+
+
+def _keys(found: object) -> set[str]:
+    """Names of figures, at any depth; not those of sections and of goals, which are values of their own."""
+    if not isinstance(found, dict):
+        return set()
+    return set(found) | {key for name, one in found.items() if name != "sections" for key in _keys(one)}
 
 
 def test_the_command_prints_one_object_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,6 +403,50 @@ def test_the_command_prints_one_object_and_draws(tmp_path: Path, capsys: pytest.
     picture = files["picture.svg"].read_text()
     assert "ours, several tables" in picture and "source model" in picture
     assert "ours, one table" not in picture, "none was named, and none fits"
+    names = re.findall(r"[\w.]+", EPILOG)
+    assert {name for name in _keys(found) if name not in names} <= set(GOALS), "help names every key"
+
+
+def test_people_are_told_of_goals_in_words_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """On the screen as in Markdown: every goal with its figure, bound and verdict, and what a trend is."""
+    figures = measure(zipf_sample(), 32, tables=usual_set(V), one_table=None, effort=SHORT)
+    figures |= {"alpha_loss": 0.01, "encode_decode_us": 1e3}
+    found: dict[str, Any] = {"K.32": figures}
+    found |= {"goals": goals_of(found, rows=48), "rows": 48, "rows_in_a_block": GAMMA, "text": "t"}
+    found |= dict.fromkeys(("tables", "draft", "target", "vocab_size", "machine", "python", "numpy"))
+    show(Console(width=80), found)
+    shown = capsys.readouterr().out
+    words = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "32 acceptance lost by quantising 1.00% 0.50% too few rows to judge" in words
+    assert "32 us, 4 rows encoded and decoded 1000 150 missed, a trend" in words
+    assert "A trend: times depend on the machine" in shown and f"judged from {ENOUGH_ROWS} rows on" in shown
+    written = markdown(found).splitlines()
+    assert "| acceptance lost by quantising | 32 | 1.00% | 0.50% | too few rows to judge |" in written
+    assert f"| plain | {figures['plain_bits_per_entry']:.1f} |" in written
+
+
+def test_the_document_has_the_rows_that_the_command_prints() -> None:
+    """What `--markdown` prints can be put in the place of the tables in docs/operations.md."""
+    lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
+    section = lines[lines.index("## What rows cost") :]
+    for start in (*(says for says, *_ in DOCUMENT_ROWS), *(goal.says for goal in GOALS.values())):
+        assert any(line.startswith(f"| {start} |") for line in section), start
+
+
+def test_more_positions_than_the_text_has_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line beside the figures, with the option and both numbers; none where the text is long enough."""
+    text = tmp_path / "text.txt"
+    text.write_text("Why is the sky blue? " * 20)
+    pair = "--draft synthetic:V=64,seed=1 --target synthetic:V=64,seed=1 --tables none --quick --json"
+    words = ["bench", "codec", "--text", str(text), *pair.split(), "--positions"]
+    assert main([*words, "1000"]) == 0
+    output = capsys.readouterr()
+    rows = json.loads(output.out.splitlines()[-1])["rows"]
+    assert f"The text has {rows} positions in whole blocks, fewer than --positions 1000" in output.err
+    assert main([*words, "8"]) == 0
+    assert "--positions" not in capsys.readouterr().err
 
 
 def test_a_pair_of_two_vocabularies_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,11 +460,28 @@ def test_lines_without_figures_are_left_out_of_the_picture(tmp_path: Path) -> No
     """What was not measured has no line; what was has one."""
     figures = {name: 10.0 for name, *_ in LINES} | {"one_table_bits_per_entry": None}
     found = {"K.3": figures, "K.8": figures, "target": "t", "vocab_size": 64, "rows": 4}
-    (axes,) = bits_figure(found).axes
-    labels = [line.get_label() for line in axes.lines]
-    assert labels == [label for name, label, *_ in LINES if name != "one_table_bits_per_entry"]
+    missing = "one_table_bits_per_entry"
+    for axes, lines in zip(bits_figure(found).axes, (LINES, OURS), strict=True):
+        labels = [line.get_label() for line in axes.lines]
+        assert labels == [label for name, label, *_ in lines if name != missing]
     draw(tmp_path / "picture.png", found)
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_numbers_in_the_picture_stand_at_their_own_points() -> None:
+    """Each in the colour of its line, a few points from the value that it says; the axis says its scale."""
+    figures = [{name: 10.0 + 3 * i + k for i, (name, *_) in enumerate(LINES)} for k in range(2)]
+    found = {"K.3": figures[0], "K.8": figures[1], "target": "t", "vocab_size": 64, "rows": 4}
+    everything, ours = bits_figure(found).axes
+    colours = {name: colour for name, _, _, colour in LINES}
+    texts = [one for one in ours.texts if isinstance(one, Annotation)]
+    assert [(one.get_text(), one.xy, one.get_color()) for one in texts] == [
+        (f"{by_name[name]:.1f}", (k, by_name[name]), colours[name])
+        for name in LABELLED
+        for k, by_name in zip((3, 8), figures, strict=True)
+    ]
+    assert all(max(map(abs, one.get_position())) < 5 for one in texts)
+    assert not everything.texts and "logarithmic" in ours.get_xlabel() == everything.get_xlabel()
 
 
 @pytest.mark.slow
