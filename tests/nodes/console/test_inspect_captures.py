@@ -233,10 +233,10 @@ def test_a_listing_keeps_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     alive = list[int]()
 
     def count(*args: Any, **options: Any) -> None:
-        alive.append(sum(isinstance(one, Piece) for one in gc.get_objects()))
+        alive.append(sum(type(one) is Piece for one in gc.get_objects()))
 
     gc.collect()
-    before = sum(isinstance(one, Piece) for one in gc.get_objects())
+    before = sum(type(one) is Piece for one in gc.get_objects())
     monkeypatch.setattr(inspect, "print_line", count)
     assert main(["inspect", str(write_capture(tmp_path / "c", [("up", PING)] * 12))]) == 0
     assert len(alive) == 12 and max(alive) <= before + 2
