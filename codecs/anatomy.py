@@ -7,11 +7,10 @@ refusal, and what could be read before it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from zlib import crc32
 
 from draftwire.codecs.blocks import HEADER_BITS, Mode, Section, decode_rows
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import ENVELOPE_BYTES, Frame, decode_frame
+from draftwire.codecs.frame import ENVELOPE_BYTES, Frame, decode_frame, sealed
 from draftwire.codecs.layouts import KIND_NAMES, Field, Knife, cut_block, cut_frame
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import SparseLogits
@@ -160,8 +159,7 @@ def _refused(data: bytes, knife: Knife, error: WireError, tables: TableSets) -> 
 
 def _with_crc(data: bytes) -> bytes:
     """The same frame with a CRC that fits."""
-    head, body = data[: ENVELOPE_BYTES - 4], data[ENVELOPE_BYTES:]
-    return head + crc32(body, crc32(head)).to_bytes(4, "big") + body
+    return sealed(data[: ENVELOPE_BYTES - 4], data[ENVELOPE_BYTES:])
 
 
 __all__ = ["Anatomy", "Block", "Field", "dissect_block", "dissect_frame", "dissect_tables"]

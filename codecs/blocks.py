@@ -48,7 +48,7 @@ class Mode(IntEnum):
     DENSE = 2
 
 
-_PROFILES = {
+PROFILES = {
     Mode.PLAIN: (Profile.SMALL, Profile.LARGE),
     Mode.TABLES: (Profile.SMALL, Profile.LARGE),
     Mode.DENSE: (Profile.DENSE,),
@@ -169,7 +169,7 @@ def _check_alike(rows: Sequence[Row]) -> None:
 
 def _header(mode: Mode, rows: Sequence[Row]) -> bytes:
     first = rows[0]
-    if first.profile not in _PROFILES[mode]:
+    if first.profile not in PROFILES[mode]:
         remedy = f"must be a profile of mode {mode.name}"
         raise LocalError(field="profile", value=first.profile.name, remedy=remedy)
     v, k = first.vocab_size.to_bytes(3, "big"), len(first).to_bytes(3, "big")
@@ -190,7 +190,7 @@ def _rung_for(rows: Sequence[Row], tables: TableSet) -> int | None:
 
 def _ranked(rows: Sequence[Row], tables: TableSet, rung: int) -> bytes:
     first = rows[0]
-    if first.profile not in _PROFILES[Mode.TABLES]:
+    if first.profile not in PROFILES[Mode.TABLES]:
         raise LocalError(field="profile", value=first.profile.name, remedy="whole rows have no tables")
     header = _TABLES_HEADER.pack(Mode.TABLES << 4 | first.profile, len(rows), len(first), tables.tag)
     return header + _packed(ranked.ranked_sections(rows, lookup_of(tables, rung)))
@@ -239,10 +239,10 @@ def _found(tag: bytes, tables: TableSets) -> TableSet:
 def _mode_and_profile(kinds: int) -> tuple[Mode, Profile]:
     try:
         mode = Mode(kinds >> 4)
-        profiles = _PROFILES[mode]
+        profiles = PROFILES[mode]
     except (ValueError, KeyError):
         detail = (
-            f"mode {kinds >> 4}; this version speaks {', '.join(f'{m.value} ({m.name})' for m in _PROFILES)}"
+            f"mode {kinds >> 4}; this version speaks {', '.join(f'{m.value} ({m.name})' for m in PROFILES)}"
         )
         raise WireError(reason=Refusal.MODE, offset=0, detail=detail) from None
     if kinds & 15 not in profiles:
@@ -281,6 +281,7 @@ class Packed:
 
 __all__ = [
     "HEADER_BITS",
+    "PROFILES",
     "Mode",
     "Packed",
     "Section",

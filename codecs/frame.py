@@ -72,7 +72,11 @@ def encode_frame(
     if length > MAX_FRAME_BYTES:
         remedy = f"send fewer rows or entries: {MAX_FRAME_BYTES} bytes is the limit"
         raise FrameTooLarge(field=f"{message_type.__name__} frame's length", value=length, remedy=remedy)
-    header = _HEADER.pack(_FIRST_BYTE, kind, session, sequence)
+    return sealed(_HEADER.pack(_FIRST_BYTE, kind, session, sequence), body)
+
+
+def sealed(header: bytes, body: bytes) -> bytes:
+    """The frame of 10 bytes of header and a body: with the CRC that fits both."""
     return header + _CRC.pack(crc32(body, crc32(header))) + body
 
 
@@ -117,6 +121,12 @@ def rows_tag(data: bytes) -> bytes | None:
     return rows_tag_of(data[ENVELOPE_BYTES:]) if data[1] == KINDS[SparseLogits] else None
 
 
+def spelling_of(data: bytes, *, tables: TableSets) -> bytes | None:
+    """As `rows_tag`, the whole hash of the set, which is one of `tables`."""
+    tag = rows_tag(data)
+    return None if tag is None else tables[tag].hash
+
+
 __all__ = [
     "ENVELOPE_BYTES",
     "PROTOCOL_VERSION",
@@ -126,4 +136,6 @@ __all__ = [
     "decode_frame",
     "encode_frame",
     "rows_tag",
+    "sealed",
+    "spelling_of",
 ]

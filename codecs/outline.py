@@ -8,22 +8,19 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from draftwire.codecs import plain, ranked
 from draftwire.codecs.bits import Bits, runs_of_bits
-from draftwire.codecs.blocks import HEADER_BITS, Mode, Section
+from draftwire.codecs.blocks import HEADER_BITS, PROFILES, Mode, Section
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.limits import MAX_VOCAB_SIZE
 from draftwire.codecs.lookup import table_bits
 from draftwire.codecs.rows import TAIL_BITS, check_shape
 from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, Rung, TableSets
 from draftwire.codecs.weights import Integers, Profile, low_bits, refined
-
-_PROFILES: Final = (Profile.SMALL, Profile.LARGE)
-"""Of modes 0 and 1."""
 
 
 class RowHead(NamedTuple):
@@ -114,8 +111,7 @@ def _mode_and_profile(data: bytes) -> tuple[Mode | None, Profile | None]:
         mode = Mode(data[0] >> 4)
     except (IndexError, ValueError):
         return None, None
-    profiles = (Profile.DENSE,) if mode is Mode.DENSE else _PROFILES
-    return mode, next((one for one in profiles if one == data[0] & 15), None)
+    return mode, next((one for one in PROFILES[mode] if one == data[0] & 15), None)
 
 
 class _Ended(Exception):

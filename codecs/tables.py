@@ -162,6 +162,12 @@ def by_tag(sets: Sequence[TableSet]) -> TableSets:
     return found
 
 
+def by_hash(sets: TableSets, name: bytes) -> TableSet | None:
+    """The set of this name, 8 bytes; None: it is not among them, even if one of its tag is."""
+    found = sets.get(name[:TAG_BYTES])
+    return found if found is not None and found.hash == name else None
+
+
 def _frozen(places: Places) -> Places:
     """A copy that nobody changes: a set is named by a hash."""
     copy = np.array(places, np.int32)
@@ -307,6 +313,7 @@ __all__ = [
     "Table",
     "TableSet",
     "TableSets",
+    "by_hash",
     "by_tag",
     "table_set_bytes",
     "table_set_from",

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from draftwire.nodes.channel.control import order_link
 from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.bars import bar_on
 from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.launch import launched, on_this_host
 from draftwire.nodes.console.outcome import (
@@ -235,13 +235,7 @@ async def interleaved(
 def progress_bar(total: int, *, console: Console | None = None) -> Iterator[Begin]:
     """A bar on stderr over `total` requests, on a terminal; call the value before each, with its name."""
     console = console or Console(stderr=True)
-    columns = (
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bar_on(console) as bar:
         task = bar.add_task("", total=total)
         begun = 0
 

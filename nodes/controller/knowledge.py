@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from draftwire.codecs.control import RowsReport, StepReport
-from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
+from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_hash
 from draftwire.nodes.controller.estimators.acceptance import AcceptanceEstimate
 from draftwire.nodes.controller.estimators.draft_step import DraftStep
 from draftwire.nodes.controller.estimators.link_rate import LinkRate
@@ -160,9 +160,8 @@ class Knowledge:
 
     def tables(self, spelling: str) -> TableSet | None:
         """The set of that spelling; None: plain rows, or a set that this end does not have."""
-        found = self.table_sets.get(bytes.fromhex(spelling)[:TAG_BYTES])
-        known = found is not None and found.hash.hex() == spelling and found.vocab_size == self.vocab_size
-        return found if known else None
+        found = by_hash(self.table_sets, bytes.fromhex(spelling))
+        return found if found is not None and found.vocab_size == self.vocab_size else None
 
     def _spelt(self, spelling: str, k: int, device: DeviceState, request: RequestState) -> None:
         """Rows of this K came so. Below a set's first rung they come plain, which says nothing of other K."""

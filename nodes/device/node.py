@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import ANY_REQUEST
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
+from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame, spelling_of
 from draftwire.codecs.messages import (
     Close,
     Commit,
@@ -331,7 +331,8 @@ class DeviceNode:
     def _flush(self, running: Running, taken: Sequence[Taken] = ()) -> None:
         for message, data in running.frames(taken):
             if self._endpoint is not None and self._endpoint.send(b"", data):
-                running.account.sent(message, len(data), tables=running.spelling(data))
+                tables = spelling_of(data, tables=self.tables)
+                running.account.sent(message, len(data), tables=tables)
 
     def _log_welcome(self, welcome: Welcome) -> None:
         """Once for each life of a BS."""

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from draftwire.codecs.frame import encode_frame, rows_tag
+from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Commit, Draft, Message, Open
-from draftwire.codecs.tables import NO_TABLES, TAG_BYTES, TableSet, TableSets
+from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_hash
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.journal import Page
 from draftwire.nodes.models.base import Context
@@ -68,16 +68,11 @@ class Running:
             data = encode_frame(message, session=self.number, sequence=self.sequence, tables=self._agreed)
             yield message, data
 
-    def spelling(self, data: bytes) -> bytes | None:
-        """The hash of the set that rows in one of these frames are spelt with; None: plain, or no rows."""
-        tag = rows_tag(data)
-        return None if tag is None else self.tables[tag].hash
-
     @property
     def _agreed(self) -> TableSet | None:
         """The set that rows are spelt with as they leave: for those sent again, what is agreed by then."""
         agreed = self.session.tables
-        return None if agreed is None else self.tables.get(agreed[:TAG_BYTES])
+        return None if agreed is None else by_hash(self.tables, agreed)
 
 
 __all__ = ["Running"]

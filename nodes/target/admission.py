@@ -2,7 +2,7 @@
 
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Hello, Open, Reason, Refused
-from draftwire.codecs.tables import TAG_BYTES, TableSets
+from draftwire.codecs.tables import TableSets, by_hash
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
 
@@ -30,8 +30,7 @@ def disagreement(theirs: Hello, ours: Hello) -> Refused | None:
 
 def common_tables(theirs: Hello, ours: TableSets) -> bytes | None:
     """The hash of the first of a device's sets of tables that we have too; None: rows have to be plain."""
-    both = (one for one in theirs.tables if (found := ours.get(one[:TAG_BYTES])) and found.hash == one)
-    return next(both, None)
+    return next((one for one in theirs.tables if by_hash(ours, one) is not None), None)
 
 
 def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused | None:

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import decode_frame, encode_frame, rows_tag
+from draftwire.codecs.frame import decode_frame, encode_frame, spelling_of
 from draftwire.codecs.messages import (
     Cancel,
     Close,
@@ -281,18 +281,13 @@ class TargetNode:
         elif isinstance(message, Ping):
             served.echoes.heard(message.known, size=len(received.data), at_s=received.at_s)
         elif isinstance(message, SparseLogits):
-            tables = self._spelling(received.data)
+            tables = spelling_of(received.data, tables=self.tables)
             served.rows_came(message, received.at_s, len(received.data), tables=tables)
         self._send(served)
         if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
             size, at_s = len(received.data), received.at_s
-            served.lesson.rows_came(message, size=size, at_s=at_s, tables=self._spelling(received.data))
+            served.lesson.rows_came(message, size=size, at_s=at_s, tables=tables)
             self._work.tell_rows(served)
-
-    def _spelling(self, data: bytes) -> bytes | None:
-        """The hash of the set that rows in a frame are spelt with; None: they are plain."""
-        tag = rows_tag(data)
-        return None if tag is None else self.tables[tag].hash
 
     # -- sending -------------------------------------------------------------------------------------------
 

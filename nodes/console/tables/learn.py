@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from draftwire.codecs.checks import check_text
 from draftwire.codecs.learning import LADDER, LEAST_ROWS, learn
@@ -20,6 +19,7 @@ from draftwire.codecs.limits import MAX_PLAIN_K, MAX_RUNGS, MAX_TABLES, MAX_VOCA
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console import options
 from draftwire.nodes.console.assemble import check_model, limit_threads
+from draftwire.nodes.console.bars import bar_on
 from draftwire.nodes.console.tables.passages import (
     Passage,
     Passages,
@@ -293,13 +293,7 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
     if not console.is_terminal:
         _say(f"{what}: {total}")
-    columns = (
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bar_on(console) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
 
