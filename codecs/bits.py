@@ -43,12 +43,15 @@ def bits_of_fields(values: Integers, widths: Integers) -> Bits:
 
 
 def bits_of_equal_fields(values: Integers, width: int) -> Bits:
-    """Each value in `width` bits, at most 8."""
-    return np.unpackbits(values.astype(np.uint8)[:, None], axis=1)[:, 8 - width :].reshape(-1)
+    """The last `width` bits of each value."""
+    bits = np.empty((len(values), width), np.uint8)
+    for i in range(width):
+        bits[:, i] = values >> (width - 1 - i) & 1
+    return bits.reshape(-1)
 
 
 def equal_fields_of_bits(bits: Bits, width: int) -> Integers:
-    """The values of fields of `width` bits, at most 8."""
+    """The values of fields of `width` bits, 1 or more."""
     columns = bits.reshape(-1, width)
     values = columns[:, 0].astype(np.int64)
     for i in range(1, width):

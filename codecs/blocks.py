@@ -80,14 +80,14 @@ def encode_rows(rows: Sequence[Row], *, tables: TableSet | None = None) -> bytes
         # A row outside what the tables know can take 20 bits an id; then plain rows are worth their time.
         if 8 * len(block) <= _most_plain_bits(rows):
             return block
-        return min(block, encode_plain(rows), key=len)
-    return encode_plain(rows)
+        return min(block, _plain(rows), key=len)
+    return _plain(rows)
 
 
 def encode_plain(rows: Sequence[Row]) -> bytes:
     """The block in mode 0. Raises LocalError as encode_rows, and for dense rows."""
     _check_alike(rows)
-    return _header(Mode.PLAIN, rows) + _packed(plain.plain_sections(rows))
+    return _plain(rows)
 
 
 def encode_ranked(rows: Sequence[Row], tables: TableSet) -> bytes:
@@ -186,6 +186,10 @@ def _rung_for(rows: Sequence[Row], tables: TableSet) -> int | None:
         remedy = f"must be a set over the rows' {first.vocab_size} ids"
         raise LocalError(field="tables", value=f"V = {tables.vocab_size}", remedy=remedy)
     return tables.rung_of(len(first))
+
+
+def _plain(rows: Sequence[Row]) -> bytes:
+    return _header(Mode.PLAIN, rows) + _packed(plain.plain_sections(rows))
 
 
 def _ranked(rows: Sequence[Row], tables: TableSet, rung: int) -> bytes:

@@ -4,9 +4,9 @@ They never cross the radio link, so they may be read by people. They travel in t
 messages, with kinds from 64 on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, fields
-from math import inf
+from math import inf, isfinite
 from operator import index
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from draftwire.codecs.limits import (
     MAX_GAMMA,
     MAX_LADDER,
     MAX_LINK_LENGTH,
+    MAX_LISTED_DEVICES,
     MAX_NAME_LENGTH,
     MAX_UINT32,
     MAX_UINT64,
@@ -188,11 +189,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkOrder:
-    """A person's wish to a running channel: what every device's link does from now on (runtime/link.py)."""
+    """A person's wish to a running channel: what links do from now on (runtime/link)."""
 
     uplink: str | None
     "in the words of tc, or a schedule; None: leave it as it is. The same text for both asks for both"
     downlink: str | None
+    device: str | None = None
+    "whose: this one's and those of the names below it; None: every device's"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -200,11 +203,16 @@ class LinkOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkState:
-    """A channel's answer: what its links do now, and what was wrong with an order that changed nothing."""
+    """A channel's answer: what its links do now, and what was wrong with an order that changed nothing.
+
+    The links are those that the order was for; where its device was refused, every device's.
+    """
 
     uplink: str
     downlink: str
     refused: str | None
+    devices: tuple[str, ...] = ()
+    "those whose links are others than the rest's, in order; MAX_LISTED_DEVICES at most"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -218,11 +226,14 @@ CONTROL_KINDS: Mapping[type, int] = MappingProxyType(
 )
 "Message class -> its number on the wire."
 
+_SILENT: Mapping[type, Mapping[str, object]] = {LinkOrder: {"device": None}, LinkState: {"devices": ()}}
+"Last keys of a class that are left out where they would say no more than this."
+
 
 def encode_control(message: ControlMessage) -> bytes:
     """The body: JSON without white space, keys in the order of the class. LocalError if over 64 KiB."""
     try:
-        body = orjson.dumps({f.name: _plain(getattr(message, f.name)) for f in fields(message)})
+        body = orjson.dumps(_spoken(message) if type(message) in _SILENT else message)
     except orjson.JSONEncodeError as error:  # lone surrogates
         raise LocalError(field=type(message).__name__, value=message, remedy=str(error)) from None
     if len(body) > MAX_CONTROL_BYTES:
@@ -241,9 +252,12 @@ def decode_control(kind: int, body: bytes) -> ControlMessage:
     except orjson.JSONDecodeError as error:
         raise WireError(reason=Refusal.JSON, offset=8 * error.pos, detail=error.msg) from None
     message_type = _CONTROL_TYPES[kind]
-    _check_keys(document, tuple(_SCHEMAS[message_type]), message_type.__name__)
+    expected: Set[str] = _SCHEMAS[message_type].keys()
+    if message_type in _SILENT and isinstance(document, dict):
+        expected -= _SILENT[message_type].keys() - document.keys()
+    _check_keys(document, expected, message_type.__name__)
     if "plan" in document:
-        _check_keys(document["plan"], tuple(f.name for f in fields(Plan)), "plan")
+        _check_keys(document["plan"], _PLAN_KEYS, "plan")
     try:
         if "plan" in document:
             document["plan"] = _plan_from(document["plan"])
@@ -259,22 +273,22 @@ def decode_control(kind: int, body: bytes) -> ControlMessage:
     return message
 
 
-def _check_keys(document: object, expected: tuple[str, ...], name: str) -> None:
+def _spoken(message: ControlMessage) -> dict[str, object]:
+    silent = _SILENT[type(message)]
+    every = ((f.name, getattr(message, f.name)) for f in fields(message))
+    return {name: value for name, value in every if name not in silent or value != silent[name]}
+
+
+def _check_keys(document: object, expected: Set[str], name: str) -> None:
     if not isinstance(document, dict):
         raise WireError(reason=Refusal.JSON, offset=0, detail=f"{name} is not a JSON object")
-    odd = sorted(set(expected) ^ set(document))
-    if odd:
-        raise WireError(
-            reason=Refusal.KEYS, offset=0, detail=f"{name} lacks or does not know {', '.join(odd)}"
-        )
+    if document.keys() != expected:
+        odd = ", ".join(sorted(document.keys() ^ expected))
+        raise WireError(reason=Refusal.KEYS, offset=0, detail=f"{name} lacks or does not know {odd}")
 
 
 class _WrongType(LocalError):
     """A value of a type that the field does not take."""
-
-
-def _plain(value: Any) -> Any:
-    return {f.name: getattr(value, f.name) for f in fields(value)} if isinstance(value, Plan) else value
 
 
 def _check(message: ControlMessage) -> None:
@@ -282,11 +296,13 @@ def _check(message: ControlMessage) -> None:
     for name, convert in _SCHEMAS[type(message)].items():
         value = getattr(message, name)
         try:
-            object.__setattr__(message, name, convert(value))
+            plain = convert(value)
         except TypeError:
             raise _WrongType(field=name, value=value, remedy="is of another type than this field's") from None
         except (ValueError, OverflowError) as error:
             raise LocalError(field=name, value=value, remedy=str(error)) from None
+        if plain is not value:
+            object.__setattr__(message, name, plain)
 
 
 def _plan_from(document: dict[str, Any]) -> Plan:
@@ -298,9 +314,12 @@ def _plan_from(document: dict[str, Any]) -> Plan:
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
     def convert(value: object) -> int:
-        if isinstance(value, bool):
+        if type(value) is int:  # nearly always, and nothing more is to be asked
+            number = value
+        elif isinstance(value, bool):
             raise TypeError
-        number = index(value)  # type: ignore[arg-type]  # raises TypeError where it must
+        else:
+            number = index(value)  # type: ignore[arg-type]  # raises TypeError where it must
         if not low <= number <= high:
             raise ValueError(f"must lie in [{low}, {high}]")
         return number
@@ -310,7 +329,7 @@ def _whole(low: int, high: int) -> Callable[[object], int]:
 
 def _real(low: float) -> Callable[[object], float]:
     def convert(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if type(value) is not float and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise TypeError
         if not low <= value < inf or value == -inf:
             raise ValueError(f"must be finite and >= {low}")
@@ -330,6 +349,19 @@ def _each(convert: Callable[[object], T], most: int) -> Callable[[object], tuple
         if len(value) > most:
             raise ValueError(f"must have at most {most} items")
         return tuple(convert(item) for item in value)
+
+    return convert_all
+
+
+def _reals(low: float, most: int) -> Callable[[object], tuple[float, ...]]:
+    """As _each(_real(low), most); where all of them are right, which is nearly always, in one look."""
+    one_by_one = _each(_real(low), most)
+
+    def convert_all(value: object) -> tuple[float, ...]:
+        if isinstance(value, list | tuple) and len(value) <= most and set(map(type, value)) == {float}:
+            if min(value) >= low and isfinite(sum(value)):  # the sum of any that is not finite is not
+                return tuple(value)
+        return one_by_one(value)
 
     return convert_all
 
@@ -359,7 +391,7 @@ def _name(value: object) -> str:
 def _hex_hash(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
-    if value and not (len(value) == 2 * HASH_BYTES and set(value) <= set("0123456789abcdef")):
+    if value and not (len(value) == 2 * HASH_BYTES and _HEX.issuperset(value)):
         raise ValueError(f"must be empty or a hash of {HASH_BYTES} bytes in hex, in small letters")
     return str(value)
 
@@ -403,11 +435,12 @@ def _check_json(value: object, depth: int) -> None:
         raise TypeError
 
 
+_HEX = frozenset("0123456789abcdef")
 _COUNT = _whole(0, MAX_UINT32)
 _SECONDS = _real(0.0)
 _CLOCK = _real(-inf)
 _K = _whole(1, MAX_VOCAB_SIZE)
-_MASSES = _each(_real(0.0), MAX_GAMMA)
+_MASSES = _reals(0.0, MAX_GAMMA)
 
 _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
     StepReport: {
@@ -446,7 +479,7 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "temperature": _SECONDS,
         "k": _K,
         "ladder": _each(_K, MAX_LADDER),
-        "alphas": _each(_each(_real(0.0), MAX_LADDER), MAX_GAMMA),
+        "alphas": _each(_reals(0.0, MAX_LADDER), MAX_GAMMA),
         "low": _MASSES,
         "high": _MASSES,
         "gap": _MASSES,
@@ -465,10 +498,16 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
     },
     Register: {"role": _name, "name": _name, "vocab_size": _whole(2, MAX_VOCAB_SIZE)},
     Event: {"node": _name, "at_s": _CLOCK, "fields": _json_object},
-    LinkOrder: {"uplink": _or_none(_text), "downlink": _or_none(_text)},
-    LinkState: {"uplink": _text, "downlink": _text, "refused": _or_none(_text)},
+    LinkOrder: {"uplink": _or_none(_text), "downlink": _or_none(_text), "device": _or_none(_name)},
+    LinkState: {
+        "uplink": _text,
+        "downlink": _text,
+        "refused": _or_none(_text),
+        "devices": _each(_name, MAX_LISTED_DEVICES),
+    },
 }
 
+_PLAN_KEYS = frozenset(f.name for f in fields(Plan))
 _CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
 
 

@@ -79,3 +79,6 @@ MAX_LADDER = 32
 
 MAX_LINK_LENGTH = 4096
 "Characters of a link or a schedule of links, as words."
+
+MAX_LISTED_DEVICES = 48
+"Names in a LinkState: with the longest names and words it stays under MAX_CONTROL_BYTES."

@@ -32,20 +32,29 @@ PARAMETER_BITS = 5
 def plain_sections(rows: Sequence[Row]) -> tuple[Bits, ...]:
     """Sections 1 to 5 of plain rows that share V, K and profile."""
     profile = rows[0].profile
-    levels = np.stack([row.levels for row in rows])
-    ids: Integers = np.stack([row.ids for row in rows])
-    gaps: Integers = np.diff(ids, axis=1, prepend=-1) - 1
+    levels = np.array([row.levels for row in rows])
+    gaps: Integers = np.array([row.ids for row in rows])
+    gaps[:, 1:] -= gaps[:, :-1] + 1
     parameters = rice_parameters(gaps, rows[0].vocab_size)
     tails = np.array([row.tail for row in rows])
-    s, widths = low_bits(profile), np.repeat(parameters, gaps.shape[1])
+    s = low_bits(profile)
     kept = levels[refined(levels, profile)] & ((1 << s) - 1)
     return (
-        bits_of_fields(parameters << TAIL_BITS | tails, np.full(len(rows), PARAMETER_BITS + TAIL_BITS)),
+        bits_of_equal_fields(parameters << TAIL_BITS | tails, PARAMETER_BITS + TAIL_BITS),
         bits_of_runs((gaps >> parameters[:, None]).reshape(-1)),
         bits_of_runs((levels >> s).reshape(-1)),
-        bits_of_fields(gaps.reshape(-1) & ((1 << widths) - 1), widths),
+        _remainders(gaps, parameters),
         bits_of_equal_fields(kept, s),
     )
+
+
+def _remainders(gaps: Integers, parameters: Integers) -> Bits:
+    """Of every gap the low bits, as many as its row's parameter says; it mostly is one for all rows."""
+    first = int(parameters[0])
+    if (parameters == first).all():
+        return bits_of_equal_fields(gaps.reshape(-1), first)
+    widths = parameters.repeat(gaps.shape[1])
+    return bits_of_fields(gaps.reshape(-1) & ((1 << widths) - 1), widths)
 
 
 def rice_parameters(gaps: Integers, vocab_size: int) -> Integers:
@@ -90,26 +99,42 @@ def decode_plain(
     low_at, kept = rest_at + rest, s * int(mask.sum())
     check_end(bits, low_at + kept)
 
-    widths = np.repeat(parameters, k)
-    gaps = ((runs[:n] << widths) + fields_at(data, rest_at, widths)).reshape(shape)
-    ids = np.cumsum(gaps + 1, axis=1) - 1
+    widths = parameters.repeat(k)
+    gaps = runs[:n] << widths
+    gaps += fields_at(data, rest_at, widths)
+    gaps = gaps.reshape(shape)
+    ids = (gaps + 1).cumsum(axis=1)
+    ids -= 1
     levels = coarse << s
     levels[mask] |= equal_fields_of_bits(bits[low_at : low_at + kept], s)
-    for rule, wrong in faults(ids, levels, profile=profile, vocab_size=vocab_size):
-        if wrong.any():
-            row, entry = divmod(int(wrong.argmax()), k)
-            detail = f"row {row}, entry {entry}: {rule}"
-            raise WireError(reason=Refusal.RANGE, offset=heads_end, detail=detail)
+    _check_rows(ids, levels, profile=profile, vocab_size=vocab_size, offset=heads_end)
     if (wrong := parameters != rice_parameters(gaps, vocab_size)).any():
         detail = f"row {int(wrong.argmax())}: a Rice parameter that is not the shortest"
         raise WireError(reason=Refusal.NOT_CANONICAL, offset=start, detail=detail)
     return rows_of_valid(vocab_size=vocab_size, profile=profile, ids=ids, levels=levels, tails=tails)
 
 
+def _check_rows(
+    ids: Integers, levels: Integers, *, profile: Profile, vocab_size: int, offset: int
+) -> None:
+    """What the spelling itself leaves open: with it ids rise, and low bits stand only where they may."""
+    within = ids[:, -1].max() < vocab_size and levels.max() < COARSE_LEVELS << low_bits(profile)
+    if within and not levels.min(axis=1).any():
+        return
+    for rule, wrong in faults(ids, levels, profile=profile, vocab_size=vocab_size):
+        if wrong.any():
+            row, entry = divmod(int(wrong.argmax()), ids.shape[1])
+            detail = f"row {row}, entry {entry}: {rule}"
+            raise WireError(reason=Refusal.RANGE, offset=offset, detail=detail)
+
+
 def _heads(data: bytes, rows: int, start: int) -> tuple[Integers, list[int]]:
     """Rice parameters and tails."""
-    fields = fields_at(data, start, np.full(rows, PARAMETER_BITS + TAIL_BITS))
-    parameters, tails = fields >> TAIL_BITS, (fields & ((1 << TAIL_BITS) - 1)).tolist()
+    width = PARAMETER_BITS + TAIL_BITS
+    end = start + width * rows
+    heads = int.from_bytes(data[start // 8 : -(-end // 8)], "big") >> -end % 8
+    fields = [heads >> width * (rows - 1 - i) & ((1 << width) - 1) for i in range(rows)]
+    parameters, tails = np.array(fields) >> TAIL_BITS, [field & ((1 << TAIL_BITS) - 1) for field in fields]
     if parameters.max() >= MAX_VOCAB_SIZE.bit_length():
         detail = f"a Rice parameter of {parameters.max()}"
         raise WireError(reason=Refusal.RANGE, offset=start, detail=detail)

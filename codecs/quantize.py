@@ -30,6 +30,8 @@ LARGE_FROM_K = 100
 
 _STEP_NATS = {Profile.SMALL: 1.0, Profile.LARGE: 1.4}
 _DENSE_LEVELS_PER_NAT = 2048
+_KEPT_BITS = tuple(np.array([-1 << low_bits(profile), -1]) for profile in Profile)
+"By profile: the bits that an entry keeps of its fine level, and those that a refined one keeps."
 
 
 def default_profile(*, k: int, vocab_size: int) -> Profile:
@@ -80,10 +82,13 @@ def quantize(
             value=float(z[place]),
             remedy="must be finite; leave out what has no mass",
         )
-    if (tokens[1:] <= tokens[:-1]).any():
+    rising = (tokens[1:] > tokens[:-1]).all()
+    if not rising:
         order = tokens.argsort()
         tokens, z = tokens[order], z[order]
-    _check_tokens(tokens, vocab_size)
+    _check_within(tokens, vocab_size)
+    if not rising:
+        _check_repeats(tokens)
     tokens = tokens.astype(np.int64)  # a copy: the caller's array is not ours to freeze
     levels = _dense_levels(z) if profile is Profile.DENSE else fine_levels(z, profile)
     return rows_of_valid(
@@ -91,12 +96,15 @@ def quantize(
     )[0]
 
 
-def _check_tokens(tokens: NDArray[np.integer[Any]], vocab_size: int) -> None:
+def _check_within(tokens: NDArray[np.integer[Any]], vocab_size: int) -> None:
     for value in (int(tokens[0]), int(tokens[-1])):
         if not 0 <= value < vocab_size:
             raise LocalError(
                 field="ids", value=value, remedy=f"must lie in [0, {vocab_size - 1}], the vocabulary"
             )
+
+
+def _check_repeats(tokens: NDArray[np.integer[Any]]) -> None:
     repeated = tokens[1:] == tokens[:-1]
     if repeated.any():
         value = int(tokens[1:][repeated.argmax()])
@@ -107,11 +115,15 @@ def fine_levels(z: Floats, profile: Profile) -> Integers:
     """Levels of plain rows from finite log-weights, both of shape [..., K]."""
     s, step = low_bits(profile), _STEP_NATS[profile]
     # A spread of more than 32 coarse steps is cut off below: at the top it would flatten what matters.
-    z = np.maximum(z, z.max(axis=-1, keepdims=True) - COARSE_LEVELS * step)
-    levels = ((z - z.min(axis=-1, keepdims=True)) * ((1 << s) / step)).astype(np.int64)
-    levels = np.minimum(levels, (COARSE_LEVELS << s) - 1)
-    kept: Integers = np.where(refined(levels, profile), levels, levels >> s << s)
-    return kept
+    least = np.minimum.reduce(z, axis=-1, keepdims=True)
+    least = np.maximum(least, np.maximum.reduce(z, axis=-1, keepdims=True) - COARSE_LEVELS * step)
+    above = np.maximum(z, least)
+    above -= least
+    above *= (1 << s) / step
+    levels = above.astype(np.int64)
+    np.minimum(levels, (COARSE_LEVELS << s) - 1, out=levels)
+    levels &= _KEPT_BITS[profile].take(refined(levels, profile))
+    return levels
 
 
 def _dense_levels(z: Floats) -> Integers:

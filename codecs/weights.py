@@ -44,6 +44,10 @@ class Profile(IntEnum):
 _LOW_BITS = (2, 3, 0)
 
 
+_HALVES = tuple(np.array([1 << bits, 1]) for bits in _LOW_BITS)
+"Half fine levels up to an entry's middle: of one without low bits, and of a refined one."
+
+
 def low_bits(profile: Profile) -> int:
     """s: how many bits of a fine level lie below its coarse level."""
     return _LOW_BITS[profile]
@@ -82,7 +86,8 @@ def derive_weights(levels: Integers, profile: Profile) -> Integers:
         mass = (_E_HIGH[distance >> 8] * _E_LOW[distance & 255]) >> 24  # <= 2**38
     else:
         # In half fine levels: the middle of the fine level, or of the coarse one where that is all there is.
-        points = 2 * levels + np.where(refined(levels, profile), 1, 1 << low_bits(profile))
+        points = 2 * levels
+        points += _HALVES[profile].take(refined(levels, profile))
         mass = _E[profile].take(np.maximum.reduce(points, axis=-1, keepdims=True) - points)  # <= 2**30
     totals = np.add.reduce(mass, axis=-1, keepdims=True)
     mass *= WEIGHT_SUM - levels.shape[-1]

@@ -6,17 +6,27 @@ Hours of simulated traffic take seconds, and the same seeds give the same run, e
 """
 
 import asyncio
+import gc
 import select
 import selectors
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import ContextVar
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from draftwire.runtime.errors import DeadlockError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+WHOSE: Final = ContextVar[str]("whose", default="")
+"""Of the node at work. Set where a node is started, it is kept by the tasks that the node makes, so that a
+DeadlockError tells the same task of two nodes apart. Empty: nobody has said."""
+
+LOOK_EVERY: Final = 64
+"""Jumps of virtual time from one look for a signal to the next: a look costs more than a jump."""
 
 
 class Clock(Protocol):
@@ -79,7 +89,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # taken, not now + timeout: that sum may be one rounding away from the time a task asked for.
         timers: list[asyncio.TimerHandle] = getattr(self, "_scheduled")  # noqa: B009  (private to asyncio)
         if not timers:
-            raise DeadlockError(self._now_s, _waiting(self))
+            raise DeadlockError(self._now_s, waiting_tasks(self))
         self._now_s = max(self._now_s, timers[0].when())
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **keywords: Any) -> asyncio.Task[Any]:
@@ -119,6 +129,7 @@ class _CountedTask(asyncio.Task[T]):
 
     def __init__(self, count: int, coro: Coroutine[Any, Any, T], **keywords: Any) -> None:
         self._count: Final = count
+        self.whose: Final = WHOSE.get()
         super().__init__(coro, **keywords)
 
     def __hash__(self) -> int:
@@ -131,10 +142,15 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self, jump: Callable[[], None]) -> None:
         super().__init__()
         self._jump = jump
+        self._jumps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
             return []  # tasks are ready to run
+        self._jumps += 1
+        if self._jumps % LOOK_EVERY:
+            self._jump()
+            return []
         woken = super().select(0)  # a signal, Ctrl-C above all, must still get through
         if not woken:
             self._jump()
@@ -148,7 +164,9 @@ if sys.platform == "linux":
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             if timeout is not None and timeout > 0:
-                select.select([self.fileno()], [], [], timeout)
+                ready, _, _ = select.select([self.fileno()], [], [], timeout)
+                if not ready:
+                    return []
                 timeout = 0
             return super().select(timeout)
 
@@ -158,19 +176,47 @@ else:
         """kqueue is punctual by itself."""
 
 
-def _waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
-    return sorted(f"{task.get_name()} at {_place(task)}" for task in asyncio.all_tasks(loop))
+def waiting_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """Each task that has not ended: whose it is, its name, and the place it waits at; sorted."""
+    return sorted(f"{_name(task)} at {_place(task)}" for task in asyncio.all_tasks(loop))
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    whose = getattr(task, "whose", "")
+    return f"{whose}: {task.get_name()}" if whose else task.get_name()
 
 
 def _place(task: asyncio.Task[Any]) -> str:
-    """The innermost coroutine that the task is suspended in, as `function (file:line)`."""
-    awaited: Any = task.get_coro()
-    while getattr(awaited, "cr_await", None) is not None and hasattr(awaited.cr_await, "cr_frame"):
-        awaited = awaited.cr_await
-    frame = getattr(awaited, "cr_frame", None)
-    if frame is None:
-        return "an unknown place"
-    return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno})"
+    """Where the task is suspended, the innermost first, as `function (file:line) of caller (file:line)`."""
+    suspended, places = task.get_coro(), list[str]()
+    while suspended is not None:
+        frame = getattr(suspended, "cr_frame", None) or getattr(suspended, "ag_frame", None)
+        if frame is not None:
+            file = frame.f_code.co_filename.rsplit("/", 1)[-1]
+            places.append(f"{frame.f_code.co_qualname} ({file}:{frame.f_lineno})")
+        suspended = _awaited(suspended)
+    return " of ".join(places[: -_CALLERS - 1 : -1]) or "an unknown place"
 
 
-__all__ = ["Clock", "LoopClock", "PunctualLoop", "VirtualLoop", "run_virtual"]
+def _awaited(suspended: Any) -> Any:
+    """The coroutine or asynchronous generator that this one waits for; None: it waits for neither."""
+    awaited = getattr(suspended, "cr_await", None) or getattr(suspended, "ag_await", None)
+    if awaited is not None and not hasattr(awaited, "cr_frame"):
+        # A step of a generator does not say of which one it is; what it refers to does.
+        awaited = next((one for one in gc.get_referents(awaited) if hasattr(one, "ag_frame")), None)
+    return awaited
+
+
+_CALLERS: Final = 3
+"""Places named of a task: the innermost one is often a primitive of asyncio's."""
+
+
+__all__ = [
+    "WHOSE",
+    "Clock",
+    "LoopClock",
+    "PunctualLoop",
+    "VirtualLoop",
+    "run_virtual",
+    "waiting_tasks",
+]

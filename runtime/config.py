@@ -20,7 +20,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from draftwire.runtime.errors import ConfigurationError, nearest
-from draftwire.runtime.link import LinkSpec, parse_link
+from draftwire.runtime.link import LinkSpec, parse_link, traces_beside, with_paths_from
 from draftwire.runtime.settings import (
     DEFAULT_KEYS_FOLDER,
     DEFAULT_LINK,
@@ -29,6 +29,7 @@ from draftwire.runtime.settings import (
     ChannelSettings,
     ComputeSettings,
     ControllerSettings,
+    DeviceLinkSettings,
     DeviceSettings,
     ModelSettings,
     PairSettings,
@@ -62,6 +63,12 @@ _EXAMPLES: Final = {
 }
 """Of values that are None unless they are written, where a number is none."""
 
+_LINKS: Final = ("uplink", "downlink", "schedule")
+"""Of [channel]: what may name traces."""
+
+_DEVICES: Final = "devices"
+"""Of [channel]: tables, one a device."""
+
 _ENDS: Final = ("draft", "target")
 _MODEL_KEYS: Final = ("dtype", "device", "device_map", "revision")
 _PAIR_KEYS: Final = (
@@ -73,7 +80,8 @@ _PAIR_KEYS: Final = (
 
 
 def load_topology(path: Path | str) -> Topology:
-    """The topology that a file describes, its keys' folder and its sets of tables found from the file's own.
+    """The topology that a file describes; keys' folder, sets of tables and links' traces are found from the
+    file's own folder.
 
     Raises ConfigurationError, and nothing else, for any file.
     """
@@ -84,7 +92,7 @@ def load_topology(path: Path | str) -> Topology:
         raise ConfigurationError(
             reason, remedy="give a TOML file that can be read", source=str(path)
         ) from None
-    topology = parse_topology(text, source=str(path))
+    topology = parse_topology(text, source=str(path), folder=Path(path).parent)
     return with_keys_beside(Path(path), _with_tables_beside(Path(path), topology))
 
 
@@ -103,21 +111,22 @@ def _with_tables_beside(path: Path, topology: Topology) -> Topology:
     return replace(topology, pair=replace(topology.pair, tables=tables))
 
 
-def parse_topology(text: str, *, source: str = "") -> Topology:
-    """The topology that a text describes; `source` is the file to name in errors.
+def parse_topology(text: str, *, source: str = "", folder: Path | str = ".") -> Topology:
+    """The topology that a text describes; `source` is the file to name in errors, `folder` where the traces
+    of its links are found from.
 
     Raises ConfigurationError. A relative folder of keys, or file of tables, stays as it is written: relative
     to the working directory.
     """
     try:
-        return _topology(tomllib.loads(text))
+        return _topology(tomllib.loads(text), folder)
     except (ValueError, RecursionError) as error:  # tomllib: no TOML, too long a number, nested too deep
         raise ConfigurationError(str(error), remedy="mend the TOML there", source=source) from None
     except ConfigurationError as error:
         raise error.placed(source=source) from None
 
 
-def _topology(document: Mapping[str, Any]) -> Topology:
+def _topology(document: Mapping[str, Any], folder: Path | str) -> Topology:
     for name, table in document.items():
         if name not in _SECTIONS:
             owners = [f"{section}.{name}" for section, keys in _known_keys().items() if name in keys]
@@ -128,10 +137,28 @@ def _topology(document: Mapping[str, Any]) -> Topology:
         for key in table:
             if key not in (known := _known_keys()[name]):
                 raise ConfigurationError("unknown key", key=f"{name}.{key}", remedy=nearest(key, known))
+    if "channel" in document:
+        document = {**document, "channel": _with_traces_from(folder, document["channel"])}
     sections = {name: _section(name, table) for name, table in document.items()}
     if "channel" not in document and "address" in document.get("target", {}):
         sections["channel"] = None
     return Topology(**sections)
+
+
+def _with_traces_from(folder: Path | str, channel: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With absolute paths: a node that gets them from another process finds them too."""
+
+    def read(key: str, value: Any) -> Any:
+        if key in _LINKS and isinstance(value, str):
+            return with_paths_from(folder, value)
+        if key == _DEVICES and isinstance(value, dict):
+            return {
+                name: _with_traces_from(folder, own) if isinstance(own, dict) else own
+                for name, own in value.items()
+            }
+        return value
+
+    return {key: read(key, value) for key, value in channel.items()}
 
 
 def _known_keys() -> dict[str, tuple[str, ...]]:
@@ -188,9 +215,11 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
     """The value as the field's type takes it. TOML has no null, so None is said by leaving the key out."""
     if isinstance(hint, UnionType) or get_origin(hint) is UnionType:
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is Mapping:
+        return _device_links(value, place)
     if hint is LinkSpec and isinstance(value, str):
         try:
-            return parse_link(value)
+            return parse_link(value, find_trace=traces_beside())
         except ConfigurationError as error:
             raise error.placed(key=place) from None
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -211,10 +240,30 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
     return value
 
 
+def _device_links(tables: Any, place: str) -> Mapping[str, DeviceLinkSettings]:
+    """The tables [channel.devices.NAME]."""
+    known = tuple(one.name for one in fields(DeviceLinkSettings))
+    devices = dict[str, DeviceLinkSettings]()
+    for name, table in tables.items() if isinstance(tables, dict) else ((None, tables),):
+        if not isinstance(table, dict):
+            key = place if name is None else f"{place}.{name}"
+            remedy = f"write [{place}.NAME] above the links of the device of that name"
+            raise ConfigurationError(f"{shown(table)} is no section", key=key, remedy=remedy)
+        for key in table:
+            if key not in known:
+                raise ConfigurationError(
+                    "unknown key", key=f"{place}.{name}.{key}", remedy=nearest(key, known)
+                )
+        written = {key: (f"{place}.{name}.{key}", value) for key, value in table.items()}
+        devices[str(name)] = _build(DeviceLinkSettings, written, f"{place}.{name}")
+    return devices
+
+
 def _example(place: str) -> str:
-    section, key = place.split(".")
+    section, *_, key = place.split(".")
     default = "auto" if section == "pair" else getattr(_SECTIONS[section](), key, None)
-    return f"write for instance {key} = {_toml(_EXAMPLES.get(place, 4) if default is None else default)}"
+    example = _EXAMPLES.get(f"{section}.{key}", 4) if default is None else default
+    return f"write for instance {key} = {_toml(example)}"
 
 
 # --------------------------------------------------------------------------------------------- to a file
@@ -240,13 +289,20 @@ def to_toml(topology: Topology) -> str:
             if settings.tables is not None:
                 lines.append(f"tables = [{', '.join(map(_toml, settings.tables))}]")
         else:
-            lines += [
-                f"{key.name} = {_toml(value)}"
-                for key in fields(settings)
-                if (value := getattr(settings, key.name)) is not None
-            ]
+            lines += _keys_of(settings)
+        if isinstance(settings, ChannelSettings):
+            for device, own in settings.devices.items():
+                lines += [f"[{name}.{_DEVICES}.{_toml(device)}]", *_keys_of(own)]
         lines.append("")
     return "\n".join(lines)
+
+
+def _keys_of(settings: Any) -> list[str]:
+    return [
+        f"{key.name} = {_toml(value)}"
+        for key in fields(settings)
+        if key.name != _DEVICES and (value := getattr(settings, key.name)) is not None
+    ]
 
 
 def _toml(value: str | int | float | bool | LinkSpec) -> str:
@@ -266,6 +322,7 @@ __all__ = [
     "ChannelSettings",
     "ComputeSettings",
     "ControllerSettings",
+    "DeviceLinkSettings",
     "DeviceSettings",
     "ModelSettings",
     "PairSettings",

@@ -12,6 +12,7 @@
 What the codecs refuse has its own tree beside the codecs. Anything else that escapes is a bug of ours.
 """
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -81,21 +82,31 @@ class EndpointClosedError(LocalError):
 
 
 class DeadlockError(LocalError):
-    """Raised by a virtual loop when every task waits and nothing is scheduled that could wake one."""
+    """Raised in virtual time when every task waits and nothing is scheduled that could wake one, or when some
+    wait for ever although others go on."""
 
     SHOWN = 20
-    "waiting tasks named in the text; all of them are in `waiting`"
+    "lines of `groups`, and so tasks named in the text; all of them are in `waiting`"
 
-    def __init__(self, now_s: float, waiting: Sequence[str]) -> None:
+    def __init__(self, now_s: float, waiting: Sequence[str], *, cause: str = "nothing is scheduled") -> None:
+        """`waiting`: each waiting task, its name and the place it waits at, as `NAME at PLACE`."""
         self.now_s = now_s
         self.waiting = tuple(waiting)
-        "each waiting task: its name and the place it waits at, sorted"
-        shown = "; ".join(self.waiting[: self.SHOWN])
-        more = len(self.waiting) - self.SHOWN
-        super().__init__(
-            f"deadlock at {now_s:.9g} s: nothing is scheduled and {len(self.waiting)} tasks wait: {shown}"
-            + (f"; and {more} more" if more > 0 else "")
-        )
+        "sorted"
+        alike = dict[tuple[str, str], list[str]]()
+        for one in self.waiting:
+            name, _, place = one.partition(" at ")
+            alike.setdefault((re.sub(r"\d+", "#", name), place), []).append(one)
+        lines = [_and_more(tasks) for tasks in alike.values()]
+        more = len(lines) - self.SHOWN
+        self.groups = (*lines[: self.SHOWN], *([f"and {more} more kinds of tasks"] if more > 0 else ()))
+        "the same for people: tasks whose names differ by numbers only, at one place, are one line"
+        self.summary = f"deadlock at {now_s:.9g} s: {cause} and {len(self.waiting)} tasks wait"
+        super().__init__(f"{self.summary}: {'; '.join(self.groups)}")
+
+
+def _and_more(alike: Sequence[str]) -> str:
+    return alike[0] if len(alike) == 1 else f"{alike[0]}, and {len(alike) - 1} like it"
 
 
 class PeerError(DraftwireError):

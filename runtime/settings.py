@@ -3,23 +3,20 @@
 runtime/config.py reads them from a TOML file, writes them to one, and offers them under its own name.
 """
 
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from draftwire.codecs.limits import MAX_GAMMA, MAX_NAME_LENGTH, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
-from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
-from draftwire.runtime.link import LinkSpec, parse_link
-from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
-from draftwire.runtime.security import Service, is_key_name, key_of
-from draftwire.runtime.transport.addresses import ANY_HOST, host_of, is_local
-from draftwire.runtime.transport.base import check_address, is_name
+from draftwire.codecs.limits import MAX_GAMMA, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.runtime.channel_settings import DEFAULT_LINK, ChannelSettings, DeviceLinkSettings
+from draftwire.runtime.errors import ConfigurationError, nearest
+from draftwire.runtime.security import Service
+from draftwire.runtime.settings_checks import between, check_device_name, check_place, need, shown
+from draftwire.runtime.transport.addresses import is_local
 
 DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
 DEFAULT_MODEL: Final = "smollm2"
-DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
 DEFAULT_KEYS_FOLDER: Final = "keys"
 """Beside the topology file."""
 
@@ -98,69 +95,17 @@ class TargetSettings:
     "of torch; None: its own choice"
 
     def __post_init__(self) -> None:
-        _check_place(self.address, self.bind, self.key)
-        _between("max_sessions", self.max_sessions, 1, 4096)
-        _between("ahead", self.ahead, 1, 4096)
-        _between("forget_s", self.forget_s, 1, 86400)
-        _between("patience_s", self.patience_s, 0, 3600)
-        _between("threads", self.threads, 1, 1024)
+        check_place(self.address, self.bind, self.key)
+        between("max_sessions", self.max_sessions, 1, 4096)
+        between("ahead", self.ahead, 1, 4096)
+        between("forget_s", self.forget_s, 1, 86400)
+        between("patience_s", self.patience_s, 0, 3600)
+        between("threads", self.threads, 1, 1024)
 
     @property
     def binds(self) -> str:
         """The address that the target binds."""
         return self.bind or self.address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelSettings:
-    """[channel]: the emulated link between devices and the target."""
-
-    address: str = "tcp://127.0.0.1:5700"
-    "devices connect to it"
-    bind: str | None = None
-    "what the channel binds where that is another address; None: `address`"
-    key: str | None = None
-    "name of the key that the channel has; None: the only one of its role"
-    control: str = "tcp://127.0.0.1:5703"
-    "bound by the channel for orders to change its links"
-    uplink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
-    "device to BS, in the words of tc"
-    downlink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
-    schedule: str | None = None
-    "how both change from the first message on, as parse_schedule takes it; None: not at all"
-    seed: int = 0
-    "of the jitter"
-    max_devices: int = 64
-
-    def __post_init__(self) -> None:
-        _check_place(self.address, self.bind, self.key)
-        _check_address("control", self.control, met=True)
-        need(self.control != self.bind, "control", self.control, "[channel] bind has it already")
-        for link in (self.uplink, self.downlink):
-            self._scheduled(link)
-        _between("seed", self.seed, 0, 2**63 - 1)
-        _between("max_devices", self.max_devices, 1, 4096)
-
-    @property
-    def binds(self) -> str:
-        """The address that the channel binds for devices."""
-        return self.bind or self.address
-
-    @property
-    def uplink_schedule(self) -> LinkSchedule:
-        """What the uplink does over time; of one step where nothing is scheduled."""
-        return self._scheduled(self.uplink)
-
-    @property
-    def downlink_schedule(self) -> LinkSchedule:
-        """The same of the downlink."""
-        return self._scheduled(self.downlink)
-
-    def _scheduled(self, link: LinkSpec) -> LinkSchedule:
-        try:
-            return parse_schedule(self.schedule or "", after=link)
-        except ConfigurationError as error:
-            raise error.placed(key="schedule") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,12 +126,12 @@ class ControllerSettings:
     "drafted tokens a verification step, fixed likewise; 0: the target decodes alone"
 
     def __post_init__(self) -> None:
-        _check_place(self.address, self.bind, self.key)
+        check_place(self.address, self.bind, self.key)
         known = self.policy in POLICIES or all(self.policy.partition(":"))
         remedy = f"write package.module:attribute for one of your own; {nearest(self.policy, POLICIES)}"
         need(known, "policy", self.policy, remedy)
-        _between("k", self.k, 1, MAX_VOCAB_SIZE)
-        _between("gamma", self.gamma, 0, MAX_GAMMA)
+        between("k", self.k, 1, MAX_VOCAB_SIZE)
+        between("gamma", self.gamma, 0, MAX_GAMMA)
 
     @property
     def binds(self) -> str:
@@ -208,12 +153,10 @@ class DeviceSettings:
     "no word from the target for so long ends a request that it has opened since"
 
     def __post_init__(self) -> None:
-        fits = is_name(self.name) and is_key_name(key_of(self.name))
-        remedy = f"write up to {MAX_NAME_LENGTH} letters, digits and . _ -, with a letter or digit first"
-        need(fits, "name", self.name, remedy)
-        _between("threads", self.threads, 1, 1024)
-        _between("reach_s", self.reach_s, 0.1, 3600)
-        _between("absent_s", self.absent_s, 0.1, 3600)
+        check_device_name("name", self.name)
+        between("threads", self.threads, 1, 1024)
+        between("reach_s", self.reach_s, 0.1, 3600)
+        between("absent_s", self.absent_s, 0.1, 3600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,11 +174,11 @@ class SamplingSettings:
     "of all randomness of a request; None: each request draws its own, so that no two share their noise"
 
     def __post_init__(self) -> None:
-        _between("temperature", self.temperature, 0, 100)
-        _between("top_k", self.top_k, 0, MAX_VOCAB_SIZE)
+        between("temperature", self.temperature, 0, 100)
+        between("top_k", self.top_k, 0, MAX_VOCAB_SIZE)
         need(0 < self.top_p <= 1, "top_p", self.top_p, "write a number above 0, up to 1")
-        _between("max_new_tokens", self.max_new_tokens, 1, MAX_TOKENS)
-        _between("seed", self.seed, 0, 2**63 - 1)
+        between("max_new_tokens", self.max_new_tokens, 1, MAX_TOKENS)
+        between("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,49 +270,9 @@ class Topology:
         return (target.address, target.binds, controller.address, controller.binds, *there)
 
 
-# ---------------------------------------------------------------------------------------------- checks
-
-
-def shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def need(holds: bool, key: str, value: object, remedy: str) -> None:
-    if not holds:
-        raise ConfigurationError(f"{shown(value)} will not do", key=key, remedy=remedy)
-
-
 def _has_it(place: str) -> str:
     section, _, key = place.partition(".")
     return f"[{section}]{'' if key == 'address' else ' ' + key} has it already"
-
-
-def _between(key: str, value: float | None, low: float, high: float) -> None:
-    if value is not None:
-        need(low <= value <= high, key, value, f"write a number from {low} to {high}")
-
-
-def _check_place(address: str, bind: str | None, key: str | None) -> None:
-    """Where a node is, of a section that has these three."""
-    _check_address("address", address, met=True)
-    if bind is not None:
-        _check_address("bind", bind, met=False)
-    need(key is None or is_key_name(key), "key", key, "write the name that the node's key file says")
-
-
-def _check_address(key: str, address: str, *, met: bool) -> None:
-    """`met`: others connect to this very address, so it has to name one."""
-    try:
-        check_address(address, "tcp", "ipc")
-    except AddressError as error:
-        problem = f"{shown(address)}: {error.problem}"
-        raise ConfigurationError(problem, key=key, remedy=error.remedy) from None
-    if address.startswith("tcp"):
-        free = address.rpartition(":")[2] in ("*", "0")
-        need(not free, key, address, "name the port: others connect to it")
-        instead = "; what the node binds may be another one: `bind`" if key == "address" else ""
-        remedy = f"name the host that others connect to{instead}"
-        need(not met or host_of(address) not in ANY_HOST, key, address, remedy)
 
 
 __all__ = [
@@ -381,6 +284,7 @@ __all__ = [
     "ChannelSettings",
     "ComputeSettings",
     "ControllerSettings",
+    "DeviceLinkSettings",
     "DeviceSettings",
     "ModelSettings",
     "PairSettings",

@@ -34,9 +34,26 @@ LINK_EVENT: Final = "link"
 ANSWER_EVENT: Final = "answer"
 """An answer as its device saw it."""
 
-RECORDED: Final = (STEP_EVENT, ROWS_EVENT, DECISION_EVENT, LINK_EVENT, ANSWER_EVENT)
+LATENESS_EVENT: Final = "lateness"
+"""How late a channel has handed messages over, one by one, each second."""
+
+LATE_EVENT: Final = "channel.late"
+"""A channel was later than it may be, over its whole run."""
+
+RECORDED: Final = (
+    STEP_EVENT,
+    ROWS_EVENT,
+    DECISION_EVENT,
+    LINK_EVENT,
+    LATENESS_EVENT,
+    LATE_EVENT,
+    ANSWER_EVENT,
+)
 """The events that a record may hold. Each is recorded by one node: steps by the target, rows and decisions by
-the controller, links by the channel, answers where they are shown."""
+the controller, links and lateness by the channel, answers where they are shown."""
+
+RECORD_ONLY: Final = frozenset({LATENESS_EVENT})
+"""Those that go nowhere else: thousands of numbers are no line for people."""
 
 
 class StepFields(TypedDict):
@@ -182,6 +199,7 @@ def set_up_logging(
     ]
     if recorder is not None:
         pipeline.append(recorder)
+    pipeline.append(_without_numbers)
     renderer: Processor
     if as_json:
         pipeline.append(structlog.processors.format_exc_info)
@@ -200,6 +218,12 @@ def get_logger(node: str) -> FilteringBoundLogger:
     """A logger whose events all name the node."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger.bind(node=node)
+
+
+def _without_numbers(logger: object, method: str, event: EventDict) -> EventDict:
+    if event.get("event") in RECORD_ONLY:
+        raise structlog.DropEvent
+    return event
 
 
 def _json_text(logger: object, method: str, event: EventDict) -> str:

@@ -278,8 +278,16 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         Register, role=_names, name=_names, vocab_size=st.integers(MIN_VOCAB_SIZE, MAX_VOCAB_SIZE)
     ),
     Event: st.builds(Event, node=_names, at_s=_real, fields=st.dictionaries(_texts, _json, max_size=5)),
-    LinkOrder: st.builds(LinkOrder, uplink=st.none() | _links, downlink=st.none() | _links),
-    LinkState: st.builds(LinkState, uplink=_links, downlink=_links, refused=st.none() | _links),
+    LinkOrder: st.builds(
+        LinkOrder, uplink=st.none() | _links, downlink=st.none() | _links, device=st.none() | _names
+    ),
+    LinkState: st.builds(
+        LinkState,
+        uplink=_links,
+        downlink=_links,
+        refused=st.none() | _links,
+        devices=st.lists(_names, max_size=3).map(tuple),
+    ),
 }
 "A strategy for each control-plane message."
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from structlog.typing import FilteringBoundLogger
@@ -23,6 +23,20 @@ MOST_BYTES: Final = 2**30
 
 SHORT: Final = {Direction.UPLINK: "up", Direction.DOWNLINK: "down"}
 """As a line says it."""
+
+
+class TakesFrames(Protocol):
+    """Who is told of every frame that comes to a channel; a file's Capture is one."""
+
+    def take(
+        self, *, at_s: float, direction: Direction, device: str, data: bytes, lost: LinkDrop | None
+    ) -> None:
+        """A frame came at that time; `lost`: why the link dropped it."""
+        ...
+
+    def close(self) -> None:
+        """There will be no more."""
+        ...
 
 
 class Capture:
@@ -118,4 +132,4 @@ def _made_private(file: int) -> int:
     return found.st_size
 
 
-__all__ = ["MOST_BYTES", "SHORT", "Capture", "told_of_end"]
+__all__ = ["MOST_BYTES", "SHORT", "Capture", "TakesFrames", "told_of_end"]

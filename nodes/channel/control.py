@@ -2,28 +2,30 @@
 
     state = await order_link(transport, "tcp://127.0.0.1:5703", uplink="rate 1mbit delay 40ms", clock=clock)
 
-An order is a link or a schedule for either direction, and takes the whole place of what held before. It holds
-for every device, at once; time 0 of a schedule is the moment of the order. One that can't be followed in full
-changes nothing.
+An order is a link or a schedule for either direction, and takes the whole place of what held before, at once:
+for every device, or for one and the names below it. What was ordered last for a device, or for all, holds.
+Time 0 of a schedule is the moment of the order. It may name traces that ship, but no files. One that can't be
+followed in full changes nothing.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import LinkOrder, LinkState
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
-from draftwire.codecs.limits import MAX_LINK_LENGTH
+from draftwire.codecs.limits import MAX_LINK_LENGTH, MAX_LISTED_DEVICES
 from draftwire.codecs.messages import Reason, Refused
 from draftwire.codecs.probes import Echo, Probe, echo_of
 from draftwire.nodes.channel.playing import Direction
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import ConfigurationError, PeerError
-from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
+from draftwire.runtime.link import LinkSchedule, parse_schedule
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, Received, Transport, Trouble
 
@@ -51,21 +53,35 @@ class NoChannelError(PeerError):
         super().__init__(trouble.text if trouble is not None and trouble.final else nobody)
 
 
+class OrderedLinks(Protocol):
+    """What orders are about; `device` None: all of them."""
+
+    def order(self, direction: Direction, schedule: LinkSchedule, *, device: str | None) -> None:
+        """Let it do this from now on."""
+        ...
+
+    def schedule_of(self, direction: Direction, *, device: str | None) -> LinkSchedule:
+        """What it does."""
+        ...
+
+    def differing(self) -> Sequence[str]:
+        """Devices with other links than the rest."""
+        ...
+
+    def why_not(self, device: str) -> str:
+        """Why no order can be for this device; empty: one can."""
+        ...
+
+
 class LinkOrders:
     """A channel's side: takes orders from anybody who reaches the endpoint, and answers what holds now."""
 
     def __init__(
-        self,
-        *,
-        current: Callable[[Direction], LinkSchedule],
-        follow: Callable[[Direction, LinkSchedule], None],
-        wall_s: Callable[[], float],
-        logger: FilteringBoundLogger,
+        self, *, links: OrderedLinks, wall_s: Callable[[], float], logger: FilteringBoundLogger
     ) -> None:
         """`wall_s` is the clock on the wall, UTC, which a Probe asks for."""
+        self._links = links
         self._wall_s = wall_s
-        self._current = current
-        self._follow = follow
         self._logger = logger
         self._refused: Counter[Refusal | str] = Counter()
 
@@ -100,19 +116,25 @@ class LinkOrders:
         return None
 
     def _obey(self, order: LinkOrder) -> LinkState:
-        refused = None
+        device = order.device
+        refused = "" if device is None else self._links.why_not(device)
+        if refused:
+            device = None  # the answer is on all
         try:
-            wanted = _schedules(order)
+            wanted = {} if refused else _schedules(order)
         except ConfigurationError as error:
-            refused = str(error)[:MAX_LINK_LENGTH]
-            self._logger.warning("channel.order_refused", detail=refused)
+            refused = str(error)
         else:
             for direction, schedule in wanted.items():
-                self._follow(direction, schedule)
+                self._links.order(direction, schedule, device=device)
+        refused = refused[:MAX_LINK_LENGTH]
+        if refused:
+            self._logger.warning("channel.order_refused", detail=refused)
         return LinkState(
-            uplink=str(self._current(Direction.UPLINK)),
-            downlink=str(self._current(Direction.DOWNLINK)),
-            refused=refused,
+            uplink=str(self._links.schedule_of(Direction.UPLINK, device=device)),
+            downlink=str(self._links.schedule_of(Direction.DOWNLINK, device=device)),
+            refused=refused or None,
+            devices=tuple(self._links.differing()[:MAX_LISTED_DEVICES]),
         )
 
     def _refuse(self, cause: Refusal | str, peer: str, detail: str) -> None:
@@ -139,22 +161,24 @@ async def order_link(
     *,
     uplink: str | None = None,
     downlink: str | None = None,
+    device: str | None = None,
     timeout_s: float = 2.0,
     clock: Clock,
     name: str = "channel/orders",
 ) -> LinkState:
     """Order a channel to change its links, None: as they are; the answer is what holds then.
 
-    Links and schedules as parse_schedule takes them; with neither, it only asks. LinkState.refused tells why
-    an order changed nothing. `name` is who asks; with keys it begins with the key's. Raises NoChannelError
-    when nobody answers in time; a channel that comes up at that very moment may still follow it. Raises
-    OrderRefusedError for a name that is not the key's, and AddressError for what is no address.
+    Links and schedules as parse_schedule takes them; with neither, it only asks. `device`: of this one and
+    the names below it. LinkState.refused tells why an order changed nothing. `name` is who asks; with keys it
+    begins with the key's. Raises NoChannelError when nobody answers in time; a channel that comes up at that
+    very moment may still follow it. Raises OrderRefusedError for a name that is not the key's, and
+    AddressError for what is no address.
     """
     endpoint = await transport.connect(address, service=Service.LINKS, name=name)
     deadline = asyncio.create_task(clock.sleep_until(clock.now_s() + timeout_s), name="order's deadline")
     answer = asyncio.create_task(_answer(endpoint), name="order's answer")
     try:
-        order = LinkOrder(uplink=uplink, downlink=downlink)
+        order = LinkOrder(uplink=uplink, downlink=downlink, device=device)
         endpoint.send(b"", encode_frame(order, session=0, sequence=0))
         await asyncio.wait((answer, deadline), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -180,4 +204,12 @@ async def _answer(endpoint: Endpoint) -> LinkState:
             return message
 
 
-__all__ = ["IMPOSTOR", "UNEXPECTED", "LinkOrders", "NoChannelError", "OrderRefusedError", "order_link"]
+__all__ = [
+    "IMPOSTOR",
+    "UNEXPECTED",
+    "LinkOrders",
+    "NoChannelError",
+    "OrderRefusedError",
+    "OrderedLinks",
+    "order_link",
+]

@@ -4,39 +4,42 @@ Devices connect to it as they would to the BS. For each of their connections it 
 the device's own name, so neither end can tell that it is there. Each device has its own two links, however
 often it connects: what it sends waits for its own uplink only. Messages are neither read nor changed.
 
-What the links do may change: by a schedule, and by orders to an address of their own; see control.py.
+What the links do may change: by a schedule, and by orders to an address of their own; see control.py. A
+device may have other links than the rest. A message goes from a socket to its Way, waits there until
+Deliveries' timer is due, and leaves by the other socket.
 """
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from types import MappingProxyType
+from typing import Final
 
-import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Reason, Refused
-from draftwire.nodes.channel.capture import Capture
+from draftwire.nodes.channel.capture import TakesFrames
 from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
+from draftwire.nodes.channel.links import Links
 from draftwire.nodes.channel.places import Connection, Places, files_lacking
-from draftwire.nodes.channel.playing import Direction, PlayedLink
+from draftwire.nodes.channel.playing import Direction, OwnSchedules, Programme
+from draftwire.nodes.channel.punctuality import Punctuality
+from draftwire.nodes.channel.way import Way
 from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import LocalError
-from draftwire.runtime.link import Link, LinkDrop, LinkSpec, LinkStatistics
-from draftwire.runtime.link_schedule import LinkSchedule
+from draftwire.runtime.link import LinkDrop, LinkSchedule, LinkSpec, LinkStatistics
 from draftwire.runtime.security import Service
-from draftwire.runtime.telemetry import LINK_EVENT
 from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport, Trouble
-from draftwire.runtime.wake import Wake
+
+LATENESS_BUDGET_S: Final = 0.002
+"""Of the 99th percentile, where the topology says nothing."""
 
 
 class ChannelRefusal(StrEnum):
@@ -90,9 +93,14 @@ class ChannelNode:
         wall_s: Callable[[], float],
         logger: FilteringBoundLogger,
         control_address: str | None = None,
-        capture: Capture | None = None,
+        capture: TakesFrames | None = None,
+        own_links: OwnSchedules = MappingProxyType({}),
+        lateness_budget_s: float = LATENESS_BUDGET_S,
     ) -> None:
-        """`wall_s` is the clock on the wall, UTC. `capture` gets every frame, and is closed at the end."""
+        """`wall_s` is the clock on the wall, UTC. `capture` gets every frame, and is closed at the end.
+
+        `own_links`: of devices by name, in place of uplink and downlink; a name below it has them too.
+        """
         self.address = address
         "to bind; once started, the one bound"
         self.control_address = control_address
@@ -100,22 +108,22 @@ class ChannelNode:
         self._transport = transport
         self._clock = clock
         self._target_address = target_address
-        self._played = {
-            Direction.UPLINK: PlayedLink(_schedule(uplink)),
-            Direction.DOWNLINK: PlayedLink(_schedule(downlink)),
-        }
-        self._changing = Wake(clock)
-        self._orders = LinkOrders(
-            current=lambda direction: self._played[direction].schedule,
-            follow=self.set_link,
-            wall_s=wall_s,
-            logger=logger,
-        )
-        self._seed = seed
         self._max_devices = max_devices
         self._capture = capture
         self._logger = logger
         self._deliveries = Deliveries(clock)
+        self._links = Links(
+            Programme(uplink=_schedule(uplink), downlink=_schedule(downlink), own=own_links),
+            seed=seed,
+            most_own=max_devices,
+            deliveries=self._deliveries,
+            clock=clock,
+            logger=logger,
+        )
+        self._orders = LinkOrders(links=self._links, wall_s=wall_s, logger=logger)
+        self._punctuality = Punctuality(
+            self._deliveries, clock=clock, budget_s=lateness_budget_s, logger=logger
+        )
         self._places = Places(max_devices)
         self._refused: Counter[ChannelRefusal] = Counter()
         self._refusals_said = set[tuple[ChannelRefusal, str]]()
@@ -145,11 +153,11 @@ class ChannelNode:
             stack.push_async_callback(own.close)
             self._warn_of_files()
             stack.push_async_callback(self._stop)
-            for direction in Direction:
-                self._log_link(direction, self._clock.now_s())
+            self._links.tell()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._deliveries.run(), name="channel deliveries")
-                group.create_task(self._play(), name="channel schedule")
+                group.create_task(self._punctuality.run(), name="channel lateness")
+                group.create_task(self._links.play(), name="channel schedule")
                 group.create_task(self._watch(own), name="channel watches")
                 if control is not None:
                     group.create_task(self._orders.run(control), name="channel orders")
@@ -158,34 +166,31 @@ class ChannelNode:
                 await self._hear_devices(downstream, group)
 
     async def drain(self, within_s: float) -> None:
-        """Take nothing new, and return when all that is on the links has been delivered, or after so long."""
+        """Take nothing new, and return when all that can still come has been delivered, or after so long."""
         self._stopping = True
-        await self._deliveries.emptied(self._clock.now_s() + within_s)
+        deadline_s = self._clock.now_s() + within_s
+        while True:
+            await self._deliveries.emptied(deadline_s)
+            change_s = self._links.held_until_s()  # what an outage holds goes on with the next link
+            if change_s > deadline_s:
+                return
+            await self._clock.sleep_until(change_s)
+            self._links.advance(change_s)
 
-    def set_link(self, direction: Direction, link: LinkSpec | LinkSchedule) -> None:
-        """Change a direction of every device's link, now: what is under way keeps its times.
-
-        Time 0 of a schedule is now too. It takes the place of a schedule that was under way.
-        """
-        played = self._played[direction] = PlayedLink(_schedule(link))
-        now_s = self._clock.now_s()
-        played.start(now_s)
-        self._apply(direction, now_s)
+    def set_link(
+        self, direction: Direction, link: LinkSpec | LinkSchedule, *, device: str | None = None
+    ) -> None:
+        """As an order does, see Links.order."""
+        self._links.order(direction, _schedule(link), device=device)
 
     def statistics(self) -> ChannelStatistics:
         """Counts so far; needs to have started."""
         assert self._downstream is not None, "not started"
         now_s = self._clock.now_s()
         return ChannelStatistics(
-            devices=len(self._places.links),
+            devices=len(self._links),
             connections=len(self._places),
-            links=MappingProxyType(
-                {
-                    (name, direction): link.statistics(now_s)
-                    for name, links in self._places.links.items()
-                    for direction, link in links.items()
-                }
-            ),
+            links=self._links.statistics(now_s),
             refused=MappingProxyType(dict(self._refused)),
             orders_refused=self._orders.refused(),
             lateness=self._deliveries.lateness(),
@@ -198,45 +203,13 @@ class ChannelNode:
     async def _hear_devices(self, downstream: Endpoint, group: asyncio.TaskGroup) -> None:
         while True:
             received = await downstream.receive()
-            connection = await self._connection(received, group)
-            if connection is not None:
-                connection.heard_s = received.at_s
-                for played in self._played.values():
-                    if played.start(received.at_s):
-                        self._changing.set()
-                send = partial(connection.upstream.send, b"", received.data)
-                self._shape(connection.name, Direction.UPLINK, received, send)
-
-    async def _play(self) -> None:
-        """Let each change of a schedule happen at its time, for ever."""
-        while True:
-            due = [due_s for played in self._played.values() if (due_s := played.due_s()) is not None]
-            await self._changing.wait(min(due, default=None))
-            for direction in Direction:
-                self._advance(direction, self._clock.now_s())
-
-    def _advance(self, direction: Direction, now_s: float) -> None:
-        if self._played[direction].advance(now_s):
-            self._apply(direction, now_s)
-
-    def _apply(self, direction: Direction, now_s: float) -> None:
-        """Let what holds now hold for every device that is there."""
-        for links in self._places.links.values():
-            links[direction].spec = self._played[direction].spec
-        self._changing.set()
-        self._log_link(direction, now_s)
-
-    def _log_link(self, direction: Direction, now_s: float) -> None:
-        spec = self._played[direction].spec
-        self._logger.info(
-            LINK_EVENT,
-            direction=direction.value,
-            link=str(spec),
-            rate_bps=spec.rate_bps,
-            delay_s=spec.delay_s,
-            jitter_s=spec.jitter_s,
-            at_s=now_s,
-        )
+            connection = self._places.get(received.peer)
+            if connection is None:
+                connection = await self._connected(received, group)
+                if connection is None:
+                    continue
+            connection.heard_s = received.at_s
+            self._shape(connection.uplink, received, connection.upstream.send, b"")
 
     async def _watch(self, own: Endpoint) -> None:
         """Say it if the BS can't be reached: devices, who have their connection, see silence only.
@@ -256,38 +229,35 @@ class ChannelNode:
         self._logger.info("channel.target_back", after_s=after_s)
 
     async def _stop(self) -> None:
+        self._punctuality.conclude()
         self._logger.info("channel.stopped", **_flat(self.statistics()))
         for _, connection in self._places:
             await connection.upstream.close()
 
     def _shape(
-        self, name: str, direction: Direction, received: Received, send: Callable[[], object]
+        self, way: Way, received: Received, send: Callable[[bytes, bytes], object], peer: bytes
     ) -> None:
         """Let a message into a link, and have it sent on when the link delivers it."""
         if self._stopping:
-            self._refuse(ChannelRefusal.STOPPING, name, detail="what is under way is delivered, no more")
+            detail = "what is under way is delivered, no more"
+            self._refuse(ChannelRefusal.STOPPING, way.name, detail=detail)
             return
-        at_s, data = received.at_s, received.data
-        self._advance(direction, at_s)  # it may come before the timer of a change that it comes behind
-        outcome = self._places.links[name][direction].offer(at_s, len(data))
+        drop = way.take(received.at_s, send, peer, received.data)
         if self._capture is not None:
-            lost = outcome if isinstance(outcome, LinkDrop) else None
-            self._capture.take(at_s=at_s, direction=direction, device=name, data=data, lost=lost)
-        if not isinstance(outcome, LinkDrop):
-            self._deliveries.add(outcome, send)
-        elif (direction, outcome) not in self._dropped_causes:
-            self._dropped_causes.add((direction, outcome))  # said once; how often is in the statistics
-            self._logger.warning("channel.drops", direction=direction.value, cause=outcome.value)
+            self._capture.take(
+                at_s=received.at_s, direction=way.direction, device=way.name, data=received.data, lost=drop
+            )
+        if drop is not None and (way.direction, drop) not in self._dropped_causes:
+            self._dropped_causes.add((way.direction, drop))  # said once; how often is in the statistics
+            self._logger.warning("channel.drops", direction=way.direction.value, cause=drop.value)
 
-    async def _connection(self, received: Received, group: asyncio.TaskGroup) -> Connection | None:
-        """The one that a message came by, connected on to the BS on its first; None: it was refused."""
+    async def _connected(self, received: Received, group: asyncio.TaskGroup) -> Connection | None:
+        """Who sent the first message of a connection, joined to the BS; None: it was refused."""
         peer, name, now_s = received.peer, received.name, received.at_s
         if received.impostor:
             self._refuse(ChannelRefusal.IMPOSTOR, name, detail=received.impostor)
             self._answer_impostor(received)
             return None
-        if (connection := self._places.get(peer)) is not None:
-            return connection
         in_the_way = self._places.in_the_way(name, now_s)
         if in_the_way is None:
             taken = f"all {self._max_devices} places are taken"
@@ -300,13 +270,18 @@ class ChannelNode:
         except LocalError as error:  # of this device: the others go on
             self._refuse(ChannelRefusal.NO_UPSTREAM, name, detail=str(error), kind=type(error).__name__)
             return None
-        if name not in self._places.links:
-            self._places.links[name] = {
-                direction: Link(played.spec, jitter_stream(self._seed, name, direction))
-                for direction, played in self._played.items()
-            }
-        listening = group.create_task(self._hear_target(peer, name, upstream), name=f"channel to {name}")
-        connection = Connection(name=name, upstream=upstream, heard_s=now_s, listening=listening)
+        self._links.start(now_s)
+        ways = self._links.of(name)
+        listening = group.create_task(
+            self._hear_target(peer, ways[Direction.DOWNLINK], upstream), name=f"channel to {name}"
+        )
+        connection = Connection(
+            name=name,
+            uplink=ways[Direction.UPLINK],
+            upstream=upstream,
+            heard_s=now_s,
+            listening=listening,
+        )
         self._places.add(peer, connection)
         self._logger.info("channel.connected", device=name)
         return connection
@@ -317,15 +292,17 @@ class ChannelNode:
         refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
         self._downstream.send(received.peer, encode_frame(refused, session=0, sequence=0))
 
-    async def _hear_target(self, peer: bytes, name: str, upstream: Endpoint) -> None:
+    async def _hear_target(self, peer: bytes, way: Way, upstream: Endpoint) -> None:
         assert self._downstream is not None, "started by run"
+        send = self._downstream.send
         while True:
-            received = await upstream.receive()
-            send = partial(self._downstream.send, peer, received.data)
-            self._shape(name, Direction.DOWNLINK, received, send)
+            self._shape(way, await upstream.receive(), send, peer)
 
     async def _let_go(self, peer: bytes, *, unless: str) -> None:
-        connection = self._places.remove(peer, unless=unless)
+        """A name without connections gives up its links, `unless` it is this one."""
+        connection = self._places.remove(peer)
+        if connection.name != unless and not self._places.has(connection.name):
+            self._links.forget(connection.name)
         connection.listening.cancel()
         await connection.upstream.close()
         self._logger.info("channel.let_go", device=connection.name)
@@ -346,12 +323,6 @@ class ChannelNode:
             self._refusals_said.add((reason, kind))
             self._logger.warning("channel.refused", reason=reason.value, peer=name, detail=detail)
         self._refused[reason] += 1
-
-
-def jitter_stream(seed: int, device: str, direction: Direction) -> np.random.Generator:
-    """The jitter of one direction of one device: its own stream, the same whoever else is connected."""
-    name = hashlib.sha256(direction.value.encode() + b"\0" + device.encode()).digest()
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name])))
 
 
 def _schedule(link: LinkSpec | LinkSchedule) -> LinkSchedule:
@@ -378,5 +349,4 @@ __all__ = [
     "ChannelRefusal",
     "ChannelStatistics",
     "Direction",
-    "jitter_stream",
 ]

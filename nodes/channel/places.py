@@ -1,4 +1,4 @@
-"""Who is connected to a channel, and whose links there are: no more than it may, and each key's its own.
+"""Who is connected to a channel: no more than may be, and each key has its own place.
 
 A place is a key's, the name up to a `/`: under however many names one device comes, it takes none of another.
 """
@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from draftwire.nodes.channel.playing import Direction
-from draftwire.runtime.link import Link
+from draftwire.nodes.channel.way import Way
 from draftwire.runtime.security import key_of
 from draftwire.runtime.transport import Endpoint
 
@@ -33,19 +32,18 @@ class Connection:
     """Of a device: what it sends goes on by `upstream`."""
 
     name: str
+    uplink: Way
     upstream: Endpoint
     heard_s: float
     listening: asyncio.Task[None]
 
 
 class Places:
-    """At most `most` keys, of each at most MAX_CONNECTIONS, and two links for each name that is connected."""
+    """At most `most` keys, of each at most MAX_CONNECTIONS."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._connections: dict[bytes, Connection] = {}
-        self.links: dict[str, dict[Direction, Link]] = {}
-        "by the device's name"
 
     def __len__(self) -> int:
         """Connections."""
@@ -62,13 +60,13 @@ class Places:
         """Of a peer that has a place, see `in_the_way`."""
         self._connections[peer] = connection
 
-    def remove(self, peer: bytes, *, unless: str) -> Connection:
-        """It is no more, and neither are the links of a name without connections, `unless` it is this one."""
-        connection = self._connections.pop(peer)
-        name = connection.name
-        if name != unless and all(one.name != name for one in self._connections.values()):
-            del self.links[name]
-        return connection
+    def remove(self, peer: bytes) -> Connection:
+        """It is no more."""
+        return self._connections.pop(peer)
+
+    def has(self, name: str) -> bool:
+        """Whether a connection has this name."""
+        return any(one.name == name for one in self._connections.values())
 
     def in_the_way(self, name: str, now_s: float) -> list[bytes] | None:
         """Whose removal makes room for one more connection of this name; None: nothing does."""

@@ -276,7 +276,8 @@ async def connect(
         node, tokenizer, compute = await loading
         stack.callback(compute.close)
         await _run(node, stack)
-        downlink = None if topology.channel is None else topology.channel.downlink
+        name, channel = topology.device.name, topology.channel
+        downlink = None if channel is None else channel.for_device(name).downlink
         device = ConnectedDevice(node, tokenizer, compute, topology.sampling, downlink=downlink)
         if nodes is not None:
             await stack.enter_async_context(device.dependent_on(nodes))

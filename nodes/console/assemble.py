@@ -21,14 +21,16 @@ from draftwire.nodes.models.tables import MAX_HERE, find_tables, tables_here
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
-from draftwire.runtime.config import ControllerSettings, ModelSettings, Topology
+from draftwire.runtime.config import ChannelSettings, ControllerSettings, ModelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.transport import Transport
 
 if TYPE_CHECKING:
+    from draftwire.nodes.channel.capture import TakesFrames
     from draftwire.nodes.channel.node import ChannelNode
+    from draftwire.nodes.channel.playing import OwnSchedules
     from draftwire.nodes.controller.node import ControllerNode
     from draftwire.nodes.device.node import DeviceNode
     from draftwire.nodes.models.tokenizer import Tokenizer
@@ -118,10 +120,15 @@ def build_target(
 
 
 def build_channel(
-    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, capture: Path | None = None
+    topology: Topology,
+    *,
+    transport: Transport,
+    logger: FilteringBoundLogger,
+    capture: "Path | TakesFrames | None" = None,
 ) -> "ChannelNode":
-    """The emulated link; `capture` is a file that gets every frame. Raises ConfigurationError for a topology
-    without one, and for a file that can't be written.
+    """The emulated link; `capture` gets every frame, a file or who takes them.
+
+    Raises ConfigurationError for a topology without one, and for a file that can't be written.
     """
     from draftwire.nodes.channel.capture import Capture
     from draftwire.nodes.channel.node import ChannelNode
@@ -134,7 +141,7 @@ def build_channel(
             remedy="add a section [channel], or let devices connect to the target without one",
         )
     try:
-        captured = None if capture is None else Capture(capture, logger=logger)
+        captured = Capture(capture, logger=logger) if isinstance(capture, Path) else capture
     except OSError as error:
         raise ConfigurationError(
             f"{str(capture)!r}: {error.strerror}", key="--capture", remedy="name a file that can be written"
@@ -152,7 +159,20 @@ def build_channel(
         logger=logger,
         control_address=settings.control,
         capture=captured,
+        own_links=own_links(settings),
+        lateness_budget_s=settings.lateness_ms / 1e3,
     )
+
+
+def own_links(settings: ChannelSettings) -> "OwnSchedules":
+    """The links of [channel.devices], as ChannelNode takes them."""
+    from draftwire.nodes.channel.playing import Direction
+
+    meet = {name: settings.for_device(name) for name in settings.devices}
+    return {
+        name: {Direction.UPLINK: own.uplink_schedule, Direction.DOWNLINK: own.downlink_schedule}
+        for name, own in meet.items()
+    }
 
 
 def build_controller(
@@ -232,4 +252,5 @@ __all__ = [
     "build_target",
     "check_model",
     "limit_threads",
+    "own_links",
 ]

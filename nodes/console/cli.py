@@ -26,6 +26,7 @@ from draftwire.nodes.console import (
     tables,
 )
 from draftwire.nodes.console.options import told_of_tables_option
+from draftwire.nodes.console.simulate import command as simulate
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.runtime.errors import DraftwireError
 
@@ -91,6 +92,7 @@ COMMANDS = (
     ("bench", bench.add_arguments, bench.run, "what the controller is worth: simulated, or end to end"),
     ("compare", compare.add_arguments, compare.run, "fixed settings, the paper's, the controller: one link"),
     ("sweep", sweep.add_arguments, sweep.run, "the paper's Table II on your pair: K, gamma, temperature"),
+    ("simulate", simulate.add_arguments, simulate.run, "hundreds of devices in virtual time, in minutes"),
     ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),
     ("inspect", inspect.add_arguments, inspect.run, "frames, captures and records, field by field"),
     ("up", roles.add_file_argument, roles.run_up, "all nodes of a topology file; answers standard input"),

@@ -33,8 +33,7 @@ from draftwire.nodes.console.runner import Begin, Bench, experiment, interleaved
 from draftwire.nodes.device.checks import check_pins, check_text
 from draftwire.runtime.config import DEFAULT_LINK, ChannelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import parse_link
-from draftwire.runtime.link_schedule import parse_schedule
+from draftwire.runtime.link import parse_link, parse_schedule, traces_beside
 from draftwire.runtime.telemetry import set_up_logging
 
 DEFAULT_K = (8, 32, 320)
@@ -96,7 +95,10 @@ def run(args: argparse.Namespace) -> int:
             if getattr(args, name) is not None:
                 option = "PROMPT" if name == "prompt" else f"--{name}"
                 raise ConfigurationError("--from runs nothing", key=option, remedy=f"leave out {option}")
-        _show(read_record(args.source), args)
+        record = read_record(args.source)
+        _show(record, args)
+        for warning in record.warnings:
+            say(f"note: {warning}")
         return 0
     for name, value in DEFAULTS.items():
         if getattr(args, name) is None:
@@ -190,19 +192,28 @@ def _scene_and_topology(args: argparse.Namespace) -> tuple[Scene, Topology]:
     if args.link is not None or args.schedule is not None:
         key = "--schedule" if args.link is None else "--link"
         try:
-            words = str(parse_schedule(args.schedule) if args.link is None else parse_link(args.link))
+            words = _words(args)
         except ConfigurationError as error:
             raise error.placed(key=key) from None
     else:
         key = "channel.uplink" if channel.schedule is None else "channel.schedule"
         source = "" if args.config is None else str(args.config)
-        words = _of_both_directions(channel, source=source)
+        words = _of_both_directions(channel.for_device(topology.device.name), source=source)
     scene = Scene.of(words)
-    if scene.rate_bps == 0:
-        remedy = "give a rate above 0" + (", or let it come back" if scene.changes else "")
+    if scene.carries_nothing:
+        back = ", or let it come back" if scene.changes else ""
+        remedy = f"give a rate above 0 and a loss below 100%{back}"
         raise ConfigurationError("an outage for ever", key=key, remedy=remedy, source=source)
     first = scene.schedule.steps[0].link
-    return scene, replace(topology, channel=replace(channel, uplink=first, downlink=first, schedule=None))
+    channel = replace(channel, uplink=first, downlink=first, schedule=None, devices={})
+    return scene, replace(topology, channel=channel)
+
+
+def _words(args: argparse.Namespace) -> str:
+    """The link or schedule of the command line; both find traces in files."""
+    if args.link is None:
+        return str(parse_schedule(args.schedule, find_trace=traces_beside()))
+    return str(parse_link(args.link, find_trace=traces_beside()))
 
 
 def _of_both_directions(channel: ChannelSettings, *, source: str) -> str:

@@ -44,7 +44,7 @@ class Conditions:
     link: str
     "both directions"
     rate_bps: float | None
-    "the link's own; of a schedule the mean over time. None: no rate"
+    "the link's own; of one whose rate moves the mean over time. None: no rate"
     tokens: int
     repeats: int
     temperature: float

@@ -14,7 +14,7 @@ from draftwire.nodes.console.choices import ALONE, Moment, Option, few_digits, g
 from draftwire.nodes.console.explanation import Explanation, Slice, explain
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.plots import check_picture, explanation_figure, save
-from draftwire.nodes.console.record import read_record
+from draftwire.nodes.console.record import of_device, read_record
 from draftwire.runtime.errors import ConfigurationError
 
 TOP = 5
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `draftwire explain`."""
     parser.epilog = EXAMPLES
     parser.add_argument("record", metavar="RECORD", type=Path, help="a file that --record wrote")
+    parser.add_argument("--device", metavar="NAME", help="of a record of several: the requests of this one")
     parser.add_argument("--at", type=float, metavar="SECONDS", help="one decision in full: that of this time")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="a picture: .png, .svg or .pdf")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
@@ -41,7 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Why the controller chose what it chose: over a recorded run, or at one moment of it."""
     check_picture(args.plot)
-    explanation = explain(read_record(args.record))
+    record = read_record(args.record)
+    if args.device is not None:
+        record = of_device(record, args.device)
+    explanation = explain(record)
+    if len(devices := sorted({one.device for one in record.steps if not one.pinned})) > 1:
+        say(f"note: the requests of {len(devices)} devices, in a row; see one by --device {devices[0]}")
+    for warning in record.warnings:
+        say(f"note: {warning}")
     if args.at is not None and not 0 <= args.at <= explanation.traces.seconds:
         raise ConfigurationError(
             f"{args.at:g} s is outside of the record",

@@ -91,7 +91,7 @@ def explain(record: Record) -> Explanation:
             at_s=run.on_axis(one.at_s),
             choice=Choice(one.k, one.gamma) if one.gamma else ALONE,
             belief=one.belief,
-            true_bps=rate_at(record.links, one.at_s),
+            true_bps=rate_at(record.links, one.at_s, device=run.device),
         )
         for run in runs
         for one in _heeded(run)

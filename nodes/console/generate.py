@@ -25,6 +25,7 @@ from draftwire.nodes.device.checks import InvalidRequestError, check_stops, chec
 from draftwire.runtime.config import ChannelSettings, ControllerSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
+from draftwire.runtime.link.traces import traces_beside, with_paths_from
 from draftwire.runtime.telemetry import ANSWER_EVENT, Recorder, set_up_logging
 
 EXAMPLES = """\
@@ -162,13 +163,16 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
     channel = topology.channel
     if args.link is not None:
         try:
-            link = parse_link(args.link)
+            link = parse_link(args.link, find_trace=traces_beside())
         except ConfigurationError as error:
             raise error.placed(key="--link") from None
-        channel = replace(channel or ChannelSettings(), uplink=link, downlink=link, schedule=None)
+        channel = channel or ChannelSettings()
+        channel = replace(channel, uplink=link, downlink=link, schedule=None, devices={})
     if args.schedule is not None:
         try:
-            channel = replace(channel or ChannelSettings(), schedule=args.schedule)
+            schedule = with_paths_from(".", args.schedule)  # the channel reads it from another folder
+            channel = (channel or ChannelSettings()).for_device(topology.device.name)
+            channel = replace(channel, schedule=schedule)
         except ConfigurationError as error:
             raise error.placed(key="--schedule") from None
     sampling = _given(

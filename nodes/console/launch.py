@@ -166,20 +166,23 @@ async def launched(
             yield Launched(children=children, progress=progress)
         finally:
             await _stop(children)
-            if capture is not None:
-                _tell_of_capture(children, progress)
+            _tell_of_channel(children, progress)
             for child in children:
                 child.log.close()
 
 
-def _tell_of_capture(children: Sequence[Child], progress: Callable[[str], None]) -> None:
-    """Say so where the channel's capture has ended before its channel."""
+def _tell_of_channel(children: Sequence[Child], progress: Callable[[str], None]) -> None:
+    """Say so where the channel's capture has ended before its channel, and where the channel was late."""
     from draftwire.nodes.channel.capture import told_of_end
+    from draftwire.nodes.channel.punctuality import told_of_lateness
 
     for child in children:
-        child.log.seek(0)
-        if child.role == "channel" and (told := told_of_end(child.log.read())):
-            progress(f"note: {told}")
+        if child.role == "channel":
+            child.log.seek(0)
+            log = child.log.read()
+            for told in (told_of_end(log), told_of_lateness(log)):
+                if told:
+                    progress(f"note: {told}")
 
 
 async def _start(

@@ -1,32 +1,38 @@
 """`draftwire link set WORDS`, `draftwire link show`: the link of a channel that runs."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from draftwire.codecs.control import LinkState
+from draftwire.codecs.limits import MAX_LISTED_DEVICES
 from draftwire.nodes.channel.control import order_link
+from draftwire.nodes.console import link_plot
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.keys import link_keys, transport_with
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import SecuritySettings, Topology, load_topology, with_keys_beside
 from draftwire.runtime.errors import ConfigurationError, PeerError
-from draftwire.runtime.link_schedule import parse_schedule
+from draftwire.runtime.link import parse_schedule
+from draftwire.runtime.settings_checks import check_device_name
 
 EXAMPLES = """\
 examples:
-  draftwire link show                                        what the link does now
-  draftwire link set 'rate 1mbit delay 40ms'                 both directions, from now on
+  draftwire link show                                         what the links do now
+  draftwire link set 'rate 1mbit delay 40ms'                  both directions, from now on
   draftwire link set 'rate 100kbit delay 40ms' --uplink-only
-  draftwire link set 'rate 0' --downlink-only                an outage: everything is dropped
+  draftwire link set 'rate 0' --downlink-only                 an outage: everything waits
+  draftwire link set 'loss 100%' --device phone-1             one device's: everything is lost
   draftwire link set 'rate 20mbit delay 2ms; 5s rate 1mbit; 10s rate 100kbit; repeat 15s'
+  draftwire link plot 'trace lte-like delay 15ms'             a picture and figures; no channel has to run
 
 What is set takes the whole place of what was before, as with `tc`: words that are left out are back at their
-defaults. A schedule begins with the order; each of its pieces says what changes. Messages that are on the
-link keep their times.
+defaults. A schedule begins with the order; each of its pieces says what changes. Messages that wait on the
+link go on by the new one, those that have left keep their times. Without --device it holds for every device,
+whatever had been set for one.
 
 The channel is the one of the topology file given (`draftwire up FILE` and `draftwire channel --config FILE`
 start one), or of the address given. An address that other machines reach needs keys: give --config, on a
@@ -43,6 +49,7 @@ class _Order:
     "of the channel, its control where the order goes"
     uplink: str | None = None
     downlink: str | None = None
+    device: str | None = None
 
     @property
     def address(self) -> str:
@@ -61,7 +68,7 @@ class LinkUnchangedError(PeerError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `draftwire link`."""
     parser.epilog = EXAMPLES
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, help="show or set")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, help="show, set, plot")
     show = actions.add_parser("show", help="what both directions do now", description=_SHOW)
     show.set_defaults(order=_asking)
     change = actions.add_parser(
@@ -76,7 +83,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     only.add_argument("--uplink-only", action="store_true", help="leave the way to the device as it is")
     only.add_argument("--downlink-only", action="store_true", help="leave the way from the device as it is")
     change.set_defaults(order=_changing)
-    for action in (show, change):
+    plot = actions.add_parser("plot", help="draw what a link will do; no channel has to run")
+    link_plot.add_arguments(plot)
+    plot.set_defaults(run=link_plot.run)
+    for action, whose in ((show, "of all"), (change, "of every device")):
+        action.add_argument(
+            "--device",
+            metavar="NAME",
+            help=f"the links of this one, and of the names below it; left out: {whose}",
+        )
         action.add_argument(
             "--config", metavar="FILE", type=Path, help="topology file of the channel; left out: the default"
         )
@@ -87,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 _SHOW = "What the links of a running channel do now."
-_SET = "Change the links of a running channel, for all its devices, now."
+_SET = "Change the links of a running channel, for all its devices or for one, now."
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,23 +115,31 @@ def run(args: argparse.Namespace) -> int:
 
     async def main() -> None:
         async with transport_with(keys, order.topology) as transport:
-            state = await order_link(
-                transport,
-                order.address,
-                uplink=order.uplink,
-                downlink=order.downlink,
-                clock=LoopClock(),
-                name=f"{who}/orders",
-            )
-        if state.refused is not None:
-            raise LinkUnchangedError(order.address, state.refused)
-        _print(state, as_json=args.json)
+
+            async def answer(
+                device: str | None, *, uplink: str | None = None, downlink: str | None = None
+            ) -> LinkState:
+                return await order_link(
+                    transport,
+                    order.address,
+                    uplink=uplink,
+                    downlink=downlink,
+                    device=device,
+                    clock=LoopClock(),
+                    name=f"{who}/orders",
+                )
+
+            state = await answer(order.device, uplink=order.uplink, downlink=order.downlink)
+            if state.refused is not None:
+                raise LinkUnchangedError(order.address, state.refused)
+            others = state.devices if order.device is None else ()
+            _print(state, {name: await answer(name) for name in others}, as_json=args.json)
 
     return run_foreground(main)
 
 
 def _asking(args: argparse.Namespace) -> _Order:
-    return _Order(topology=_topology(args))
+    return _Order(topology=_topology(args), device=_device(args))
 
 
 def _changing(args: argparse.Namespace) -> _Order:
@@ -128,7 +151,14 @@ def _changing(args: argparse.Namespace) -> _Order:
         topology=_topology(args),
         uplink=None if args.downlink_only else words,
         downlink=None if args.uplink_only else words,
+        device=_device(args),
     )
+
+
+def _device(args: argparse.Namespace) -> str | None:
+    if args.device is not None:
+        check_device_name("--device", args.device)
+    return args.device  # type: ignore[no-any-return]
 
 
 def _topology(args: argparse.Namespace) -> Topology:
@@ -152,12 +182,25 @@ def _topology(args: argparse.Namespace) -> Topology:
     return there if args.config is None else with_keys_beside(args.config, there)
 
 
-def _print(state: LinkState, *, as_json: bool) -> None:
+def _print(state: LinkState, others: Mapping[str, LinkState], *, as_json: bool) -> None:
+    """`others`: by device, where they differ."""
     if as_json:
-        text = orjson.dumps({"uplink": state.uplink, "downlink": state.downlink}).decode()
-    else:
-        text = f"uplink    {state.uplink or _FREE}\ndownlink  {state.downlink or _FREE}"
-    print(text, flush=True)
+        devices = {name: _values(other) for name, other in others.items()}
+        print(orjson.dumps({**_values(state), "devices": devices}).decode(), flush=True)
+        return
+    print(_lines(state), flush=True)
+    for name, other in others.items():
+        print(f"{name}\n{_lines(other, indent='  ')}", flush=True)
+    if len(others) == MAX_LISTED_DEVICES:
+        print("and perhaps more: ask with --device", flush=True)
+
+
+def _values(state: LinkState) -> dict[str, str]:
+    return {"uplink": state.uplink, "downlink": state.downlink}
+
+
+def _lines(state: LinkState, *, indent: str = "") -> str:
+    return f"{indent}uplink    {state.uplink or _FREE}\n{indent}downlink  {state.downlink or _FREE}"
 
 
 _FREE = "delay 0"

@@ -49,7 +49,7 @@ class Status:
     def told(self, event: Mapping[str, Any]) -> "Status":
         """The status after an event of the record."""
         if event["event"] == "link" and event["direction"] == "uplink":
-            return replace(self, true_bps=event["rate_bps"])
+            return replace(self, true_bps=event.get("mean_rate_bps", event["rate_bps"]))
         if event["event"] == "decision":
             belief = event.get("belief") or {}
             alphas = belief.get("alphas", {})

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import orjson
 
 from draftwire.nodes.console.api import Generation
-from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
+from draftwire.runtime.link import LinkSchedule, LinkSpec, RandomLoss, parse_schedule, traces_beside
 
 PROMPT: Final = (
     "Write a long story about a lighthouse keeper who finds a letter in a bottle. Describe the storm, the "
@@ -58,13 +58,13 @@ class Scene:
     @classmethod
     def of(cls, link: str) -> Self:
         """Named by its words. Raises ConfigurationError for words that are neither a link nor a schedule."""
-        parse_schedule(link)
+        _schedule(link)
         return cls(name=" ".join(link.split()), link=" ".join(link.split()))
 
     @property
     def schedule(self) -> LinkSchedule:
         """The link as a value; one that never changes is a schedule of one step."""
-        return parse_schedule(self.link)
+        return _schedule(self.link)
 
     @property
     def changes(self) -> bool:
@@ -73,17 +73,24 @@ class Scene:
 
     @property
     def rate_bps(self) -> float | None:
-        """The link's rate: the mean over a round, or what stays once all changes are over. None: no rate."""
+        """The link's mean rate: over a round, or of what stays once all changes are over. None: no rate."""
         steps, repeat_s = self.schedule.steps, self.schedule.repeat_s
         if repeat_s is None:
-            return steps[-1].link.rate_bps
+            return steps[-1].link.mean_rate_bps
         ends = [*(step.at_s for step in steps[1:]), repeat_s]
         bits = 0.0
         for step, end_s in zip(steps, ends, strict=True):
-            if step.link.rate_bps is None:
+            rate_bps = step.link.mean_rate_bps
+            if rate_bps is None:
                 return None
-            bits += step.link.rate_bps * (end_s - step.at_s)
+            bits += rate_bps * (end_s - step.at_s)
         return bits / repeat_s
+
+    @property
+    def carries_nothing(self) -> bool:
+        """Whether, from some time on or always, nothing that is sent arrives: no answer would ever end."""
+        steps = self.schedule.steps if self.schedule.repeat_s is not None else self.schedule.steps[-1:]
+        return all(step.link.mean_rate_bps == 0 or _loses_all(step.link) for step in steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +194,16 @@ def outcome_of(
         gamma_used=_most(account.gamma_used),
         vocab_size=account.vocab_size,
     )
+
+
+def _schedule(words: str) -> LinkSchedule:
+    return parse_schedule(words, find_trace=traces_beside())
+
+
+def _loses_all(link: LinkSpec) -> bool:
+    if isinstance(link.loss, RandomLoss):
+        return link.loss.share == 1
+    return link.loss is not None and link.loss.bad_loss == link.loss.good_loss == 1
 
 
 def _most(steps: Counter[int]) -> int | None:

@@ -112,7 +112,7 @@ def save(figure: "Figure", path: Path) -> None:
         ) from None
 
 
-def _in_style(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
+def in_style(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
     """A figure's function that finds STYLE in force, and leaves the program's own settings as they were."""
 
     @wraps(draw)
@@ -128,7 +128,7 @@ def _in_style(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
 # The pictures -----------------------------------------------------------------------------------------------
 
 
-@_in_style
+@in_style
 def comparison_figure(bars: Sequence[Bar], *, title: str, traces: Traces | None) -> "Figure":
     """Speeds by setting, one dot a repeat and a line from the least to the most; the median by its number.
 
@@ -174,7 +174,7 @@ def comparison_figure(bars: Sequence[Bar], *, title: str, traces: Traces | None)
     return figure
 
 
-@_in_style
+@in_style
 def explanation_figure(traces: Traces, *, title: str) -> "Figure":
     """Over one time: the rate, true and believed; K and gamma; speeds, predicted and measured."""
     figure, axes = _figure([1.5, 0.9, 0.9, 1.7], share_time_from=0)
@@ -193,7 +193,7 @@ def explanation_figure(traces: Traces, *, title: str) -> "Figure":
     return figure
 
 
-@_in_style
+@in_style
 def sweep_figure(
     alphas: Sequence[Curve],
     speeds: Mapping[str, Sequence[Curve]],
@@ -334,12 +334,21 @@ def _borders(axes: "Axes", traces: Traces) -> None:
 
 
 __all__ = [
+    "BLUE",
+    "GOLD",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
     "SUFFIXES",
+    "WIDTH_IN",
     "Bar",
     "Curve",
     "check_picture",
     "comparison_figure",
     "explanation_figure",
+    "in_style",
     "save",
     "sweep_figure",
 ]

@@ -1,22 +1,32 @@
 """Reading records: the JSON lines that nodes and experiments append, as typed values.
 
 A record holds lines of several nodes in the order they were written. What is read here: `step` (of the BS,
-one a verification step), `rows` and `decision` (of the controller), `link` (of the channel), `outcome` and
-`answer` (of who asked). Other lines are counted and left alone: a later version may write more.
+one a verification step), `rows` and `decision` (of the controller), `link`, `lateness` and `channel.late` (of
+the channel), `outcome` and `answer` (of who asked). Other lines are counted and left alone: a later version
+may write more.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 import orjson
 
+from draftwire.nodes.channel.punctuality import late_words
 from draftwire.nodes.console.outcome import OUTCOME_EVENT, Outcome
 from draftwire.nodes.controller.belief import Belief
-from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.telemetry import ANSWER_EVENT, DECISION_EVENT, LINK_EVENT, ROWS_EVENT, STEP_EVENT
+from draftwire.runtime.errors import ConfigurationError, nearest
+from draftwire.runtime.telemetry import (
+    ANSWER_EVENT,
+    DECISION_EVENT,
+    LATE_EVENT,
+    LATENESS_EVENT,
+    LINK_EVENT,
+    ROWS_EVENT,
+    STEP_EVENT,
+)
 
 T = TypeVar("T")
 
@@ -50,6 +60,8 @@ class Step:
     ended_at_s: float
     pinned_k: int | None
     pinned_gamma: int | None
+    bs: str | None = None
+    "of a simulation: the base station; None: a real run's record, which knows of one"
 
     @property
     def pinned(self) -> bool:
@@ -91,12 +103,50 @@ class LinkChange:
 
     direction: str
     "uplink or downlink"
+    device: str | None
+    "whose, and of the names below it; None: of all that have none of their own"
+    ordered: bool
+    "whether it came by an order, which takes the place of what devices had of their own"
     link: str
+    "its words"
     rate_bps: float | None
-    "None: sending takes no time; 0: an outage"
+    "None: sending takes no time, or the rate moves by itself; 0: an outage"
+    mean_rate_bps: float | None
+    "None: sending takes no time"
     delay_s: float
     jitter_s: float
+    seed: int | None
+    "of the channel; None: not told"
+    began_s: float | None
+    "since when its rate is what it is: time 0 of a trace or of fading; None: not told"
     at_s: float
+    bs: str | None = None
+    "whose channel; see Step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lateness:
+    """How far behind their due times the channel has handed messages over, in a second or a part of one."""
+
+    from_s: float
+    to_s: float
+    late_us: tuple[int, ...]
+    "of each message, in the order in which they were handed over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """A channel was above its budget, over its whole run: its record shows the machine's timing as well."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    budget_ms: float
+    "what the 99th percentile may be"
+    messages: int
+
+    def __str__(self) -> str:
+        return late_words(p99_ms=self.p99_ms, budget_ms=self.budget_ms)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,6 +158,9 @@ class Record:
     rows: list[Rows] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     links: list[LinkChange] = field(default_factory=list)
+    lateness: list[Lateness] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
+    "at most one of each run of a channel"
     outcomes: list[Outcome] = field(default_factory=list)
     answers: list[Mapping[str, Any]] = field(default_factory=list)
     "the fields of `generate --json`"
@@ -117,6 +170,35 @@ class Record:
     "lines of other events"
     cut: bool = False
     "whether the last line is incomplete: somebody still writes, or was killed"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for whoever reads figures of it: the channel was late, in the worst of its runs."""
+        worst = max(self.late, key=lambda one: one.p99_ms, default=None)
+        return () if worst is None else (str(worst),)
+
+
+def of_device(record: Record, device: str) -> Record:
+    """What of a record concerns one device: its steps and decisions, and the links of its base station.
+
+    Raises RecordError for a device that has no step in it.
+    """
+    steps = [one for one in record.steps if one.device == device]
+    if not steps:
+        known = sorted({one.device for one in record.steps})
+        raise RecordError(
+            f"holds no step of a device {device!r}",
+            source=str(record.path),
+            remedy=nearest(device, known) if known else "record a run with --record FILE",
+        )
+    stations = {one.bs for one in steps}
+    return replace(
+        record,
+        steps=steps,
+        rows=[one for one in record.rows if one.device == device],
+        decisions=[one for one in record.decisions if one.device == device],
+        links=[one for one in record.links if one.bs in stations],
+    )
 
 
 HEADERS: Final = ("compare",)
@@ -167,7 +249,7 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
         raise RecordError("this line is no event", source=source, remedy="give a file that --record wrote")
     kind = event["event"]
     if kind == STEP_EVENT:
-        step = _value(Step, event, source)
+        step = _value(Step, _OLDER_STEP | event, source)
         if (key := (step.device, step.request, step.step, step.ended_at_s)) not in told:
             told.add(key)
             record.steps.append(step)
@@ -176,7 +258,12 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
     elif kind == DECISION_EVENT:
         record.decisions.append(_decision(event, source))
     elif kind == LINK_EVENT:
-        record.links.append(_value(LinkChange, event, source))
+        older = {**_OLDER_LINK, "mean_rate_bps": event.get("rate_bps")}
+        record.links.append(_value(LinkChange, older | event, source))
+    elif kind == LATENESS_EVENT:
+        record.lateness.append(_lateness(event, source))
+    elif kind == LATE_EVENT:
+        record.late.append(_value(Late, event, source))
     elif kind == OUTCOME_EVENT:
         try:
             record.outcomes.append(Outcome.from_fields(event))
@@ -190,12 +277,24 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
         record.others[kind] += 1
 
 
+_OLDER_STEP: Final = {"bs": None}
+_OLDER_LINK: Final = {"device": None, "ordered": False, "seed": None, "began_s": None, "bs": None}
+"""Fields of a step's and of a link's line that records of real runs, or older ones, lack."""
+
+
 def _decision(event: Mapping[str, Any], source: str) -> Decision:
     try:
         belief = None if event.get("belief") is None else Belief.from_fields(event["belief"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _odd(DECISION_EVENT, f"belief: {error}", source) from None
     return _value(Decision, {**event, "belief": belief}, source)
+
+
+def _lateness(event: Mapping[str, Any], source: str) -> Lateness:
+    late_us = event.get("late_us")
+    if not isinstance(late_us, list) or not all(type(one) is int for one in late_us):
+        raise _odd(LATENESS_EVENT, "late_us is no list of whole numbers", source)
+    return _value(Lateness, {**event, "late_us": tuple(late_us)}, source)
 
 
 def _value(kind: type[T], event: Mapping[str, Any], source: str) -> T:
@@ -207,7 +306,8 @@ def _value(kind: type[T], event: Mapping[str, Any], source: str) -> T:
         value = event[name]
         if hint is float or (type(value) is int and hint == float | None):
             value = float(value) if type(value) in (int, float) else value
-        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        kind_of_value = tuple if get_origin(hint) is tuple else hint
+        if not isinstance(value, kind_of_value) or (isinstance(value, bool) and hint is not bool):
             raise _odd(event["event"], f"{name} is {value!r}", source)
         values[name] = value
     return kind(**values)
@@ -223,11 +323,14 @@ def _odd(kind: str, problem: str, source: str) -> RecordError:
 
 __all__ = [
     "Decision",
+    "Late",
+    "Lateness",
     "LinkChange",
     "Record",
     "RecordError",
     "Rows",
     "Step",
+    "of_device",
     "read_record",
     "record_of",
 ]

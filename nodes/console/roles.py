@@ -41,9 +41,12 @@ from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
 from draftwire.runtime.actor import DRAIN_BOUND_S, Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import AddressError, AddressInUseError, ConfigurationError
+from draftwire.runtime.punctual import be_punctual
 from draftwire.runtime.security import Role
 from draftwire.runtime.telemetry import (
     DECISION_EVENT,
+    LATE_EVENT,
+    LATENESS_EVENT,
     LINK_EVENT,
     ROWS_EVENT,
     STEP_EVENT,
@@ -57,7 +60,7 @@ from draftwire.runtime.telemetry import (
 _RECORDED: Final = {
     "target": (STEP_EVENT,),
     "controller": (ROWS_EVENT, DECISION_EVENT),
-    "channel": (LINK_EVENT,),
+    "channel": (LINK_EVENT, LATENESS_EVENT, LATE_EVENT),
 }
 """The events that a node records: its own, so that a file of several nodes has none twice."""
 
@@ -88,7 +91,7 @@ def add_channel_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire channel`."""
     add_role_arguments(parser)
     parser.add_argument(
-        "--record", metavar="FILE", type=Path, help="append an event a change of a link, JSON lines"
+        "--record", metavar="FILE", type=Path, help="append links and how late messages are, JSON lines"
     )
     add_capture_argument(parser)
 
@@ -151,6 +154,7 @@ async def _check_bindable(address: str) -> None:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
+    be_punctual()  # before there is a socket: what a socket's own thread takes over counts too
     return _run_one(args, _topology(args), Role.CHANNEL, partial(build_channel, capture=args.capture))
 
 

@@ -9,6 +9,7 @@ last token. Both ends' reading of the prompt is within it, starting the nodes an
 """
 
 import asyncio
+import math
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -38,12 +39,19 @@ from draftwire.nodes.console.outcome import (
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import ChannelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import Distribution, LinkSpec
 from draftwire.runtime.security import Role
 from draftwire.runtime.transport import ZmqTransport
 
 WARM_UP_TOKENS: Final = 16
 ORDER_WITHIN_S: Final = 10.0
 """For the channel's answer, which takes milliseconds."""
+
+JITTERS: Final = 3
+"""So many times a standard deviation hardly any message is late."""
+
+SLOW_SHARE: Final = 0.1
+"""Of the mean of a rate that moves by itself."""
 
 Begin = Callable[[str], None]
 """Told of each request before it runs."""
@@ -248,12 +256,25 @@ def progress_bar(total: int, *, console: Console | None = None) -> Iterator[Begi
 
 
 def settling_s(outcome: Outcome) -> float:
-    """How long what a request left behind may occupy the link: rows of one block, and an empty message."""
+    """How long what a request left behind may occupy the link: rows of one block, and an empty message.
+
+    Where the rate moves by itself this is a guess: an outage may be longer.
+    """
     specs = [step.link for step in outcome.scene.schedule.steps]
-    rates = [spec.rate_bps for spec in specs if spec.rate_bps]
-    delays = [spec.delay_s + spec.jitter_s for spec in specs]
+    rates = [_slow_bps(spec) for spec in specs if spec.mean_rate_bps]
+    delays = [spec.delay_s + _most_jitter_s(spec) + (spec.arq_s or 0.0) for spec in specs]
     block_bytes = outcome.bytes_up / max(1, outcome.steps) + 500
     return 2 * max(delays) + (8 * block_bytes / min(rates) if rates else 0.0)
+
+
+def _most_jitter_s(link: LinkSpec) -> float:
+    return link.jitter_s * (1 if link.distribution is Distribution.UNIFORM else JITTERS)
+
+
+def _slow_bps(link: LinkSpec) -> float:
+    """The rate, or one that a rate which moves by itself is seldom below."""
+    mean_bps = link.mean_rate_bps or math.inf
+    return mean_bps if link.rate_bps is not None else SLOW_SHARE * mean_bps
 
 
 __all__ = [

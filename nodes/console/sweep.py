@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> None:
     link, prompts = _link(args.rate), _prompts(args.prompts)
     topology = options.chosen_pair(args)
-    channel = replace(topology.channel or ChannelSettings(), uplink=link, downlink=link, schedule=None)
+    channel = topology.channel or ChannelSettings()
+    channel = replace(channel, uplink=link, downlink=link, schedule=None, devices={})
     async with experiment(replace(topology, channel=channel), progress=say) as bench:
         requests = _requests(args, bench.vocab_size)
         outcomes = await _measure(bench, requests, prompts, tokens=args.tokens, seed=args.seed)
@@ -171,7 +172,7 @@ def _link(rate: str) -> LinkSpec:
         raise error.placed(key="--rate") from None
     if not link.rate_bps:
         raise ConfigurationError(
-            f"{rate!r} carries nothing", key="--rate", remedy="write for instance 50mbit"
+            f"{rate!r} is no rate above 0 that stays", key="--rate", remedy="write for instance 50mbit"
         )
     return link
 

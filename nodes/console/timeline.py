@@ -10,11 +10,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from draftwire.nodes.channel.links import streams_of
+from draftwire.nodes.channel.playing import Direction
+from draftwire.nodes.console.link_rates import bin_s, link_of, rates_of
 from draftwire.nodes.console.record import Decision, LinkChange, Record, Step
 from draftwire.nodes.controller.belief import Belief
+from draftwire.runtime.security import key_of
 
 WINDOW_STEPS: Final = 8
 """A measured speed is over so many steps: a single one says little, its tokens are 1 to gamma + 1."""
+
+RATE_BINS: Final = 400
+"""Of the axis, for a rate that moves by itself."""
+
+AROUND_S: Final = 0.2
+"""Over which such a rate is told for one moment."""
 
 Points = tuple[tuple[float, float], ...]
 """(seconds on the axis, value), rising in time; the value is NaN where a line is to break."""
@@ -54,7 +64,8 @@ class Traces:
     borders: tuple[float, ...]
     "where one request follows another"
     true_bps: Points
-    "the uplink's rate, as the channel told; from each time on. Outages are 0; empty: not recorded"
+    """The uplink's rate, as the channel told; from each time on. Outages are 0; empty: not recorded. Of
+    a rate that moves by itself the mean in each bin."""
     believed_bps: Points
     k: Points
     "of the steps as they were drawn; NaN for the target alone"
@@ -102,12 +113,11 @@ def runs_of(record: Record) -> tuple[Run, ...]:
 
 def traces_of(runs: Sequence[Run], links: Iterable[LinkChange]) -> Traces:
     """The lines of a picture. `links`: of the whole record, in order of time."""
-    uplink = [one for one in links if one.direction.startswith("up")]
-    last = runs[-1]
+    changes, last = tuple(links), runs[-1]
     return Traces(
         seconds=last.on_axis(last.ends_s),
         borders=tuple(run.offset_s for run in runs[1:]),
-        true_bps=_joined(runs, lambda run: _true_rates(run, uplink)),
+        true_bps=_joined(runs, lambda run: _true_rates(run, changes, seconds=last.on_axis(last.ends_s))),
         believed_bps=_believed(runs, lambda belief: belief.uplink_bps),
         k=_drawn(runs, lambda step: float(step.k) if step.drafted else math.nan),
         gamma=_drawn(runs, lambda step: float(step.drafted and step.gamma)),
@@ -117,10 +127,17 @@ def traces_of(runs: Sequence[Run], links: Iterable[LinkChange]) -> Traces:
     )
 
 
-def rate_at(links: Iterable[LinkChange], at_s: float) -> float | None:
-    """The uplink's true rate at a time of the record's clock; None: not recorded, or no rate at all."""
-    told = [one.rate_bps for one in links if one.direction.startswith("up") and one.at_s <= at_s]
-    return told[-1] if told else None
+def rate_at(links: Iterable[LinkChange], at_s: float, *, device: str) -> float | None:
+    """The uplink's true rate at a time of the record's clock; None: not recorded, or no rate at all.
+
+    Of a rate that moves by itself the mean around that time.
+    """
+    told = [one for one in _uplink_of(device, links) if one.at_s <= at_s]
+    if not told:
+        return None
+    around_s = AROUND_S / 2
+    rates = _rates_of(told[-1], max(told[-1].at_s, at_s - around_s), at_s + around_s, device, wide_s=AROUND_S)
+    return None if rates[0][1] == math.inf else rates[0][1]
 
 
 def speed_between(run: Run, begin_s: float, end_s: float) -> tuple[int, float]:
@@ -136,16 +153,52 @@ def speed_between(run: Run, begin_s: float, end_s: float) -> tuple[int, float]:
     return tokens, seconds
 
 
-def _true_rates(run: Run, uplink: Sequence[LinkChange]) -> list[tuple[float, float]]:
-    def rate(change: LinkChange) -> float:
-        return math.inf if change.rate_bps is None else change.rate_bps
-
+def _true_rates(run: Run, links: Sequence[LinkChange], *, seconds: float) -> list[tuple[float, float]]:
+    uplink = _uplink_of(run.device, links)
     before = [one for one in uplink if one.at_s <= run.begins_s]
-    points = [(run.offset_s, rate(before[-1]))] if before else []
-    points += [(run.on_axis(one.at_s), rate(one)) for one in uplink if run.begins_s < one.at_s <= run.ends_s]
+    held = [*before[-1:], *(one for one in uplink if run.begins_s < one.at_s <= run.ends_s)]
+    points = list[tuple[float, float]]()
+    for number, change in enumerate(held):
+        from_s = max(change.at_s, run.begins_s)
+        until_s = held[number + 1].at_s if number + 1 < len(held) else run.ends_s
+        rates = _rates_of(change, from_s, until_s, run.device, wide_s=seconds / RATE_BINS)
+        points += [(run.on_axis(at_s), rate_bps) for at_s, rate_bps in rates]
     if points:
         points.append((run.on_axis(run.ends_s), points[-1][1]))
     return points
+
+
+def _uplink_of(device: str, links: Iterable[LinkChange]) -> list[LinkChange]:
+    """What the uplink of a device did: the nearest link to its name, until an order takes its place."""
+    names, nearest = (None, key_of(device), device), 0
+    found = list[LinkChange]()
+    for one in links:
+        if not one.direction.startswith("up") or one.device not in names:
+            continue
+        near = names.index(one.device)
+        if one.ordered or near >= nearest:
+            found.append(one)
+            nearest = near
+    return found
+
+
+def _rates_of(
+    change: LinkChange, from_s: float, until_s: float, device: str, *, wide_s: float
+) -> Sequence[tuple[float, float]]:
+    """(from when on, bits a second) of the record's clock, at least one."""
+    if change.rate_bps is None and change.mean_rate_bps is not None and until_s > from_s:
+        link = link_of(change.link)
+        if link is not None:
+            seed = None if change.seed is None else _fading_seed(change.seed, device)
+            wide_s = max(wide_s, bin_s(link, until_s - from_s, bins=RATE_BINS))
+            began_s = change.at_s if change.began_s is None else change.began_s
+            rates = rates_of(link, from_s - began_s, until_s - began_s, wide_s=wide_s, fading_seed=seed)
+            return [(began_s + at_s, rate_bps) for at_s, rate_bps in rates]
+    return [(from_s, math.inf if change.mean_rate_bps is None else change.mean_rate_bps)]
+
+
+def _fading_seed(seed: int, device: str) -> int:
+    return streams_of(seed, device, Direction.UPLINK).fading
 
 
 def _joined(runs: Sequence[Run], points: Callable[[Run], list[tuple[float, float]]]) -> Points:

@@ -30,7 +30,7 @@ from draftwire.nodes.controller.belief import Belief, belief_forecast
 from draftwire.nodes.controller.knowledge import PLAIN, DeviceState, Knowledge, RequestState, TextState
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.speculation.acceptance import LADDER
-from draftwire.nodes.speculation.cost import TIE, alone_step_seconds
+from draftwire.nodes.speculation.cost import TIE, alone_step_seconds, forecast_grid
 from draftwire.nodes.speculation.frames import rung_bits
 
 MAX_MOVE = 2
@@ -105,6 +105,8 @@ class AdaptivePolicy:
         self._ladder, self._max_gamma = rungs, max_gamma
         self._target_only, self._explore_every = target_only, explore_every
         self._known = Knowledge(vocab_size=vocab_size)
+        self._weighed: dict[_Question, _Choices] = {}
+        "since the newest report"
 
     @property
     def vocab_size(self) -> int:
@@ -114,6 +116,7 @@ class AdaptivePolicy:
     @vocab_size.setter
     def vocab_size(self, vocab_size: int) -> None:
         self._known.vocab_size = vocab_size
+        self._weighed.clear()
 
     @property
     def table_sets(self) -> TableSets:
@@ -123,10 +126,12 @@ class AdaptivePolicy:
     @table_sets.setter
     def table_sets(self, table_sets: TableSets) -> None:
         self._known.table_sets = table_sets
+        self._weighed.clear()
 
     def observe(self, report: Report) -> None:
         """Take one verification step, or the rows of one, into account."""
         self._known.observe(report)
+        self._weighed.clear()
 
     def plan(self, device: str, request: int) -> PlanValues:
         """What this request should go by now; ANY_REQUEST: the device's next one."""
@@ -134,7 +139,7 @@ class AdaptivePolicy:
         state = RequestState() if request == ANY_REQUEST else self._known.requests[device, request]
         temperature = known.temperature if state.temperature is None else state.temperature
         text = known.texts[temperature]
-        choices = _Choices(self._belief(known, text, state, greedy=temperature == 0), self._longest(state))
+        choices = self._choices(device, known, text, state, temperature)
         pin = state.pinned_gamma
         if pin is not None:
             k, gamma = choices.best(pin, pin) if pin else (choices.ks[0], 0)
@@ -149,8 +154,17 @@ class AdaptivePolicy:
                 )
         return self._with_a_look(text, state, choices, k, gamma)
 
-    def _longest(self, state: RequestState) -> int:
-        return max(self._max_gamma, state.pinned_gamma or 0)
+    def _choices(
+        self, device: str, known: DeviceState, text: TextState, state: RequestState, temperature: float
+    ) -> "_Choices":
+        """What is on offer, weighed once a report: the next request's plan is asked for with this one's."""
+        longest = max(self._max_gamma, state.pinned_gamma or 0)
+        spelling = self._known.spelling(known, state)
+        question = device, temperature, spelling, state.pinned_k, longest
+        if question not in self._weighed:
+            belief = self._belief(known, text, state, spelling=spelling, greedy=temperature == 0)
+            self._weighed[question] = _Choices(belief, longest)
+        return self._weighed[question]
 
     def _may_pay(self, text: TextState, state: RequestState, choices: "_Choices") -> bool:
         """Whether drafts are expected to be faster than the target alone, or may turn out to be: AS2."""
@@ -215,15 +229,18 @@ class AdaptivePolicy:
         state.looked = state.plans
         return above
 
-    def _belief(self, known: DeviceState, text: TextState, state: RequestState, *, greedy: bool) -> Belief:
+    def _belief(
+        self, known: DeviceState, text: TextState, state: RequestState, *, spelling: str, greedy: bool
+    ) -> Belief:
         """What reports have told; the expected speeds are not known yet."""
-        target, spelling = self._known.target, self._known.spelling(known, state)
+        target = self._known.target
         if state.pinned_k is not None:
             ks: tuple[int, ...] = (state.pinned_k,)
         elif greedy:
             ks = (known.k or GREEDY_K,)
         else:
-            ks = tuple(k for k in self._ladder if k <= self.vocab_size) or (self.vocab_size,)
+            vocab_size = self.vocab_size
+            ks = tuple(k for k in self._ladder if k <= vocab_size) or (vocab_size,)
         return Belief(
             alphas=text.acceptance.alphas(ks),
             uplink_bps=known.link.bps,
@@ -246,6 +263,10 @@ class AdaptivePolicy:
         )
 
 
+_Question = tuple[str, float, str, int | None, int]
+"Device, temperature, spelling, the K that is fixed, the longest draft: choices rest on these and on reports."
+
+
 class _Choices:
     """Every plan on offer, and what it is expected to bring."""
 
@@ -253,13 +274,24 @@ class _Choices:
         self.belief = belief
         self.ks = tuple(belief.alphas)
         self._gammas = range(1, max_gamma + 1)
-        tokens, seconds = belief_forecast(belief, gammas=self._gammas)
-        self._alone_s = alone_step_seconds(compute=belief.compute, link=belief.link, frames=belief.frames)
+        compute, link, frames = belief.compute, belief.link, belief.frames
+        tokens, seconds = forecast_grid(
+            alphas=belief.alphas, gammas=self._gammas, compute=compute, link=link, frames=frames
+        )
+        self._alone_s = alone_step_seconds(compute=compute, link=link, frames=frames)
         self._rates: NDArray[np.float64] = tokens / seconds
         self._losses_s: NDArray[np.float64] = seconds - tokens * self._alone_s
+        self._most = float(self._rates.max())
+        self._found: dict[tuple[int, int], tuple[int, int]] = {}
+        self._others: dict[float, _Choices] = {}
 
     def best(self, shortest: int, longest: int) -> tuple[int, int]:
         """K and gamma of the most tokens a second; of equal ones the smallest K, and there the best gamma."""
+        if (shortest, longest) not in self._found:
+            self._found[shortest, longest] = self._best(shortest, longest)
+        return self._found[shortest, longest]
+
+    def _best(self, shortest: int, longest: int) -> tuple[int, int]:
         rates = self._rates[:, shortest - 1 : longest]
         by_k = rates.max(axis=1)
         row = int(np.argmax(by_k >= by_k.max() * (1 - EQUAL)))
@@ -267,12 +299,14 @@ class _Choices:
 
     def pays(self, patience: float) -> bool:
         """Whether a draft is expected to beat the target alone, or to come that close; a tie is neither."""
-        return float(self._rates.max()) * self._alone_s > 1 - patience + TIE
+        return self._most * self._alone_s > 1 - patience + TIE
 
     def if_alpha(self, factor: float) -> "_Choices":
         """The same choices, should every alpha be so many times larger."""
-        alphas = {k: min(1.0, factor * alpha) for k, alpha in self.belief.alphas.items()}
-        return _Choices(replace(self.belief, alphas=alphas), len(self._gammas))
+        if factor not in self._others:
+            alphas = {k: min(1.0, factor * alpha) for k, alpha in self.belief.alphas.items()}
+            self._others[factor] = _Choices(replace(self.belief, alphas=alphas), len(self._gammas))
+        return self._others[factor]
 
     def more_above(self, k: int, gamma: int, hidden: float) -> bool:
         """Whether a larger K would be worth having, if all that this one hides were there to be had."""

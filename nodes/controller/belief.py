@@ -5,7 +5,7 @@ given: `belief_forecast` makes the model of cost from it again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -77,7 +77,7 @@ class Belief:
         )
 
     def row_bits(self, k: int) -> float:
-        """Of a row of K entries in a block."""
+        """Of a row of K entries in a block, with the packets that it adds."""
         return self.frames.rows_bits(k, 1) - self.frames.rows_bits(k, 0)
 
     @property
@@ -93,7 +93,8 @@ class Belief:
 
     def fields(self) -> dict[str, Any]:
         """Plain values, as a record holds them."""
-        return asdict(self) | {"alphas": {str(k): alpha for k, alpha in self.alphas.items()}}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"alphas": {str(k): alpha for k, alpha in self.alphas.items()}}
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:

@@ -20,7 +20,7 @@ from draftwire.nodes.controller.estimators.round_trip import RoundTrip
 from draftwire.nodes.controller.estimators.row_size import RowSize
 from draftwire.nodes.controller.estimators.target_step import TargetStep
 from draftwire.nodes.controller.pause import Pause
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.nodes.speculation.frames import on_link_bits
 from draftwire.runtime.memory import remember
 
 Name = TypeVar("Name", bound=Hashable)
@@ -202,7 +202,7 @@ class Knowledge:
         else:
             text.pause.alone(passed_s)
             if report.echo_s is not None:
-                bits = _bits(report.echo_bytes) + _bits(0)
+                bits = on_link_bits(report.echo_bytes) + on_link_bits(0)
                 _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)
         if report.step and report.step_s > 0:  # a request's first pass reads the prompt, with cold caches
             if report.drafted:
@@ -227,7 +227,7 @@ class Knowledge:
                 device,
                 turnaround_s=report.draft_at_s - report.asked_at_s,
                 drafting_s=report.drafted * (report.device_step_s or device.draft.step_s),
-                bits=_bits(report.draft_bytes) + _bits(report.asked_bytes),
+                bits=on_link_bits(report.draft_bytes) + on_link_bits(report.asked_bytes),
             )
         if report.rows_at_s is not None and report.rows_bytes:
             self._size(device, report.tables, report.plan.k, report.drafted, report.rows_bytes)
@@ -253,7 +253,7 @@ def _queued(report: StepReport, device: DeviceState, request: RequestState) -> b
     rows_at_s = request.rows_at_s.get(request.block)
     if rows_at_s is None:
         return True
-    sending_s = _bits(report.draft_bytes) * device.link.s_per_bit
+    sending_s = on_link_bits(report.draft_bytes) * device.link.s_per_bit
     return rows_at_s > report.draft_at_s - sending_s - QUEUE_MARGIN_S
 
 
@@ -279,14 +279,10 @@ def _spacing(
     remember(request.rows_at_s, step, rows_at_s, most=MAX_BLOCKS)
     device.link.observe(
         spacing_s=rows_at_s - draft_at_s,
-        bits=_bits(rows_bytes),
+        bits=on_link_bits(rows_bytes),
         at_s=rows_at_s,
         jitter_s=device.trip.jitter_s,
     )
-
-
-def _bits(size_bytes: int) -> float:
-    return 8.0 * (size_bytes + DEFAULT_OVERHEAD_BYTES)
 
 
 __all__ = ["PLAIN", "DeviceState", "Knowledge", "Recent", "RequestState", "TextState"]

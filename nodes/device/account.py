@@ -133,12 +133,13 @@ class Account:
     @property
     def _commits_per_s(self) -> float | None:
         """One-token Commits that the downlink carries; None: as many as one likes, or not known."""
-        if self._example is None or self.downlink is None or self.downlink.rate_bps is None:
+        rate_bps = None if self.downlink is None else self.downlink.mean_rate_bps
+        if self._example is None or self.downlink is None or rate_bps is None:
             return None
         ids, origins = self._example.ids[:1], self._example.origins[:1]
         commit = replace(self._example, ids=ids, origins=origins, accepted=0, seen=0)
-        size = len(encode_frame(commit, session=0, sequence=0)) + self.downlink.overhead_bytes
-        return self.downlink.rate_bps / (8 * size)
+        size = len(encode_frame(commit, session=0, sequence=0))
+        return rate_bps / (8 * self.downlink.bytes_on_link(size))
 
     @property
     def bits_per_entry(self) -> float | None:

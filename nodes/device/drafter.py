@@ -1,8 +1,9 @@
 """Drawing a block: the device's half of TK-SLT, one row and one token at a time."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isfinite
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def draw_block(
     start = len(tokens)
     rows: list[Row] = []
     temperature, greedy = request.sampling.temperature, request.sampling.greedy
-    reader = context if isinstance(context, TopContext) else _OnHost(context)
+    reader = cast(TopContext, context) if _has_top(type(context)) else _OnHost(context)
     columns = vocab_size if support is None else len(support)
     for _ in range(work.length):
         top = reader.top(tokens, k=1 if greedy else work.plan.k, columns=columns, temperature=temperature)
@@ -77,6 +78,11 @@ def _check(top: Top, position: int) -> None:
             f"the draft model's largest logit for token {position} is {largest}: its weights are broken, "
             "or too large for their type; try --dtype float32"
         )
+
+
+@lru_cache  # to ask a protocol each time takes longer than to draw a token
+def _has_top(context: type) -> bool:
+    return issubclass(context, TopContext)
 
 
 class _OnHost:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -313,35 +314,31 @@ def _grid(
     The sum: only a rejection needs a row, at j the j-th, and the step hides what came meanwhile. rows(j) is
     rows_bits(k, j), or rows_bits(k, gamma) where one message holds them all: then the sum is a product.
     """
-    for k, alpha in zip(ks, alphas, strict=True):
-        _require(k >= 1, "k", k, "give 1 entry or more")
-        _require_probability(float(alpha))
-    for gamma in gammas:
-        _require(gamma >= 1, "gamma", gamma, "give 1 or more; the target alone is compared anyway")
-    draft_bits, rows_bits, commit_bits = _sizes(frames, ks, gammas)
-    g, j = np.array(gammas), np.arange(1, max(gammas) + 1)
+    _require(min(ks) >= 1, "k", min(ks), "give 1 entry or more")
+    _require(min(gammas) >= 1, "gamma", min(gammas), "give 1 or more; the target alone is compared anyway")
+    for alpha in alphas.tolist():
+        _require_probability(alpha)
+    sizes = _sizes(frames, ks, gammas)
+    g, j, last = sizes.gammas, sizes.drafts, sizes.last
     survives = alphas[:, None] ** j  # [K, j]: the first j drafts all stand
-    tokens = 1 + np.cumsum(survives, axis=1)[:, g - 1]
+    tokens = 1 + survives.cumsum(axis=1)[:, last]
     target = compute.target_step_s + g * compute.target_per_token_s
-    all_rows = rows_bits[:, g - 1]
     if frames.rows_in_one:
-        late = _late(all_rows, target, link)
-        waits = (1 - survives[:, g - 1]) * late
+        late = _late(sizes.all_rows_bits, target, link)
+        waits = (1 - survives[:, last]) * late
     else:
-        late = _late(rows_bits[:, None, :], target[:, None], link)
+        late = _late(sizes.rows_bits[:, None, :], target[:, None], link)
         rejected = np.concatenate([1 - survives[:, :1], survives[:, :-1] - survives[:, 1:]], axis=1)
         waits = np.where(j <= g[:, None], rejected[:, None, :] * late, 0.0).sum(axis=2)
-    steps = (
+    at_any_k = (
         g * compute.draft_step_s
-        + draft_bits / link.uplink_bps
-        + link.rtt_s
         + target
-        + commit_bits / link.downlink_bps
-        + compute.overhead_s
-        + waits
+        + sizes.commit_bits / link.downlink_bps
+        + (link.rtt_s + compute.overhead_s)
     )
+    steps = sizes.draft_bits / link.uplink_bps + at_any_k + waits
     # Rows that nobody waited for still occupy the uplink: no step is shorter than what it sends.
-    return tokens, np.maximum(steps, (draft_bits + all_rows) / link.uplink_bps)
+    return tokens, np.maximum(steps, sizes.up_bits / link.uplink_bps)
 
 
 def _late(
@@ -350,19 +347,48 @@ def _late(
     """Expected seconds that so many bits come later than the target's step ends."""
     off = np.array(link.off_s_per_bit or (0.0,))
     s_per_bit = np.maximum(0.0, 1 / link.uplink_bps + off)
-    late: NDArray[np.float64] = np.maximum(0.0, bits[..., None] * s_per_bit - target[..., None]).mean(axis=-1)
-    return late
+    late = bits[..., None] * s_per_bit - target[..., None]
+    np.maximum(0.0, late, out=late)
+    mean: NDArray[np.float64] = np.add.reduce(late, axis=-1) / len(s_per_bit)
+    return mean
 
 
-@lru_cache(maxsize=64)  # a controller asks for the same ladders every step
-def _sizes(
-    frames: Frames, ks: tuple[int, ...], gammas: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Bits of the draft [K, gamma], of n = 1, 2, .. rows [K, n], of the answer [gamma]."""
-    return (
-        np.array([[frames.draft_bits(k, gamma) for gamma in gammas] for k in ks], np.float64),
-        np.array([[frames.rows_bits(k, n) for n in range(1, max(gammas) + 1)] for k in ks], np.float64),
-        np.array([frames.commit_bits(gamma) for gamma in gammas], np.float64),
+class _Sizes(NamedTuple):
+    """What a forecast takes of frames, and what follows from the lengths alone."""
+
+    draft_bits: NDArray[np.float64]
+    "[K, gamma]"
+    rows_bits: NDArray[np.float64]
+    "of n = 1, 2, .. rows, [K, n]"
+    all_rows_bits: NDArray[np.float64]
+    "of gamma rows, [K, gamma]"
+    up_bits: NDArray[np.float64]
+    "of the draft and all its rows, [K, gamma]"
+    commit_bits: NDArray[np.float64]
+    "[gamma]"
+    gammas: NDArray[np.float64]
+    drafts: NDArray[np.int64]
+    "j = 1, 2, .. up to the longest"
+    last: NDArray[np.int64] | slice
+    "of `drafts`, where each length ends"
+
+
+@lru_cache(maxsize=1024)  # a controller asks for the same ladders every step, a few for each size of rows
+def _sizes(frames: Frames, ks: tuple[int, ...], gammas: tuple[int, ...]) -> _Sizes:
+    longest = max(gammas)
+    every = gammas == tuple(range(1, longest + 1))
+    last: NDArray[np.int64] | slice = slice(None) if every else np.array(gammas, np.int64) - 1
+    draft_bits = np.array([[frames.draft_bits(k, gamma) for gamma in gammas] for k in ks], np.float64)
+    rows_bits = np.array([[frames.rows_bits(k, n) for n in range(1, longest + 1)] for k in ks], np.float64)
+    return _Sizes(
+        draft_bits=draft_bits,
+        rows_bits=rows_bits,
+        all_rows_bits=rows_bits[:, last],
+        up_bits=draft_bits + rows_bits[:, last],
+        commit_bits=np.array([frames.commit_bits(gamma) for gamma in gammas], np.float64),
+        gammas=np.array(gammas, np.float64),
+        drafts=np.arange(1, longest + 1, dtype=np.int64),
+        last=last,
     )
 
 

@@ -27,12 +27,13 @@ from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.speculation.cost import Frames
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.runtime.link import LinkSpec
 
 _INCARNATION = Incarnation(boot=0, counter=0)
 _DIGEST = bytes(8)
 _PLAN = Plan(number=0, k=1, gamma=1, min_draft=1)
 _TIMES = StepTimes(hold_s=0, step_s=0, wait_s=0)
+_LINK = LinkSpec()
 
 
 RungBits = tuple[tuple[int, int], ...]
@@ -55,7 +56,7 @@ def true_frames(
     return frames_of(vocab_size=vocab_size, row_scale=row_scale, rows=rows, rungs=rung_bits(tables))
 
 
-@lru_cache(maxsize=64)  # the same object for the same question: forecasts remember sizes by it
+@lru_cache(maxsize=1024)  # the same object for the same question: forecasts remember sizes by it
 def frames_of(
     *,
     vocab_size: int,
@@ -73,7 +74,7 @@ def frames_of(
 
     def rows_bits(k: int, n: int) -> float:
         scale = row_scale if _by_rungs(k, rungs) else other_scale
-        return around + n * scale * _row_bits(k, vocab_size, rungs)
+        return on_link_bits((around + n * scale * _row_bits(k, vocab_size, rungs)) / 8)
 
     return Frames(
         draft_bits=_draft_bits,
@@ -81,6 +82,15 @@ def frames_of(
         commit_bits=_commit_bits,
         rows_in_one=True,
     )
+
+
+def on_link_bits(size_bytes: float) -> float:
+    """What a message of so many bytes takes on a link, with what the link adds to it and to its packets.
+
+    A size that is a mean need not be whole.
+    """
+    whole = math.ceil(size_bytes)
+    return 8.0 * (size_bytes + _LINK.bytes_on_link(whole) - whole)
 
 
 def row_bits(*, k: int, vocab_size: int, tables: TableSet | None = None) -> float:
@@ -106,9 +116,9 @@ def _by_rungs(k: int, rungs: RungBits) -> bool:
 
 @lru_cache(maxsize=64)
 def around_rows_bits(*, vocab_size: int) -> float:
-    """Bits of a SparseLogits on the link beside its rows."""
+    """Bits of a SparseLogits beside its rows; what a link adds is left out, see `on_link_bits`."""
     smallest = zipf_rows(k=1, vocab_size=vocab_size, count=1)
-    whole = _bits(SparseLogits(incarnation=_INCARNATION, draft_epoch=0, start=0, rows=smallest))
+    whole = 8 * _size_bytes(SparseLogits(incarnation=_INCARNATION, draft_epoch=0, start=0, rows=smallest))
     return whole + HEADER_BITS - 8 * len(encode_rows(smallest))
 
 
@@ -122,6 +132,11 @@ def zipf_rows(*, k: int, vocab_size: int, count: int) -> tuple[Row, ...]:
 
 
 def _draft_bits(k: int, gamma: int) -> float:
+    return _draft_of_bits(gamma)  # rows travel behind it
+
+
+@lru_cache
+def _draft_of_bits(gamma: int) -> float:
     return _bits(
         Draft(
             incarnation=_INCARNATION,
@@ -137,6 +152,7 @@ def _draft_bits(k: int, gamma: int) -> float:
     )
 
 
+@lru_cache  # a controller asks for the target's own, gamma = 0, with every plan
 def _commit_bits(gamma: int) -> float:
     ids = (0,) * (gamma + 1)  # a whole block and its bonus: the longest answer
     return _bits(
@@ -155,14 +171,19 @@ def _commit_bits(gamma: int) -> float:
     )
 
 
-def _bits(message: Message) -> int:
-    return 8 * (DEFAULT_OVERHEAD_BYTES + len(encode_frame(message, session=0, sequence=0)))
+def _bits(message: Message) -> float:
+    return on_link_bits(_size_bytes(message))
+
+
+def _size_bytes(message: Message) -> int:
+    return len(encode_frame(message, session=0, sequence=0))
 
 
 __all__ = [
     "RungBits",
     "around_rows_bits",
     "frames_of",
+    "on_link_bits",
     "row_bits",
     "rung_bits",
     "true_frames",

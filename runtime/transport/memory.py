@@ -96,6 +96,7 @@ class _MemoryEndpoint:
         self.address: Final = address
         self._network = network
         self._identity = identity
+        self._name = name_in(identity) or ""
         self._loop = asyncio.get_running_loop()
         self._inbox: Mailbox[Received] = Mailbox(address)
         self._waiting: Counter[bytes] = Counter()  # of the inbox, by sender
@@ -118,29 +119,29 @@ class _MemoryEndpoint:
             receiver = connected.get(peer)
             if receiver is None:
                 return self._counts.drop(DropReason.GONE)
-            taken = receiver.take(b"", data)
+            taken = receiver.take(b"", "", data)
         elif self.address in self._network.bound:
-            taken = self._network.bound[self.address].take(self._identity, data)
+            taken = self._network.bound[self.address].take(self._identity, self._name, data)
         else:
             taken = len(self._unsent) < PEER_QUEUE_MESSAGES
             if taken:
                 self._unsent.append(data)
         return self._counts.send(data) if taken else self._counts.drop(DropReason.QUEUE_FULL)
 
-    def take(self, peer: bytes, data: bytes) -> bool:
+    def take(self, peer: bytes, name: str, data: bytes) -> bool:
         """Called by the sender's end. False: this sender has as many messages waiting here as it may have."""
         if self._waiting[peer] >= PEER_QUEUE_MESSAGES:
             return False
         self._waiting[peer] += 1
         self._counts.receive(data)
-        self._inbox.put(Received(peer, data, self._loop.time(), name=name_in(peer) or ""))
+        self._inbox.put(Received(peer, data, self._loop.time(), name=name))
         return True
 
     def flush(self) -> None:
         """Somebody has bound: hand over what waited for it."""
         receiver = self._network.bound[self.address]
         while self._unsent:
-            receiver.take(self._identity, self._unsent.popleft())
+            receiver.take(self._identity, self._name, self._unsent.popleft())
 
     def statistics(self) -> EndpointStatistics:
         return self._counts.frozen(len(self._inbox))

@@ -232,6 +232,10 @@ CASES: dict[str, AnyMessage] = {
     "plan_order_any": PlanOrder(device=ANY_DEVICE, request=ANY_REQUEST, k=32, gamma=2, min_draft=2),
     "register": Register(role="device", name="phone-1", vocab_size=49152),
     "link_order": LinkOrder(uplink="rate 5mbit delay 20ms 3ms", downlink=None),
+    "link_order_device": LinkOrder(uplink=None, downlink="rate 1mbit", device="phone-1"),
+    "link_state_devices": LinkState(
+        uplink="rate 5mbit", downlink="rate 1mbit", refused=None, devices=("phone-1", "phone-2/ä")
+    ),
     "link_state": LinkState(
         uplink="rate 5mbit delay 20ms 3ms", downlink="rate 20mbit delay 2ms", refused="rate: 5 what? – ≠"
     ),

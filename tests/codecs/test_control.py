@@ -12,6 +12,7 @@ from draftwire.codecs.control import (
     CONTROL_KINDS,
     Event,
     LinkOrder,
+    LinkState,
     PlanOrder,
     Register,
     RowsReport,
@@ -19,7 +20,8 @@ from draftwire.codecs.control import (
     encode_control,
 )
 from draftwire.codecs.errors import LocalError, Refusal, WireError
-from draftwire.codecs.limits import MAX_CONTROL_BYTES
+from draftwire.codecs.limits import MAX_CONTROL_BYTES, MAX_LINK_LENGTH, MAX_LISTED_DEVICES
+from draftwire.runtime.transport.base import MAX_PEER_NAME_BYTES
 
 REPORT: Any = CASES["step_report"]
 ORDER: Any = CASES["plan_order"]
@@ -66,7 +68,12 @@ def deep(levels: int) -> Any:
         (CASES["link_order"], {"uplink": 5}),
         (CASES["link_order"], {"downlink": "x" * 4097}),
         (CASES["link_state"], {"downlink": None}),
+        (CASES["link_order"], {"device": ""}),
+        (CASES["link_order"], {"device": 7}),
         (CASES["link_state"], {"refused": 1}),
+        (CASES["link_state"], {"devices": "phone-1"}),
+        (CASES["link_state"], {"devices": ("",)}),
+        (CASES["link_state"], {"devices": ("x",) * (MAX_LISTED_DEVICES + 1)}),
         (CASES["event"], {"fields": []}),
         (CASES["event"], {"fields": {1: 2}}),
         (CASES["event"], {"fields": {"x": float("nan")}}),
@@ -98,6 +105,14 @@ def test_too_much_telemetry_is_refused() -> None:
     with pytest.raises(WireError) as caught:
         decode_control(CONTROL_KINDS[Event], b" " * (MAX_CONTROL_BYTES + 1))
     assert caught.value.reason is Refusal.TOO_LARGE
+
+
+def test_the_longest_state_of_a_channel_fits() -> None:
+    """A channel can always answer: the longest names and words, of the widest letters, are within 64 KiB."""
+    words, name = "\U0001f4f1" * MAX_LINK_LENGTH, "\U0001f4f1" * (MAX_PEER_NAME_BYTES // 4)
+    devices = (name,) * MAX_LISTED_DEVICES
+    state = LinkState(uplink=words, downlink=words, refused=words, devices=devices)
+    assert len(encode_control(state)) <= MAX_CONTROL_BYTES
 
 
 def test_text_that_is_no_text() -> None:
@@ -152,6 +167,14 @@ def plan_keys(**keys: Any) -> dict[str, Any]:
         (RowsReport, changed(ROWS, low=[0.0] * 33), Refusal.RANGE),
         (LinkOrder, b'{"uplink":null}', Refusal.KEYS),
         (LinkOrder, b'{"uplink":null,"downlink":7}', Refusal.TYPE),
+        (LinkOrder, b"[]", Refusal.JSON),
+        (LinkOrder, b'{"uplink":null,"downlink":null,"device":null}', Refusal.NOT_CANONICAL),
+        (LinkOrder, b'{"uplink":null,"downlink":null,"device":7}', Refusal.TYPE),
+        (LinkOrder, b'{"device":"x","uplink":null,"downlink":null}', Refusal.NOT_CANONICAL),
+        (LinkOrder, b'{"uplink":null,"downlink":null,"name":"x"}', Refusal.KEYS),
+        (LinkState, b'{"uplink":"","downlink":"","refused":null,"devices":[]}', Refusal.NOT_CANONICAL),
+        (LinkState, b'{"uplink":"","downlink":"","refused":null,"devices":null}', Refusal.TYPE),
+        (LinkState, b'{"uplink":"","downlink":"","devices":["x"]}', Refusal.KEYS),
         (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 99 + b"1" + b"}" * 100, Refusal.RANGE),
         (Event, b'{"node":"x","at_s":1.5,"fields":' + b'{"x":' * 2000 + b"1" + b"}" * 2001, Refusal.JSON),
         (Event, b'{"node":"x","at_s":1e999,"fields":{}}', Refusal.JSON),

@@ -8,7 +8,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import PROTOCOL_VERSION, AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.messages import Hello, Open, Sampling, Welcome
 from draftwire.codecs.tables import TableSet, by_tag
-from draftwire.nodes.channel.node import ChannelNode
+from draftwire.nodes.channel.node import ChannelNode, Direction
 from draftwire.nodes.controller.node import ControllerNode
 from draftwire.nodes.controller.policy import Policy
 from draftwire.nodes.device.account import Account
@@ -31,7 +31,7 @@ from draftwire.nodes.models.synthetic import SyntheticPair, SyntheticTokenizer
 from draftwire.nodes.target.node import TargetNode
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.config import ControllerSettings, TargetSettings
-from draftwire.runtime.link import parse_link
+from draftwire.runtime.link import parse_schedule
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Request, Taken, Timing
 from draftwire.runtime.session.target import TargetSession
@@ -202,19 +202,23 @@ class Cell:
         await self.start(node.run)
         return node
 
-    async def channel(self, link: str, *, address: str = CHANNEL) -> ChannelNode:
-        """An emulated link to the BS."""
+    async def channel(
+        self, link: str, *, address: str = CHANNEL, own_links: Mapping[str, str] | None = None
+    ) -> ChannelNode:
+        """An emulated link to the BS, the same both ways; `own_links`: of devices, by name."""
+        own = {name: parse_schedule(words) for name, words in (own_links or {}).items()}
         node = ChannelNode(
             transport=MemoryTransport(self.network),
             clock=self.clock,
             address=address,
             target_address=BS,
-            uplink=parse_link(link),
-            downlink=parse_link(link),
+            uplink=parse_schedule(link),
+            downlink=parse_schedule(link),
             seed=3,
             max_devices=16,
             wall_s=self.clock.now_s,
             logger=structlog.get_logger(),
+            own_links={name: dict.fromkeys(Direction, schedule) for name, schedule in own.items()},
         )
         await self.start(node.run)
         return node

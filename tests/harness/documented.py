@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.harness.namespaces import ROOT
 
-DOCUMENTS: Final = ("README.md", "docs/operations.md")
+DOCUMENTS: Final = ("README.md", "docs/operations.md", "docs/link.md")
 
 _FIRST_WORDS: Final = ("draftwire", "make", "python", "python3", "pip", "mkdir", "sed", "cp", "scp", "ssh")
 _FIRST_FOLDERS: Final = (".venv/", "scripts/")

@@ -107,10 +107,12 @@ def decision(number: int, *, at_s: float, k: int, gamma: int, **beliefs: Any) ->
     }
 
 
-def link(at_s: float, rate_bps: float | None, direction: str = "uplink") -> dict[str, Any]:
-    """A link's line."""
+def link(
+    at_s: float, rate_bps: float | None, direction: str = "uplink", **others: Any
+) -> dict[str, Any]:
+    """A link's line, as older versions wrote it; `others` are what it has besides."""
     values = {"event": "link", "direction": direction, "link": "rate x", "rate_bps": rate_bps}
-    return values | {"delay_s": 0.005, "jitter_s": 0.0, "at_s": at_s}
+    return values | {"delay_s": 0.005, "jitter_s": 0.0, "at_s": at_s} | others
 
 
 def falling_link() -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
+import socket
 
 import pytest
 
-from draftwire.runtime.clock import LoopClock, VirtualLoop, run_virtual
+from draftwire.runtime.clock import LoopClock, PunctualLoop, VirtualLoop, run_virtual
 from draftwire.runtime.errors import DeadlockError
 
 
@@ -172,6 +173,34 @@ def test_the_same_clock_runs_on_a_real_loop() -> None:
         return clock.now_s() >= deadline_s
 
     assert asyncio.run(main())
+
+
+def test_the_punctual_loop_wakes_for_files_and_for_timers() -> None:
+    """A file that can be read wakes it before a timer that is far off; a timer does by itself, not early."""
+
+    async def main() -> list[str]:
+        loop, seen = asyncio.get_running_loop(), list[str]()
+        here, there = socket.socketpair()
+        with here, there:
+            read = asyncio.Event()
+
+            def take() -> None:
+                seen.append(here.recv(9).decode())
+                read.set()
+
+            loop.add_reader(here.fileno(), take)
+            far = loop.call_later(600, seen.append, "never")
+            loop.call_later(0.002, there.send, b"read")
+            await read.wait()
+            far.cancel()
+            deadline_s = loop.time() + 0.002
+            await LoopClock().sleep_until(deadline_s)
+            seen.append("early" if loop.time() < deadline_s else "in time")
+            loop.remove_reader(here.fileno())
+        return seen
+
+    with asyncio.Runner(loop_factory=PunctualLoop) as runner:
+        assert runner.run(main()) == ["read", "in time"]
 
 
 def test_a_new_loop_starts_at_zero() -> None:

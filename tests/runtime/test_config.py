@@ -11,6 +11,7 @@ from draftwire.runtime.config import (
     ChannelSettings,
     ComputeSettings,
     ControllerSettings,
+    DeviceLinkSettings,
     DeviceSettings,
     ModelSettings,
     PairSettings,
@@ -26,7 +27,7 @@ from draftwire.runtime.config import (
     with_keys_beside,
 )
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import parse_link
+from draftwire.runtime.link import parse_link, traces_beside
 from draftwire.runtime.security import Service
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -66,6 +67,65 @@ def test_a_schedule_changes_what_each_direction_is_at_first() -> None:
     assert str(channel.uplink_schedule) == "rate 2mbit delay 5ms; 5s rate 1mbit; 7s delay 1ms; repeat 8s"
     assert str(channel.downlink_schedule) == "rate 9mbit; 5s rate 1mbit; 7s delay 1ms; repeat 8s"
     assert str(ChannelSettings().uplink_schedule) == "rate 20mbit delay 5ms"
+
+
+DEVICES = """
+[channel]
+uplink = "rate 2mbit delay 5ms"
+downlink = "rate 9mbit"
+schedule = "5s rate 1mbit"
+[channel.devices.phone-1]
+uplink = "rate 100kbit"
+[channel.devices.phone-2]
+schedule = ""
+[channel.devices."phone-2/test"]
+downlink = "loss 5%"
+schedule = "1s delay 2ms"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "uplink", "downlink"),
+    [
+        ("phone-1", "rate 100kbit; 5s rate 1mbit", "rate 9mbit; 5s rate 1mbit"),
+        ("phone-1/test", "rate 100kbit; 5s rate 1mbit", "rate 9mbit; 5s rate 1mbit"),
+        ("phone-2", "rate 2mbit delay 5ms", "rate 9mbit"),
+        ("phone-2/other", "rate 2mbit delay 5ms", "rate 9mbit"),
+        ("phone-2/test", "rate 2mbit delay 5ms; 1s delay 2ms", "loss 5%; 1s delay 2ms"),
+        ("phone-3", "rate 2mbit delay 5ms; 5s rate 1mbit", "rate 9mbit; 5s rate 1mbit"),
+    ],
+)
+def test_devices_may_have_links_of_their_own(name: str, uplink: str, downlink: str) -> None:
+    """[channel.devices.NAME] is of the device and the names below it; what it leaves out is [channel]'s."""
+    channel = parse_topology(DEVICES).channel
+    assert channel is not None
+    own = channel.for_device(name)
+    assert (str(own.uplink_schedule), str(own.downlink_schedule)) == (uplink, downlink)
+    assert (own.devices, own.address) == ({}, channel.address)
+
+
+def test_links_of_devices_reach_other_processes() -> None:
+    """A topology that is written for a child has them, on this host's addresses as well."""
+    topology = parse_topology(DEVICES)
+    assert topology.channel is not None and len(topology.channel.devices) == 3
+    assert parse_topology(to_toml(topology)) == topology
+    assert topology != parse_topology(DEVICES.replace("100kbit", "101kbit"))
+
+
+def test_traces_of_devices_are_found_from_the_file(tmp_path: Path) -> None:
+    """As those of [channel]: a copy of the topology elsewhere means the same files."""
+    path = tmp_path / "sub" / "x.toml"
+    path.parent.mkdir()
+    (path.parent / "my.csv").write_text("time_s,rate_bps\n0,1000000\n5,0\n")
+    path.write_text('[channel.devices.a]\nuplink = "trace my.csv"\nschedule = "9s trace my.csv"')
+    topology = load_topology(path)
+    copy = tmp_path / "copy.toml"
+    copy.write_text(to_toml(topology))
+    assert load_topology(copy) == topology
+    assert topology.channel is not None
+    assert topology.channel.devices["a"].uplink == parse_link(
+        f"trace {path.parent}/my.csv", find_trace=traces_beside()
+    )
 
 
 def test_a_placed_target_without_a_channel_is_a_real_network() -> None:
@@ -293,6 +353,56 @@ def test_what_is_said_of_one_end_goes_first() -> None:
             "[channel]\nschedule = 5",
             'x.toml: channel.schedule: 5 is not a text in quotes; write for instance schedule = "5s rate',
         ),
+        (
+            "[channel]\nuplink = 'rate 1mbit limit 1kb'",
+            "x.toml: channel.uplink: limit 1024 is out of range; write 1500 to ",
+        ),
+        ("[channel]\nlateness_ms = 0", "x.toml: channel.lateness_ms: 0.0 will not do; write a number from"),
+        ("[channel]\nlateness_ms = '2ms'", 'x.toml: channel.lateness_ms: "2ms" is not a number; write for'),
+        (
+            "[channel]\ndevices = 5",
+            "x.toml: channel.devices: 5 is no section; write [channel.devices.NAME] above the links of the",
+        ),
+        (
+            "[channel.devices]\nuplink = 'rate 1mbit'",
+            'x.toml: channel.devices.uplink: "rate 1mbit" is no section; write [channel.devices.NAME]',
+        ),
+        (
+            "[channel.devices.phone-1]\nuplnk = 'rate 1mbit'",
+            "x.toml: channel.devices.phone-1.uplnk: unknown key; did you mean 'uplink'?",
+        ),
+        (
+            "[channel.devices.phone-1]\nseed = 5",
+            "x.toml: channel.devices.phone-1.seed: unknown key; known: downlink, schedule, uplink",
+        ),
+        (
+            "[channel.devices.phone-1]\nuplink = 'rate fast'",
+            "x.toml: channel.devices.phone-1.uplink: 'fast' is no number with a unit; write for instance",
+        ),
+        (
+            "[channel.devices.phone-1]\nuplink = 5",
+            "x.toml: channel.devices.phone-1.uplink: 5 is not a text in quotes; write for instance uplink = ",
+        ),
+        (
+            "[channel.devices.'a.b']\nschedule = 5",
+            "x.toml: channel.devices.a.b.schedule: 5 is not a text in quotes; write for instance schedule =",
+        ),
+        (
+            "[channel.devices.phone-1]\nschedule = '5s rate fst'",
+            "x.toml: channel.devices.phone-1.schedule: 'fst' is no number with a unit;",
+        ),
+        (
+            "[channel.devices.a]\nschedule = '5s rate 1mbit; 5s rate 2'",
+            "x.toml: channel.devices.a.schedule: piece 2 ('5s rate 2'): ",
+        ),
+        (
+            "[channel.devices.'../x']\nuplink = 'rate 1mbit'",
+            'x.toml: channel.devices.../x: "../x" will not do; write up to 128 letters',
+        ),
+        (
+            "[channel]\nmax_devices = 1\n[channel.devices]\na = {}\nb = {}",
+            "x.toml: channel.devices: 2 will not do; name at most max_devices, 1, or raise that",
+        ),
         ("[channel]\ncontrol = '5703'", 'x.toml: channel.control: "5703": not an address; write tcp://HOST'),
         ("[channel]\ncontrol = 'tcp://h:0'", 'x.toml: channel.control: "tcp://h:0" will not do; name'),
         (
@@ -405,6 +515,7 @@ _models = st.builds(
 _links = st.builds(
     lambda rate, ms: parse_link(f"rate {rate}kbit delay {ms}ms"), st.integers(1, 10**6), st.integers(0, 999)
 )
+_schedules = st.sampled_from(["", "5s rate 1mbit; repeat 8s", "0s  RATE 5mbit;1s delay 1ms"])
 _addresses = st.builds("ipc:///run/{}-{}".format, st.integers(), _texts)
 _binds = st.none() | st.builds("tcp://{}:{}".format, st.sampled_from(["*", "eth0"]), st.integers(1, 65535))
 _key_names = st.builds("{}{}".format, st.sampled_from("aZ5"), st.text("a-_.", max_size=20))
@@ -435,7 +546,18 @@ _topologies = st.builds(
         control=_addresses.map("{}o".format),
         uplink=_links,
         downlink=_links,
-        schedule=st.none() | st.sampled_from(["", "5s rate 1mbit; repeat 8s", "0s  RATE 5mbit;1s delay 1ms"]),
+        schedule=st.none() | _schedules,
+        devices=st.dictionaries(
+            _names,
+            st.builds(
+                DeviceLinkSettings,
+                uplink=st.none() | _links,
+                downlink=st.none() | _links,
+                schedule=st.none() | _schedules,
+            ),
+            max_size=3,
+        ),
+        lateness_ms=st.floats(0.01, 10_000),
     ),
     controller=st.builds(
         ControllerSettings,
@@ -470,7 +592,7 @@ def test_any_text_is_a_topology_or_one_error(text: str) -> None:
         pass
 
 
-SHIPPED = ("changing-link", "demo", "single-host", "three-machines", "two-machines")
+SHIPPED = ("changing-link", "demo", "radio", "single-host", "three-machines", "two-machines")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

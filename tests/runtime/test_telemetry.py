@@ -15,6 +15,8 @@ from tests.harness.reports import ROWS
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.messages import Plan
 from draftwire.runtime.telemetry import (
+    LATE_EVENT,
+    LATENESS_EVENT,
     RECORDED,
     Recorder,
     StepFields,
@@ -72,6 +74,24 @@ def test_lines_for_people_on_request() -> None:
     get_logger("channel").info("hello", device="device-1")
     assert "hello" in stream.getvalue() and "device=device-1" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+def test_lateness_goes_to_a_record_and_to_no_line(tmp_path: Path) -> None:
+    """Its thousands of numbers are kept where they are asked for; the mark of a late run is told to all."""
+    stream = io.StringIO()
+    with Recorder(tmp_path / "r") as recorder:
+        set_up_logging(stream=stream, recorder=recorder)
+        get_logger("channel").info(LATENESS_EVENT, from_s=0.0, to_s=1.0, late_us=[5, 0])
+        get_logger("channel").warning(LATE_EVENT, p99_ms=3.0)
+    recorded = [orjson.loads(line) for line in (tmp_path / "r").read_bytes().splitlines()]
+    assert [(one["event"], one.get("late_us")) for one in recorded] == [
+        ("lateness", [5, 0]),
+        ("channel.late", None),
+    ]
+    assert [orjson.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["channel.late"]
+    set_up_logging(stream=stream)
+    get_logger("channel").info(LATENESS_EVENT, from_s=0.0, to_s=1.0, late_us=[5, 0])
+    assert "lateness" not in stream.getvalue()
 
 
 def test_rows_are_one_event() -> None:

@@ -146,11 +146,42 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "draftwire bench codec --draft DRAFT --target TARGET --text held-out.txt --tables rows.tables": Run(
         code=2, says="DRAFT"
     ),
+    "draftwire link plot 'trace lte-like delay 15ms 3ms distribution normal loss 2% arq 40ms'": Run(
+        says="delay, 99th percentile, ms"
+    ),
+    "draftwire link plot --config configs/radio.toml --device edge --output edge.svg": Run(
+        says="rayleigh 3db"
+    ),
+    "draftwire link plot 'rate 20mbit; 5s rate 1mbit; 10s rate 0; 12s rate 20mbit; repeat 20s' "
+    "--seconds 40": Run(says="outage"),
+    "draftwire link plot 'rate 5mbit delay 20ms 2ms 25% distribution normal loss gemodel 1% 30%'": Run(
+        says="rate 5mbit"
+    ),
+    "draftwire link plot 'tc qdisc add dev eth0 root netem rate 1mbit delay 40ms loss 2%' --seconds 20": Run(
+        says="rate 1mbit"
+    ),
+    "draftwire link plot --config configs/radio.toml --json": Run(says='"uplink":{"link":"trace lte-like'),
+    "draftwire up configs/radio.toml": Run(typed="hello\n"),
+    "draftwire simulate configs/radio.toml --devices 100 --seconds 60": Run(
+        changing={"100": "3", "60": "2"}, says="device"
+    ),
+    "draftwire simulate --devices 100 --seconds 60": Run(changing={"100": "3", "60": "2"}, says="trace hash"),
+    "draftwire simulate configs/changing-link.toml --devices 20 --per-bs 4 --seconds 30 --plot fleet.png": Run(
+        changing={"20": "4", "30": "2"}, says="4 devices at 1 base station"
+    ),
+    "draftwire simulate --devices 3 --seconds 20 --seed 1 --record fleet.jsonl": Run(
+        changing={"20": "4"}, says="seed 1"
+    ),
+    "draftwire explain fleet.jsonl --device device-0002": Run(says="target alone, predicted"),
     "draftwire link show --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 1mbit delay 40ms' --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 0' --uplink-only --config FILE": Run(changing=CHANNEL),
     "draftwire link set 'rate 20mbit delay 2ms; 5s rate 1mbit; repeat 10s' --address "
     "tcp://127.0.0.1:5703": Run(),
+    # Nobody is connected there.
+    "draftwire link set 'rate 100kbit delay 80ms' --device phone-1 --config FILE": Run(
+        changing=CHANNEL, code=3, says="device 'phone-1' is not connected"
+    ),
     "mkdir bs phone": Run(),
     "sed s/192.168.1.20/10.77.0.3/ configs/two-machines.toml > bs/two-machines.toml": Run(),
     "cp bs/two-machines.toml phone": Run(),

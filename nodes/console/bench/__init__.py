@@ -12,6 +12,10 @@ BENCHMARKS: Final = {
         "draftwire.nodes.console.bench.bus",
         "our transport against raw ZeroMQ sockets, and with keys against without",
     ),
+    "channel": (
+        "draftwire.nodes.console.bench.channel",
+        "how true the emulated link is: rate, delay, its own costs, and the kernel's token bucket",
+    ),
     "codec": (
         "draftwire.nodes.console.bench.codec",
         "rows on the wire: bits an entry against other layouts and a bound, acceptance lost, microseconds",
@@ -27,6 +31,10 @@ BENCHMARKS: Final = {
     "loop": (
         "draftwire.nodes.console.bench.loop",
         "what the loop around the models costs: a step's time, part by part",
+    ),
+    "simulate": (
+        "draftwire.nodes.console.bench.simulate",
+        "what a step costs in virtual time, with few devices and many, and whether it is true",
     ),
 }
 """Name -> module, and a line of help."""

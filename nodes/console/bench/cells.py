@@ -32,7 +32,7 @@ from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy, Report
 from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.cost import LinkEstimate, tokens_per_step
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.nodes.speculation.frames import on_link_bits
 
 GAMMAS: Final = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 """Of the fixed settings, with every K of the ladder."""
@@ -86,7 +86,7 @@ class Watched:
     def observe(self, report: Report) -> None:
         """As the inner policy."""
         if isinstance(report, RowsReport):
-            self.rows_bits.append(8.0 * (report.rows_bytes + DEFAULT_OVERHEAD_BYTES))
+            self.rows_bits.append(on_link_bits(report.rows_bytes))
         began_s = time.perf_counter()
         self.inner.observe(report)
         self._spent_s += time.perf_counter() - began_s

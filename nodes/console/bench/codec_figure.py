@@ -16,7 +16,7 @@ from draftwire.nodes.console.plots import (
     PURPLE,
     SKY,
     WIDTH_IN,
-    _in_style,
+    in_style,
     save,
 )
 
@@ -47,7 +47,7 @@ def draw(path: Path, found: Mapping[str, Any]) -> None:
     save(bits_figure(found), path)
 
 
-@_in_style
+@in_style
 def bits_figure(found: Mapping[str, Any]) -> "Figure":
     """All ways of spelling rows, and beside them ours alone; those that were not measured are left out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,8 +1,8 @@
 """The synchronous protocol, step by step, in virtual time: what a policy would have reached.
 
 One step: the device draws gamma tokens, sends Draft and behind it one message with all rows; the BS tests
-once the Draft is there, waits for the rows if a draft was rejected, and sends a Commit. Messages go over
-runtime.link.Link with their true sizes. Acceptance is replayed along a recorded text (traces.py): the token
+once the Draft is there, waits for the rows if a draft was rejected, and sends a Commit. Messages take
+their true sizes on the link. Acceptance is replayed along a recorded text (traces.py): the token
 at a position is accepted if a number drawn once for that position is below alpha there. So every policy
 meets the same chances, and two of them differ by what they decided.
 
@@ -16,7 +16,6 @@ against the real nodes.
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from random import Random
 from typing import Final
 
 import numpy as np
@@ -30,7 +29,8 @@ from draftwire.nodes.console.bench.links import RadioLink
 from draftwire.nodes.console.bench.traces import AcceptanceTrace
 from draftwire.nodes.controller.policy import PlanValues, Policy
 from draftwire.nodes.speculation.cost import Compute
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES, Link, LinkSpec
+from draftwire.nodes.speculation.frames import on_link_bits
+from draftwire.runtime.link import ONE_PACKET_OVERHEAD_BYTES
 from draftwire.runtime.session.device import ACKNOWLEDGE_EVERY
 
 Floats = NDArray[np.float64]
@@ -116,17 +116,13 @@ class Course:
             "runs": _runs(passes.T),
             "bits": bits,
             "late_s": late_s if self.jitter else np.zeros_like(late_s),
-            "draft_bytes": np.maximum(np.array(draft) // 8 - DEFAULT_OVERHEAD_BYTES, 0).astype(np.int64),
-            "commit_bytes": (np.array(commit) // 8 - DEFAULT_OVERHEAD_BYTES).astype(np.int64),
+            # Draft and Commit are one packet at any gamma, so their bytes follow from their bits on the link.
+            "draft_bytes": np.maximum(np.array(draft) // 8 - ONE_PACKET_OVERHEAD_BYTES, 0).astype(np.int64),
+            "commit_bytes": (np.array(commit) // 8 - ONE_PACKET_OVERHEAD_BYTES).astype(np.int64),
             "places": places,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
-
-    @property
-    def envelope_bits(self) -> float:
-        """Of the rows' message, overhead on the link left out, before its first row."""
-        return self.trace.envelope_bits - 8 * DEFAULT_OVERHEAD_BYTES
 
 
 def _runs(passes: Mask) -> Integers:
@@ -224,7 +220,7 @@ class _Simulation:
         rows_bytes, rows_at_s, ended_s = 0, draft_at_s, tested_s
         if course.paper_bits is None:
             rows = course.bits[rung, self.position + gamma] - course.bits[rung, self.position]
-            rows_bytes = math.ceil((course.envelope_bits + rows) / 8)
+            rows_bytes = math.ceil((course.trace.envelope_bits + rows) / 8)
             rows_at_s = self.up.send(sent_s, rows_bytes, late[1])
             if accepted < gamma:
                 ended_s = max(tested_s, rows_at_s)
@@ -311,26 +307,17 @@ class _Simulation:
 
 
 class _Direction:
-    """One direction of a radio link: a Link whose rate follows the time at which a message begins."""
+    """One direction of a radio link, whose rate is the one of the time at which a message begins."""
 
     def __init__(self, radio: RadioLink) -> None:
         self._radio = radio
-        self._link = Link(LinkSpec(rate_bps=radio.rate_bps(0.0), delay_s=radio.delay_s), Random(0))
-        self._specs: dict[int, LinkSpec] = {}
         self._free_s = self._last_s = 0.0
 
     def send(self, now_s: float, size_bytes: int, late_s: float) -> float:
         """When the message arrives; none overtakes the one before it."""
-        slot = self._radio.slot(max(now_s, self._free_s))
-        spec = self._specs.get(slot)
-        if spec is None:
-            spec = LinkSpec(rate_bps=float(self._radio.rates_bps[slot]), delay_s=self._radio.delay_s)
-            self._specs[slot] = spec
-        self._link.spec = spec
-        delivered = self._link.offer(now_s, size_bytes)
-        assert isinstance(delivered, float)  # no rate is 0, and a step has three messages
-        self._free_s = delivered - self._radio.delay_s
-        self._last_s = max(self._last_s, delivered + float(late_s))
+        start_s = max(now_s, self._free_s)
+        self._free_s = start_s + on_link_bits(size_bytes) / self._radio.rate_bps(start_s)
+        self._last_s = max(self._last_s, self._free_s + self._radio.delay_s + float(late_s))
         return self._last_s
 
 

@@ -16,7 +16,7 @@ from draftwire.nodes.console.bench.cycles import Course, simulate
 from draftwire.nodes.console.bench.lanes import simulate_fixed
 from draftwire.nodes.console.bench.links import constant
 from draftwire.nodes.console.bench.traces import AcceptanceTrace
-from draftwire.nodes.console.plots import BLACK, BLUE, GREEN, ORANGE, WIDTH_IN, _in_style, save
+from draftwire.nodes.console.plots import BLACK, BLUE, GREEN, ORANGE, WIDTH_IN, in_style, save
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def draw(path: Path, points: Sequence[Point], *, pair: str) -> None:
     save(speedup_figure(points, pair=pair), path)
 
 
-@_in_style
+@in_style
 def speedup_figure(points: Sequence[Point], *, pair: str) -> "Figure":
     """A panel for each round trip: speed-up over rate, a line a method."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from draftwire.nodes.console.bench.cycles import Course
 from draftwire.nodes.speculation.cost import Compute
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.runtime.link import LinkSpec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Sizes = Floats | Integers
+
+_LINK = LinkSpec()
 
 
 def simulate_fixed(courses: Sequence[Course], settings: Sequence[tuple[int, int]]) -> Floats:
@@ -77,7 +79,7 @@ class _Lanes:
         if course.paper_bits is None:
             after = self.bits[self.course, self.rung, self.position + gamma]
             rows = after - self.bits[self.course, self.rung, self.position]
-            rows_at_s = self._up(sent_s, np.ceil((course.envelope_bits + rows) / 8), late[1])
+            rows_at_s = self._up(sent_s, np.ceil((course.trace.envelope_bits + rows) / 8), late[1])
             ended_s = np.where(accepted < gamma, np.maximum(tested_s, rows_at_s), tested_s)
         self.device_s = self._down(ended_s, course.commit_bytes[accepted], late[2])
         self.position = self.position + accepted + 1
@@ -95,8 +97,15 @@ class _Lanes:
 
     def _sent_s(self, start_s: Floats, size: Sizes) -> Floats:
         slots = (start_s / self.first.link.slot_s).astype(np.int64) % self.rates_bps.shape[1]
-        sent_s: Floats = start_s + 8.0 * (size + DEFAULT_OVERHEAD_BYTES) / self.rates_bps[self.course, slots]
+        sent_s: Floats = start_s + _on_link_bits(size) / self.rates_bps[self.course, slots]
         return sent_s
+
+
+def _on_link_bits(size: Sizes) -> Floats:
+    """As `frames.on_link_bits`, of many messages."""
+    packets = np.maximum(1, -(-size // _LINK.packet_bytes))
+    on_link = size + _LINK.overhead_bytes + packets * _LINK.packet_overhead_bytes
+    return np.asarray(8.0 * on_link, np.float64)
 
 
 def _passes_s(compute: Compute, gamma: Integers) -> Floats:

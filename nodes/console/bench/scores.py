@@ -143,7 +143,7 @@ def _used(
     gammas: dict[str, Counter[int]] = defaultdict(Counter)
     for run, outcome in runs:
         for step in run.steps:
-            segment = _segment(outcome.scene, record, step.ended_at_s)
+            segment = _segment(outcome.scene, record, step.ended_at_s, device=run.device)
             gammas[segment][step.drafted and step.gamma] += 1
             if step.drafted:
                 ks[segment][step.k] += 1
@@ -161,8 +161,8 @@ def _outcome_of(run: Run, outcomes: Iterable[Outcome]) -> Outcome | None:
     return None
 
 
-def _segment(scene: Scene, record: Record, at_s: float) -> str:
-    rate = rate_at(record.links, at_s) if scene.changes else None
+def _segment(scene: Scene, record: Record, at_s: float, *, device: str) -> str:
+    rate = rate_at(record.links, at_s, device=device) if scene.changes else None
     return scene.name if rate is None else f"{scene.name} at {rate / 1e6:g}"
 
 

@@ -29,7 +29,7 @@ from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.codecs.weights import low_bits, refined
 from draftwire.nodes.speculation.acceptance import LADDER, acceptance
 from draftwire.nodes.speculation.cost import Frames
-from draftwire.nodes.speculation.frames import around_rows_bits, true_frames
+from draftwire.nodes.speculation.frames import around_rows_bits, on_link_bits, true_frames
 from draftwire.nodes.speculation.sampling import target_distribution
 
 Floats = NDArray[np.float64]
@@ -111,14 +111,14 @@ class AcceptanceTrace:
         standard = true_frames(vocab_size=self.vocab_size)
         return Frames(
             draft_bits=standard.draft_bits,
-            rows_bits=lambda k, n: around + n * float(mean[k]),
+            rows_bits=lambda k, n: on_link_bits((around + n * float(mean[k])) / 8),
             commit_bits=standard.commit_bits,
             rows_in_one=True,
         )
 
     @cached_property
     def envelope_bits(self) -> float:
-        """On the link, of a message with rows beside its rows."""
+        """Of a message with rows beside its rows; what the link adds is left out."""
         return around_rows_bits(vocab_size=self.vocab_size)
 
     def __getstate__(self) -> dict[str, object]:

@@ -14,6 +14,7 @@ wants (docs/theory.md). Expected error: up to the row's K only that of a mean ov
 text; for whole rows 1 to 3 % at K = 24, below 1.5 % from K = 75 on.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 import numpy as np
@@ -60,11 +61,12 @@ class AcceptanceEstimate:
         """ladder: the K of interest, rising. alpha is known between its rungs too, linear in log K."""
         self.ladder = ladder
         self._log_ladder = np.log(ladder)
+        self._places = {k: place for place, k in enumerate(ladder)}
         rungs, shares = np.log(list(PRIOR_SHAPE)), list(PRIOR_SHAPE.values())
         self._prior: Floats = np.interp(self._log_ladder, rungs, shares)
         # Of alpha by rung; the last: of its bound.
         self._sums = PRIOR_POSITIONS * np.append(self._prior, 1.0)
-        self._log_used = float(self._log_ladder[-1])
+        self._used_k = ladder[-1]
         self._positions = PRIOR_POSITIONS
         self._level = PRIOR_POSITIONS * PRIOR_ALPHA
         self._gap, self._filled = PRIOR_GAP, PRIOR_FILLED
@@ -76,9 +78,9 @@ class AcceptanceEstimate:
         """Take the tested positions of one block into account."""
         if not report.low:
             return
-        looks = np.log(report.k) > self._log_used  # beyond the K in use: rare, so it counts for more
+        looks = report.k > self._used_k  # beyond the K in use: rare, so it counts for more
         self._use(report.k)
-        values = np.column_stack([self._by_rung(report), report.high])
+        values = self._by_rung(report)
         own = [row[-1] for row in report.alphas]
         decay = FIRST_DECAY if looks or self.seen < FIRST_POSITIONS else SHAPE_DECAY
         self._told_k = max(self._told_k, report.k)
@@ -99,49 +101,56 @@ class AcceptanceEstimate:
 
     def alphas(self, ks: Iterable[int]) -> dict[int, float]:
         """K -> alpha for these K."""
-        logs = np.log(list(ks := tuple(ks)))
-        found = np.interp(logs, self._log_ladder, self._sums[:-1])
-        found *= self._level / self._positions / self._shape_used()
+        ks = tuple(ks)
+        if ks == self.ladder:
+            found = self._sums[:-1].copy()
+        else:
+            found = np.interp(np.log(ks), self._log_ladder, self._sums[:-1])
+        found *= self._level / self._positions / self._shape_at(self._used_k)
         return dict(zip(ks, np.minimum(found, MAX_ALPHA).tolist(), strict=True))
 
     def hidden(self, k: int) -> float:
         """The most that whole rows could add to alpha at this K, relative to it: a bound, no estimate."""
-        at_k = float(np.interp(np.log(k), self._log_ladder, self._sums[:-1]))
-        return max(0.0, float(self._sums[-1]) / at_k - 1)
+        return max(0.0, float(self._sums[-1]) / self._shape_at(k) - 1)
 
     def _by_rung(self, report: RowsReport) -> Floats:
-        """alpha by position and rung of the ladder: exact up to the report's K, imputed above."""
-        logs = np.log(report.ladder)
+        """alpha by position and rung: exact up to the report's K, imputed above; and its bound, the last."""
+        seen, rungs = bisect_right(self.ladder, report.k), len(self.ladder)
+        values = np.empty((len(report.low), rungs + 1))
+        values[:, rungs] = report.high
+        if report.ladder[:seen] == self.ladder[:seen]:
+            values[:, :seen] = [alphas[:seen] for alphas in report.alphas]
+        else:  # of a BS with another ladder
+            logs = np.log(report.ladder)
+            values[:, :rungs] = [np.interp(self._log_ladder, logs, alphas) for alphas in report.alphas]
+        if seen == rungs:
+            return values
+        own = np.array([[alphas[-1]] for alphas in report.alphas])
+        low, high = np.array([report.low, report.high])[:, :, None]
         share = min(1.0, self._filled / self._gap)
-        above = self._log_ladder > logs[-1]
-        missing = self._missing(float(logs[-1]), above)
+        values[:, seen:rungs] = own + (low + share * (high - low) - own) * self._missing(report.k)
         # Guesses would outvote the few looks: a rung once told keeps its ratio until it is told again.
-        told = above & (self._log_ladder <= np.log(self._told_k))
-        as_ever = self._sums[:-1][told] / np.interp(logs[-1], self._log_ladder, self._sums[:-1])
-        values = np.empty((len(report.low), len(self.ladder)))
-        for at, (alphas, low, high) in enumerate(zip(report.alphas, report.low, report.high, strict=True)):
-            values[at] = np.interp(self._log_ladder, logs, alphas)
-            whole = low + share * (high - low)
-            values[at, above] = alphas[-1] + (whole - alphas[-1]) * missing
-            values[at, told] = alphas[-1] * as_ever
+        told = bisect_right(self.ladder, self._told_k)
+        values[:, seen:told] = own * (self._sums[seen:told] / self._shape_at(report.k))
         return values
 
-    def _missing(self, log_k: float, above: NDArray[np.bool_]) -> Floats:
+    def _missing(self, k: int) -> Floats:
         """Of what K lacks to whole rows, the share that each larger rung gives, by the prior's shape."""
-        at_k = float(np.interp(log_k, self._log_ladder, self._prior))
+        at_k = float(np.interp(np.log(k), self._log_ladder, self._prior))
+        above = self._prior[bisect_right(self.ladder, k) :]
         if at_k < 1:
-            return (self._prior[above] - at_k) / (1 - at_k)
-        rungs = int(above.sum())  # where the prior is flat, evenly
-        return np.arange(1, rungs + 1) / rungs if rungs else np.empty(0)
+            return (above - at_k) / (1 - at_k)
+        return np.arange(1, len(above) + 1) / len(above)  # where the prior is flat, evenly
 
     def _use(self, k: int) -> None:
         """The level is one of alpha at the K in use: restate it at `k`."""
-        before = self._shape_used()
-        self._log_used = float(np.log(k))
-        self._level *= self._shape_used() / before
+        before, self._used_k = self._shape_at(self._used_k), k
+        self._level *= self._shape_at(k) / before
 
-    def _shape_used(self) -> float:
-        return float(np.interp(self._log_used, self._log_ladder, self._sums[:-1]))
+    def _shape_at(self, k: int) -> float:
+        if k in self._places:
+            return float(self._sums[self._places[k]])
+        return float(np.interp(np.log(k), self._log_ladder, self._sums[:-1]))
 
     def _add(self, values: list[float], decay: float) -> None:
         self.seen += len(values)

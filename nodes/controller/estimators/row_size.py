@@ -8,7 +8,6 @@ be as large as on the text that it was learnt from, so the scale says how foreig
 
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.speculation.frames import around_rows_bits, row_bits
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
 DECAY = 0.95
 STEP = 0.05
@@ -32,7 +31,7 @@ class RowSize:
         """
         around = around_rows_bits(vocab_size=vocab_size)
         expected = count * row_bits(k=k, vocab_size=vocab_size, tables=tables)
-        seen = max(0.0, 8.0 * (rows_bytes + DEFAULT_OVERHEAD_BYTES) - around)
+        seen = max(0.0, 8.0 * rows_bytes - around)
         # Relative to what was expected, so that a block of long rows does not outweigh the ones before it.
         self._seen = DECAY * self._seen + seen / expected
         self._expected = DECAY * self._expected + 1

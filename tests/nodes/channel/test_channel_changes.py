@@ -1,87 +1,32 @@
-"""A channel whose links change: by schedules and by orders, exactly when they say."""
+"""A channel whose links change by schedules: exactly when they say, and for what waits as well."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from math import inf
 from typing import Any
 
 import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
+from tests.harness.channels import SEED, Traffic, arrivals, channel
 
-from draftwire.codecs.control import LinkOrder, LinkState, Register
-from draftwire.codecs.errors import Refusal
-from draftwire.codecs.frame import decode_frame, encode_frame
-from draftwire.codecs.probes import Echo, Probe
-from draftwire.nodes.channel.control import (
-    IMPOSTOR,
-    UNEXPECTED,
-    NoChannelError,
-    OrderRefusedError,
-    order_link,
-)
-from draftwire.nodes.channel.node import ChannelNode, Direction, jitter_stream
-from draftwire.nodes.channel.playing import PlayedLink
+from draftwire.nodes.channel.node import Direction
+from draftwire.nodes.channel.playing import MOST_CAUGHT_UP, PlayedLink, Programme
 from draftwire.runtime.clock import LoopClock, run_virtual
-from draftwire.runtime.errors import AddressInUseError
-from draftwire.runtime.link import Link, LinkDrop, LinkSpec, parse_link
-from draftwire.runtime.link_schedule import LinkSchedule, parse_schedule
+from draftwire.runtime.link import LinkSpec, parse_link, parse_schedule
 from draftwire.runtime.security import Service
-from draftwire.runtime.telemetry import get_logger
-from draftwire.runtime.transport import MemoryNetwork, MemoryTransport, Transport, ZmqTransport
+from draftwire.runtime.transport import MemoryNetwork, MemoryTransport
 
-CONTROL = "memory://control"
-WALL_S = 1.7e9
 FAST = parse_link("rate 8mbit delay 10ms")
 
-Traffic = list[tuple[float, bytes]]
 
-
-@asynccontextmanager
-async def _channel(
-    transport: Transport,
-    *,
-    uplink: LinkSpec | LinkSchedule = FAST,
-    downlink: LinkSpec | LinkSchedule = FAST,
-    folder: str = "memory:/",
-) -> AsyncIterator[ChannelNode]:
-    node = ChannelNode(
-        transport=transport,
-        clock=LoopClock(),
-        address=f"{folder}/channel",
-        target_address=f"{folder}/target",
-        uplink=uplink,
-        downlink=downlink,
-        seed=3,
-        max_devices=4,
-        wall_s=lambda: WALL_S,
-        logger=get_logger("channel"),
-        control_address=f"{folder}/control",
-    )
-    started = asyncio.Event()
-    running = asyncio.create_task(node.run(started.set))
-    waiting = asyncio.create_task(started.wait())
-    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if running.done():
-        running.result()
-    try:
-        yield node
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A place for sockets with a short name: the path of a socket has at most 107 bytes."""
-    with TemporaryDirectory(prefix="dw-") as name:
-        yield Path(name)
+def _size_of(on_link_bytes: int) -> int:
+    """Of a message that takes so many bytes on a link."""
+    size = on_link_bytes
+    while LinkSpec().bytes_on_link(size) > on_link_bytes:
+        size -= 1
+    return size
 
 
 def _traffic(seed: int, *, count: int = 300, begin_s: float = 0.0) -> Traffic:
@@ -95,20 +40,6 @@ def _traffic(seed: int, *, count: int = 300, begin_s: float = 0.0) -> Traffic:
     return messages
 
 
-def _model(
-    schedule: LinkSchedule, direction: Direction, messages: Traffic, *, origin_s: float = 0.0
-) -> Traffic:
-    """What the link model says if each message meets the link that the schedule has for its own time."""
-    link = Link(schedule.spec_at(0.0), jitter_stream(3, "a", direction))
-    arrivals = Traffic()
-    for at_s, data in messages:
-        link.spec = schedule.spec_at(at_s - origin_s)
-        outcome = link.offer(at_s, len(data))
-        if not isinstance(outcome, LinkDrop):
-            arrivals.append((outcome, data))
-    return arrivals
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -116,20 +47,22 @@ def _model(
         "rate 4mbit delay 10ms 5ms; 1s rate 400kbit; 2s delay 0; repeat 3s",
         "rate 1mbit delay 5ms; 1s rate 0; 2s rate 20mbit; repeat 4s",
         "rate 1mbit; 1s rate 2mbit",
+        "trace lte-like delay 3ms; 2s rate 300kbit; repeat 5s",
+        "rayleigh 15db 1mhz 50ms delay 3ms 1ms distribution normal; 3s rate 1mbit",
     ],
 )
 def test_a_schedule_changes_delivery_times_exactly_when_it_says(words: str) -> None:
-    """Every message arrives at the float that its own time's link gives, also at the time of a change."""
+    """Every message arrives at the very float that the model gives which changes at those times."""
     schedule = parse_schedule(words)
     up, down = _traffic(1), _traffic(2, begin_s=0.5)
-    expected_up = _model(schedule, Direction.UPLINK, up)
-    expected_down = _model(schedule, Direction.DOWNLINK, down)
-    assert expected_up != _model(LinkSchedule.constant(schedule.steps[0].link), Direction.UPLINK, up)
+    expected_up = arrivals(schedule, up)
+    expected_down = arrivals(schedule, down, direction=Direction.DOWNLINK)
+    assert expected_up != arrivals(schedule.steps[0].link, up)
 
     async def main() -> None:
         async with (
             MemoryTransport(MemoryNetwork()) as transport,
-            _channel(transport, uplink=schedule, downlink=schedule),
+            channel(transport, uplink=schedule, downlink=schedule),
         ):
             clock = LoopClock()
             target = await transport.bind("memory://target", service=Service.TARGET)
@@ -161,7 +94,7 @@ def test_a_configured_schedule_begins_with_the_first_message() -> None:
     async def main() -> None:
         async with (
             MemoryTransport(MemoryNetwork()) as transport,
-            _channel(transport, uplink=schedule, downlink=schedule),
+            channel(transport, uplink=schedule, downlink=schedule),
         ):
             clock = LoopClock()
             target = await transport.bind("memory://target", service=Service.TARGET)
@@ -183,7 +116,7 @@ def test_a_late_timer_is_no_excuse() -> None:
     schedule = parse_schedule("delay 10ms; 5s delay 1s; 6s delay 2s; repeat 9s")
 
     async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=schedule):
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport, uplink=schedule):
             (timer,) = [task for task in asyncio.all_tasks() if task.get_name() == "channel schedule"]
             timer.cancel()
             target = await transport.bind("memory://target", service=Service.TARGET)
@@ -199,35 +132,160 @@ def test_a_late_timer_is_no_excuse() -> None:
 
 
 def test_a_played_link_catches_up() -> None:
-    """Called late, it goes to what holds now and tells the next change; called at a change, it is there."""
-    played = PlayedLink(parse_schedule("rate 1mbit; 1s rate 2mbit; 2s rate 3mbit; 3s rate 4mbit; repeat 4s"))
-    assert (played.due_s(), played.advance(100.0)) == (None, False)
-    assert (played.start(0.1), played.start(50.0)) == (True, False)
-    assert not played.advance(1.0)
-    for _ in range(3000):  # at times that are sums of floats
-        due_s = played.due_s()
-        assert due_s is not None and played.advance(due_s)
-    assert (played.spec, played.due_s()) == (parse_link("rate 1mbit"), 3001.1)
-    assert played.advance(3003.5)
-    assert played.spec == parse_link("rate 4mbit")
-    assert played.due_s() == pytest.approx(3004.1)
+    """Called late, it makes one change after the other, each at its time; called at a change, it is there."""
+    schedule = parse_schedule("rate 1mbit; 1s rate 2mbit; 2s rate 2mbit; 3s rate 4mbit; repeat 4s")
+    played = PlayedLink(schedule, direction=Direction.UPLINK)
+    assert (played.due_s, list(played.advances(100.0))) == (inf, [])
+    for now_s in (0.1, 50.0):  # the second does nothing
+        played.start(now_s)
+    assert (played.began_s, played.due_s, list(played.advances(1.0))) == (0.1, 1.1, [])
+    for _ in range(3000):  # at times that are sums of floats; one in four is no other link
+        due_s = played.due_s
+        assert list(played.advances(due_s)) in ([due_s], [])
+    assert (played.spec, played.due_s) == (parse_link("rate 1mbit"), 3001.1)
+    seen = [(at_s, str(played.spec)) for at_s in played.advances(3004.5)]
+    times = [3001.1, 3003.1, 3004.1]
+    assert [at_s for at_s, _ in seen] == pytest.approx(times)
+    assert [words for _, words in seen] == ["rate 2mbit", "rate 4mbit", "rate 1mbit"]
+    assert played.began_s == pytest.approx(3004.1)
 
 
-def test_what_is_under_way_keeps_its_times() -> None:
-    """A change to a faster or slower link moves no message that was put in before it."""
-    schedule = parse_schedule("rate 100kbit; 1s rate 100mbit; 2s rate 1kbit")
+def test_a_rate_goes_on_through_pieces_and_orders_that_leave_it() -> None:
+    """A trace begins with the piece that brings it, for devices that come later as well."""
+    words = "rate 1mbit; 1s trace lte-like; 2s loss 1%; 3s loss 0% delay 1ms; repeat 9s"
+    played = PlayedLink(parse_schedule(words), direction=Direction.UPLINK)
+    played.start(10.0)
+    assert [(at_s, played.began_s) for at_s in played.advances(19.0)] == [
+        (11.0, 11.0),
+        (12.0, 11.0),
+        (13.0, 11.0),
+        (19.0, 19.0),
+    ]
+    constant = parse_schedule("trace lte-like")
+    programme = Programme(uplink=constant, downlink=constant)
+    programme.start(5.0)
+    for at_s, words, began_s in ((6.0, "trace lte-like loss 1%", 5.0), (7.0, "trace nr-like", 7.0)):
+        ordered = programme.order(Direction.UPLINK, parse_schedule(words), at_s, device=None)
+        assert (ordered.began_s, programme.of("a", Direction.UPLINK)) == (began_s, ordered)
+
+
+def test_a_device_that_comes_late_meets_the_trace_where_it_is() -> None:
+    """Two devices send alike and meet alike, though only the first was there at the change."""
+    schedule = parse_schedule("rate 1mbit; 1s trace lte-like; 2s delay 5ms")
 
     async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=schedule):
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport, uplink=schedule):
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            first, second = [
+                await transport.connect("memory://channel", service=Service.CHANNEL, name=name)
+                for name in ("a", "b")
+            ]
+            first.send(b"", b"x")
+            await target.receive()
+            await LoopClock().sleep_until(4.321)
+            for end in (first, second):
+                end.send(b"", bytes(3000))
+            heard = [await target.receive() for _ in range(2)]
+            assert {one.name for one in heard} == {"a", "b"}
+            assert heard[0].at_s == heard[1].at_s
+
+    run_virtual(main())
+
+
+def test_a_channel_that_was_asleep_is_not_kept_busy_with_the_past() -> None:
+    """Behind so many changes only the last counts; then the schedule goes on as if it had been awake."""
+    schedule = parse_schedule("rate 1mbit; 1ms rate 2mbit; repeat 2ms")
+    played = PlayedLink(schedule, direction=Direction.UPLINK)
+    played.start(0.0)
+    changes = list(played.advances(3600.0015))
+    assert len(changes) == MOST_CAUGHT_UP + 1
+    assert changes[0] == 0.001 and changes[-1] == 3600.0015
+    assert played.spec == parse_link("rate 2mbit")
+    assert played.due_s == pytest.approx(3600.002)
+
+
+def test_what_waits_goes_by_the_new_rate_and_what_has_left_keeps_its_times() -> None:
+    """Bits not yet sent go by the curve of their own time, the rest of a message half sent among them."""
+    schedule = parse_schedule("rate 100kbit delay 2s; 0.75s rate 1mbit delay 1s; 1s rate 10kbit")
+
+    async def main() -> None:
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport, uplink=schedule):
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            for number in range(3):
+                device.send(b"", bytes([number]) * _size_of(6250))  # 0.5 s each on the first link
+            heard = [await target.receive() for _ in range(3)]
+            assert [one.data[0] for one in heard] == [0, 1, 2]
+            # The first is away at 0.5 s, and keeps the delay of its time; nobody overtakes it. The second is
+            # half sent when the rate rises, the third behind it at 10 times its speed.
+            assert [one.at_s for one in heard] == pytest.approx([2.5, 2.5, 2.5])
+            for _ in range(2):
+                device.send(b"", bytes(_size_of(1250)))  # 1 s each on the last link
+            assert [(await target.receive()).at_s for _ in range(2)] == pytest.approx([4.5, 5.5])
+
+    run_virtual(main())
+
+
+def test_a_message_put_off_and_brought_forward_arrives_once_at_its_last_time() -> None:
+    """However often the link changes under it."""
+
+    async def main() -> None:
+        clock = LoopClock()
+        slow = parse_link("rate 8kbit")
+        async with (
+            MemoryTransport(MemoryNetwork()) as transport,
+            channel(transport, uplink=slow) as node,
+        ):
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            device.send(b"", bytes(_size_of(4000)))  # due at 4 s
+            for at_s, rate in ((1.0, "80kbit"), (1.1, "0"), (2.1, "8kbit"), (2.6, "0"), (5.0, "8kbit")):
+                await clock.sleep_until(at_s)
+                node.set_link(Direction.UPLINK, parse_link(f"rate {rate}"))
+            # 1000 bytes until 1 s, 1000 until 1.1 s, 500 until 2.6 s: the other 1500 take 1.5 s.
+            assert (await target.receive()).at_s == pytest.approx(6.5)
+            await clock.sleep_until(1000.0)
+            assert target.statistics().received == 1
+
+    run_virtual(main())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_orders_at_any_time_move_messages_as_the_model_says(seed: int) -> None:
+    """A channel that is ordered about arrives at the model's own times, and loses and repeats nothing."""
+    rng = random.Random(seed)
+    rates = ("rate 20kbit delay 5ms", "rate 0", "rate 1mbit delay 30ms", "delay 2ms", "rate 100kbit")
+    times = sorted(rng.sample(range(1, 3000), k=6))
+    pieces = "; ".join(f"{ms}ms {rng.choice(rates)}" for ms in times)
+    schedule = parse_schedule(f"rate 50kbit delay 10ms; {pieces}; 4s rate 1mbit delay 0")
+    traffic = [(0.0, b"first"), *_traffic(seed, count=60)]
+    expected = arrivals(schedule, traffic)
+
+    async def main() -> None:
+        async with (
+            MemoryTransport(MemoryNetwork()) as transport,
+            channel(transport, uplink=schedule.steps[0].link) as node,
+        ):
             clock = LoopClock()
             target = await transport.bind("memory://target", service=Service.TARGET)
             device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-            for _ in range(3):
-                device.send(b"", bytes(6176))  # 0.5 s each on the first link
-            await clock.sleep_until(1.25)
-            device.send(b"", bytes(12_426))  # 1 ms on the second, behind them
-            arrivals = [(await target.receive()).at_s for _ in range(4)]
-            assert arrivals == pytest.approx([0.5, 1.0, 1.5, 1.501])
+
+            async def order() -> None:
+                for step in schedule.steps[1:]:
+                    await clock.sleep_until(step.at_s)
+                    node.set_link(Direction.UPLINK, step.link)
+
+            async def send() -> None:
+                for at_s, data in traffic:
+                    await clock.sleep_until(at_s)
+                    assert device.send(b"", data)
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(order())
+                group.create_task(send())
+                heard = [await target.receive() for _ in expected]
+            assert [(one.at_s, one.data) for one in heard] == expected
 
     run_virtual(main())
 
@@ -239,7 +297,7 @@ def test_every_change_is_told_and_the_beginning_too() -> None:
         words = "rate 8mbit delay 10ms 5ms; 1s rate 0; 2s rate 0; 3s rate unlimited; repeat 4s"
         schedule = parse_schedule(words)
         with structlog.testing.capture_logs() as logs:
-            async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport, uplink=schedule):
+            async with MemoryTransport(MemoryNetwork()) as transport, channel(transport, uplink=schedule):
                 await transport.bind("memory://target", service=Service.TARGET)
                 device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
                 await LoopClock().sleep_until(50.0)
@@ -253,10 +311,15 @@ def test_every_change_is_told_and_the_beginning_too() -> None:
         "log_level": "info",
         "node": "channel",
         "direction": "uplink",
+        "device": None,
+        "ordered": False,
         "link": "rate 8mbit delay 10ms 5ms",
         "rate_bps": 8e6,
+        "mean_rate_bps": 8e6,
         "delay_s": 0.01,
         "jitter_s": 0.005,
+        "seed": SEED,
+        "began_s": 0.0,
         "at_s": 0.0,
     }
     assert [(log["direction"], log["rate_bps"], log["at_s"]) for log in logs[1:]] == [
@@ -266,224 +329,3 @@ def test_every_change_is_told_and_the_beginning_too() -> None:
         ("uplink", 8e6, 54.0),
         ("uplink", 0.0, 55.0),
     ]
-
-
-def test_orders_change_the_link_and_are_answered() -> None:
-    """An order holds from its moment on; it leaves the other direction alone; asking changes nothing."""
-
-    async def main() -> None:
-        clock = LoopClock()
-        schedule = parse_schedule("delay 10ms; 5s delay 1s; repeat 9s")
-        async with (
-            MemoryTransport(MemoryNetwork()) as transport,
-            _channel(transport, uplink=schedule, downlink=FAST) as node,
-        ):
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-
-            async def delay_s(*, up: bool = True) -> float:
-                sent_s = clock.now_s()
-                assert device.send(b"", b"x") if up else target.send(peer, b"x")
-                return (await (target if up else device).receive()).at_s - sent_s
-
-            device.send(b"", b"hello")
-            peer = (await target.receive()).peer
-            before = LinkState(uplink=str(schedule), downlink="rate 8mbit delay 10ms", refused=None)
-            assert await order_link(transport, CONTROL, clock=clock) == before
-            assert await delay_s() == pytest.approx(0.01)
-
-            await clock.sleep_until(3.0)
-            state = await order_link(transport, CONTROL, uplink="delay 20ms; 1s delay 2s", clock=clock)
-            assert (state.uplink, state.downlink) == ("delay 20ms; 1s delay 2s", before.downlink)
-            assert await delay_s() == pytest.approx(0.02)
-            await clock.sleep_until(4.0)
-            assert await delay_s() == pytest.approx(2.0)
-            assert await delay_s(up=False) == pytest.approx(0.01, abs=1e-3)
-            await clock.sleep_until(20.0)  # the first schedule is over, not only overlaid
-            assert await delay_s() == pytest.approx(2.0)
-
-            await order_link(transport, CONTROL, uplink="delay 1ms", downlink="delay 3ms", clock=clock)
-            assert (await delay_s(), await delay_s(up=False)) == pytest.approx((0.001, 0.003))
-            node.set_link(Direction.UPLINK, FAST)
-            assert (await order_link(transport, CONTROL, clock=clock)).uplink == str(FAST)
-
-    run_virtual(main())
-
-
-def test_an_order_that_can_not_be_followed_changes_nothing() -> None:
-    """One wrong direction refuses the whole order; the answer says why and what still holds."""
-
-    async def main() -> None:
-        clock = LoopClock()
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
-            for uplink, downlink, reason in (
-                ("rate 1mbit", "rate fast", "downlink: 'fast' is no number"),
-                ("rate 1mbit; 5s", None, "uplink: piece 2 ('5s'): the piece says no change; write"),
-                ("5s rate 1mbit", None, "uplink: nothing says what the link is before; begin"),
-                ("x" * 4096, None, "uplink: 'xxx"),
-                ("\x01" * 4096, None, "uplink: '\\x01"),
-            ):
-                state = await order_link(transport, CONTROL, uplink=uplink, downlink=downlink, clock=clock)
-                assert (state.uplink, state.downlink) == (str(FAST), str(FAST))
-                assert state.refused is not None and state.refused.startswith(reason)
-
-    run_virtual(main())
-
-
-def test_what_is_no_order_is_counted_and_not_answered() -> None:
-    """Damaged frames and other messages are counted by cause; the next order is answered all the same."""
-
-    async def main() -> None:
-        clock = LoopClock()
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport) as node:
-            stranger = await transport.connect(CONTROL, service=Service.LINKS, name="s")
-            register = encode_frame(Register(role="target", name="bs", vocab_size=64), session=0, sequence=0)
-            with structlog.testing.capture_logs() as logs:
-                for data in (b"", b"x", register[:-1] + b"?", register, register):
-                    stranger.send(b"", data)
-                assert (await order_link(transport, CONTROL, uplink="rate 0", clock=clock)).uplink == "rate 0"
-            assert node.statistics().orders_refused == {
-                Refusal.TRUNCATED: 2,
-                Refusal.CHECKSUM: 1,
-                UNEXPECTED: 2,
-            }
-            assert [log["event"] for log in logs].count("channel.refused") == 3
-            assert stranger.statistics().received == 0
-
-    run_virtual(main())
-
-
-@settings(max_examples=30)
-@given(st.lists(st.binary(max_size=60) | st.text(max_size=60), max_size=8), st.integers())
-def test_no_bytes_stop_the_orders(garbage: list[bytes | str], seed: int) -> None:
-    """After any bytes, any text for a link, and any damage to an order, an order is still followed."""
-    rng = random.Random(seed)
-
-    async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
-            stranger = await transport.connect(CONTROL, service=Service.LINKS, name="s")
-            for item in garbage:
-                order = bytearray(
-                    encode_frame(LinkOrder(uplink="rate 1mbit", downlink=None), session=0, sequence=0)
-                )
-                order[rng.randrange(len(order))] ^= 1 << rng.randrange(8)
-                stranger.send(b"", bytes(order))
-                if isinstance(item, str):
-                    item = encode_frame(LinkOrder(uplink=item, downlink=item), session=0, sequence=0)
-                stranger.send(b"", item)
-            state = await order_link(transport, CONTROL, uplink="delay 1s", downlink="", clock=LoopClock())
-            assert (state.uplink, state.downlink, state.refused) == ("delay 1s", "", None)
-
-    run_virtual(main())
-
-
-def test_the_control_address_answers_probes() -> None:
-    """An Echo with the clock on the wall, of the size asked for; no link changes by it."""
-
-    async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport) as node:
-            doctor = await transport.connect(CONTROL, service=Service.LINKS, name="channel/doctor")
-            doctor.send(b"", encode_frame(Probe(stamp=3, reply_padding=500), session=0, sequence=0))
-            frame = decode_frame((await doctor.receive()).data)
-            assert (frame.session, frame.message) == (0, Echo(stamp=3, clock_s=WALL_S, padding=500))
-            assert not node.statistics().orders_refused
-
-    run_virtual(main())
-
-
-def test_an_impostor_gives_no_orders() -> None:
-    """One by a name that its key does not have is told so, which the call raises; nothing changes."""
-
-    async def main() -> None:
-        clock = LoopClock()
-        async with (
-            SpoiltTransport(MemoryNetwork(), impostors=frozenset({"bs-1"})) as transport,
-            _channel(transport) as node,
-        ):
-            with pytest.raises(OrderRefusedError, match=NOT_THE_KEYS) as caught:
-                await order_link(transport, CONTROL, uplink="rate 0", clock=clock, name="bs-1")
-            assert caught.value.exit_code == 3
-            assert (await order_link(transport, CONTROL, clock=clock)).uplink == str(FAST)
-            assert node.statistics().orders_refused == {IMPOSTOR: 1}
-
-    run_virtual(main())
-
-
-def test_the_devices_address_takes_no_orders() -> None:
-    """An order that a device sends is a message like others: it goes to the BS and changes nothing."""
-
-    async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport, _channel(transport):
-            target = await transport.bind("memory://target", service=Service.TARGET)
-            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-            order = encode_frame(LinkOrder(uplink="rate 0", downlink="rate 0"), session=0, sequence=0)
-            device.send(b"", order)
-            assert (await target.receive()).data == order
-            assert (await order_link(transport, CONTROL, clock=LoopClock())).uplink == str(FAST)
-
-    run_virtual(main())
-
-
-def test_nobody_there_is_an_error_after_the_time_given() -> None:
-    """Without a channel, or with somebody else at the address, the error names address and remedy."""
-
-    async def main() -> None:
-        clock = LoopClock()
-        async with MemoryTransport(MemoryNetwork()) as transport:
-            with pytest.raises(NoChannelError, match=r"memory://control: no channel answered within 2 s;"):
-                await order_link(transport, CONTROL, clock=clock)
-            assert clock.now_s() == 2.0
-            other = await transport.bind(CONTROL, service=Service.LINKS)
-            asking = asyncio.create_task(order_link(transport, CONTROL, timeout_s=7.0, clock=clock))
-            received = await other.receive()
-            for data in (b"who?", encode_frame(decode_frame(received.data).message, session=0, sequence=0)):
-                other.send(received.peer, data)
-            with pytest.raises(NoChannelError) as caught:
-                await asking
-            assert (caught.value.address, caught.value.exit_code, clock.now_s()) == (CONTROL, 3, 9.0)
-
-    run_virtual(main())
-
-
-def test_a_control_address_that_is_taken_is_an_error() -> None:
-    """The channel does not run without its control address, and leaves no other address bound."""
-
-    async def main() -> None:
-        async with MemoryTransport(MemoryNetwork()) as transport:
-            await transport.bind(CONTROL, service=Service.LINKS)
-            with pytest.raises(AddressInUseError):
-                async with _channel(transport):
-                    pass
-            await transport.bind("memory://channel", service=Service.TARGET)
-
-    run_virtual(main())
-
-
-def test_orders_over_real_sockets(folder: Path) -> None:
-    """Over ipc an order reaches a running channel, is answered, and messages meet the new link."""
-
-    async def main() -> None:
-        clock = LoopClock()
-        async with ZmqTransport() as transport:
-            target = await transport.bind(f"ipc://{folder}/target", service=Service.TARGET)
-            async with _channel(transport, folder=f"ipc://{folder}") as node:
-                assert node.control_address == f"ipc://{folder}/control"
-                device = await transport.connect(node.address, service=Service.CHANNEL, name="a")
-                device.send(b"", b"hello")
-                peer = (await target.receive()).peer
-                states = await asyncio.gather(
-                    order_link(transport, node.control_address, uplink="delay 300ms", clock=clock),
-                    order_link(transport, node.control_address, downlink="rate 0", clock=clock),
-                )
-                assert all(state.refused is None for state in states)
-                state = await order_link(transport, node.control_address, clock=clock)
-                assert (state.uplink, state.downlink) == ("delay 300ms", "rate 0")
-                sent_s = clock.now_s()
-                device.send(b"", b"slow")
-                assert (await target.receive()).at_s - sent_s >= 0.3
-                target.send(peer, b"lost")
-                device.send(b"", b"again")
-                await target.receive()
-                assert node.statistics().links["a", Direction.DOWNLINK].dropped == {LinkDrop.OUTAGE: 1}
-
-    asyncio.run(main())

@@ -13,7 +13,7 @@ from draftwire.nodes.channel.node import ChannelRefusal
 from draftwire.nodes.channel.places import MAX_CONNECTIONS
 from draftwire.runtime.absence import PATIENCE_S
 from draftwire.runtime.clock import LoopClock, run_virtual
-from draftwire.runtime.link import parse_link
+from draftwire.runtime.link import parse_link, parse_schedule
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import MemoryNetwork, MemoryTransport, Trouble, TroubleKind
 
@@ -114,6 +114,38 @@ def test_a_channel_told_to_stop_delivers_what_is_on_its_links() -> None:
             assert clock.now_s() - began_s == pytest.approx(2.5)
             assert target.statistics().received == 4 and device.statistics().received == 1
             assert node.statistics().refused == {ChannelRefusal.STOPPING: 1}
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("words", "drained_s", "came"),
+    [
+        ("rate 8kbit; 1500ms rate 0", 0.0, 1),
+        ("rate 8kbit; 1500ms rate 0; 3s rate 8kbit", 2.5, 3),
+        ("rate 8kbit; 1500ms rate 0; 20s rate 8kbit", 0.0, 1),
+        ("rate 8kbit; 1500ms rate 0; 3s rate 500bit", 5.0, 1),
+    ],
+)
+def test_what_an_outage_holds_is_waited_for_if_it_can_come_in_time(
+    words: str, drained_s: float, came: int
+) -> None:
+    """A channel that drains lets the schedule go on; it ends at once where nothing more can arrive."""
+
+    async def main() -> None:
+        async with (
+            MemoryTransport(MemoryNetwork()) as transport,
+            channel(transport, uplink=parse_schedule(words)) as node,
+        ):
+            clock = LoopClock()
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            for _ in range(3):
+                device.send(b"", bytes(926))  # 1 s each at 8 kbit/s
+            await clock.sleep_until(2.0)
+            await node.drain(5.0)
+            assert clock.now_s() == pytest.approx(2.0 + drained_s)
+            assert target.statistics().received == came
 
     run_virtual(main())
 

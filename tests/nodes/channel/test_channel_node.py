@@ -2,41 +2,34 @@
 
 import asyncio
 import random
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import structlog
-from tests.harness.channels import DOWNLINK, UPLINK, channel
+from tests.harness.channels import DOWNLINK, UPLINK, Traffic, arrivals, channel
 
-from draftwire.nodes.channel.node import ChannelRefusal, Direction, jitter_stream
+from draftwire.nodes.channel.links import streams_of
+from draftwire.nodes.channel.node import ChannelRefusal, Direction
 from draftwire.runtime.clock import LoopClock, run_virtual
-from draftwire.runtime.link import Link, LinkDrop, LinkSpec, parse_link
+from draftwire.runtime.link import LinkDrop, Streams, parse_link
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport, ZmqTransport
 
 
-async def _send_spread(endpoint: Endpoint, peer: bytes, messages: list[tuple[float, bytes]]) -> None:
+async def _send_spread(endpoint: Endpoint, peer: bytes, messages: Traffic) -> None:
     """Send each message at its time."""
     for at_s, data in messages:
         await LoopClock().sleep_until(at_s)
         assert endpoint.send(peer, data)
 
 
-def _traffic(seed: int) -> list[tuple[float, bytes]]:
-    rng, now_s, messages = random.Random(seed), 1.0, list[tuple[float, bytes]]()
+def _traffic(seed: int) -> Traffic:
+    rng, now_s, messages = random.Random(seed), 1.0, Traffic()
     for _ in range(200):
         now_s += rng.choice([0.0, 0.001, rng.random() * 0.05])
         messages.append((now_s, rng.randbytes(rng.randrange(2000))))
     return messages
-
-
-def _model(
-    spec: LinkSpec, device: str, direction: Direction, messages: list[tuple[float, bytes]]
-) -> list[tuple[float, bytes]]:
-    """What the link model alone says: when each message arrives."""
-    link = Link(spec, jitter_stream(3, device, direction))
-    offered = [(link.offer(at_s, len(data)), data) for at_s, data in messages]
-    return [(at_s, data) for at_s, data in offered if not isinstance(at_s, LinkDrop)]
 
 
 def test_virtual_deliveries_are_the_models_own_times() -> None:
@@ -57,16 +50,15 @@ def test_virtual_deliveries_are_the_models_own_times() -> None:
                 up = [await target.receive() for _ in range(400)]
             for name in devices:
                 mine = [(received.at_s, received.data) for received in up if received.name == name]
-                assert mine == _model(UPLINK, name, Direction.UPLINK, _traffic(devices[name]))
+                assert mine == arrivals(UPLINK, _traffic(devices[name]), device=name, origin_s=1.0)
 
             (peer,) = {received.peer for received in up if received.name == "b"}
             now_s = LoopClock().now_s()
             later = [(now_s + at_s, data) for at_s, data in _traffic(9)]
             sending = asyncio.create_task(_send_spread(target, peer, later))
             down = [await ends["b"].receive() for _ in later]
-            assert [(received.at_s, received.data) for received in down] == _model(
-                DOWNLINK, "b", Direction.DOWNLINK, later
-            )
+            expected = arrivals(DOWNLINK, later, device="b", direction=Direction.DOWNLINK, origin_s=1.0)
+            assert [(received.at_s, received.data) for received in down] == expected
             await sending
             counts = node.statistics()
             assert counts.devices == 2
@@ -77,17 +69,21 @@ def test_virtual_deliveries_are_the_models_own_times() -> None:
     run_virtual(main())
 
 
-def test_every_link_has_its_own_jitter() -> None:
-    """Jitter repeats for one seed, device and direction, and differs when any of them does."""
+def test_every_link_draws_for_itself() -> None:
+    """Draws repeat for one seed, device, direction and impairment, and differ when any of them does."""
     streams = [
-        jitter_stream(1, "a", Direction.UPLINK),
-        jitter_stream(2, "a", Direction.UPLINK),
-        jitter_stream(1, "b", Direction.UPLINK),
-        jitter_stream(1, "a", Direction.DOWNLINK),
+        streams_of(1, "a", Direction.UPLINK),
+        streams_of(2, "a", Direction.UPLINK),
+        streams_of(1, "b", Direction.UPLINK),
+        streams_of(1, "a", Direction.DOWNLINK),
     ]
-    draws = [stream.random() for stream in streams]
-    assert len(set(draws)) == len(streams)
-    assert jitter_stream(1, "a", Direction.UPLINK).random() == draws[0]
+    kinds = [field.name for field in fields(Streams) if field.name != "fading"]
+    draws = [getattr(one, kind).random() for one in streams for kind in kinds]
+    assert len(set(draws)) == len(streams) * len(kinds)
+    assert len({one.fading for one in streams}) == len(streams)
+    again = streams_of(1, "a", Direction.UPLINK)
+    assert [getattr(again, kind).random() for kind in kinds] == draws[: len(kinds)]
+    assert again.fading == streams[0].fading
 
 
 def test_a_device_does_not_wait_for_another_ones_link() -> None:
@@ -108,7 +104,7 @@ def test_a_device_does_not_wait_for_another_ones_link() -> None:
 
 
 def test_the_link_can_change_in_use() -> None:
-    """set_link holds for messages from then on: an outage begins, drops and counts, and ends."""
+    """An outage begins, everything waits, and it ends: then all goes on, late and in order; none is lost."""
 
     async def main() -> None:
         async with MemoryTransport(MemoryNetwork()) as transport, channel(transport) as node:
@@ -117,39 +113,44 @@ def test_the_link_can_change_in_use() -> None:
             clock = LoopClock()
             device.send(b"", b"before")
             await clock.sleep_until(0.001)
-            node.set_link(Direction.UPLINK, parse_link("rate 0"))
-            with structlog.testing.capture_logs() as logs:
-                device.send(b"", b"lost")
-                device.send(b"", b"lost too")
-                await clock.sleep_until(0.002)
-            node.set_link(Direction.UPLINK, parse_link("delay 1s"))
+            node.set_link(Direction.UPLINK, parse_link("rate 0 delay 20ms"))
+            device.send(b"", b"waits")
+            device.send(b"", b"waits too")
+            await clock.sleep_until(1.0)
+            assert target.statistics().received == 1 and (await target.receive()).data == b"before"
+            node.set_link(Direction.UPLINK, parse_link("rate 8kbit delay 1s"))
             device.send(b"", b"after")
-            assert [(await target.receive()).data for _ in range(2)] == [b"before", b"after"]
-            assert clock.now_s() == 1.002
+            heard = [await target.receive() for _ in range(3)]
+            assert [one.data for one in heard] == [b"waits", b"waits too", b"after"]
+            # At a byte a millisecond, overhead included; the first was sent whole before the outage.
+            assert [one.at_s for one in heard] == pytest.approx([2.079, 2.162, 2.241])
             link = node.statistics().links["a", Direction.UPLINK]
-            assert link.dropped == {LinkDrop.OUTAGE: 2}
-            assert [(log["event"], log["cause"]) for log in logs] == [("channel.drops", "outage")]
+            assert (link.offered, link.delivered, link.dropped) == (4, 4, {})
 
     run_virtual(main())
 
 
-def test_a_full_link_drops_and_counts() -> None:
-    """Above the link's limit messages are dropped; offered = delivered + queued + dropped throughout."""
+@pytest.mark.parametrize("words", ["delay 1s limit 10", "rate 0 limit 10"])
+def test_a_full_link_drops_counts_and_says_so_once(words: str) -> None:
+    """Above the link's limit messages are dropped, in an outage too, which keeps no more than that."""
 
     async def main() -> None:
         async with (
             MemoryTransport(MemoryNetwork()) as transport,
-            channel(transport, uplink=parse_link("delay 1s limit 10")) as node,
+            channel(transport, uplink=parse_link(words)) as node,
         ):
             target = await transport.bind("memory://target", service=Service.TARGET)
             device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
-            for _ in range(25):
-                device.send(b"", b"x")
-            await LoopClock().sleep_until(0.5)
+            with structlog.testing.capture_logs() as logs:
+                for _ in range(25):
+                    device.send(b"", b"x")
+                await LoopClock().sleep_until(0.5)
             link = node.statistics().links["a", Direction.UPLINK]
             assert (link.offered, link.queued, link.dropped) == (25, 10, {LinkDrop.LIMIT_MESSAGES: 15})
+            drops = [log for log in logs if log["event"] == "channel.drops"]
+            assert [(log["direction"], log["cause"]) for log in drops] == [("uplink", "limit_messages")]
             await LoopClock().sleep_until(1.5)
-            assert target.statistics().received == 10
+            assert target.statistics().received == (0 if words.startswith("rate 0") else 10)
 
     run_virtual(main())
 

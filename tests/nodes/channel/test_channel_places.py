@@ -73,9 +73,9 @@ def test_what_no_device_could_be_joined_without_is_an_error_at_the_start() -> No
     async def main() -> None:
         async with _Failing(MemoryNetwork()) as transport:
             transport.error = NO_KEY
-            async with channel(transport) as node:
-                with pytest.raises(ConfigurationError, match="no key of the target"):
-                    await node.run(lambda: None)
+            with pytest.raises(ConfigurationError, match="no key of the target"):
+                async with channel(transport):
+                    pass
 
     run(main())
 

@@ -245,6 +245,7 @@ def test_the_pictures_request_is_the_adaptive_one_of_median_speed(tmp_path: Path
         (["--link", "rat 1mbit"], ("--link", "did you mean 'rate'")),
         (["--schedule", "rate 1mbit; rate 2mbit"], ("--schedule", "time")),
         (["--link", "rate 0"], ("--link: an outage",)),
+        (["--link", "rate 1mbit loss 100%"], ("--link: an outage", "loss below 100%")),
         (["--schedule", "rate 1mbit; 5s rate 0"], ("--schedule: an outage", "come back")),
         (["--from", "x", "--k", "8"], ("--k", "leave out --k")),
         (["--from", "/no/such/file"], ("/no/such/file",)),

@@ -144,7 +144,7 @@ def test_first_question_lost() -> None:
 
     async def main() -> tuple[object, float]:
         async with cell() as whole:
-            channel = await whole.channel("rate 0")
+            channel = await whole.channel("loss 100%")
             whole.tasks.create_task(_mend(channel))
             answer = await (await _prober(whole, CHANNEL)).contact()
             return answer, LoopClock().now_s()

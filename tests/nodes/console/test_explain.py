@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness.outcomes import belief, decision, falling_link, outcome, step, write
+from tests.harness.outcomes import belief, decision, falling_link, link, outcome, step, write
 
+from draftwire.nodes.channel.links import streams_of
+from draftwire.nodes.channel.playing import Direction
 from draftwire.nodes.console.choices import (
     ALONE,
     Choice,
@@ -21,9 +23,10 @@ from draftwire.nodes.console.cli import main
 from draftwire.nodes.console.explanation import Explanation, explain
 from draftwire.nodes.console.outcome import AUTO, OUTCOME_EVENT
 from draftwire.nodes.console.record import read_record
-from draftwire.nodes.console.timeline import runs_of, speed_between, traces_of
+from draftwire.nodes.console.timeline import Traces, runs_of, speed_between, traces_of
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.speculation.cost import best_plan
+from draftwire.runtime.link import parse_link
 
 
 def explained(tmp_path: Path, lines: list[dict[str, Any]]) -> Explanation:
@@ -114,6 +117,59 @@ def test_an_experiments_warm_up_is_left_out(tmp_path: Path) -> None:
     one = outcome(AUTO, started_at_s=100.0, seconds=4.5)
     lines.append({"event": OUTCOME_EVENT, **one.fields()})
     assert [run.request for run in runs_of(read_record(write(tmp_path / "r", lines)))] == [7]
+
+
+def rates_of(tmp_path: Path, *links: dict[str, Any]) -> Traces:
+    """The picture's lines where the channel has told of these links."""
+    lines = [line for line in falling_link() if line["event"] != "link"]
+    record = read_record(write(tmp_path / "r", [*links, *lines]))
+    return traces_of(runs_of(record), record.links)
+
+
+def test_a_rate_that_moves_is_drawn_as_it_moved(tmp_path: Path) -> None:
+    """A trace from the words of its line, by the record's clock, in bins that hold its bits."""
+    words: dict[str, Any] = {"link": "trace nr-like delay 5ms", "mean_rate_bps": 1.0}
+    traces = rates_of(tmp_path, link(98.0, None, **words))
+    curve = parse_link("trace nr-like").trace
+    assert curve is not None
+    times, rates = zip(*traces.true_bps, strict=True)
+    assert times[0] == 0 and times[-1] == pytest.approx(traces.seconds) and len(set(rates)) > 10
+    drawn = sum(rate * (after - at) for rate, at, after in zip(rates, times, times[1:], strict=False))
+    begun_s = runs_of(read_record(tmp_path / "r"))[0].begins_s - 98.0
+    sent = curve.curve.bits_by(begun_s + traces.seconds) - curve.curve.bits_by(begun_s)
+    assert drawn == pytest.approx(sent)
+
+
+def test_fading_is_drawn_by_the_seed_of_the_channel(tmp_path: Path) -> None:
+    """The device's own blocks; without the seed, which older channels do not tell, the mean stands."""
+    words: dict[str, Any] = {"link": "rayleigh 15db 2mhz 200ms", "mean_rate_bps": 8.5e6}
+    told = rates_of(tmp_path, link(99.0, None, **words, seed=3))
+    fading = parse_link(words["link"]).fading
+    assert fading is not None
+    curve = fading.curve(streams_of(3, "device-1", Direction.UPLINK).fading)
+    assert len({rate for _, rate in told.true_bps}) > 10
+    at_s, rate = told.true_bps[5]
+    began_s = runs_of(read_record(tmp_path / "r"))[0].begins_s + at_s - 99.0
+    assert rate == pytest.approx((curve.bits_by(began_s + 0.01) - curve.bits_by(began_s)) / 0.01, rel=0.2)
+    untold = rates_of(tmp_path, link(99.0, None, **words))
+    assert {rate for _, rate in untold.true_bps} == {fading.mean_rate_bps}
+
+
+def test_a_trace_that_is_not_here_has_its_mean(tmp_path: Path) -> None:
+    """Its file was the recording machine's."""
+    words: dict[str, Any] = {"link": "trace /nowhere/at/all.csv", "mean_rate_bps": 3e6}
+    traces = rates_of(tmp_path, link(99.0, None, **words))
+    assert {rate for _, rate in traces.true_bps} == {3e6}
+
+
+def test_a_device_has_its_own_link_until_an_order(tmp_path: Path) -> None:
+    """Of its name or its key's; what others have is not its rate."""
+    own = link(99.0, 2e6, device="device-1")
+    others = link(99.0, 7e6, device="device-2")
+    traces = rates_of(tmp_path, link(99.0, 1e6), own, others, link(101.0, 3e6))
+    assert {rate for _, rate in traces.true_bps} == {2e6}
+    traces = rates_of(tmp_path, link(99.0, 1e6), own, link(101.0, 3e6, ordered=True), link(102.0, 4e6))
+    assert [rate for _, rate in traces.true_bps] == [2e6, 3e6, 4e6, 4e6]
 
 
 def test_a_picture_shows_the_true_rate_from_the_start(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ import structlog
 from tests.harness.processes import WITHIN_S, started
 
 from draftwire.nodes.channel.control import LinkOrders, NoChannelError, order_link
+from draftwire.nodes.channel.deliveries import Deliveries
+from draftwire.nodes.channel.links import Links
+from draftwire.nodes.channel.playing import Programme
 from draftwire.nodes.console.cli import main, parser
 from draftwire.nodes.console.generate import chosen_topology
 from draftwire.nodes.console.keys import node_keys
@@ -25,7 +28,7 @@ from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
-from draftwire.runtime.link_schedule import parse_schedule
+from draftwire.runtime.link.schedule import parse_schedule
 from draftwire.runtime.security import Role, Service
 from draftwire.runtime.transport import ZmqTransport
 
@@ -59,6 +62,8 @@ def channel() -> Iterator[Channel]:
             uplink = "rate 20mbit delay 2ms"
             downlink = "rate 5mbit delay 2ms"
             schedule = "5s rate 1mbit; repeat 15s"
+            [channel.devices.edge]
+            uplink = "rate 100kbit"
             """
         )
         with started(
@@ -80,21 +85,21 @@ def _ok(capfd: pytest.CaptureFixture[str], *words: str) -> str:
 def test_show_and_set(channel: Channel, capfd: pytest.CaptureFixture[str]) -> None:
     """What is set is answered and shown, one direction or both, as text and as JSON, and recorded."""
     config = ("--config", channel.config)
-    assert _ok(capfd, "show", *config) == f"uplink    {UPLINK}\ndownlink  {DOWNLINK}\n"
-
     said = _ok(capfd, "set", "rate 1mbit delay 40ms", "--uplink-only", *config)
-    assert said == f"uplink    rate 1mbit delay 40ms\ndownlink  {DOWNLINK}\n"
+    assert said.startswith(f"uplink    rate 1mbit delay 40ms\ndownlink  {DOWNLINK}\n")
     said = _ok(capfd, "set", "rate 0", "--downlink-only", "--address", channel.control, "--json")
-    assert json.loads(said) == {"uplink": "rate 1mbit delay 40ms", "downlink": "rate 0"}
+    assert json.loads(said) == {"uplink": "rate 1mbit delay 40ms", "downlink": "rate 0", "devices": {}}
     assert json.loads(_ok(capfd, "set", "delay 0s;  3600s  RATE 2000kbit", "--json", *config)) == {
         "uplink": "delay 0; 3600s rate 2mbit",
         "downlink": "delay 0; 3600s rate 2mbit",
+        "devices": {},
     }
     assert _ok(capfd, "set", "", *config) == "uplink    delay 0\ndownlink  delay 0\n"
 
     events = [json.loads(line) for line in channel.record.read_text().splitlines()]
     assert {event["event"] for event in events} == {"link"}
-    assert [(event["direction"], event["link"], event["rate_bps"], event["delay_s"]) for event in events] == [
+    common = [event for event in events if event["device"] is None]
+    assert [(event["direction"], event["link"], event["rate_bps"], event["delay_s"]) for event in common] == [
         ("uplink", "rate 20mbit delay 2ms", 20e6, 0.002),
         ("downlink", "rate 5mbit delay 2ms", 5e6, 0.002),
         ("uplink", "rate 1mbit delay 40ms", 1e6, 0.04),
@@ -104,9 +109,37 @@ def test_show_and_set(channel: Channel, capfd: pytest.CaptureFixture[str]) -> No
     assert {"jitter_s", "at_s", "node"} <= events[0].keys()
 
 
+def test_show_and_set_for_one_device(channel: Channel, capfd: pytest.CaptureFixture[str]) -> None:
+    """--device: its links alone, by its name or its key's; without it, all, and the devices that differ."""
+    config = ("--config", channel.config)
+    own = f"uplink    rate 100kbit; 5s rate 1mbit; repeat 15s\ndownlink  {DOWNLINK}\n"
+    everyone = f"uplink    {UPLINK}\ndownlink  {DOWNLINK}\n"
+    assert _ok(capfd, "show", "--device", "edge", *config) == own
+    indented = "".join(f"  {line}\n" for line in own.splitlines())
+    assert _ok(capfd, "show", *config) == f"{everyone}edge\n{indented}"
+
+    said = _ok(capfd, "set", "loss 100%", "--downlink-only", "--device", "edge", "--json", *config)
+    assert json.loads(said) == {
+        "uplink": "rate 100kbit; 5s rate 1mbit; repeat 15s",
+        "downlink": "loss 100%",
+        "devices": {},
+    }
+    assert json.loads(_ok(capfd, "show", "--json", *config))["devices"] == {
+        "edge": {"uplink": "rate 100kbit; 5s rate 1mbit; repeat 15s", "downlink": "loss 100%"}
+    }
+    assert main(["link", "set", "rate 1mbit", "--device", "nobody", *config]) == 3
+    assert "device 'nobody' is not connected, and has no link of its own; there are edge" in (
+        capfd.readouterr().err
+    )
+    assert main(["link", "set", "trace /etc/passwd", *config]) == 2
+    assert "WORDS: '/etc/passwd' is no trace that ships" in capfd.readouterr().err
+    assert "edge" not in _ok(capfd, "set", "rate 1mbit", *config)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["show", "--device", "../x"], '--device: "../x" will not do; write up to 128 letters'),
         (["set", "rate 5mbot"], "WORDS: 'mbot' in '5mbot' is no unit of it; did you mean 'mbit'?"),
         (["set", "rate 5mbit; 6s"], "WORDS: piece 2 ('6s'): the piece says no change; write for instance"),
         (["set", "6s rate 5mbit"], "WORDS: nothing says what the link is before; begin with it:"),
@@ -148,13 +181,13 @@ def test_the_actions_options_are_explained() -> None:
     (commands,) = [action for action in parser()._actions if isinstance(action.choices, dict)]
     assert isinstance(commands.choices, dict)
     (actions,) = [action for action in commands.choices["link"]._actions if isinstance(action.choices, dict)]
-    assert isinstance(actions.choices, dict) and set(actions.choices) == {"set", "show"}
+    assert isinstance(actions.choices, dict) and set(actions.choices) == {"plot", "set", "show"}
     for name, action in actions.choices.items():
         assert all(option.help for option in action._actions), name
     assert "examples:" in actions.choices["set"].format_help()
 
 
-def _chosen(*words: str) -> Topology:
+def _chosen(*words: str) -> Any:
     return chosen_topology(parser().parse_args(["generate", "hello", *words]))
 
 
@@ -169,6 +202,22 @@ def test_generate_takes_a_schedule(tmp_path: Path) -> None:
     assert str(channel.uplink_schedule) == "rate 2mbit; 7s rate 3mbit"
     channel = _chosen("--config", str(config), "--link", "rate 9mbit").channel
     assert str(channel.uplink_schedule) == "rate 9mbit"
+    config.write_text(
+        """
+        [channel]
+        schedule = "5s rate 1mbit"
+        [channel.devices.device-1]
+        uplink = "rate 3mbit"
+        schedule = "5s rate 4mbit"
+        """
+    )
+    assert str(_chosen("--config", str(config)).channel.for_device("device-1").uplink_schedule) == (
+        "rate 3mbit; 5s rate 4mbit"
+    )
+    channel = _chosen("--config", str(config), "--schedule", "7s rate 9mbit").channel
+    assert str(channel.for_device("device-1").uplink_schedule) == "rate 3mbit; 7s rate 9mbit"
+    channel = _chosen("--config", str(config), "--link", "rate 9mbit").channel
+    assert str(channel.for_device("device-1").uplink_schedule) == "rate 9mbit"
     with pytest.raises(ConfigurationError, match=r"--schedule: piece 2 \('6s rate fst'\): 'fst' is"):
         _chosen("--schedule", "5s rate 1mbit; 6s rate fst")
 
@@ -184,12 +233,17 @@ def test_whose_keys_may_order_a_channel(tmp_path: Path, role: Role, obeyed: bool
     async def ordered() -> str:
         async with ZmqTransport(node_keys(here, Role.CHANNEL)) as bound:
             endpoint = await bound.bind(f"ipc://{tmp_path}/links", service=Service.LINKS)
-            orders = LinkOrders(
-                current=lambda direction: parse_schedule("rate 2mbit"),
-                follow=lambda direction, schedule: None,
-                wall_s=lambda: 0.0,
-                logger=structlog.get_logger(),
+            clock, logger = LoopClock(), structlog.get_logger()
+            constant = parse_schedule("rate 2mbit")
+            links = Links(
+                Programme(uplink=constant, downlink=constant),
+                seed=0,
+                most_own=1,
+                deliveries=Deliveries(clock),
+                clock=clock,
+                logger=logger,
             )
+            orders = LinkOrders(links=links, wall_s=lambda: 0.0, logger=logger)
             serving = asyncio.create_task(orders.run(endpoint))
             keys = node_keys(here, role)
             assert keys is not None

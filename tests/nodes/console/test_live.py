@@ -41,6 +41,12 @@ def test_the_status_follows_link_and_decisions(tmp_path: Path) -> None:
     assert "target alone" in str(watch.now())
 
 
+def test_a_rate_that_moves_is_shown_by_its_mean(tmp_path: Path) -> None:
+    """The channel tells it beside a rate that is none."""
+    watch = Watch(write(tmp_path / "r.jsonl", [link(0.0, None, mean_rate_bps=9e6)]), lambda: 0.0)
+    assert watch.now().true_bps == 9e6
+
+
 def test_the_speed_is_over_the_last_seconds(tmp_path: Path) -> None:
     """Tokens that came longer ago do not count, and at first the time is shorter."""
     now_s = 100.0

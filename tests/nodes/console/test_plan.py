@@ -20,7 +20,7 @@ from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.cost import as2, best_length, draft_cost_of_k, full_row_cost
 from draftwire.nodes.speculation.frames import row_bits, true_frames, zipf_rows
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.runtime.link import LinkSpec
 
 MEASURED_LADDER = "3=.28,32=.34,320=.354"
 A_LINK = ("--c", ".07", "--rate", "5mbit", "--rtt", "2ms")
@@ -138,8 +138,8 @@ def test_a_block_of_rows_is_as_long_as_said() -> None:
     """The size predicted for a SparseLogits is that of a frame encoded whole, to the padding of a byte."""
     rows = zipf_rows(k=320, vocab_size=32_000, count=4)
     message = SparseLogits(incarnation=Incarnation(boot=1, counter=1), draft_epoch=1, start=9, rows=rows)
-    length = len(encode_frame(message, session=1, sequence=1)) + DEFAULT_OVERHEAD_BYTES
-    assert true_frames(vocab_size=32_000).rows_bits(320, 4) == pytest.approx(8 * length, abs=16)
+    on_link = LinkSpec().bytes_on_link(len(encode_frame(message, session=1, sequence=1)))
+    assert true_frames(vocab_size=32_000).rows_bits(320, 4) == pytest.approx(8 * on_link, abs=16)
 
 
 def test_rows_may_be_spelt_with_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.harness.outcomes import belief, decision, link, outcome, step, write
+from tests.harness.outcomes import belief, decision, falling_link, link, outcome, step, write
 
+from draftwire.nodes.console.cli import main
 from draftwire.nodes.console.outcome import OUTCOME_EVENT, append_event, fixed
 from draftwire.nodes.console.record import RecordError, read_record
 from draftwire.nodes.controller.belief import Belief
@@ -24,6 +25,47 @@ def test_every_kind_is_read_in_order_of_time(tmp_path: Path) -> None:
     assert record.links[0].rate_bps is None
     assert record.outcomes == [wanted]
     assert not record.cut
+
+
+def _late(p99_ms: float) -> dict[str, object]:
+    shares = {"p50_ms": 0.1, "p99_ms": p99_ms, "max_ms": 9.5, "budget_ms": 2.0}
+    return {"event": "channel.late", "messages": 200, **shares}
+
+
+def test_how_late_the_channel_was_is_read(tmp_path: Path) -> None:
+    """Message by message, and the mark of a run above its budget: of several the worst is told."""
+    told = {"event": "lateness", "from_s": 1.0, "to_s": 2, "late_us": [12, 0, 3100]}
+    lines = [step(0, ends_s=1.0, position=10), told, _late(3.123), _late(2.5)]
+    record = read_record(write(tmp_path / "r", lines))
+    (lateness,) = record.lateness
+    assert (lateness.from_s, lateness.to_s, lateness.late_us) == (1.0, 2.0, (12, 0, 3100))
+    assert [(one.p99_ms, one.budget_ms, one.messages) for one in record.late] == [
+        (3.123, 2.0, 200),
+        (2.5, 2.0, 200),
+    ]
+    assert record.warnings == (
+        "the channel was late: p99 3.1 ms, budget 2 ms: timings of this run are not the link's",
+    )
+    assert read_record(write(tmp_path / "punctual", lines[:2])).warnings == ()
+
+
+@pytest.mark.parametrize("late_us", [None, 5, ["1"], [1.5], [True], "12"])
+def test_odd_lateness_is_refused(tmp_path: Path, late_us: object) -> None:
+    """By the line."""
+    odd = {"event": "lateness", "from_s": 1.0, "to_s": 2.0, "late_us": late_us}
+    with pytest.raises(RecordError, match=r":2.*late_us is no list of whole numbers"):
+        read_record(write(tmp_path / "r", [step(0, ends_s=1.0, position=10), odd]))
+
+
+def test_explain_says_that_the_channel_was_late(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line beside the figures, on stderr, so that a JSON object stays one."""
+    sentence = "note: the channel was late: p99 3.1 ms, budget 2 ms: timings of this run are not the link's\n"
+    path = write(tmp_path / "r", [*falling_link(), _late(3.1)])
+    assert main(["explain", str(path), "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count(sentence) == 1
+    assert main(["explain", str(write(tmp_path / "punctual", falling_link()))]) == 0
+    assert "late" not in capsys.readouterr().err
 
 
 def test_a_step_told_twice_counts_once(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def test_a_setting_is_adaptive_while_anything_is_left_to_choose(setting: Setting
         ("rate 20mbit; 3s rate 2mbit; repeat 9s", 8e6, True),
         ("rate 20mbit; 3s rate 2mbit", 2e6, True),
         ("rate 20mbit; 3s rate unlimited; repeat 9s", None, True),
+        ("trace lte-like delay 20ms", 9e6, False),
+        ("trace lte-like; 3s rate 0; repeat 9s", 3e6, True),
     ],
 )
 def test_a_scenes_rate_is_the_mean_of_a_round(link: str, rate_bps: float | None, changes: bool) -> None:
@@ -93,6 +95,25 @@ def test_a_scenes_rate_is_the_mean_of_a_round(link: str, rate_bps: float | None,
     scene = Scene.of(link)
     assert scene.rate_bps == (None if rate_bps is None else pytest.approx(rate_bps))
     assert scene.changes is changes
+
+
+@pytest.mark.parametrize(
+    ("link", "nothing"),
+    [
+        ("rate 0", True),
+        ("rate 1mbit loss 100%", True),
+        ("rate 1mbit; 5s rate 0", True),
+        ("rate 0; 5s loss 100%; repeat 9s", True),
+        ("rate 1mbit; 5s rate 0; repeat 9s", False),
+        ("rate 0; 5s rate 1mbit", False),
+        ("rate 1mbit loss gemodel 1% 10%", False),
+        ("loss 99%", False),
+        ("trace nr-like", False),
+    ],
+)
+def test_what_never_carries_anything_is_told(link: str, nothing: bool) -> None:
+    """No rate or all lost, for ever; an outage that ends is another thing."""
+    assert Scene.of(link).carries_nothing is nothing
 
 
 def test_words_that_are_no_link_make_no_scene() -> None:
@@ -109,6 +130,8 @@ def test_a_slow_link_is_given_time_to_drain() -> None:
     assert settling_s(slow) == pytest.approx(0.02 + 8 * 1500 / 1e5)
     assert settling_s(replace(slow, scene=Scene.of("delay 30ms 5ms"))) == pytest.approx(0.07)
     assert settling_s(replace(slow, scene=Scene.of("rate 0; 5s rate 100kbit; repeat 9s"))) < 1
+    moving = settling_s(replace(slow, scene=Scene.of("trace lte-like delay 10ms 1ms distribution normal")))
+    assert moving == pytest.approx(2 * 0.013 + 8 * 1500 / 9e5)
 
 
 def test_a_pipe_gets_no_progress_bar() -> None:

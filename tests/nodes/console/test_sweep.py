@@ -85,6 +85,7 @@ def test_tables_fit_80_columns() -> None:
     [
         (["--rate", "fast"], ("--rate",)),
         (["--rate", "0"], ("--rate", "50mbit")),
+        (["--rate", "unlimited trace lte-like"], ("--rate", "trace")),
         (["--prompts", "/no/such/file"], ("--prompts", "/no/such/file")),
         (["--plot", "x.bmp"], ("--plot", ".pdf")),
         (["--plot", "/dev/null/x.png"], ("--plot", "/dev/null/x.png")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from tests.harness.sizes import message_bytes
 
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.messages import Plan
@@ -14,7 +15,7 @@ from draftwire.nodes.controller.policy import PlanValues, Policy
 from draftwire.nodes.speculation.acceptance import LADDER, rungs
 from draftwire.nodes.speculation.cost import Compute, Forecast, Frames, LinkEstimate, best_plan, forecast
 from draftwire.nodes.speculation.frames import true_frames
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.runtime.link import LinkSpec
 
 VOCAB_SIZE = 4096
 _SHARES = (0.72, 0.82, 0.86, 0.90, 0.92, 0.945, 0.965, 0.98, 0.988, 0.994, 0.998, 1.0)
@@ -137,7 +138,7 @@ class World:
     def _drafted(self, k: int, gamma: int) -> StepReport:
         sizes = true_frames(vocab_size=VOCAB_SIZE, row_scale=self.row_scale, tables=self.tables)
         bits = sizes.draft_bits(k, gamma), sizes.commit_bits(gamma), sizes.rows_bits(k, gamma)
-        draft_bytes, asked_bytes, rows_bytes = (round(size / 8) - DEFAULT_OVERHEAD_BYTES for size in bits)
+        draft_bytes, asked_bytes, rows_bytes = map(message_bytes, bits)
         pass_s = (self.target_s + self.slope_s * gamma) * float(self.rng.normal(1, self.noise))
         drafted_s = self.now_s + self._sending(asked_bytes) + self._one_way() + gamma * self.draft_s
         self.free_s = max(drafted_s, self.free_s) + self._sending(draft_bytes)
@@ -210,7 +211,7 @@ class World:
         self.request, self.number, self.late = self.request + 1, 0, []
 
     def _sending(self, size_bytes: int) -> float:
-        return 8 * (size_bytes + DEFAULT_OVERHEAD_BYTES) / self.rate_bps
+        return 8 * LinkSpec().bytes_on_link(size_bytes) / self.rate_bps
 
     def _one_way(self) -> float:
         return self.rtt_s / 2 + float(self.rng.exponential(self.jitter_s))

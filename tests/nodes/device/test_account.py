@@ -7,7 +7,7 @@ import pytest
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Commit, Incarnation, Origin, Plan, StepTimes
 from draftwire.nodes.device.account import Account
-from draftwire.runtime.link import LinkSpec, parse_link
+from draftwire.runtime.link import ONE_PACKET_OVERHEAD_BYTES, LinkSpec, parse_link
 
 STEP_S = 0.01
 
@@ -52,7 +52,7 @@ def test_a_fast_link_leaves_it_to_the_target(link: LinkSpec | None) -> None:
 
 def test_a_link_that_is_half_full_is_told() -> None:
     """The target bounds the estimate, but repeated tokens may fill the link: it may be lower."""
-    bits = 8 * (len(encode_frame(_commit(1), session=0, sequence=0)) + LinkSpec().overhead_bytes)
+    bits = 8 * (len(encode_frame(_commit(1), session=0, sequence=0)) + ONE_PACKET_OVERHEAD_BYTES)
     account = _account(LinkSpec(rate_bps=1.5 * bits / STEP_S))
     assert account.target_only_tokens_per_s == pytest.approx(1 / STEP_S)
     assert account.target_only_may_be_lower

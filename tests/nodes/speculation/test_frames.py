@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import islice
+from math import ceil
 
 import numpy as np
 import pytest
@@ -13,9 +14,14 @@ from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.codecs.rows import Row
 from draftwire.codecs.tables import Rung, Table, TableSet
-from draftwire.nodes.speculation.frames import around_rows_bits, row_bits, rung_bits, true_frames
+from draftwire.nodes.speculation.frames import (
+    around_rows_bits,
+    on_link_bits,
+    row_bits,
+    rung_bits,
+    true_frames,
+)
 from draftwire.nodes.speculation.sampling import sparsify
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
 
 def test_the_same_question_has_the_same_frames() -> None:
@@ -27,8 +33,9 @@ def test_only_rows_are_scaled() -> None:
     """What surrounds the rows, Drafts and Commits stay as they are."""
     whole, half = true_frames(vocab_size=4096), true_frames(vocab_size=4096, row_scale=0.5)
     around = around_rows_bits(vocab_size=4096)
-    assert half.rows_bits(32, 4) - around == pytest.approx((whole.rows_bits(32, 4) - around) / 2)
-    assert whole.rows_bits(32, 4) == pytest.approx(around + 4 * row_bits(k=32, vocab_size=4096))
+    row = row_bits(k=32, vocab_size=4096)
+    assert half.rows_bits(32, 4) == on_link_bits((around + 2 * row) / 8)
+    assert whole.rows_bits(32, 4) == on_link_bits((around + 4 * row) / 8)
     assert half.draft_bits(32, 4) == whole.draft_bits(32, 4)
     assert half.commit_bits(4) == whole.commit_bits(4)
 
@@ -36,6 +43,16 @@ def test_only_rows_are_scaled() -> None:
 def test_at_temperature_0_no_rows_travel() -> None:
     """Ids only: rows take no bits, and not even a message."""
     assert true_frames(vocab_size=4096, rows=False).rows_bits(320, 16) == 0
+
+
+def test_a_message_costs_its_packets() -> None:
+    """8 bytes a message and 66 a packet of 1448: a byte more is another packet, and nothing is one too."""
+    assert [on_link_bits(size) / 8 for size in (0, 1, 1448, 1449)] == [74, 75, 1522, 1589]
+    assert on_link_bits(40_000) / 8 == 40_000 + 8 + 28 * 66
+    frames, row = true_frames(vocab_size=4096), row_bits(k=4096, vocab_size=4096)
+    size = (around_rows_bits(vocab_size=4096) + 16 * row) / 8
+    assert frames.rows_bits(4096, 16) == 8 * (size + 8 + 66 * ceil(size / 1448))
+    assert size > 10 * 1448
 
 
 # Rows spelt with a set --------------------------------------------------------------------------------------
@@ -111,9 +128,8 @@ def test_a_frame_of_a_set_s_text_is_as_long_as_said() -> None:
                 incarnation=Incarnation(boot=1, counter=1), draft_epoch=1, start=9, rows=block
             )
             sizes.append(len(encode_frame(message, session=1, sequence=1, tables=tables)))
-        assert 8 * (np.mean(sizes) + DEFAULT_OVERHEAD_BYTES) == pytest.approx(
-            frames.rows_bits(k, 4), rel=0.03
-        )
+        real = np.mean([on_link_bits(size) for size in sizes])
+        assert real == pytest.approx(frames.rows_bits(k, 4), rel=0.03)
 
 
 def test_outside_a_set_s_rungs() -> None:
@@ -136,8 +152,8 @@ def test_sizes_go_by_the_set() -> None:
     assert frames is not true_frames(vocab_size=4096, tables=larger)
     assert frames.draft_bits(32, 4) == true_frames(vocab_size=4096).draft_bits(32, 4)
     around = around_rows_bits(vocab_size=4096)
-    assert frames.rows_bits(32, 4) - around == 4 * 320
-    assert true_frames(vocab_size=4096, tables=larger).rows_bits(32, 4) - around == 4 * 640
+    assert frames.rows_bits(32, 4) == on_link_bits((around + 4 * 320) / 8)
+    assert true_frames(vocab_size=4096, tables=larger).rows_bits(32, 4) == frames.rows_bits(32, 8)
     assert rung_bits(None) == ()
 
 

@@ -15,7 +15,7 @@ from draftwire.codecs.messages import Draft, Sampling, SparseLogits
 from draftwire.nodes.models.pacing import PAPER
 from draftwire.nodes.speculation.acceptance import rungs
 from draftwire.nodes.speculation.sampling import sparsify, target_distribution
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
+from draftwire.runtime.link import ONE_PACKET_OVERHEAD_BYTES
 from draftwire.runtime.session.request import Request
 
 FAST, SLOW = "rate 20mbit delay 2ms", "rate 20kbit delay 2ms"
@@ -141,7 +141,7 @@ def test_temperature_0_has_no_rows_to_report() -> None:
 
 def _turnaround_s(step: StepReport, *, rate_bps: float, delay_s: float) -> float:
     """From the message that asked for a block to its Draft, on an idle link."""
-    on_link = step.asked_bytes + step.draft_bytes + 2 * DEFAULT_OVERHEAD_BYTES
+    on_link = step.asked_bytes + step.draft_bytes + 2 * ONE_PACKET_OVERHEAD_BYTES  # of one packet each
     return 2 * delay_s + 8 * on_link / rate_bps + step.drafted * PAPER.draft_position_s
 
 

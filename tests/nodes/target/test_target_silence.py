@@ -238,7 +238,7 @@ def test_a_link_that_was_away_costs_time_only(temperature: float, gamma: int, aw
             while len(taken) < 20:
                 await asyncio.sleep(0.01)
             for direction in Direction:
-                channel.set_link(direction, parse_link("rate 0"))
+                channel.set_link(direction, parse_link("loss 100%"))
             before = len(taken)
             await asyncio.sleep(away_s)
             assert len(taken) <= before + 8  # what was on its way
@@ -272,7 +272,7 @@ def test_a_dead_controller_leaves_its_last_plan_through_an_outage() -> None:
             while len(bs.reports) < 5:
                 await asyncio.sleep(0.01)
             controlling.cancel()
-            channel.set_link(Direction.UPLINK, parse_link("rate 0"))
+            channel.set_link(Direction.UPLINK, parse_link("loss 100%"))
             await asyncio.sleep(60)
             channel.set_link(Direction.UPLINK, parse_link(LINK))
             assert len(await asking) == 60

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.harness.sizes import message_bytes
 from tests.harness.tables import usual_set
 
 from draftwire.nodes.controller.estimators.draft_step import DraftStep
@@ -13,7 +14,6 @@ from draftwire.nodes.controller.estimators.row_size import RowSize
 from draftwire.nodes.controller.estimators.target_step import PRIOR_S as PRIOR_STEP_S
 from draftwire.nodes.controller.estimators.target_step import PRIOR_SLOPE, TargetStep
 from draftwire.nodes.speculation.frames import true_frames
-from draftwire.runtime.link import DEFAULT_OVERHEAD_BYTES
 
 
 def line(*, at_zero_s: float, slope_s: float, lengths: list[int], noise: float, seed: int = 0) -> TargetStep:
@@ -140,7 +140,7 @@ def test_rows_are_scaled_as_they_were_seen(truth: float, told: float) -> None:
     size, real = RowSize(), true_frames(vocab_size=4096, row_scale=truth)
     assert size.scale == 1
     for count in (1, 4, 4, 3):
-        rows_bytes = round(real.rows_bits(32, count) / 8) - DEFAULT_OVERHEAD_BYTES
+        rows_bytes = message_bytes(real.rows_bits(32, count))
         size.observe(k=32, count=count, rows_bytes=rows_bytes, vocab_size=4096)
     assert size.scale == pytest.approx(told)
     told_frames = true_frames(vocab_size=4096, row_scale=size.scale)
@@ -154,7 +154,7 @@ def test_rows_spelt_with_a_set_are_held_against_what_it_says() -> None:
     size, unknown = RowSize(), RowSize()
     real = true_frames(vocab_size=4096, row_scale=1.1, tables=tables)
     for k in (3, 20, 32, 320, 700) * 4:
-        rows_bytes = round(real.rows_bits(k, 4) / 8) - DEFAULT_OVERHEAD_BYTES
+        rows_bytes = message_bytes(real.rows_bits(k, 4))
         size.observe(k=k, count=4, rows_bytes=rows_bytes, vocab_size=4096, tables=tables)
         unknown.observe(k=k, count=4, rows_bytes=rows_bytes, vocab_size=4096)
     assert size.scale == pytest.approx(1.1)

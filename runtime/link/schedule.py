@@ -4,8 +4,9 @@
 
 Pieces stand between semicolons. Each begins with its time, counted from the start of the schedule (the first
 may leave out 0s), and then says what changes in the words of a link; what it leaves out stays as in the piece
-before. `repeat` comes last: at that time the schedule begins again. A link that never changes is a schedule
-of one step. Pure, as the link model is: whoever plays a schedule brings the time.
+before. A trace, or fading, begins with the piece that brings it, and goes on while others leave it as it is.
+`repeat` comes last: at that time the schedule begins again. A link that never changes is a schedule of one
+step. Pure, as the link model is: whoever plays a schedule brings the time.
 """
 
 from bisect import bisect_right
@@ -15,7 +16,12 @@ from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_LINK_LENGTH
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import LinkSpec, parse_link, parse_time, time_words
+from draftwire.runtime.link.quoting import split_pieces, split_words
+from draftwire.runtime.link.reading import FindTrace, link_of_words
+from draftwire.runtime.link.spec import LinkSpec
+from draftwire.runtime.link.traces import shipped_trace
+from draftwire.runtime.link.units import parse_time, time_words
+from draftwire.runtime.link.writing import sending_words
 
 MIN_STEP_S: Final = 0.001
 """Between changes at least: timers are no finer, and no order may keep a channel busy with nothing else."""
@@ -68,7 +74,7 @@ class LinkSchedule:
             return first
         pieces = [first or _NOTHING]
         for before, step in pairwise(self.steps):
-            words = step.link.words_after(before.link) or f"overhead {step.link.overhead_bytes}b"
+            words = step.link.words_after(before.link) or sending_words(step.link)
             pieces.append(f"{time_words(step.at_s)} {words}")
         if self.repeat_s is not None:
             pieces.append(f"repeat {time_words(self.repeat_s)}")
@@ -101,27 +107,29 @@ class LinkSchedule:
         return rounds * (self.repeat_s or 0.0) + self.steps[step].at_s
 
 
-def parse_schedule(text: str, *, after: LinkSpec | None = None) -> LinkSchedule:
+def parse_schedule(
+    text: str, *, after: LinkSpec | None = None, find_trace: FindTrace = shipped_trace
+) -> LinkSchedule:
     """A schedule from words, see the top of this file; the words of a link alone are one too.
 
     What the first piece leaves out is as in `after`, which also holds before a first piece that begins later
-    than 0s; without `after` such a piece is refused. Raises ConfigurationError that names the piece, what is
-    wrong with it, and what to write.
+    than 0s; without `after` such a piece is refused. `find_trace` as in parse_link. Raises ConfigurationError
+    that names the piece, what is wrong with it, and what to write.
     """
-    pieces = text.split(";")
+    pieces = split_pieces(text)
     steps = [] if after is None else [LinkStep(at_s=0.0, link=after)]
     repeat_s = None
     for number, piece in enumerate(pieces, 1):
         try:
             if repeat_s is not None:
                 raise _wrong("nothing may follow 'repeat'", "make it the last piece")
-            words = piece.split()
+            words = split_words(piece)
             if words and words[0].lower() == "repeat":
                 repeat_s = _repeat(words)
                 continue
             if not words and len(pieces) > 1:
                 raise _wrong("the piece is empty", "leave out the ';' beside it")
-            step = _step(words, steps[-1].link if steps else None, first=number == 1)
+            step = _step(words, steps[-1].link if steps else None, find_trace, first=number == 1)
             if not steps and step.at_s > 0:
                 raise _wrong("nothing says what the link is before", "begin with it: 'rate 20mbit; 5s ...'")
             if number > 1 or step.at_s > 0:
@@ -132,10 +140,10 @@ def parse_schedule(text: str, *, after: LinkSpec | None = None) -> LinkSchedule:
     return LinkSchedule(steps=tuple(steps), repeat_s=repeat_s)
 
 
-def _step(words: list[str], before: LinkSpec | None, *, first: bool) -> LinkStep:
+def _step(words: list[str], before: LinkSpec | None, find_trace: FindTrace, *, first: bool) -> LinkStep:
     """A step from the words of its piece; `before` is the link that it changes."""
     at_s = 0.0
-    if words and words[0][0] in "0123456789.+-":
+    if words and words[0][:1] in tuple("0123456789.+-"):
         at_s = parse_time("time", words[0])
         words = words[1:]
         if not words:
@@ -143,7 +151,7 @@ def _step(words: list[str], before: LinkSpec | None, *, first: bool) -> LinkStep
     elif not first:
         raise _wrong("the piece does not begin with its time", "write for instance '5s rate 1mbit'")
     _check_time(at_s, "the piece", None)
-    return LinkStep(at_s=at_s, link=parse_link(" ".join(words), after=before))
+    return LinkStep(at_s=at_s, link=link_of_words(words, after=before, find_trace=find_trace))
 
 
 def _repeat(words: list[str]) -> float:

@@ -1,0 +1,194 @@
+"""The links of a channel in use: a Way a device and direction, and what changes them when."""
+
+import hashlib
+import random
+from collections.abc import Mapping
+from math import inf
+from types import MappingProxyType
+
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.nodes.channel.deliveries import Deliveries
+from draftwire.nodes.channel.playing import Direction, PlayedLink, Programme
+from draftwire.nodes.channel.way import Way
+from draftwire.runtime.clock import Clock
+from draftwire.runtime.link import LinkSchedule, LinkSpec, LinkStatistics, Streams
+from draftwire.runtime.security import key_of
+from draftwire.runtime.telemetry import LINK_EVENT
+from draftwire.runtime.wake import Wake
+
+
+class Links:
+    """Two ways for each name that is connected. Times do not go back from call to call."""
+
+    def __init__(
+        self,
+        programme: Programme,
+        *,
+        seed: int,
+        most_own: int,
+        deliveries: Deliveries,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        """`most_own`: devices that may have links of their own."""
+        self._programme, self._seed, self._most_own = programme, seed, most_own
+        self._deliveries, self._clock, self._logger = deliveries, clock, logger
+        self._ways = dict[str, Mapping[Direction, Way]]()
+        self._changing = Wake(clock)
+
+    def __len__(self) -> int:
+        """Names that have ways."""
+        return len(self._ways)
+
+    def start(self, now_s: float) -> None:
+        """Time 0 of the schedules that it was made with is now; later calls do nothing."""
+        if self._programme.start(now_s):
+            self._changing.set()
+            for played in self._programme:
+                if played.began_s == now_s and _moves(played.spec) and self._is_told(played):
+                    self._tell(played, now_s)
+
+    def of(self, name: str) -> Mapping[Direction, Way]:
+        """A device's, new ones on its first connection; needs to have been started."""
+        if name not in self._ways:
+            self._ways[name] = {
+                direction: Way(
+                    name,
+                    direction,
+                    played=self._programme.of(name, direction),
+                    streams=streams_of(self._seed, name, direction),
+                    deliveries=self._deliveries,
+                    advance=self._advance,
+                )
+                for direction in Direction
+            }
+        return self._ways[name]
+
+    def forget(self, name: str) -> None:
+        """The device has no connection any more; what is under way still arrives."""
+        del self._ways[name]
+
+    def statistics(self, now_s: float) -> Mapping[tuple[str, Direction], LinkStatistics]:
+        """By name and direction."""
+        return MappingProxyType(
+            {
+                (name, direction): way.statistics(now_s)
+                for name, ways in self._ways.items()
+                for direction, way in ways.items()
+            }
+        )
+
+    # -- changes -------------------------------------------------------------------------------------------
+
+    async def play(self) -> None:
+        """Let each change of a schedule happen at its time, for ever."""
+        while True:
+            due_s = min(played.due_s for played in self._programme)
+            await self._changing.wait(None if due_s == inf else due_s)
+            self.advance(self._clock.now_s())
+
+    def advance(self, now_s: float) -> None:
+        """Let every change that is due by now happen, each at its own time."""
+        for played in self._programme:
+            if played.due_s <= now_s:
+                self._advance(played, now_s)
+
+    def held_until_s(self) -> float:
+        """When the next change comes of a link that something waits on; inf: none does."""
+        each = (way for ways in self._ways.values() for way in ways.values())
+        return min((way.played.due_s for way in each if way.waits), default=inf)
+
+    def order(self, direction: Direction, schedule: LinkSchedule, *, device: str | None = None) -> None:
+        """From now on every device's link does this, or one device's and those of the names below it.
+
+        What waits goes on by the new link, what has left keeps its times. Time 0 of the schedule is now. It
+        takes the place of whatever was there, of what devices had of their own as well.
+        """
+        now_s = self._clock.now_s()
+        self.advance(now_s)
+        ordered = self._programme.order(direction, schedule, now_s, device=device)
+        for name, ways in self._ways.items():
+            way, played = ways[direction], self._programme.of(name, direction)
+            if way.played is not played:
+                way.played = played
+                way.change(now_s, played.spec)
+        self._changing.set()
+        self._tell(ordered, now_s, ordered=True)
+
+    def tell(self) -> None:
+        """Log what every link does now, those of devices of their own where they differ."""
+        now_s = self._clock.now_s()
+        for played in self._programme:
+            if self._is_told(played):
+                self._tell(played, now_s)
+
+    def _is_told(self, played: PlayedLink) -> bool:
+        return played.device is None or self._programme.differs(played)
+
+    def _advance(self, played: PlayedLink, now_s: float) -> None:
+        for at_s in played.advances(now_s):
+            for ways in self._ways.values():
+                way = ways[played.direction]
+                if way.played is played:
+                    way.change(at_s, played.spec)
+            self._tell(played, at_s)
+        self._changing.set()
+
+    def _tell(self, played: PlayedLink, at_s: float, *, ordered: bool = False) -> None:
+        spec = played.spec
+        self._logger.info(
+            LINK_EVENT,
+            direction=played.direction.value,
+            device=played.device,
+            ordered=ordered,
+            link=str(spec),
+            rate_bps=spec.rate_bps,
+            mean_rate_bps=spec.mean_rate_bps,
+            delay_s=spec.delay_s,
+            jitter_s=spec.jitter_s,
+            seed=self._seed,
+            began_s=played.began_s,
+            at_s=at_s,
+        )
+
+    # -- questions of those who order ----------------------------------------------------------------------
+
+    def schedule_of(self, direction: Direction, *, device: str | None = None) -> LinkSchedule:
+        """What a direction does over time, for a device, or for those without a link of their own."""
+        return self._programme.of(device, direction).schedule
+
+    def differing(self) -> list[str]:
+        """The devices whose links are others than the rest's, in order."""
+        return self._programme.differing()
+
+    def why_not(self, device: str) -> str:
+        """Why no order can be for this device; empty: one can."""
+        own = self._programme.own()
+        there = sorted({*own, *self._ways})
+        if device not in there and not any(key_of(name) == device for name in there):
+            names = f"there are {', '.join(there)}" if there else "there is none"
+            return f"device {device!r} is not connected, and has no link of its own; {names}"
+        if device not in own and len(own) >= self._most_own:
+            remedy = "raise [channel] max_devices, or order a link for all"
+            return f"{len(own)} devices have links of their own already; {remedy}"
+        return ""
+
+
+def _moves(spec: LinkSpec) -> bool:
+    """Whether its rate changes by itself: whoever reads of it has to know when it began."""
+    return spec.rate_bps is None and spec.mean_rate_bps is not None
+
+
+def streams_of(seed: int, device: str, direction: Direction) -> Streams:
+    """The random numbers of one direction of one device: its own, the same whoever else is connected."""
+    name = hashlib.sha256(direction.value.encode() + b"\0" + device.encode()).digest()
+
+    def stream(impairment: str) -> random.Random:
+        return random.Random(f"{seed} {name.hex()} {impairment}")
+
+    impairments = ("jitter", "loss", "retransmission", "duplicate", "corrupt", "reorder")
+    return Streams(**{one: stream(one) for one in impairments}, fading=stream("fading").getrandbits(63))
+
+
+__all__ = ["Links", "streams_of"]

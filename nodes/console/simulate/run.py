@@ -1,0 +1,204 @@
+"""`simulate`: hundreds of devices for an afternoon in minutes, and the same again from the same seed.
+
+    came = simulate(load_topology("cell.toml"), devices=100, seconds=60, seed=1)
+    print(came.speeds, came.trace_hash)
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from draftwire.codecs.limits import MAX_GAMMA
+from draftwire.nodes.channel.playing import Direction
+from draftwire.nodes.console.simulate.alone import alone_tokens_per_s
+from draftwire.nodes.console.simulate.asking import Ask, User, random_requests
+from draftwire.nodes.console.simulate.fleet import Fleet, Places, longest_silent, schedules_of, stuck
+from draftwire.nodes.console.simulate.outcomes import DeviceOutcome, Simulation
+from draftwire.nodes.console.simulate.pairs import Pair, pair_of
+from draftwire.nodes.console.simulate.telling import Telling
+from draftwire.nodes.device.checks import check_pins
+from draftwire.nodes.models.pacing import PAPER, StepTimes
+from draftwire.runtime.clock import LoopClock, run_virtual
+from draftwire.runtime.config import Topology
+from draftwire.runtime.errors import ConfigurationError, DeadlockError, DraftwireError
+
+MOST_DEVICES: Final = 10_000
+MOST_SECONDS: Final = 1e6
+LOOKS: Final = 400
+"""So often in a run somebody looks: progress is told, and who has fallen silent is found."""
+
+SILENT_S: Final = 60.0
+"""Beyond the time after which a device gives up by itself: a device with a request under way that has sent
+nothing for so long more waits for something that can't happen."""
+
+Progress = Callable[[float, int], None]
+"""Told of the virtual seconds that have passed, and of the steps so far."""
+
+
+def simulate(
+    topology: Topology,
+    *,
+    devices: int,
+    seconds: float,
+    seed: int = 0,
+    per_bs: int = 1,
+    pair: Pair | None = None,
+    times: StepTimes = PAPER,
+    ask: Ask | None = None,
+    keep_texts: bool = False,
+    record: Path | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Run the four nodes of `topology`, unchanged, for `devices` devices and `seconds` of virtual time.
+
+    Each `per_bs` devices have a channel, a BS and a controller of their own. Devices are called device-0001
+    and so on, and begin to ask within the first second; each asks one request after the other, what `ask`
+    says, or prompts of random ids as [sampling] has it. What is under way at the end counts so far.
+
+    All randomness comes from `seed`: the same arguments give the same `trace_hash`, in every process with the
+    same versions of Python and numpy. `pair`: the models, None: those of the topology, see `pair_of`;
+    `times`: how long their steps take. `keep_texts`: the outcome holds every request with its tokens.
+    `record`: a file that gets the events a real run's record would hold.
+
+    It runs an event loop of its own, so call it outside of one. Raises ConfigurationError for what can't be
+    run, and DeadlockError, naming the tasks, where a node waits for something that can't happen.
+    """
+    check_size(devices=devices, seconds=seconds, per_bs=per_bs, times=times)
+    pair = pair_of(topology) if pair is None else pair
+    check_pins(topology.controller.k, topology.controller.gamma, pair.vocab_size, key="controller.k")
+    ask = ask or random_requests(topology.sampling, seed=seed, vocab_size=pair.vocab_size)
+    telling = Telling(record)
+    fleet = Fleet(
+        topology,
+        pair=pair,
+        times=times,
+        seed=seed,
+        seconds=seconds,
+        ask=ask,
+        keep_texts=keep_texts,
+        telling=telling,
+    )
+    try:
+        played = _play(
+            fleet,
+            Places(devices=devices, per_bs=per_bs),
+            patience_s=_patience_s(topology, times),
+            seconds=seconds,
+            progress=progress,
+        )
+        wall_s = run_virtual(_unwrapped(played))
+    except DeadlockError as error:
+        telling.write("simulate.deadlock", virtual_s=error.now_s, waiting=error.waiting)
+        raise
+    finally:
+        telling.close()
+    return Simulation(
+        seed=seed,
+        seconds=seconds,
+        pair=pair.name,
+        devices=tuple(
+            _outcome(user, fleet, topology, seconds=seconds, pair=pair, times=times, per_bs=per_bs)
+            for user in fleet.users.values()
+        ),
+        per_bs=per_bs,
+        trace_hash=fleet.trace.hex(),
+        wall_s=wall_s,
+        warned=dict(telling.warned),
+        warnings=telling.words(),
+    )
+
+
+async def _play(
+    fleet: Fleet, places: Places, *, patience_s: float, seconds: float, progress: Progress | None
+) -> float:
+    """From the start of all nodes to the end of the time; returns the real seconds that the time took."""
+    clock = LoopClock()
+    async with asyncio.TaskGroup() as tasks:
+        await fleet.start(places, tasks)
+        began_s = time.perf_counter()
+        for look in range(1, LOOKS + 1):
+            await clock.sleep_until(seconds * look / LOOKS)
+            if progress is not None:
+                progress(clock.now_s(), sum(one.steps for one in fleet.users.values()))
+            _check_silent(fleet, clock.now_s(), patience_s)
+        wall_s = time.perf_counter() - began_s
+        for name, user in fleet.users.items():
+            user.cut()
+            fleet.trace.text(name, user.texts)
+        for task in fleet.tasks:
+            task.cancel()
+    return wall_s
+
+
+def _patience_s(topology: Topology, times: StepTimes) -> float:
+    """How long a device with a request under way may send nothing: while it draws a block, it doesn't."""
+    block_s = times.seconds("draft", MAX_GAMMA)
+    return topology.device.absent_s + topology.device.reach_s + block_s + SILENT_S
+
+
+def _check_silent(fleet: Fleet, now_s: float, patience_s: float) -> None:
+    """A protocol at work says something while it waits, over however bad a link, and then gives up."""
+    user = longest_silent(list(fleet.users.values()))
+    if user is not None and now_s - user.active_s > patience_s:
+        silent_s = now_s - user.active_s
+        raise stuck(now_s, f"{user.device} has a request under way and has done nothing for {silent_s:.0f} s")
+
+
+async def _unwrapped(main: Coroutine[Any, Any, float]) -> float:
+    """The one error that ended all tasks, without the groups around it; of several what a person can mend."""
+    try:
+        return await main
+    except BaseExceptionGroup as group:
+        errors = list(_leaves(group))
+        told = [one for one in errors if isinstance(one, DraftwireError)]
+        if told or len(errors) == 1:
+            raise (told or errors)[0] from None
+        raise
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _outcome(
+    user: User, fleet: Fleet, topology: Topology, *, seconds: float, pair: Pair, times: StepTimes, per_bs: int
+) -> DeviceOutcome:
+    name, channel = user.device, topology.channel
+    downlink = None if channel is None else schedules_of(channel, name)[Direction.DOWNLINK]
+    return DeviceOutcome(
+        device=name,
+        bs=fleet.bs_of[name],
+        asked_s=seconds - user.begins_s,
+        tally=user.tally,
+        alone_tokens_per_s=alone_tokens_per_s(
+            times=times,
+            sharing=min(per_bs, len(fleet.users), topology.target.max_sessions),
+            downlink=downlink,
+            vocab_size=pair.vocab_size,
+        ),
+        series=user.series,
+        requests=tuple(user.requests),
+    )
+
+
+def check_size(*, devices: int, seconds: float, per_bs: int, times: StepTimes) -> None:
+    """Raise ConfigurationError, naming the option, for what `simulate` can't run."""
+    for key, value, most in (("--devices", devices, MOST_DEVICES), ("--per-bs", per_bs, MOST_DEVICES)):
+        if not 1 <= value <= most:
+            raise ConfigurationError(f"{value} will not do", key=key, remedy=f"write 1 to {most}")
+    if not 0 < seconds <= MOST_SECONDS:  # NaN fails too
+        raise ConfigurationError(
+            f"{seconds:g} s will not do", key="--seconds", remedy=f"write more than 0, up to {MOST_SECONDS:g}"
+        )
+    if times.target_s <= 0:
+        problem = f"{times.target_s:g} s will not do: time would never pass"
+        raise ConfigurationError(problem, key="--target-step", remedy="write a time above 0, such as 1ms")
+
+
+__all__ = ["MOST_DEVICES", "MOST_SECONDS", "Progress", "Simulation", "check_size", "simulate"]

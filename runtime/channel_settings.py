@@ -1,0 +1,104 @@
+"""[channel] of a topology: the emulated link, for all devices and for devices of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final, Self
+
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import LinkSchedule, LinkSpec, parse_link, parse_schedule, traces_beside
+from draftwire.runtime.security import key_of
+from draftwire.runtime.settings_checks import between, check_address, check_device_name, check_place, need
+
+DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLinkSettings:
+    """[channel.devices.NAME]: the links of one device; what is left out is as [channel] says."""
+
+    uplink: LinkSpec | None = None
+    "device to BS"
+    downlink: LinkSpec | None = None
+    schedule: str | None = None
+    "how both change; empty: not at all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """[channel]: the emulated link between devices and the target."""
+
+    address: str = "tcp://127.0.0.1:5700"
+    "devices connect to it"
+    bind: str | None = None
+    "what the channel binds where that is another address; None: `address`"
+    key: str | None = None
+    "name of the key that the channel has; None: the only one of its role"
+    control: str = "tcp://127.0.0.1:5703"
+    "bound by the channel for orders to change its links"
+    uplink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    "device to BS, in the words of tc"
+    downlink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    schedule: str | None = None
+    "how both change from the first message on, as parse_schedule takes it; None: not at all"
+    devices: Mapping[str, DeviceLinkSettings] = field(default_factory=dict)
+    "[channel.devices.NAME]: devices with other links, each also for the names below it without their own"
+    seed: int = 0
+    "of all that is drawn: jitter, losses, fading"
+    max_devices: int = 64
+    lateness_ms: float = 2.0
+    "what the 99th percentile of the channel's own lateness may be; a run above it says so"
+
+    def __post_init__(self) -> None:
+        check_place(self.address, self.bind, self.key)
+        check_address("control", self.control, met=True)
+        need(self.control != self.bind, "control", self.control, "[channel] bind has it already")
+        between("seed", self.seed, 0, 2**63 - 1)
+        between("max_devices", self.max_devices, 1, 4096)
+        between("lateness_ms", self.lateness_ms, 0.01, 10_000)
+        for link in (self.uplink, self.downlink):
+            self._scheduled(link)
+        object.__setattr__(self, "devices", MappingProxyType(dict(self.devices)))
+        remedy = f"name at most max_devices, {self.max_devices}, or raise that"
+        need(len(self.devices) <= self.max_devices, "devices", len(self.devices), remedy)
+        for name in self.devices:
+            check_device_name(f"devices.{name}", name)
+            try:
+                self.for_device(name)
+            except ConfigurationError as error:
+                raise error.placed(key=f"devices.{name}.{error.key}") from None
+
+    @property
+    def binds(self) -> str:
+        """The address that the channel binds for devices."""
+        return self.bind or self.address
+
+    @property
+    def uplink_schedule(self) -> LinkSchedule:
+        """What the uplink does over time; of one step where nothing is scheduled."""
+        return self._scheduled(self.uplink)
+
+    @property
+    def downlink_schedule(self) -> LinkSchedule:
+        """The same of the downlink."""
+        return self._scheduled(self.downlink)
+
+    def for_device(self, name: str) -> Self:
+        """The same channel as a device meets it: its own links in place of the others, and no devices'."""
+        own = self.devices.get(name, self.devices.get(key_of(name), DeviceLinkSettings()))
+        return replace(
+            self,
+            uplink=self.uplink if own.uplink is None else own.uplink,
+            downlink=self.downlink if own.downlink is None else own.downlink,
+            schedule=self.schedule if own.schedule is None else own.schedule,
+            devices={},
+        )
+
+    def _scheduled(self, link: LinkSpec) -> LinkSchedule:
+        try:
+            return parse_schedule(self.schedule or "", after=link, find_trace=traces_beside())
+        except ConfigurationError as error:
+            raise error.placed(key="schedule") from None
+
+
+__all__ = ["DEFAULT_LINK", "ChannelSettings", "DeviceLinkSettings"]
