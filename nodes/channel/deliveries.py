@@ -53,6 +53,8 @@ class Deliveries:
         self._broken: asyncio.Future[None] | None = None
         "of the `run` that is under way"
         self._timer: asyncio.TimerHandle | None = None
+        self._handing_over = False
+        "then the timer is set once, behind the last of them"
         self._progress = Wake(clock)
         self._history = _History()
 
@@ -66,7 +68,7 @@ class Deliveries:
             return
         self._added += 1  # tells entries of one time apart, so that functions are never compared
         heappush(self._heap, (due_s, self._added, hand_over))
-        if self._heap[0][1] == self._added:
+        if self._heap[0][1] == self._added and not self._handing_over:
             self._set_timer()
 
     async def run(self) -> None:
@@ -111,21 +113,26 @@ class Deliveries:
         """All that is due as this begins, AT_ONCE at most: the loop has other work besides."""
         assert self._broken is not None, "a timer is set while somebody runs it"
         self._timer = None
-        began_s, count = self._clock.now_s(), 0
+        self._handing_over = True
         try:
-            while self._heap and self._heap[0][0] <= began_s and count < AT_ONCE:
-                count += 1
-                due_s, _, hand_over = heappop(self._heap)
-                behind_s = self._clock.now_s() - due_s
-                if hand_over() is not False:
-                    self._history.add(behind_s)
+            self._hand_over_until(self._clock.now_s())
         except Exception as error:
             if not self._broken.done():
                 self._broken.set_exception(error)
             return
+        finally:
+            self._handing_over = False
         self._progress.set()
-        if self._timer is None:  # a hand-over may have added an earlier one, and so set it
-            self._set_timer()
+        self._set_timer()
+
+    def _hand_over_until(self, now_s: float) -> None:
+        for _ in range(AT_ONCE):
+            if not self._heap or self._heap[0][0] > now_s:
+                return
+            due_s, _, hand_over = heappop(self._heap)
+            behind_s = self._clock.now_s() - due_s
+            if hand_over() is not False:
+                self._history.add(behind_s)
 
 
 class _History:

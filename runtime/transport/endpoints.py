@@ -39,6 +39,9 @@ taken away counts from then on, whoever may come up at the address."""
 DRAIN_MESSAGES: Final = 128
 """Messages read in one turn of the loop, so that a flood can't keep other tasks from running."""
 
+_READABLE: Final = int(zmq.POLLIN)
+"""A plain number: of an enum's, `&` makes a new member each time."""
+
 
 class ZmqEndpoint(ABC):
     """A plain socket, read by the loop whenever its descriptor signals.
@@ -79,7 +82,7 @@ class ZmqEndpoint(ABC):
                 raise
             return self._counts.drop(DropReason.GONE)
         finally:
-            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            if int(self._socket.get(zmq.EVENTS)) & _READABLE:
                 self._drain_soon()
         return self._counts.send(data)
 

@@ -41,7 +41,7 @@ def test_fields(pairs: list[tuple[int, int]], start: int) -> None:
     assert fields_at(data, start, widths).tolist() == values.tolist()
 
 
-@given(st.integers(1, 8).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1)))))
+@given(st.integers(1, 12).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1)))))
 def test_equal_fields(case: tuple[int, list[int]]) -> None:
     """Fields of one width are spelt as fields of any, and read back."""
     width, values = case

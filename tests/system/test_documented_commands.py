@@ -166,7 +166,7 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
         changing={"100": "3", "60": "2"}, says="device"
     ),
     "draftwire simulate --devices 100 --seconds 60": Run(changing={"100": "3", "60": "2"}, says="trace hash"),
-    "draftwire simulate configs/changing-link.toml --devices 20 --per-bs 4 --seconds 30 --plot fleet.png": Run(
+    "draftwire simulate configs/changing-link.toml --devices 20 --per-bs 4 --seconds 30 --plot f.png": Run(
         changing={"20": "4", "30": "2"}, says="4 devices at 1 base station"
     ),
     "draftwire simulate --devices 3 --seconds 20 --seed 1 --record fleet.jsonl": Run(

@@ -56,6 +56,9 @@ MIXED: Final = "rate 20mbit delay 10ms 2ms"
 MIXED_BYTES: Final = (100, 1000, 8000)
 MIXED_PER_S: Final = 100.0
 
+SETTLE_S: Final = 0.5
+"""For connections to be made, behind a first message."""
+
 SMALL_LINK: Final = "rate 100mbit delay 5ms 1ms"
 SMALL_BYTES: Final = 100
 SMALL_AHEAD: Final = 200
@@ -188,13 +191,14 @@ async def _rates(measured: Measured, effort: Effort, begin: Begin) -> None:
 
 async def _delays(seconds: float, *, seed: int) -> Delays:
     coming = list(as_they_come(per_s=MIXED_PER_S, seconds=seconds, sizes_bytes=MIXED_BYTES, seed=seed))
+    sizes_bytes = [SMALL_BYTES, *(size for _, size in coming)]
+    at_s = [0.0, *(SETTLE_S + at_s for at_s, _ in coming)]
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         record = Path(folder) / "record.jsonl"
         async with channel_between(MIXED, record=record) as ends:
-            crossed = await ends.paced(
-                sizes_bytes=[size for _, size in coming], at_s=[at_s for at_s, _ in coming]
-            )
-        return Delays(handed_over_s=lateness_s(record), far_s=crossed.far_errors_s())
+            crossed = await ends.paced(sizes_bytes=sizes_bytes, at_s=at_s)
+        # The first waits for the connections; the model has to know of it, and nothing else.
+        return Delays(handed_over_s=lateness_s(record)[1:], far_s=crossed.far_errors_s()[1:])
 
 
 async def _costs(measured: Measured, effort: Effort) -> None:

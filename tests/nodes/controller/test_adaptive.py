@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import orjson
 import pytest
@@ -11,13 +12,13 @@ from hypothesis import strategies as st
 from tests.nodes.controller.world import VOCAB_SIZE, World, play
 
 from draftwire.codecs.control import ANY_REQUEST, StepReport
-from draftwire.nodes.controller import knowledge
+from draftwire.nodes.controller import adaptive, knowledge
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
 from draftwire.nodes.controller.belief import Belief, belief_forecast
 from draftwire.nodes.controller.estimators import acceptance
 from draftwire.nodes.controller.policy import PlanValues
 from draftwire.nodes.speculation.acceptance import LADDER
-from draftwire.nodes.speculation.cost import alone_step_seconds, best_plan
+from draftwire.nodes.speculation.cost import alone_step_seconds, best_plan, forecast_grid
 
 SETTLED = 30
 "Steps after which a policy is expected to know its world."
@@ -418,3 +419,32 @@ def test_an_option_out_of_range_is_named(options: dict[str, object], field: str)
     """A ValueError with the option, its value and what to give."""
     with pytest.raises(ValueError, match=f"{field}: give"):
         AdaptivePolicy(**options)  # type: ignore[arg-type]
+
+
+def test_what_is_weighed_once_a_report_follows_the_vocabulary() -> None:
+    """A BS that registers with another vocabulary between two questions gets plans of that one."""
+    planner = policy()
+    assert planner.plan("d", ANY_REQUEST).k > 2
+    planner.vocab_size = 2
+    assert planner.plan("d", ANY_REQUEST).k <= 2
+
+
+def test_a_second_question_after_a_report_weighs_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next request's plan is asked for with this one's: plans are compared once, and again after news."""
+    compared = Counter[str]()
+
+    def counted(**arguments: Any) -> Any:
+        compared["grids"] += 1
+        return forecast_grid(**arguments)
+
+    monkeypatch.setattr(adaptive, "forecast_grid", counted)
+    world, planner = World(rate_bps=20e6, rtt_s=0.002, alpha=0.8, seed=1), policy()
+    report = list(play(world, planner, 5))[-1].report
+    planner.observe(report)
+    compared.clear()
+    first = planner.plan(report.device, ANY_REQUEST)
+    assert planner.plan(report.device, ANY_REQUEST) == first
+    assert compared["grids"] == 1
+    planner.observe(report)
+    planner.plan(report.device, ANY_REQUEST)
+    assert compared["grids"] == 2

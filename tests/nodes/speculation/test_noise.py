@@ -1,5 +1,6 @@
 """Noise: each outcome has its probability, each key its own numbers, the same on every machine."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from math import log
 
@@ -177,3 +178,13 @@ def test_acceptance_has_its_rate_over_seeds(p: float, q: float) -> None:
     n, rate = 20000, min(1.0, p / q)
     accepted = sum(NOISE.accepts(Key(seed, 1, 1, Purpose.ACCEPT), p, weight) for seed in range(n))
     assert abs(accepted - n * rate) < 4 * (n * rate * (1 - rate)) ** 0.5
+
+
+def test_threads_do_not_meet_each_others_numbers() -> None:
+    """Draws made in four threads at once are those of their keys: a BS draws in its loop and its worker."""
+    keys = [Key(seed, 1, position, Purpose.TARGET) for seed in range(4) for position in range(300)]
+    masses = np.linspace(1.0, 2.0, 50)
+    alone = [NOISE.draw_masses(key, masses) for key in keys]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda key: NOISE.draw_masses(key, masses), keys))
+    assert together == alone

@@ -1,6 +1,7 @@
 """alpha is learnt for every K: exactly below the row's, closely above it, and never from guesses."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,15 @@ def test_estimates_are_probabilities(k: int, alpha: float, positions: int) -> No
         estimate.observe_rows(report(k, [[alpha] * len(rungs(k))] * positions, low=alpha, high=1.0))
     for value in estimate.alphas((1, 7, 320, 4000)).values():
         assert math.isfinite(value) and 0 < value < 1
+
+
+def test_a_report_of_another_ladder_is_read_between_its_rungs() -> None:
+    """A BS that tells fewer rungs than the controller knows: alpha lies between them, linear in log K."""
+    whole, parts = AcceptanceEstimate((1, 2, 4, 8)), AcceptanceEstimate((1, 2, 4, 8))
+    masses = {"low": (0.35,), "high": (0.55,), "gap": (0.2,), "filled": (0.1,)}
+    for _ in range(20):
+        told = rows_report(4, alphas=((0.2, 0.3, 0.3, 0.4),), **masses)
+        whole.observe_rows(replace(told, ladder=(1, 2, 4), alphas=((0.2, 0.3, 0.4),)))
+        parts.observe_rows(replace(told, ladder=(1, 4), alphas=((0.2, 0.4),)))
+    ks = (1, 2, 3, 4, 8)
+    assert parts.alphas(ks) == pytest.approx(whole.alphas(ks))
