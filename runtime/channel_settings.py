@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -17,11 +18,11 @@ DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
 class DeviceLinkSettings:
     """[channel.devices.NAME]: the links of one device; what is left out is as [channel] says."""
 
-    uplink: LinkSpec | None = None
+    uplink: LinkSpec | LinkSchedule | None = None
     "device to BS"
-    downlink: LinkSpec | None = None
+    downlink: LinkSpec | LinkSchedule | None = None
     schedule: str | None = None
-    "how both change; empty: not at all"
+    "how both change, where they are no schedules themselves; empty: not at all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,11 @@ class ChannelSettings:
     "name of the key that the channel has; None: the only one of its role"
     control: str = "tcp://127.0.0.1:5703"
     "bound by the channel for orders to change its links"
-    uplink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
-    "device to BS, in the words of tc"
-    downlink: LinkSpec = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    uplink: LinkSpec | LinkSchedule = field(default_factory=lambda: parse_link(DEFAULT_LINK))
+    "device to BS, in the words of tc; a schedule has two pieces or more"
+    downlink: LinkSpec | LinkSchedule = field(default_factory=lambda: parse_link(DEFAULT_LINK))
     schedule: str | None = None
-    "how both change from the first message on, as parse_schedule takes it; None: not at all"
+    "how those change that are no schedules, from the first message on; None: not at all"
     devices: Mapping[str, DeviceLinkSettings] = field(default_factory=dict)
     "[channel.devices.NAME]: devices with other links, each also for the names below it without their own"
     seed: int = 0
@@ -58,6 +59,12 @@ class ChannelSettings:
         between("lateness_ms", self.lateness_ms, 0.01, 10_000)
         for link in (self.uplink, self.downlink):
             self._scheduled(link)
+        need(
+            not self.schedule or not self._has_schedules,
+            "schedule",
+            self.schedule,
+            "uplink and downlink are schedules themselves: leave it out, or let one of them be a link",
+        )
         object.__setattr__(self, "devices", MappingProxyType(dict(self.devices)))
         remedy = f"name at most max_devices, {self.max_devices}, or raise that"
         need(len(self.devices) <= self.max_devices, "devices", len(self.devices), remedy)
@@ -86,19 +93,42 @@ class ChannelSettings:
     def for_device(self, name: str) -> Self:
         """The same channel as a device meets it: its own links in place of the others, and no devices'."""
         own = self.devices.get(name, self.devices.get(key_of(name), DeviceLinkSettings()))
-        return replace(
-            self,
-            uplink=self.uplink if own.uplink is None else own.uplink,
-            downlink=self.downlink if own.downlink is None else own.downlink,
-            schedule=self.schedule if own.schedule is None else own.schedule,
-            devices={},
-        )
+        uplink = self.uplink if own.uplink is None else own.uplink
+        downlink = self.downlink if own.downlink is None else own.downlink
+        schedule = self.schedule if own.schedule is None else own.schedule
+        if own.schedule is None and isinstance(uplink, LinkSchedule) and isinstance(downlink, LinkSchedule):
+            schedule = None  # the common one, of which nothing is left
+        return replace(self, uplink=uplink, downlink=downlink, schedule=schedule, devices={})
 
-    def _scheduled(self, link: LinkSpec) -> LinkSchedule:
+    @property
+    def _has_schedules(self) -> bool:
+        return isinstance(self.uplink, LinkSchedule) and isinstance(self.downlink, LinkSchedule)
+
+    def _scheduled(self, link: LinkSpec | LinkSchedule) -> LinkSchedule:
+        if isinstance(link, LinkSchedule):
+            return link
+        if not self.schedule:
+            return LinkSchedule.constant(link)
         try:
-            return parse_schedule(self.schedule or "", after=link, find_trace=traces_beside())
+            return _without_files(self.schedule, link)
+        except ConfigurationError:
+            pass  # it names a file, or is wrong
+        try:
+            return parse_schedule(self.schedule, after=link, find_trace=traces_beside())
         except ConfigurationError as error:
             raise error.placed(key="schedule") from None
 
 
-__all__ = ["DEFAULT_LINK", "ChannelSettings", "DeviceLinkSettings"]
+def link_or_schedule(text: str) -> LinkSpec | LinkSchedule:
+    """What a direction does, from words; a link where it never changes. Raises ConfigurationError."""
+    schedule = parse_schedule(text, find_trace=traces_beside())
+    return schedule if len(schedule.steps) > 1 else schedule.steps[0].link
+
+
+@lru_cache(maxsize=4096)
+def _without_files(words: str, link: LinkSpec) -> LinkSchedule:
+    """A thousand devices mostly share a link, and a schedule is milliseconds of parsing."""
+    return parse_schedule(words, after=link)
+
+
+__all__ = ["DEFAULT_LINK", "ChannelSettings", "DeviceLinkSettings", "link_or_schedule"]

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from draftwire.runtime.channel_settings import link_or_schedule
 from draftwire.runtime.errors import ConfigurationError, nearest
-from draftwire.runtime.link import LinkSpec, parse_link, traces_beside, with_paths_from
+from draftwire.runtime.link import LinkSchedule, LinkSpec, with_paths_from
 from draftwire.runtime.settings import (
     DEFAULT_KEYS_FOLDER,
     DEFAULT_LINK,
@@ -214,12 +215,12 @@ def _build(kind: type, written: Mapping[str, tuple[str, Any]], section: str) -> 
 def _typed(value: Any, hint: Any, place: str) -> Any:
     """The value as the field's type takes it. TOML has no null, so None is said by leaving the key out."""
     if isinstance(hint, UnionType) or get_origin(hint) is UnionType:
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+        hint, *_ = (part for part in get_args(hint) if part is not NoneType)
     if get_origin(hint) is Mapping:
         return _device_links(value, place)
     if hint is LinkSpec and isinstance(value, str):
         try:
-            return parse_link(value, find_trace=traces_beside())
+            return link_or_schedule(value)
         except ConfigurationError as error:
             raise error.placed(key=place) from None
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -305,10 +306,10 @@ def _keys_of(settings: Any) -> list[str]:
     ]
 
 
-def _toml(value: str | int | float | bool | LinkSpec) -> str:
+def _toml(value: str | int | float | bool | LinkSpec | LinkSchedule) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str | LinkSpec):
+    if isinstance(value, str | LinkSpec | LinkSchedule):
         # A JSON string is a TOML string, but for DEL, which JSON leaves as it is.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -1,13 +1,18 @@
-"""Record the acceptance traces of the shipped pair that `draftwire bench` replays.
+"""Record how a pair accepts, for `draftwire simulate --acceptance FILE`: minutes on one core.
 
-    python scripts/record_acceptance.py smollm2                           # T = 1, 3000 positions
-    python scripts/record_acceptance.py smollm2-0.7 --temperature 0.7 --positions 1500
+    python scripts/record_acceptance.py mine --draft ORG/SMALL --target ORG/LARGE --tables my.tables
+    draftwire simulate --acceptance mine.npz --devices 20
 
-The target answers prompts that the draft was not trained on, sampling at the temperature; at each position of
-its answers the draft's row is held against p at every K (nodes/console/bench/traces.py), and measured as it
-travels: spelt with the shipped pair's tables. Nothing of the answers is kept. The file goes into the package,
-nodes/console/bench/data. Minutes on one core; another pair is named by --draft and --target. Both files have
-to be recorded again whenever the shipped tables change.
+The target answers prompts, sampling at the temperature; at each position of its answers the draft's row is
+held against p at every K (nodes/console/bench/traces.py), and measured as it travels: spelt with the tables.
+Nothing of the answers is kept.
+
+The shipped pair's own are recorded so, and again whenever its tables change; `draftwire simulate` and
+`draftwire bench` read them where they are, and the draft was not trained on the prompts:
+
+    python scripts/record_acceptance.py smollm2 --out nodes/console/bench/data/smollm2.npz
+    python scripts/record_acceptance.py smollm2-0.7 --temperature 0.7 --positions 1500 \\
+                                        --out nodes/console/bench/data/smollm2-0.7.npz
 """
 
 import argparse
@@ -22,7 +27,7 @@ from rich.progress import Progress
 
 from draftwire.codecs.messages import Sampling
 from draftwire.codecs.tables import TableSet
-from draftwire.nodes.console.bench.traces import Logits, data_path, record, save
+from draftwire.nodes.console.bench.traces import Logits, record, save
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.catalogue import SHIPPED, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.tables import find_tables, shipped_tables
@@ -70,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", help="of the trace, and of its file")
+    parser.add_argument("name", help="of the recording; its file is NAME.npz")
     parser.add_argument("--draft", default=SHIPPED, help="default: %(default)s")
     parser.add_argument("--target", default=SHIPPED, help="default: %(default)s")
     parser.add_argument(
@@ -81,8 +86,13 @@ def main() -> int:
     parser.add_argument("--temperature", type=float, default=1.0, help="above 0; default: %(default)s")
     parser.add_argument("--positions", type=int, default=3000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of the target's draws; default: %(default)s")
-    parser.add_argument("--out", type=Path, help="default: the package's data folder")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="another file: .npz is added where it lacks; written over"
+    )
     args = parser.parse_args()
+    path = file_named(args.out or Path(args.name))
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        parser.error(f"{path}: no file can be there; name another with --out")
 
     console = Console(stderr=True)
     tokenizer = load_tokenizer(args.target, end="target")
@@ -104,8 +114,6 @@ def main() -> int:
             support=draft.support,
             tables=tables,
         )
-    path = args.out or data_path(args.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     save(trace, path)
     console.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {len(trace.alpha)} positions")
     console.print({k: round(alpha, 3) for k, alpha in trace.mean_alphas().items()})
@@ -113,6 +121,11 @@ def main() -> int:
     sizes = trace.row_bits.mean(axis=0).tolist()
     console.print({k: round(bits / k, 2) for k, bits in zip(trace.ladder, sizes, strict=True)})
     return 0
+
+
+def file_named(path: Path) -> Path:
+    """With the ending that numpy gives it, whatever dots are in the name."""
+    return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
 def _usual_tables(draft: str) -> str:

@@ -4,8 +4,9 @@
 
 An order is a link or a schedule for either direction, and takes the whole place of what held before, at once:
 for every device, or for one and the names below it. What was ordered last for a device, or for all, holds.
-Time 0 of a schedule is the moment of the order. It may name traces that ship, but no files. One that can't be
-followed in full changes nothing.
+Time 0 of a schedule is the moment of the order. It may name traces that ship, and those of the channel's own
+topology by the names that they have there; no order makes it open a file. One that can't be followed in full
+changes nothing.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from draftwire.codecs.probes import Echo, Probe, echo_of
 from draftwire.nodes.channel.playing import Direction
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import ConfigurationError, PeerError
-from draftwire.runtime.link import LinkSchedule, parse_schedule
+from draftwire.runtime.link import FindTrace, LinkSchedule, parse_schedule, shipped_trace
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, Received, Transport, Trouble
 
@@ -77,11 +78,17 @@ class LinkOrders:
     """A channel's side: takes orders from anybody who reaches the endpoint, and answers what holds now."""
 
     def __init__(
-        self, *, links: OrderedLinks, wall_s: Callable[[], float], logger: FilteringBoundLogger
+        self,
+        *,
+        links: OrderedLinks,
+        wall_s: Callable[[], float],
+        logger: FilteringBoundLogger,
+        find_trace: FindTrace = shipped_trace,
     ) -> None:
-        """`wall_s` is the clock on the wall, UTC, which a Probe asks for."""
+        """`wall_s` is the clock on the wall, UTC, which a Probe asks for; `find_trace` must open no file."""
         self._links = links
         self._wall_s = wall_s
+        self._find_trace = find_trace
         self._logger = logger
         self._refused: Counter[Refusal | str] = Counter()
 
@@ -121,7 +128,7 @@ class LinkOrders:
         if refused:
             device = None  # the answer is on all
         try:
-            wanted = {} if refused else _schedules(order)
+            wanted = {} if refused else _schedules(order, self._find_trace)
         except ConfigurationError as error:
             refused = str(error)
         else:
@@ -143,13 +150,13 @@ class LinkOrders:
         self._refused[cause] += 1
 
 
-def _schedules(order: LinkOrder) -> dict[Direction, LinkSchedule]:
+def _schedules(order: LinkOrder, find_trace: FindTrace) -> dict[Direction, LinkSchedule]:
     """What the order asks for, all of it or ConfigurationError, which names the direction."""
     wanted = {}
     for direction, text in ((Direction.UPLINK, order.uplink), (Direction.DOWNLINK, order.downlink)):
         if text is not None:
             try:
-                wanted[direction] = parse_schedule(text)
+                wanted[direction] = parse_schedule(text, find_trace=find_trace)
             except ConfigurationError as error:
                 raise error.placed(key=direction.value) from None
     return wanted

@@ -5,7 +5,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from draftwire.runtime.clock import Clock
@@ -56,7 +56,7 @@ class Deliveries:
         self._handing_over = False
         "then the timer is set once, behind the last of them"
         self._progress = Wake(clock)
-        self._history = _History()
+        self._history = History()
 
     def add(self, due_s: float, hand_over: Callable[[], object]) -> None:
         """Call `hand_over` at `due_s`, or as soon as possible after it; of equal times the first added first.
@@ -84,11 +84,20 @@ class Deliveries:
             self._broken = None
             self._heap.clear()
             self._set_timer()
+            self._progress.set()
 
-    async def emptied(self, deadline_s: float) -> None:
-        """Return once nothing is under way, or at the deadline."""
-        while self._heap and self._clock.now_s() < deadline_s:
+    def forget(self, hand_over: Callable[[], object]) -> None:
+        """Call it no more, however often it was added."""
+        self._heap = [one for one in self._heap if one[2] != hand_over]
+        heapify(self._heap)
+        if not self._handing_over:
+            self._set_timer()
+
+    async def progress(self, deadline_s: float) -> bool:
+        """Return when something has been handed over, or at the deadline. False: nobody delivers."""
+        if self._broken is not None:
             await self._progress.wait(deadline_s)
+        return self._broken is not None
 
     def lateness(self) -> Lateness:
         """Figures since the start."""
@@ -135,7 +144,7 @@ class Deliveries:
                 self._history.add(behind_s)
 
 
-class _History:
+class History:
     """Of deliveries, in bounded memory."""
 
     def __init__(self) -> None:
@@ -145,6 +154,7 @@ class _History:
         self._last_s: deque[float] = deque(maxlen=KEPT_LATENESS)
 
     def add(self, behind_s: float) -> None:
+        """One more."""
         self._delivered += 1
         self._sum_s += behind_s
         self._max_s = max(self._max_s, behind_s)
@@ -154,11 +164,13 @@ class _History:
         self._last_s.append(behind_s)
 
     def take(self) -> Sequence[float]:
+        """Each since the last call, of the last KEPT_LATENESS."""
         taken = tuple(self._last_s)
         self._last_s.clear()
         return taken
 
     def figures(self) -> Lateness:
+        """Of all."""
         return Lateness(
             delivered=self._delivered,
             mean_s=self._sum_s / self._delivered if self._delivered else 0.0,
@@ -179,4 +191,4 @@ class _History:
         return 0.0
 
 
-__all__ = ["AT_ONCE", "KEPT_LATENESS", "LATE_S", "Deliveries", "Lateness"]
+__all__ = ["AT_ONCE", "KEPT_LATENESS", "LATE_S", "Deliveries", "History", "Lateness"]

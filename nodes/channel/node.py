@@ -29,12 +29,12 @@ from draftwire.nodes.channel.deliveries import Deliveries, Lateness
 from draftwire.nodes.channel.links import Links
 from draftwire.nodes.channel.places import Connection, Places, files_lacking
 from draftwire.nodes.channel.playing import Direction, OwnSchedules, Programme
-from draftwire.nodes.channel.punctuality import Punctuality
+from draftwire.nodes.channel.punctuality import Punctuality, Reading
 from draftwire.nodes.channel.way import Way
 from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import LocalError
-from draftwire.runtime.link import LinkDrop, LinkSchedule, LinkSpec, LinkStatistics
+from draftwire.runtime.link import LinkDrop, LinkSchedule, LinkSpec, LinkStatistics, traces_among
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport, Trouble
 
@@ -64,11 +64,17 @@ class ChannelStatistics:
     "of devices"
     links: Mapping[tuple[str, Direction], LinkStatistics]
     "of the devices it serves now, by name"
+    past: Mapping[Direction, LinkStatistics]
+    "sums of those that it has let go; absent: none"
+    unsent: int
+    "messages that a link has delivered, and whose connection was gone, or did not take them"
     refused: Mapping[ChannelRefusal, int]
     "messages"
     orders_refused: Mapping[Refusal | str, int]
     "messages to the control address that were answered by nothing, by cause"
     lateness: Lateness
+    reading: Lateness
+    "how late its loop was to read, by looks while messages came"
     facing_devices: EndpointStatistics
     facing_target: Mapping[bytes, EndpointStatistics]
     "by the device's connection"
@@ -120,9 +126,20 @@ class ChannelNode:
             clock=clock,
             logger=logger,
         )
-        self._orders = LinkOrders(links=self._links, wall_s=wall_s, logger=logger)
+        self._orders = LinkOrders(
+            links=self._links,
+            wall_s=wall_s,
+            logger=logger,
+            find_trace=traces_among(
+                [
+                    *(_schedule(link) for link in (uplink, downlink)),
+                    *(one for schedules in own_links.values() for one in schedules.values()),
+                ]
+            ),
+        )
+        self._reading = Reading(clock)
         self._punctuality = Punctuality(
-            self._deliveries, clock=clock, budget_s=lateness_budget_s, logger=logger
+            self._deliveries, self._reading, clock=clock, budget_s=lateness_budget_s, logger=logger
         )
         self._places = Places(max_devices)
         self._refused: Counter[ChannelRefusal] = Counter()
@@ -166,16 +183,14 @@ class ChannelNode:
                 await self._hear_devices(downstream, group)
 
     async def drain(self, within_s: float) -> None:
-        """Take nothing new, and return when all that can still come has been delivered, or after so long."""
+        """Take nothing new, and return when all has been delivered that can come within so long."""
         self._stopping = True
         deadline_s = self._clock.now_s() + within_s
-        while True:
-            await self._deliveries.emptied(deadline_s)
+        while self._clock.now_s() <= deadline_s and self._links.next_s() <= deadline_s:
             change_s = self._links.held_until_s()  # what an outage holds goes on with the next link
-            if change_s > deadline_s:
+            if not await self._deliveries.progress(min(deadline_s, change_s)):
                 return
-            await self._clock.sleep_until(change_s)
-            self._links.advance(change_s)
+            self._links.advance(self._clock.now_s())
 
     def set_link(
         self, direction: Direction, link: LinkSpec | LinkSchedule, *, device: str | None = None
@@ -191,9 +206,12 @@ class ChannelNode:
             devices=len(self._links),
             connections=len(self._places),
             links=self._links.statistics(now_s),
+            past=self._links.past(),
+            unsent=self._links.unsent(),
             refused=MappingProxyType(dict(self._refused)),
             orders_refused=self._orders.refused(),
             lateness=self._deliveries.lateness(),
+            reading=self._reading.lateness(),
             facing_devices=self._downstream.statistics(),
             facing_target=MappingProxyType(
                 {peer: connection.upstream.statistics() for peer, connection in self._places}
@@ -242,6 +260,7 @@ class ChannelNode:
             detail = "what is under way is delivered, no more"
             self._refuse(ChannelRefusal.STOPPING, way.name, detail=detail)
             return
+        self._reading.look()
         drop = way.take(received.at_s, send, peer, received.data)
         if self._capture is not None:
             self._capture.take(
@@ -330,17 +349,22 @@ def _schedule(link: LinkSpec | LinkSchedule) -> LinkSchedule:
 
 
 def _flat(statistics: ChannelStatistics) -> dict[str, object]:
-    """The totals of all devices, for one log line."""
+    """The totals of all devices that there were, for one log line."""
     values: dict[str, object] = {"devices": statistics.devices}
     for direction in Direction:
         links = [link for (_, at), link in statistics.links.items() if at is direction]
+        if direction in statistics.past:
+            links.append(statistics.past[direction])
         values[f"{direction.value}_delivered"] = sum(link.delivered for link in links)
         values[f"{direction.value}_delivered_bytes"] = sum(link.delivered_bytes for link in links)
         values[f"{direction.value}_dropped"] = sum(sum(link.dropped.values()) for link in links)
+    values["unsent"] = statistics.unsent
     values["refused"] = sum(statistics.refused.values())
     values["lateness_mean_s"] = statistics.lateness.mean_s
     values["lateness_max_s"] = statistics.lateness.max_s
     values["late"] = statistics.lateness.late
+    values["reading_mean_s"] = statistics.reading.mean_s
+    values["reading_max_s"] = statistics.reading.max_s
     return values
 
 

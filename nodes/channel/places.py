@@ -7,6 +7,7 @@ import asyncio
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from draftwire.nodes.channel.way import Way
@@ -44,6 +45,9 @@ class Places:
     def __init__(self, most: int) -> None:
         self._most = most
         self._connections: dict[bytes, Connection] = {}
+        self._by_key: dict[str, list[bytes]] = {}
+        self._full_until_s = -inf
+        "before it no key is idle: who is refused costs no search"
 
     def __len__(self) -> int:
         """Connections."""
@@ -59,38 +63,43 @@ class Places:
     def add(self, peer: bytes, connection: Connection) -> None:
         """Of a peer that has a place, see `in_the_way`."""
         self._connections[peer] = connection
+        self._by_key.setdefault(key_of(connection.name), []).append(peer)
 
     def remove(self, peer: bytes) -> Connection:
         """It is no more."""
-        return self._connections.pop(peer)
+        connection = self._connections.pop(peer)
+        key = key_of(connection.name)
+        self._by_key[key].remove(peer)
+        if not self._by_key[key]:
+            del self._by_key[key]
+        return connection
 
     def has(self, name: str) -> bool:
         """Whether a connection has this name."""
-        return any(one.name == name for one in self._connections.values())
+        return any(self._connections[peer].name == name for peer in self._by_key.get(key_of(name), ()))
 
     def in_the_way(self, name: str, now_s: float) -> list[bytes] | None:
         """Whose removal makes room for one more connection of this name; None: nothing does."""
-        heard_s = dict[str, float]()
-        for one in self._connections.values():
-            key = key_of(one.name)
-            heard_s[key] = max(one.heard_s, heard_s.get(key, one.heard_s))
-        own = self._of(key_of(name))
+        own = self._by_key.get(key_of(name))
         if own:
             excess = max(0, len(own) - MAX_CONNECTIONS + 1)
             oldest = sorted(own, key=lambda peer: self._connections[peer].heard_s)
             return oldest[:excess] + [one for one in oldest[excess:] if self._left(one, name, now_s)]
-        if len(heard_s) < self._most:
+        if len(self._by_key) < self._most:
             return []
-        idlest = min(heard_s, key=lambda key: heard_s[key])
-        return None if now_s - heard_s[idlest] < IDLE_S else self._of(idlest)
+        if now_s < self._full_until_s:
+            return None
+        idlest = min(self._by_key, key=self._heard_s)
+        self._full_until_s = self._heard_s(idlest) + IDLE_S
+        return None if now_s < self._full_until_s else list(self._by_key[idlest])
+
+    def _heard_s(self, key: str) -> float:
+        return max(self._connections[peer].heard_s for peer in self._by_key[key])
 
     def _left(self, peer: bytes, name: str, now_s: float) -> bool:
         """Whether an earlier process of this name has left the connection behind."""
         one = self._connections[peer]
         return one.name == name and now_s - one.heard_s >= IDLE_S
-
-    def _of(self, key: str) -> list[bytes]:
-        return [peer for peer, one in self._connections.items() if key_of(one.name) == key]
 
 
 def files_lacking(max_devices: int) -> tuple[int, int] | None:

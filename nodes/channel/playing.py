@@ -1,17 +1,17 @@
 """Schedules of links under way: when each began, what holds now, when that changes, and for whom."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from math import inf
 from types import MappingProxyType
 from typing import Final
 
-from draftwire.runtime.link import LinkSchedule
+from draftwire.runtime.link import LinkPiece, LinkSchedule
 from draftwire.runtime.security import key_of
 
 MOST_CAUGHT_UP: Final = 100
-"""Changes that a caller who comes late has happen one by one; of those behind them only the last counts. One
-may move all that waits, milliseconds of work, and a channel that was asleep has no time for the past."""
+"""Changes that a caller who comes late has happen one by one; of those behind them only the last counts: a
+channel that was asleep has no time for the past."""
 
 
 class Direction(StrEnum):
@@ -33,57 +33,62 @@ class PlayedLink:
         self.direction = direction
         self.device = device
         "whose it is; None: of all that have none of their own"
-        self.spec = schedule.spec_at(0.0)
+        self._pieces = schedule.pieces()
+        self._piece = next(self._pieces)
+        self.spec = self._piece.link
         "what holds now"
         self.began_s = 0.0
         "since when its rate is what it is, once started: time 0 of a trace or of fading"
+        self.rates_before = 0
+        "how often the rate of its link had become another one by then: it seeds a fading's blocks"
         self.due_s = inf
         "when `advances` has something to do next"
         self._origin_s: float | None = None
-        self._reached_s = 0.0  # in the schedule's own time; clock minus origin would have a rounding error
+        self._rates_ahead = 0
+        "of what it took the place of"
 
     def start(self, now_s: float) -> None:
         """Time 0 of the schedule is now, unless it has been started before."""
         if self._origin_s is None:
             self._origin_s = self.began_s = now_s
-            self._reach(0.0, now_s)
+            self._reach(self._piece)
 
     def follow(self, before: "PlayedLink") -> None:
         """It takes this one's place: a rate that both have goes on where it was."""
-        if before._origin_s is not None and self.spec.has_rate_of(before.spec):
+        if before._origin_s is None:
+            return
+        goes_on = self.spec.has_rate_of(before.spec)
+        if goes_on:
             self.began_s = before.began_s
+        self.rates_before = self._rates_ahead = before.rates_before + (not goes_on)
 
-    def advances(self, now_s: float) -> Iterator[float]:
-        """Let happen what is due by now, one change at a time; the times of those that make another link.
+    def advances(self, now_s: float, *, in_a_hurry: Callable[[], bool] = lambda: False) -> Iterator[float]:
+        """Let happen what is due by now, one change at a time, and tell the time of each.
 
-        At each of them `spec` is what holds from then on.
+        At each of them `spec` is what holds from then on. `in_a_hurry` is asked before each: then all that is
+        due happens as one, now.
         """
         for _ in range(MOST_CAUGHT_UP):
             if self.due_s > now_s:
                 return
+            if in_a_hurry():
+                break
             at_s = self.due_s
-            if self._reach(self._next_s(), at_s):
-                yield at_s
+            self._reach(next(self._pieces))
+            yield at_s
         if self.due_s <= now_s:
             assert self._origin_s is not None, "it is due"
-            if self._reach(max(self._next_s(), now_s - self._origin_s), now_s):
-                yield now_s
+            self._pieces = self.schedule.pieces(max(self._piece.until_s, now_s - self._origin_s))
+            self._reach(next(self._pieces))
+            yield now_s
 
-    def _next_s(self) -> float:
-        change_s = self.schedule.next_change_s(self._reached_s)
-        assert change_s is not None, "it is due"
-        return change_s
-
-    def _reach(self, t_s: float, at_s: float) -> bool:
-        """Go on to this time of the schedule's own, `at_s` of the clock; whether another link holds then."""
+    def _reach(self, piece: LinkPiece) -> None:
         assert self._origin_s is not None, "it has been started"
-        self._reached_s = t_s
-        change_s = self.schedule.next_change_s(t_s)
-        self.due_s = inf if change_s is None else self._origin_s + change_s
-        before, self.spec = self.spec, self.schedule.spec_at(t_s)
-        if not self.spec.has_rate_of(before):
-            self.began_s = at_s
-        return self.spec != before
+        self._piece, self.spec = piece, piece.link
+        self.due_s = self._origin_s + piece.until_s
+        if piece.rates_before:  # else its rate is the first one, which may have begun before the schedule
+            self.began_s = self._origin_s + piece.began_s
+        self.rates_before = self._rates_ahead + piece.rates_before
 
 
 class Programme:
@@ -106,6 +111,8 @@ class Programme:
             }
             for name, schedules in own.items()
         }
+        self.named = frozenset(own)
+        "devices that began with schedules of their own; what is ordered for all takes these, not the names"
         self._started = False
 
     def of(self, name: str | None, direction: Direction) -> PlayedLink:

@@ -1,19 +1,37 @@
 """One direction of one device: its link in use, and what is under way there, in the order of its arrivals.
 
 Only the next arrival of a way stands on the node's heap. So a change of the link, which may move everything
-that waits, costs one place there, and what is under way is bounded by the link's own limit.
+that waits, costs one place there. What is under way is bounded by the link's own limit, and by a Room that
+all ways of a channel share.
 """
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from math import inf
+from typing import Final
 
 from draftwire.nodes.channel.deliveries import Deliveries
 from draftwire.nodes.channel.playing import Direction, PlayedLink
-from draftwire.runtime.link import Link, LinkDrop, LinkSpec, LinkStatistics, Passage, Streams
+from draftwire.runtime.link import Link, LinkDrop, LinkStatistics, Passage, Streams
 
 Parcel = tuple[Callable[[bytes, bytes], object], bytes, bytes]
 """Who sends, to whom, what."""
+
+MOST_UNDER_WAY_BYTES: Final = 256 * 2**20
+"""On all links of a channel together; above it messages are dropped, CHANNEL_FULL. One link's own limit is of
+messages, and a thousand may be a gigabyte."""
+
+MESSAGE_BYTES: Final = 700
+"""What a message takes of that beside its own bytes."""
+
+
+class Room:
+    """For what is under way on the links of a channel."""
+
+    __slots__ = ("left_bytes",)
+
+    def __init__(self, most_bytes: int = MOST_UNDER_WAY_BYTES) -> None:
+        self.left_bytes = most_bytes
 
 
 class Way:
@@ -25,10 +43,12 @@ class Way:
         "_last_s",
         "_link",
         "_queue",
+        "_room",
         "_timers",
         "direction",
         "name",
         "played",
+        "unsent",
     )
 
     def __init__(
@@ -39,6 +59,7 @@ class Way:
         played: PlayedLink,
         streams: Streams,
         deliveries: Deliveries,
+        room: Room,
         advance: Callable[[PlayedLink, float], None],
     ) -> None:
         """`played` has been started; `advance` lets its changes happen until a time."""
@@ -47,9 +68,14 @@ class Way:
         self.direction = direction
         self.played = played
         "what the link does over time"
+        self.unsent = 0
+        "messages that the link has delivered, and whose connection was gone, or did not take them"
         self._advance = advance
         self._deliveries = deliveries
-        self._link: Link[Parcel] = Link(played.spec, streams, began_s=played.began_s)
+        self._room = room
+        self._link: Link[Parcel] = Link(
+            played.spec, streams, began_s=played.began_s, rates_before=played.rates_before
+        )
         self._last_s = played.began_s
         "of what has come so far, messages and changes: the link's own time never goes back"
         self._queue: list[tuple[float, int, bool, Passage[Parcel]]] = []
@@ -69,21 +95,42 @@ class Way:
             self._advance(self.played, at_s)
         if at_s > self._last_s:  # else it was read before a change that has been made meanwhile
             self._last_s = at_s
-        outcome = self._link.offer(self._last_s, len(data), (send, peer, data))
+        size_bytes = len(data)
+        takes_bytes = size_bytes + MESSAGE_BYTES
+        full = LinkDrop.CHANNEL_FULL if takes_bytes > self._room.left_bytes else None
+        outcome = self._link.offer(self._last_s, size_bytes, (send, peer, data), refused=full)
         if not isinstance(outcome, tuple):
             return outcome
         for passage in outcome:
+            self._room.left_bytes -= takes_bytes
             heappush(self._queue, (passage.delivery_s, passage.number, passage.is_copy, passage))
         self._arm()
         return None
 
-    def change(self, at_s: float, spec: LinkSpec) -> None:
-        """From then on the link is this one: see Link.change."""
+    def change(self, at_s: float) -> None:
+        """From then on the link is what is played: see Link.change."""
         self._last_s = max(self._last_s, at_s)
-        if self._link.change(self._last_s, spec):
+        played = self.played
+        if self._link.change(
+            self._last_s, played.spec, began_s=played.began_s, rates_before=played.rates_before
+        ):
             self._queue = [(one.delivery_s, one.number, one.is_copy, one) for *_, one in self._queue]
             heapify(self._queue)
             self._arm()
+
+    @property
+    def next_s(self) -> float:
+        """When the next message arrives, or the link it waits on changes; inf: as things are, never."""
+        return min(self._queue[0][0], self.played.due_s) if self._queue else inf
+
+    def abandon(self, at_s: float) -> None:
+        """Drop what is under way, and count it. It takes nothing more."""
+        self._link.abandon(max(self._last_s, at_s))
+        self._room.left_bytes += sum(_takes_bytes(passage) for *_, passage in self._queue)
+        self._queue.clear()
+        if self._timers:
+            self._timers.clear()
+            self._deliveries.forget(self._deliver)
 
     def statistics(self, now_s: float) -> LinkStatistics:
         """The link's counts."""
@@ -105,10 +152,18 @@ class Way:
         delivered = bool(self._queue) and self._queue[0][0] <= due_s
         if delivered:
             passage = heappop(self._queue)[3]
+            self._room.left_bytes += _takes_bytes(passage)
             send, peer, data = passage.carried
-            send(peer, data if passage.flipped_bit is None else flipped(data, passage.flipped_bit))
+            if passage.flipped_bit is not None:
+                data = flipped(data, passage.flipped_bit)
+            if send(peer, data) is False:
+                self.unsent += 1
         self._arm()
         return delivered
+
+
+def _takes_bytes(passage: Passage[Parcel]) -> int:
+    return passage.size_bytes + MESSAGE_BYTES
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -118,4 +173,4 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(copy)
 
 
-__all__ = ["Way", "flipped"]
+__all__ = ["MESSAGE_BYTES", "MOST_UNDER_WAY_BYTES", "Room", "Way", "flipped"]

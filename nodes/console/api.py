@@ -277,7 +277,7 @@ async def connect(
         stack.callback(compute.close)
         await _run(node, stack)
         name, channel = topology.device.name, topology.channel
-        downlink = None if channel is None else channel.for_device(name).downlink
+        downlink = None if channel is None else channel.for_device(name).downlink_schedule.steps[0].link
         device = ConnectedDevice(node, tokenizer, compute, topology.sampling, downlink=downlink)
         if nodes is not None:
             await stack.enter_async_context(device.dependent_on(nodes))

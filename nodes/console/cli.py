@@ -6,7 +6,8 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from inspect import cleandoc
+from typing import Final, NoReturn
 
 from draftwire import __version__
 from draftwire.codecs.errors import LocalError
@@ -77,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
-            description=run.__doc__ or summary,
+            description=cleandoc(run.__doc__ or summary),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add_arguments(command)
@@ -89,16 +90,16 @@ COMMANDS = (
     ("generate", generate.add_arguments, generate.run, "answer a prompt with all four nodes on this machine"),
     ("demo", demo.add_arguments, demo.run, "the shipped pair over an emulated link, beside the target alone"),
     ("plan", plan.add_arguments, plan.run, "best draft length and K: the paper's formulas, and true frames"),
-    ("bench", bench.add_arguments, bench.run, "what the controller is worth: simulated, or end to end"),
+    ("bench", bench.add_arguments, bench.run, "measured here: the controller, links, codec, virtual time"),
     ("compare", compare.add_arguments, compare.run, "fixed settings, the paper's, the controller: one link"),
     ("sweep", sweep.add_arguments, sweep.run, "the paper's Table II on your pair: K, gamma, temperature"),
-    ("simulate", simulate.add_arguments, simulate.run, "hundreds of devices in virtual time, in minutes"),
+    ("simulate", simulate.add_arguments, simulate.run, "hundreds of devices in virtual time: a seed, a run"),
     ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),
     ("inspect", inspect.add_arguments, inspect.run, "frames, captures and records, field by field"),
     ("up", roles.add_file_argument, roles.run_up, "all nodes of a topology file; answers standard input"),
     ("device", roles.add_device_arguments, roles.run_device, "the draft device alone"),
     ("channel", roles.add_channel_arguments, roles.run_channel, "the channel emulator alone"),
-    ("link", link.add_arguments, link.run, "what a running channel does to the link: look, or change it"),
+    ("link", link.add_arguments, link.run, "a channel's link: look, change it, or draw one beforehand"),
     ("target", roles.add_target_arguments, roles.run_target, "the target base station alone"),
     ("controller", roles.add_controller_arguments, roles.run_controller, "the controller alone"),
     ("doctor", doctor.add_arguments, doctor.run, "can this machine do its part, and which hop fails"),
@@ -108,11 +109,16 @@ COMMANDS = (
 """Name, options, code, and a line of help."""
 
 
+_LEFT_WORDS: Final = re.compile(r"unrecognized arguments: [^-].*", re.DOTALL)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; who wants the whole usage asks for --help."""
 
     def error(self, message: str) -> NoReturn:
         """As argparse: exit code 2."""
+        if _LEFT_WORDS.fullmatch(message):
+            message += ": a value of several words needs quotes"
         self.exit(2, f"draftwire: {message}; see {self.prog} --help\n")
 
 

@@ -205,7 +205,8 @@ def _scene_and_topology(args: argparse.Namespace) -> tuple[Scene, Topology]:
         remedy = f"give a rate above 0 and a loss below 100%{back}"
         raise ConfigurationError("an outage for ever", key=key, remedy=remedy, source=source)
     first = scene.schedule.steps[0].link
-    channel = replace(channel, uplink=first, downlink=first, schedule=None, devices={})
+    schedule = scene.link if scene.changes else None  # so that orders may name its traces, see control.py
+    channel = replace(channel, uplink=first, downlink=first, schedule=schedule, devices={})
     return scene, replace(topology, channel=channel)
 
 

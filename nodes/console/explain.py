@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     if args.device is not None:
         record = of_device(record, args.device)
     explanation = explain(record)
-    if len(devices := sorted({one.device for one in record.steps if not one.pinned})) > 1:
+    devices = sorted({one.device for one in record.steps if not one.pinned})
+    if len(devices) > 1:
         say(f"note: the requests of {len(devices)} devices, in a row; see one by --device {devices[0]}")
     for warning in record.warnings:
         say(f"note: {warning}")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.at is not None:
         print_moment(Console(), explanation.at(args.at))
     else:
-        print_explanation(Console(), explanation)
+        print_explanation(Console(), explanation, devices=len(devices))
     return 0
 
 
@@ -85,13 +86,15 @@ def summary(explanation: Explanation) -> str:
     return "; ".join(parts)
 
 
-def print_explanation(console: Console, explanation: Explanation) -> None:
-    """The summary, a table over time, and each change in words."""
+def print_explanation(console: Console, explanation: Explanation, *, devices: int) -> None:
+    """The summary, a table over time, and each change in words; that there was none only of one device: of
+    several, each controller has its own choice.
+    """
     console.print(summary(explanation), highlight=False, soft_wrap=True)
     console.print(table_of(explanation.slices))
     for change in explanation.changes:
         console.print(f"{change.at_s:7.1f} s  {change.words}", highlight=False, soft_wrap=True)
-    if not explanation.changes:
+    if not explanation.changes and devices < 2:
         console.print("The choice made most often never changed.")
     if not explanation.traces.true_bps:
         console.print("No rate of the link was recorded: there was no channel, or it wrote another file.")

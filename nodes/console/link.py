@@ -1,7 +1,8 @@
 """`draftwire link set WORDS`, `draftwire link show`: the link of a channel that runs."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from draftwire.nodes.channel.control import order_link
 from draftwire.nodes.console import link_plot
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.keys import link_keys, transport_with
+from draftwire.nodes.console.options import link_words
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import SecuritySettings, Topology, load_topology, with_keys_beside
 from draftwire.runtime.errors import ConfigurationError, PeerError
-from draftwire.runtime.link import parse_schedule
+from draftwire.runtime.link import LinkSchedule, Trace, parse_schedule, traces_among
+from draftwire.runtime.link.commands import begins_command, take_command
+from draftwire.runtime.link.quoting import split_pieces, split_words
 from draftwire.runtime.settings_checks import check_device_name
 
 EXAMPLES = """\
@@ -29,9 +33,10 @@ examples:
   draftwire link set 'rate 20mbit delay 2ms; 5s rate 1mbit; 10s rate 100kbit; repeat 15s'
   draftwire link plot 'trace lte-like delay 15ms'             a picture and figures; no channel has to run
 
-What is set takes the whole place of what was before, as with `tc`: words that are left out are back at their
-defaults. A schedule begins with the order; each of its pieces says what changes. Messages that wait on the
-link go on by the new one, those that have left keep their times. Without --device it holds for every device,
+What is set takes the whole place of what was before, as with tc's `replace`: words that are left out are back
+at their defaults. It may name traces that ship, and those of the channel's topology file as `link show` shows
+them. A schedule begins with the order; each of its pieces says what changes. Messages that wait on the link
+go on by the new one, those that have left keep their times. Without --device it holds for every device,
 whatever had been set for one.
 
 The channel is the one of the topology file given (`draftwire up FILE` and `draftwire channel --config FILE`
@@ -78,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    change.add_argument("words", metavar="WORDS", help="a link as tc says it, or a schedule of links")
+    change.add_argument(
+        "words", metavar="WORDS", nargs="+", help="a link as tc says it, or a schedule of links"
+    )
     only = change.add_mutually_exclusive_group()
     only.add_argument("--uplink-only", action="store_true", help="leave the way to the device as it is")
     only.add_argument("--downlink-only", action="store_true", help="leave the way from the device as it is")
@@ -143,16 +150,42 @@ def _asking(args: argparse.Namespace) -> _Order:
 
 
 def _changing(args: argparse.Namespace) -> _Order:
+    topology = _topology(args)
+
+    def find_trace(name: str) -> Trace:
+        return traces_among(_schedules(topology))(name)
+
     try:
-        words = str(parse_schedule(args.words))  # refused here, a mistake is named as what was typed
+        # Refused here, a mistake is named as what was typed.
+        text = link_words(args.words, key="WORDS")
+        _check_whole(text)
+        words = str(parse_schedule(text, find_trace=find_trace))
     except ConfigurationError as error:
         raise error.placed(key="WORDS") from None
     return _Order(
-        topology=_topology(args),
+        topology=topology,
         uplink=None if args.downlink_only else words,
         downlink=None if args.uplink_only else words,
         device=_device(args),
     )
+
+
+def _check_whole(text: str) -> None:
+    """tc's `change` leaves what it doesn't say, and an order doesn't."""
+    words = deque(split_words(split_pieces(text)[0]))
+    if words and begins_command(words[0].lower()) and take_command(words).verb == "change":
+        raise ConfigurationError(
+            "'change' leaves something as it was, and what is set takes the whole place of it",
+            remedy="write the whole link, with 'replace' or from 'netem' or 'tbf' on",
+        )
+
+
+def _schedules(topology: Topology) -> Iterator[LinkSchedule]:
+    """Everything that its links are told to do."""
+    channel = topology.channel
+    assert channel is not None, "checked in _topology"
+    for part in (channel, *map(channel.for_device, channel.devices)):
+        yield from (part.uplink_schedule, part.downlink_schedule)
 
 
 def _device(args: argparse.Namespace) -> str | None:

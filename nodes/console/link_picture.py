@@ -1,11 +1,11 @@
 """The picture of `draftwire link plot`: a column a direction; rate, delay and its distribution below."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Final
 
-from draftwire.nodes.console.link_playing import Played, Probe
+from draftwire.nodes.console.link_playing import Played, Probe, Times, is_lost, is_waiting
 from draftwire.nodes.console.plots import BLUE, GOLD, GREEN, GREY, ORANGE, PURPLE, SKY, WIDTH_IN, in_style
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def link_figure(columns: Sequence[tuple[str, Played]]) -> "Figure":
         title = f"{name}: {played.words or 'delay 0'}" if name else played.words or "delay 0"
         letters = int(LETTERS_AN_INCH * width_in / len(columns))
         top.set_title(fill(title, letters), fontweight="bold", pad=22)
-        logarithmic = _wide(played.delays_s)
+        logarithmic = _wide(played.delays)
         _rate_panel(top, played)
         _delay_panel(middle, played, logarithmic=logarithmic)
         middle.sharex(top)
@@ -93,39 +93,46 @@ def _delay_panel(axes: "Axes", played: Played, *, logarithmic: bool) -> None:
 
 
 def _expected_band(axes: "Axes", played: Played) -> None:
-    shown = [one for one in played.expected if one.delay_s < math.inf]
-    if not any(one.jitter_s for one in shown):
+    if not any(one.jitter_s for one in played.expected if one.delay_s < math.inf):
         return
-    for number, one in enumerate(shown):
-        until_s = next((after.at_s for after in played.expected if after.at_s > one.at_s), played.seconds)
-        low, high = (1e3 * max(0.0, one.delay_s + sign * one.jitter_s) for sign in (-1, 1))
-        label = "" if number else "delay ± jitter"
-        axes.fill_between([one.at_s, until_s], low, high, color=GOLD, alpha=0.3, zorder=3, lw=0, label=label)
+    ends = [*(one.at_s for one in played.expected[1:]), played.seconds]
+    xs, low, high, shown = list[float](), list[float](), list[float](), list[bool]()
+    for one, end_s in zip(played.expected, ends, strict=True):
+        xs += [one.at_s, end_s]
+        low += 2 * [1e3 * max(0.0, one.delay_s - one.jitter_s)]
+        high += 2 * [1e3 * (one.delay_s + one.jitter_s)]
+        shown += 2 * [one.delay_s < math.inf]
+    axes.fill_between(
+        xs, low, high, where=shown, color=GOLD, alpha=0.3, zorder=3, lw=0, label="delay ± jitter"
+    )
 
 
 def _losses(axes: "Axes", played: Played) -> None:
-    never = [one for one in played.probes if one.delay_s == math.inf]
-    lost = [one.sent_s for one in never if one.lost is not None]
-    stuck = [one.sent_s for one in never if one.lost is None]
     place = axes.get_xaxis_transform()
-    for name, xs, colour in (("lost", lost, ORANGE), ("still waiting at the end", stuck, GREY)):
+    kinds: tuple[tuple[str, Callable[[Probe], bool], str], ...] = (
+        ("lost", is_lost, ORANGE),
+        ("still waiting at the end", is_waiting, GREY),
+    )
+    for name, is_so, colour in kinds:
+        xs = [one.sent_s for one in played.probes if is_so(one)]
         if xs:
             ys = [0.97] * len(xs)
-            label = f"{name}: {100 * len(xs) / _sent(played):.3g} %"
+            label = f"{name}: {100 * played.share(is_so):.3g} %"
             axes.plot(
                 xs, ys, transform=place, linestyle="", marker="x", markersize=3.5, color=colour, label=label
             )
 
 
 def _share_panel(axes: "Axes", played: Played, *, logarithmic: bool) -> None:
-    delays_ms, sent = [1e3 * one for one in played.delays_s], _sent(played)
+    delays = played.delays
     axes.set_xlabel("one-way delay, ms")
     axes.set_ylabel("share of messages\nthat took no longer")
     axes.set_ylim(0, 1.03)
-    if not delays_ms:
+    if not delays:
         axes.text(0.5, 0.5, "no message arrived", transform=axes.transAxes, ha="center")
         return
-    shares = [(number + 1) / sent for number in range(len(delays_ms))]
+    delays_ms = [1e3 * delay_s for delay_s, _ in delays]
+    shares = [share for _, share in delays]
     axes.plot([delays_ms[0], *delays_ms], [0.0, *shares], color=BLUE, drawstyle="steps-post")
     if logarithmic:
         axes.set_xscale("log")
@@ -139,12 +146,8 @@ def _share_panel(axes: "Axes", played: Played, *, logarithmic: bool) -> None:
     _legend_above(axes)
 
 
-def _sent(played: Played) -> int:
-    return max(1, sum(not probe.is_copy for probe in played.probes))
-
-
-def _wide(delays_s: Sequence[float]) -> bool:
-    return bool(delays_s) and delays_s[0] > 0 and delays_s[-1] > LOG_FROM * delays_s[0]
+def _wide(delays: Times) -> bool:
+    return bool(delays) and delays[0][0] > 0 and delays[-1][0] > LOG_FROM * delays[0][0]
 
 
 def _in_whole_numbers(axis: "Axis") -> None:

@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from draftwire.nodes.channel.playing import Direction
 from draftwire.nodes.console import options
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.link_picture import link_figure
-from draftwire.nodes.console.link_playing import Played, play
+from draftwire.nodes.console.link_playing import Played, is_lost, is_waiting, play
+from draftwire.nodes.console.link_rates import pieces_until
 from draftwire.nodes.console.plots import check_picture, save
 from draftwire.runtime.config import ChannelSettings, load_topology
 from draftwire.runtime.errors import ConfigurationError
@@ -28,6 +30,9 @@ DEVICE = "device-1"
 """A device that was given no other name."""
 
 MAX_SECONDS = 3600.0
+MOST_CHANGES = 20_000
+"""Of a link over the time: a change moves what waits, and takes a tenth of a millisecond in all."""
+
 MAX_MESSAGE_BYTES = 2**24
 """16 MiB: no frame is as long."""
 
@@ -53,14 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "spec", metavar="SPEC", nargs="?", help="a link as tc says it, a schedule, or a pasted tc command"
+        "spec", metavar="SPEC", nargs="*", help="a link as tc says it, a schedule, or a pasted tc command"
     )
     parser.add_argument(
         "--config", metavar="FILE", type=Path, help="topology file: its channel's links, both ways"
     )
-    parser.add_argument(
-        "--seconds", type=_seconds, default=60.0, metavar="S", help="of the link's time: 60"
-    )
+    parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="of the link's time: 60")
     parser.add_argument(
         "--seed", type=options.seed, metavar="N", help="of the channel's draws; default: the file's, or 0"
     )
@@ -81,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     check_picture(args.output, key="--output")
     channel = _channel(args)
     links = [("", Direction.UPLINK, _spec(args))] if channel is None else _both(channel)
+    for _, _, schedule in links:
+        _check_changes(schedule, args.seconds)
     seed = args.seed if args.seed is not None else 0 if channel is None else channel.seed
     played = [
         (
@@ -107,7 +112,7 @@ def _channel(args: argparse.Namespace) -> ChannelSettings | None:
     """The file's, as the device meets it; None: the link is given itself."""
     if args.config is None:
         return None
-    if args.spec is not None:
+    if args.spec:
         raise ConfigurationError("two links", key="SPEC", remedy="leave out SPEC, or --config")
     channel = load_topology(args.config).channel
     if channel is None:
@@ -129,13 +134,20 @@ def _both(channel: ChannelSettings) -> list[tuple[str, Direction, LinkSchedule]]
 
 def _spec(args: argparse.Namespace) -> LinkSchedule:
     """The link of the command line."""
-    if args.spec is None:
+    if not args.spec:
         remedy = "write for instance 'rate 5mbit delay 20ms', or --config FILE"
         raise ConfigurationError("no link is given", key="SPEC", remedy=remedy)
     try:
-        return parse_schedule(args.spec, find_trace=traces_beside())
+        return parse_schedule(options.link_words(args.spec, key="SPEC"), find_trace=traces_beside())
     except ConfigurationError as error:
         raise error.placed(key="SPEC") from None
+
+
+def _check_changes(schedule: LinkSchedule, seconds: float) -> None:
+    beyond = next(islice(pieces_until(schedule, seconds), MOST_CHANGES, None), None)
+    if beyond is not None:
+        problem = f"the link changes more than {MOST_CHANGES} times in {seconds:g} s"
+        raise ConfigurationError(problem, key="--seconds", remedy=f"write {int(beyond.from_s)} or less")
 
 
 # What is said -----------------------------------------------------------------------------------------------
@@ -156,7 +168,7 @@ def print_played(console: Console, links: Sequence[tuple[str, Played]], *, seed:
         table.add_row(label, *(row.get(label, "-") for row in rows))
     console.print(table)
     console.print(
-        f"{first.seconds:g} s, seed {seed}; delay and loss: of {_timed(first)} messages of "
+        f"{first.seconds:g} s, seed {seed}; delay and loss: of {first.messages} messages of "
         f"{first.message_bytes} bytes, sent alone",
         highlight=False,
         soft_wrap=True,
@@ -200,23 +212,22 @@ def fields(played: Played) -> dict[str, Any]:
         "mean_rate_bps": played.offered_mean_bps if rated else None,
         "carried_bps": played.carried_mean_bps,
         "outage_share": played.outage_share,
-        "messages": _timed(played),
+        "messages": played.messages,
         "delay_p50_s": played.delay_s(0.5),
         "delay_p99_s": played.delay_s(0.99),
-        "loss_share": played.share(lambda one: one.lost is not None),
-        "waiting_share": played.share(lambda one: one.lost is None and one.delay_s == math.inf),
+        "loss_share": played.share(is_lost),
+        "waiting_share": played.share(is_waiting),
         "overtaking_share": played.share(lambda one: one.overtook and not one.is_copy),
         "duplicate_share": played.share(lambda one: one.is_copy),
         "corrupt_share": played.share(lambda one: one.corrupted and not one.is_copy),
     }
 
 
-def _timed(played: Played) -> int:
-    return sum(not one.is_copy for one in played.probes)
-
-
 def _seconds(text: str) -> float:
-    seconds = float(text)  # argparse names the option in what it says of a ValueError
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0.01 <= seconds <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text}: write 0.01 to {MAX_SECONDS:g}")
     return seconds

@@ -170,7 +170,16 @@ def count(text: str) -> int:
 
 def seed(text: str) -> int:
     """Of --seed."""
-    return _number(text, 0, 2**62)
+    return _number(text, 0, 2**63 - 1)
+
+
+def link_words(words: Sequence[str], *, key: str) -> str:
+    """A link of the command line, in quotes or not, as one text. Raises ConfigurationError for none."""
+    text = " ".join(words)
+    if not text.strip():
+        remedy = "write 'delay 0' for a link that does nothing"
+        raise ConfigurationError("no words of a link", key=key, remedy=remedy)
+    return text
 
 
 def temperature(text: str) -> float:
@@ -216,6 +225,7 @@ __all__ = [
     "chosen_pair",
     "count",
     "lengths",
+    "link_words",
     "seed",
     "temperature",
     "tokens",

@@ -11,6 +11,7 @@ import orjson
 
 from draftwire.nodes.console.api import Generation
 from draftwire.runtime.link import LinkSchedule, LinkSpec, RandomLoss, parse_schedule, traces_beside
+from draftwire.runtime.link.quoting import tidied
 
 PROMPT: Final = (
     "Write a long story about a lighthouse keeper who finds a letter in a bottle. Describe the storm, the "
@@ -59,7 +60,8 @@ class Scene:
     def of(cls, link: str) -> Self:
         """Named by its words. Raises ConfigurationError for words that are neither a link nor a schedule."""
         _schedule(link)
-        return cls(name=" ".join(link.split()), link=" ".join(link.split()))
+        words = tidied(link)
+        return cls(name=words, link=words)
 
     @property
     def schedule(self) -> LinkSchedule:

@@ -119,6 +119,8 @@ class LinkChange:
     "of the channel; None: not told"
     began_s: float | None
     "since when its rate is what it is: time 0 of a trace or of fading; None: not told"
+    rates_before: int
+    "how often the rate had become another one by then: tells one fading from another"
     at_s: float
     bs: str | None = None
     "whose channel; see Step"
@@ -278,7 +280,14 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
 
 
 _OLDER_STEP: Final = {"bs": None}
-_OLDER_LINK: Final = {"device": None, "ordered": False, "seed": None, "began_s": None, "bs": None}
+_OLDER_LINK: Final = {
+    "device": None,
+    "ordered": False,
+    "seed": None,
+    "began_s": None,
+    "rates_before": 0,
+    "bs": None,
+}
 """Fields of a step's and of a link's line that records of real runs, or older ones, lack."""
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from draftwire.nodes.channel.links import streams_of
 from draftwire.nodes.channel.playing import Direction
-from draftwire.nodes.console.link_rates import bin_s, link_of, rates_of
+from draftwire.nodes.console.link_rates import bin_s, curve_of, link_of, rates_of
 from draftwire.nodes.console.record import Decision, LinkChange, Record, Step
 from draftwire.nodes.controller.belief import Belief
 from draftwire.runtime.security import key_of
@@ -189,16 +189,18 @@ def _rates_of(
     if change.rate_bps is None and change.mean_rate_bps is not None and until_s > from_s:
         link = link_of(change.link)
         if link is not None:
-            seed = None if change.seed is None else _fading_seed(change.seed, device)
-            wide_s = max(wide_s, bin_s(link, until_s - from_s, bins=RATE_BINS))
+            curve = curve_of(link, fading_seed=_fading_seed(change, device))
+            wide_s = max(wide_s, bin_s(link.mean_rate_bps, until_s - from_s, bins=RATE_BINS))
             began_s = change.at_s if change.began_s is None else change.began_s
-            rates = rates_of(link, from_s - began_s, until_s - began_s, wide_s=wide_s, fading_seed=seed)
+            rates = rates_of(curve, from_s - began_s, until_s - began_s, wide_s=wide_s)
             return [(began_s + at_s, rate_bps) for at_s, rate_bps in rates]
     return [(from_s, math.inf if change.mean_rate_bps is None else change.mean_rate_bps)]
 
 
-def _fading_seed(seed: int, device: str) -> int:
-    return streams_of(seed, device, Direction.UPLINK).fading
+def _fading_seed(change: LinkChange, device: str) -> int | None:
+    if change.seed is None:
+        return None
+    return streams_of(change.seed, device, Direction.UPLINK).fading_seed(change.rates_before)
 
 
 def _joined(runs: Sequence[Run], points: Callable[[Run], list[tuple[float, float]]]) -> Points:

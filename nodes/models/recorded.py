@@ -3,7 +3,8 @@
 A recording (scripts/record_acceptance.py) holds of each position of a text what share alpha(K) of drafted
 tokens the target accepted when rows were cut to K entries. This pair has two true distributions at each
 position, so that sampling, rows, verification and reports run as they do with weights, and come to the same
-acceptance. What it does not keep is the text: ids are arbitrary, another order at each position.
+acceptance. What it does not keep is the text: ids are arbitrary, others at each position. How close together
+those of a row lie may be said (`spread`), since that is what a row of theirs takes to send.
 
 How q and p come of alpha. The rungs K_1 < K_2 < ... cut the ids, ordered by q, into groups; group j has the
 ids from K_(j-1) + 1 to K_j. Within a group p and q are proportional; q has mass w_j there and p has P_j, and
@@ -24,8 +25,9 @@ model are; here that costs up to 0.007 of the mean alpha once more.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +37,18 @@ from draftwire.nodes.models.synthetic import SYNTHETIC_CONTEXT, StatelessContext
 
 Floats = NDArray[np.float64]
 Logits = NDArray[np.float32]
-Ids = NDArray[np.unsignedinteger[Any]]
+Ids = NDArray[np.int64]
+KeptIds = NDArray[np.unsignedinteger[Any]]
 
-VOCAB_SIZE: Final = 2048
-"""Ids of a recorded pair by default: with so many, plain rows are about as long as rows of a vocabulary of
-49152 ids are when they are spelt with tables."""
+VOCAB_SIZE: Final = 4096
+"""Ids of a recorded pair by default: enough for plain rows of K = 1280 to be as long as those of a vocabulary
+of 49152 ids are when they are spelt with tables; shorter rows are by how their ids are `spread`."""
 
 LEAST_BESIDE: Final = 64
 """Ids beyond the ladder's end, at least: where p lies that q never meets."""
 
 KEPT_POSITIONS: Final = 4096
-"""Positions whose two rows are kept, at most; at V = 2048 they take 64 MB, and the orders of q 48 MB."""
+"""Positions whose two rows are kept, at most; at V = 4096 they take 134 MB, and the orders of q 101 MB."""
 
 NOTHING: Final = -60.0
 """The logarithm of a mass that no draw ever meets, e-26; finite, as a model's logits are."""
@@ -121,12 +124,28 @@ class RecordedPair:
         self.masses = solved(alpha, ladder, kept)
         self._seed = seed
         self._sizes = np.diff([0, *ladder])
+        self._reaches = (vocab_size,) * len(ladder)
         self._order = -TILT * np.arange(ladder[-1])
         beside = 1 / np.arange(1, vocab_size - ladder[-1] + 1)
         self._beside = np.log(beside / beside.sum())
         self._rows: OrderedDict[int, tuple[Logits, Logits]] = OrderedDict()
-        self._orders: OrderedDict[int, tuple[Ids, Logits]] = OrderedDict()
+        self._orders: OrderedDict[int, tuple[KeptIds, Logits]] = OrderedDict()
         self._id_type = np.uint16 if vocab_size <= 2**16 else np.uint32
+
+    def spread(self, reaches: Sequence[int]) -> Self:
+        """The same pair with the ids of each group drawn from those below its reach, not from all.
+
+        Raises ValueError for reaches that fall, that are not one a rung, or leave too few ids for a group.
+        """
+        rising = list(reaches) == sorted(reaches) and len(reaches) == len(self.ladder)
+        if not rising or any(reach < k for reach, k in zip(reaches, self.ladder, strict=True)):
+            raise ValueError(f"reaches are {tuple(reaches)}: give one a rung, its K or more, never falling")
+        if reaches[-1] > self.vocab_size:
+            raise ValueError(f"the last reach is {reaches[-1]}: give {self.vocab_size}, V, at most")
+        other = copy(self)
+        other._reaches = tuple(reaches)
+        other._rows, other._orders = OrderedDict(), OrderedDict()
+        return other
 
     def __len__(self) -> int:
         """Positions."""
@@ -158,7 +177,7 @@ class RecordedPair:
             self._rows.move_to_end(position)
         return rows
 
-    def order_at(self, position: int) -> tuple[Ids, Logits]:
+    def order_at(self, position: int) -> tuple[KeptIds, Logits]:
         """The ids by q at a position, the likeliest first, and what part of the mass lies from each on."""
         order = self._orders.get(position)
         if order is None:
@@ -176,7 +195,7 @@ class RecordedPair:
 
     def _made(self, position: int) -> tuple[Logits, Logits]:
         """Groups in the order of q, then ids beyond them; each laid to the place that its id has here."""
-        ids = np.random.Generator(np.random.PCG64([self._seed, position])).permutation(self.vocab_size)
+        ids = self._ids_at(position)
         q_group, p_group = self.masses.q[position], self.masses.p[position]
         q = np.log(np.maximum(q_group / self._sizes, 1e-300)).repeat(self._sizes) + self._order
         tilted = np.add.reduceat(np.exp(self._order), np.cumsum(self._sizes) - self._sizes)
@@ -190,6 +209,28 @@ class RecordedPair:
         rows = (self.temperature * np.maximum(rows, NOTHING)).astype(np.float32)
         rows.flags.writeable = False
         return rows[0], rows[1]
+
+    def shuffled(self, position: int) -> Ids:
+        """All ids, in an order of this position's own."""
+        ids: Ids = np.random.Generator(np.random.PCG64([self._seed, position])).permutation(self.vocab_size)
+        return ids
+
+    def _ids_at(self, position: int) -> Ids:
+        """By group, those of the draft; then all others."""
+        left = self.shuffled(position)
+        groups = list[Ids]()
+        for size, reach in zip(self._sizes.tolist(), self._reaches, strict=True):
+            found, left = taken(left, size, below=reach)
+            groups.append(found)
+        return np.concatenate([*groups, left])
+
+
+def taken(ids: Ids, count: int, *, below: int) -> tuple[Ids, Ids]:
+    """The first `count` of the ids below that one, and those that are left, both in their order."""
+    places = np.flatnonzero(ids < below)[:count]
+    left = np.ones(len(ids), dtype=bool)
+    left[places] = False
+    return ids[places], ids[left]
 
 
 class RecordedModel:
@@ -310,4 +351,5 @@ __all__ = [
     "RecordedModel",
     "RecordedPair",
     "solved",
+    "taken",
 ]

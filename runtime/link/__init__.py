@@ -5,7 +5,7 @@ and in use (model). All of it is pure.
 from draftwire.runtime.link.fading import Fading
 from draftwire.runtime.link.model import Link, LinkDrop, LinkStatistics, Passage
 from draftwire.runtime.link.reading import FindTrace, parse_link
-from draftwire.runtime.link.schedule import LinkSchedule, LinkStep, parse_schedule
+from draftwire.runtime.link.schedule import LinkPiece, LinkSchedule, LinkStep, parse_schedule
 from draftwire.runtime.link.spec import (
     DEFAULT_LIMIT_MESSAGES,
     ONE_PACKET_OVERHEAD_BYTES,
@@ -22,6 +22,7 @@ from draftwire.runtime.link.traces import (
     parse_mahimahi,
     shipped_trace,
     trace_at,
+    traces_among,
     traces_beside,
     with_paths_from,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "FindTrace",
     "Link",
     "LinkDrop",
+    "LinkPiece",
     "LinkSchedule",
     "LinkSpec",
     "LinkStatistics",
@@ -54,6 +56,7 @@ __all__ = [
     "shipped_trace",
     "time_words",
     "trace_at",
+    "traces_among",
     "traces_beside",
     "with_paths_from",
 ]

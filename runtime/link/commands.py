@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from draftwire.runtime.errors import ConfigurationError, nearest
@@ -12,7 +13,7 @@ KINDS: Final = ("netem", "tbf")
 _PROMPTS: Final = ("$", "#", "sudo", "&&")
 _VERBS: Final = ("add", "change", "replace")
 _PLACED: Final = ("dev", "parent", "handle")
-"""Where it hangs, each with a value; `root` has none. All of it is the host's affair, and passed over."""
+"""Where it hangs, each with a value; `root` has none."""
 
 _OTHER_KINDS: Final = (
     *("htb", "hfsc", "cbq", "drr", "qfq", "ets", "prio", "mq", "mqprio", "multiq", "taprio"),
@@ -58,25 +59,42 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, str]]] = {
 
 def begins_command(word: str) -> bool:
     """Whether a command of tc begins here, and not the words of a link."""
-    return word in (*_PROMPTS, "tc", "qdisc") or word.endswith("/tc")
+    return word in (*_PROMPTS, "ip", "tc", "qdisc") or word.endswith("/tc")
 
 
-def skip_command(words: deque[str]) -> bool:
-    """Take a command off, up to its `netem` or `tbf`; whether it makes a link, and doesn't change one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of tc up to the words of its qdisc."""
 
-    Raises ConfigurationError for one that does neither.
+    verb: str
+    "add, change or replace"
+    kind: str
+    "netem or tbf"
+    device: str = ""
+    "where it hangs, and the network namespace if one is said; empty: not said"
+    place: str = ""
+    "there: `root`, or its parent; empty: not said"
+
+
+def take_command(words: deque[str]) -> Command:
+    """Take a command off, up to its `netem` or `tbf`, which stays. Abbreviations are tc's.
+
+    Raises ConfigurationError for one that makes and changes no link.
     """
-    while words and words[0].lower() in _PROMPTS:
-        words.popleft()
+    namespace = _skip_prompts(words)
     if words and (words[0] == "tc" or words[0].endswith("/tc")):
         words.popleft()
+        namespace = _skip_options(words) or namespace
     _expect(words, ("qdisc",), "only a qdisc is a link")
     verb = _expect(words, _VERBS, "the command makes no link")
+    said = dict[str, str]()
     while words and words[0].lower() not in KINDS:
         word = words.popleft().lower()
         if word in _PLACED and words:
-            words.popleft()
-        elif word != "root":
+            said[word] = words.popleft()
+        elif word == "root":
+            said["parent"] = word
+        else:
             why, remedy = UNSUPPORTED.get(word, ("is no qdisc that a link can be", nearest(word, KINDS)))
             if word in _PLACED:
                 why, remedy = "lacks its value", f"write it, or begin with {KINDS[0]!r}"
@@ -85,16 +103,46 @@ def skip_command(words: deque[str]) -> bool:
         raise ConfigurationError(
             "the command names no qdisc", key="tc", remedy="go on with 'netem' or 'tbf' and its words"
         )
-    return verb != "change"
+    device = said.get("dev", "")
+    if device and namespace:
+        device += f" in {namespace}"
+    return Command(verb=verb, kind=words[0].lower(), device=device, place=said.get("parent", ""))
+
+
+def _skip_prompts(words: deque[str]) -> str:
+    """The network namespace that `ip netns exec` stands for; empty: none."""
+    namespace = ""
+    while words and words[0].lower() in (*_PROMPTS, "ip"):
+        if words.popleft().lower() == "ip":
+            if len(words) < 3 or (words.popleft(), words.popleft()) != ("netns", "exec"):
+                raise ConfigurationError("'ip' makes no link", key="tc", remedy=_BEGIN)
+            namespace = words.popleft()
+    return namespace
+
+
+def _skip_options(words: deque[str]) -> str:
+    """Those between tc and what it is to do; the network namespace among them."""
+    namespace = ""
+    while words and words[0].startswith("-"):
+        if words.popleft() in ("-n", "-netns") and words:
+            namespace = words.popleft()
+    return namespace
 
 
 def _expect(words: deque[str], known: tuple[str, ...], problem: str) -> str:
+    """The next word in full, one of these."""
     word = words.popleft() if words else ""
-    if word.lower() in known:
-        return word.lower()
-    said = f"{problem}: {word!r}" if word else "the command breaks off"
-    remedy = f"write 'tc qdisc {known[0]} ...'" if "qdisc" not in known else "write 'tc qdisc add ...'"
-    raise ConfigurationError(said, key="tc", remedy=remedy)
+    if not word:
+        raise ConfigurationError("the command breaks off", key="tc", remedy=_BEGIN)
+    for one in known:
+        if one.startswith(word.lower()):
+            return one
+    deletes = known is _VERBS and "delete".startswith(word.lower())
+    remedy = "write 'delay 0', a link that does nothing" if deletes else _BEGIN
+    raise ConfigurationError(f"{problem}: {word!r}", key="tc", remedy=remedy)
 
 
-__all__ = ["KINDS", "UNSUPPORTED", "begins_command", "skip_command"]
+_BEGIN: Final = "write 'tc qdisc add ...'"
+
+
+__all__ = ["KINDS", "UNSUPPORTED", "Command", "begins_command", "take_command"]

@@ -24,7 +24,7 @@ MAX_TRACE_S: Final = 366 * 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steady:
-    """One rate for ever; 0: nothing is ever sent."""
+    """One rate for ever; 0: nothing is ever sent, not even what a bucket holds."""
 
     rate_bps: float
 
@@ -36,9 +36,9 @@ class Steady:
         return self.rate_bps * elapsed_s
 
     def when(self, bits: float) -> float:
-        if bits <= 0:
-            return 0.0
-        return bits / self.rate_bps if self.rate_bps else math.inf
+        if not self.rate_bps:
+            return math.inf
+        return bits / self.rate_bps if bits > 0 else 0.0
 
     def delay_s(self, elapsed_s: float) -> None:
         return None

@@ -19,19 +19,19 @@ on it: see `Link.change`. What befalls a message on the way (impairments.py) ent
                   it overtakes as its message does
 
 A message that finds the queue full is dropped, counted and told so; the queue is everything accepted and not
-yet delivered, as with netem. Pure: no clock, no socket, no task. The caller brings the time of each message,
-non-decreasing, and uniform numbers.
+yet delivered, as with netem, or in bytes what has not left yet, as with tbf. Pure: no clock, no socket, no
+task. The caller brings the time of each message, non-decreasing, and uniform numbers.
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar, cast
 
 from draftwire.runtime.link.curves import Steady
 from draftwire.runtime.link.impairments import Draws, Fate
@@ -50,6 +50,10 @@ class LinkDrop(StrEnum):
     "the message alone is larger than the limit in bytes"
     LOSS = "loss"
     "lost on the way, as `loss` says"
+    CHANNEL_FULL = "channel_full"
+    "there was no room in whatever holds this link and others"
+    LET_GO = "let_go"
+    "under way when the link was given up, see `Link.abandon`"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class Passage(Generic[T]):
 
     number: int
     carried: T
+    "nothing, of a lost one"
     size_bytes: int
     sent_s: float = math.inf
     "when its last bit has left; inf: not as things are"
@@ -93,16 +98,33 @@ class LinkStatistics:
     retransmitted: int
     "times that a message was sent again"
 
+    def __add__(self, other: Self) -> Self:
+        """Both together."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        dropped = Counter(self.dropped)
+        dropped.update(other.dropped)
+        return type(self)(**sums, dropped=MappingProxyType(dict(dropped)))
+
+
+_COUNTS: Final = tuple(one.name for one in fields(LinkStatistics) if one.name != "dropped")
+
 
 class Link(Generic[T]):
     """One direction of a link, in use."""
 
-    def __init__(self, spec: LinkSpec, streams: Streams, *, began_s: float = 0.0) -> None:
-        """`began_s`: when it began to be so, time 0 of a trace and no later than the first message."""
+    def __init__(
+        self, spec: LinkSpec, streams: Streams, *, began_s: float = 0.0, rates_before: int = 0
+    ) -> None:
+        """`began_s`: when it began to be so, time 0 of a trace and no later than the first message.
+        `rates_before`: how often the rate had become another one by then, which tells fadings apart.
+        """
         self._streams = streams
         self._draws = Draws(streams)
         self._under_way: list[tuple[float, int, bool, Passage[T]]] = []
         "a heap by delivery; of what is lost, by when it has left"
+        self._waiting: deque[Passage[T]] = deque()
+        self._waiting_bytes = 0
+        "of what has not left, where the limit asks"
         self._number = 0
         self._queued = self._queued_bytes = 0
         self._doomed = self._doomed_bytes = 0
@@ -114,9 +136,8 @@ class Link(Generic[T]):
         self._offered_bytes = self._dropped_bytes = 0
         self._dropped: Counter[LinkDrop] = Counter()
         self._duplicated = self._corrupted = self._retransmitted = 0
-        self._faded = -1
         self._spec = spec
-        self._begin(began_s)
+        self._begin(began_s, rates_before)
 
     @property
     def spec(self) -> LinkSpec:
@@ -133,17 +154,20 @@ class Link(Generic[T]):
         """When its rate began to be what it is: a change of something else leaves a trace where it is."""
         return self._origin_s
 
-    def offer(self, now_s: float, size_bytes: int, carried: T) -> tuple[Passage[T], ...] | LinkDrop:
+    def offer(
+        self, now_s: float, size_bytes: int, carried: T, *, refused: LinkDrop | None = None
+    ) -> tuple[Passage[T], ...] | LinkDrop:
         """Put a message in, no earlier than the last one or the last change.
 
-        One passage, two if it is duplicated, or why it never arrives.
+        One passage, two if it is duplicated, or why it never arrives. `refused`: why whoever holds the link
+        takes none now, which counts as a drop of the link's own.
         """
         self._number += 1
         self._offered_bytes += size_bytes
         spec = self._spec
         fate = self._draws.next(spec, size_bytes)
         self._release(now_s)
-        cause = self._refusal(size_bytes)
+        cause = refused or self._refusal(size_bytes, now_s)
         if cause is not None:
             return self._drop(cause, size_bytes)
         bits = 8.0 * spec.bytes_on_link(size_bytes)
@@ -161,7 +185,11 @@ class Link(Generic[T]):
         )
         self._plan(passage, now_s)
         heappush(self._under_way, (passage.delivery_s, passage.number, False, passage))
+        if spec.limit_is_of_queue:
+            self._waiting.append(passage)
+            self._waiting_bytes += size_bytes
         if fate.lost:
+            passage.carried = cast("T", None)  # nobody asks for it again, and it may be large
             self._doomed += 1
             self._doomed_bytes += size_bytes
             return self._drop(LinkDrop.LOSS, size_bytes)
@@ -176,12 +204,15 @@ class Link(Generic[T]):
         self._duplicated += 1
         return passage, copy
 
-    def change(self, now_s: float, spec: LinkSpec) -> Sequence[Passage[T]]:
+    def change(
+        self, now_s: float, spec: LinkSpec, *, began_s: float | None = None, rates_before: int | None = None
+    ) -> Sequence[Passage[T]]:
         """From now on it is this: what has left keeps its times, what waits goes on by the new curve.
 
         Bits that were sent stay sent; what the bucket of `burst` holds stays in it. A rate, trace or fading
-        that is what it was goes on where it was; another one begins now. Returns the passages whose arrivals
-        are other ones now. The time is no earlier than the last message's.
+        that is what it was goes on where it was; another one begins now, unless `began_s` and `rates_before`
+        say where it is. Returns the passages whose arrivals are other ones now. The time is no earlier than
+        the last message's, nor than `began_s`.
         """
         self._release(now_s)
         before, self._spec = self._spec, spec
@@ -192,11 +223,18 @@ class Link(Generic[T]):
         if self._curve is not None:
             done_bits = self._curve.bits_by(max(0.0, now_s - self._origin_s))
             self._end_bits = max(self._end_bits, done_bits - 8.0 * before.burst_bytes)
-        if not spec.has_rate_of(before):
+        goes_on = spec.has_rate_of(before)
+        if began_s is None:
+            began_s = self._origin_s if goes_on else now_s
+        if rates_before is None:
+            rates_before = self._rates_before + (not goes_on)
+        if not goes_on or (began_s, rates_before) != (self._origin_s, self._rates_before):
+            self._begin(began_s, rates_before)
+            if self._curve is not None and began_s < now_s:
+                done_bits -= self._curve.bits_by(now_s - began_s)
             self._end_bits -= done_bits
             for passage in waiting:
                 passage._end_bits -= done_bits
-            self._begin(now_s)
         self._sent_s = now_s
         in_order = (one.delivery_s for one in left if not one._fate.overtakes)
         self._in_order_s = max(in_order, default=-math.inf)
@@ -208,7 +246,21 @@ class Link(Generic[T]):
                 changed.append(passage)
         self._under_way = [(one.delivery_s, one.number, one.is_copy, one) for one in (*left, *waiting)]
         heapify(self._under_way)
+        self._waiting.clear()
+        if spec.limit_is_of_queue:
+            self._waiting.extend(one for one in waiting if not one.is_copy)
+        self._waiting_bytes = sum(one.size_bytes for one in self._waiting)
         return changed
+
+    def abandon(self, now_s: float) -> None:
+        """Nothing that is under way arrives any more: all of it is dropped, and counted."""
+        self._release(now_s)
+        if self._queued:
+            self._dropped[LinkDrop.LET_GO] += self._queued
+            self._dropped_bytes += self._queued_bytes
+        self._queued = self._queued_bytes = self._doomed = self._doomed_bytes = self._waiting_bytes = 0
+        self._under_way.clear()
+        self._waiting.clear()
 
     def statistics(self, now_s: float) -> LinkStatistics:
         """The counts as they stand at `now_s`; asking changes no delivery."""
@@ -227,9 +279,9 @@ class Link(Generic[T]):
             retransmitted=self._retransmitted,
         )
 
-    def _begin(self, now_s: float) -> None:
-        """The rate is another one from now on."""
-        self._origin_s = now_s
+    def _begin(self, began_s: float, rates_before: int) -> None:
+        """The rate is another one, since then."""
+        self._origin_s, self._rates_before = began_s, rates_before
         self._curve = self._new_curve()
         if self._curve is None:
             self._end_bits = -math.inf
@@ -239,8 +291,7 @@ class Link(Generic[T]):
         if spec.trace is not None:
             return spec.trace.curve
         if spec.fading is not None:
-            self._faded += 1
-            return spec.fading.curve(self._streams.fading + (self._faded << 64))
+            return spec.fading.curve(self._streams.fading_seed(self._rates_before))
         return None if spec.rate_bps is None else Steady(rate_bps=spec.rate_bps)
 
     def _take(self, now_s: float, bits: float) -> float:
@@ -268,18 +319,27 @@ class Link(Generic[T]):
 
     def _delay_s(self, sent_s: float) -> float:
         of_curve = None if self._curve is None else self._curve.delay_s(sent_s - self._origin_s)
-        return self._spec.delay_s if of_curve is None else of_curve
+        return self._spec.delay_s + (of_curve or 0.0)
 
-    def _refusal(self, size_bytes: int) -> LinkDrop | None:
+    def _refusal(self, size_bytes: int, now_s: float) -> LinkDrop | None:
         spec = self._spec
         if self._queued + self._doomed >= spec.limit_messages:
             return LinkDrop.LIMIT_MESSAGES
         if spec.limit_bytes is not None:
             if size_bytes > spec.limit_bytes:
                 return LinkDrop.OVERSIZE
-            if self._queued_bytes + self._doomed_bytes + size_bytes > spec.limit_bytes:
+            under_way_bytes = self._queued_bytes + self._doomed_bytes
+            if spec.limit_is_of_queue:
+                under_way_bytes = self._waits_bytes(now_s)
+            if under_way_bytes + size_bytes > spec.limit_bytes:
                 return LinkDrop.LIMIT_BYTES
         return None
+
+    def _waits_bytes(self, now_s: float) -> int:
+        """Of what has not left, lost or not."""
+        while self._waiting and self._waiting[0].sent_s <= now_s:
+            self._waiting_bytes -= self._waiting.popleft().size_bytes
+        return self._waiting_bytes
 
     def _drop(self, cause: LinkDrop, size_bytes: int) -> LinkDrop:
         self._dropped[cause] += 1

@@ -1,4 +1,6 @@
-"""Words and pieces of a text in which a name may stand in quotes, as in a shell: `trace 'my drive.csv'`."""
+"""Words and pieces of a text, as in a shell: a name may stand in quotes, `trace 'my drive.csv'`, and a note
+behind `#`.
+"""
 
 import re
 import shlex
@@ -9,9 +11,18 @@ from draftwire.runtime.errors import ConfigurationError
 _PART: Final = re.compile(r"""'([^']*)'|"([^"]*)"|(\s+|(?<!\S)\\(?!\S))|([^\s'"]+)""")
 """In quotes, between words (where a line goes on behind a backslash), or neither."""
 
+_QUOTED_OR_NOTE: Final = re.compile(
+    r"""'[^']*'|"[^"]*"|(?<![^\s;])\#(?!\s*(?:sudo\s+)?(?:ip\s+netns|(?:\S*/)?tc|qdisc)\s)[^\n]*""",
+    re.VERBOSE,
+)
+"""In front of a command `#` is root's prompt."""
+
 
 def split_words(text: str) -> list[str]:
-    """Its words, quotes taken off; a backslash at the end of a line is none. Raises ConfigurationError."""
+    """Its words, quotes and notes taken off; a backslash at the end of a line is none. Raises
+    ConfigurationError.
+    """
+    text = _without_notes(text)
     words, word, at = list[str](), None, 0
     while at < len(text):
         part = _PART.match(text, at)
@@ -28,7 +39,8 @@ def split_words(text: str) -> list[str]:
 
 
 def split_pieces(text: str) -> list[str]:
-    """What stands between semicolons; one within quotes divides nothing."""
+    """What stands between semicolons; one within quotes or a note divides nothing."""
+    text = _without_notes(text)
     pieces, at = list[str](), 0
     while True:
         end = _piece_end(text, at)
@@ -51,9 +63,18 @@ def _piece_end(text: str, at: int) -> int:
     return len(text)
 
 
+def _without_notes(text: str) -> str:
+    return _QUOTED_OR_NOTE.sub(lambda found: "" if found[0].startswith("#") else found[0], text)
+
+
 def quoted(name: str) -> str:
     """The name as one word that split_words and split_pieces leave whole."""
     return shlex.quote(name)
 
 
-__all__ = ["quoted", "split_pieces", "split_words"]
+def tidied(text: str) -> str:
+    """The same words and pieces, a space between them. Raises ConfigurationError for what has none."""
+    return "; ".join(" ".join(map(quoted, split_words(piece))) for piece in split_pieces(text))
+
+
+__all__ = ["quoted", "split_pieces", "split_words", "tidied"]

@@ -4,14 +4,17 @@
 
 Pieces stand between semicolons. Each begins with its time, counted from the start of the schedule (the first
 may leave out 0s), and then says what changes in the words of a link; what it leaves out stays as in the piece
-before. A trace, or fading, begins with the piece that brings it, and goes on while others leave it as it is.
-`repeat` comes last: at that time the schedule begins again. A link that never changes is a schedule of one
-step. Pure, as the link model is: whoever plays a schedule brings the time.
+before. `repeat` comes last: at that time the schedule begins again. A trace, or fading, begins with the piece
+that brings it, and goes on while others leave it as it is: with `trace lte-like; 10s loss 1%; repeat 20s` for
+ever, as the round that ends has it too. A link that never changes is a schedule of one step. Pure, as the link
+model is: whoever plays a schedule brings the time.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_LINK_LENGTH
@@ -40,6 +43,20 @@ class LinkStep:
     at_s: float
     "since the schedule began"
     link: LinkSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkPiece:
+    """A time in which the link stays what it is, counted from the start of the schedule as all times here."""
+
+    from_s: float
+    until_s: float
+    "when the link becomes another one; inf: never"
+    link: LinkSpec
+    began_s: float
+    "since when its rate is what it is, at most from_s: time 0 of a trace or of fading"
+    rates_before: int
+    "how often the rate has become another one by then: tells a fading from one that came before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,23 +97,60 @@ class LinkSchedule:
             pieces.append(f"repeat {time_words(self.repeat_s)}")
         return "; ".join(pieces)
 
-    def spec_at(self, t_s: float) -> LinkSpec:
-        """The link at `t_s` >= 0; at the time of a step, that step's."""
-        return self.steps[self._step_at(t_s) % len(self.steps)].link
+    def pieces(self, from_s: float = 0.0) -> Iterator[LinkPiece]:
+        """What holds at `from_s` >= 0, then what follows; without end where something repeats.
 
-    def next_change_s(self, t_s: float) -> float | None:
-        """When the step after the one at `t_s` begins, later than `t_s`; None: never."""
-        number = self._step_at(t_s) + 1
-        if self.repeat_s is None and number == len(self.steps):
-            return None
-        return self._begins_s(number)
+        Steps that leave the link as it is divide nothing.
+        """
+        number = self._step_at(from_s)
+        first = self._held_since(number, lambda one, other: one == other)
+        began = self._held_since(number, LinkSpec.has_rate_of)
+        rates_before = self._rates_before(began)
+        while True:
+            link, after = self._link(first), self._next_other(first)
+            yield LinkPiece(
+                from_s=self._begins_s(first),
+                until_s=inf if after is None else self._begins_s(after),
+                link=link,
+                began_s=self._begins_s(began),
+                rates_before=rates_before,
+            )
+            if after is None:
+                return
+            first = after
+            if not self._link(after).has_rate_of(link):
+                began, rates_before = after, rates_before + 1
+
+    def _held_since(self, number: int, same: Callable[[LinkSpec, LinkSpec], bool]) -> int:
+        """The first of the steps up to this one, without a gap, that are the same as it."""
+        link = self._link(number)
+        for before in range(number - 1, max(-1, number - 1 - len(self.steps)), -1):
+            if not same(self._link(before), link):
+                return before + 1
+        return 0  # of a whole round all are
+
+    def _rates_before(self, number: int) -> int:
+        """Of the steps behind the first and up to this one, those that bring another rate."""
+        brings = [not step.link.has_rate_of(before.link) for before, step in pairwise(self.steps)]
+        again = not self.steps[0].link.has_rate_of(self.steps[-1].link)
+        rounds, step = divmod(number, len(self.steps))
+        return rounds * (sum(brings) + again) + sum(brings[:step])
+
+    def _next_other(self, number: int) -> int | None:
+        """The next step with another link; None: there is none."""
+        end = len(self.steps) if self.repeat_s is None else number + len(self.steps)
+        link = self._link(number)
+        return next((one for one in range(number + 1, end) if self._link(one) != link), None)
+
+    def _link(self, number: int) -> LinkSpec:
+        return self.steps[number % len(self.steps)].link
 
     def _step_at(self, t_s: float) -> int:
         """The number of the last step that has begun, counted on through the rounds."""
         if self.repeat_s is None:
             return max(0, bisect_right(self.steps, t_s, key=lambda step: step.at_s) - 1)
-        # Down from the end of the round, by the very sums that next_change_s tells: so the step that it
-        # announces for a time is the one that holds at that time, however the sum was rounded.
+        # Down from the end of the round, by the very sums that pieces end at: so the one that follows at a
+        # time is the one that holds at that time, however the sum was rounded.
         number = (int(max(0.0, t_s) // self.repeat_s) + 1) * len(self.steps)
         while number and self._begins_s(number) > t_s:
             number -= 1
@@ -182,6 +236,7 @@ def _of_piece(error: ConfigurationError, number: int, piece: str) -> Configurati
 __all__ = [
     "MAX_SCHEDULE_S",
     "MIN_STEP_S",
+    "LinkPiece",
     "LinkSchedule",
     "LinkStep",
     "parse_schedule",

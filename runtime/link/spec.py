@@ -137,7 +137,7 @@ class LinkSpec:
     burst_bytes: int = 0
     "what an idle link may send at once, a token bucket as tbf's, full at first; 0: none, a rate is a rate"
     delay_s: float = 0.0
-    "one way, added behind the sending time; a trace that knows its own delay wins"
+    "one way, added behind the sending time, and to the delay that a trace has"
     jitter_s: float = 0.0
     "uniform: delay varies by up to this much either way, at most delay_s; else its standard deviation"
     distribution: Distribution = Distribution.UNIFORM
@@ -161,6 +161,8 @@ class LinkSpec:
     "accepted and not yet delivered, at most; what is lost counts until it has left"
     limit_bytes: int | None = None
     "the same in bytes as they were put in, overhead left out; None: no such limit"
+    limit_is_of_queue: bool = False
+    "limit_bytes counts what has not left yet, as tbf's; without limit_bytes it says nothing"
     overhead_bytes: int = DEFAULT_OVERHEAD_BYTES
     "what each message costs on the link above its own bytes"
     packet_overhead_bytes: int = DEFAULT_PACKET_OVERHEAD_BYTES
@@ -194,8 +196,7 @@ class LinkSpec:
 
     def _check_delay(self) -> None:
         check("delay", self.delay_s, 0, MAX_DELAY_S, "s")
-        own = self.trace is not None and self.trace.curve.delay_s(0.0) is not None
-        if self.distribution is Distribution.UNIFORM and not own:
+        if self.distribution is Distribution.UNIFORM:
             unit = "s, the delay: nothing arrives before it was sent"
             check("jitter", self.jitter_s, 0, self.delay_s, unit)
         else:
@@ -204,7 +205,8 @@ class LinkSpec:
         _check_share("reorder", self.reorder)
         _check_correlation("reorder", self.reorder_correlation)
         check("reorder", self.reorder_gap, 1, MAX_REORDER_GAP, "messages", what="gap")
-        if self.reorder and not self.delay_s and not own:
+        of_trace = self.trace is not None and self.trace.curve.delay_s(0.0) is not None
+        if self.reorder and not self.delay_s and not of_trace:
             raise ConfigurationError(
                 "there is no delay that a message could skip",
                 key="reorder",
@@ -267,8 +269,15 @@ def check(word: str, value: float, low: float, high: float, unit: str, *, what: 
     """Raises ConfigurationError that names `word` for what lies outside `low` to `high`, NaN above all."""
     if not low <= value <= high:
         raise ConfigurationError(
-            f"{what or word} {value:g} is out of range", key=word, remedy=f"write {low:g} to {high:g} {unit}"
+            f"{what or word} {value:g} is out of range",
+            key=word,
+            remedy=f"write {_plain(low)} to {_plain(high)} {unit}",
         )
+
+
+def _plain(number: float) -> str:
+    """As somebody would write it: no 4.29497e+09."""
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _check_share(word: str, share: float, *, what: str = "share") -> None:

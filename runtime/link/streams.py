@@ -30,7 +30,13 @@ class Streams:
     reorder: Uniform
     "one"
     fading: int
-    "the seed of a fading link's blocks, 0 to 2^63 - 1"
+    "behind the seeds of a fading link's blocks, 0 to 2^63 - 1"
+
+    def fading_seed(self, rates_before: int) -> int:
+        """Of a fading that so many other rates came before, 0 to 2^64 - 1: the same for a device that joined
+        later, and for whoever draws the rate from what a record tells.
+        """
+        return self.fading + (rates_before << 64)
 
 
 def spread(number: float) -> Iterator[float]:

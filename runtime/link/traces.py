@@ -1,21 +1,25 @@
 """Rates over time from files: Mahimahi traces, CSV of (time, rate, delay), and two that ship.
 
-A link names its trace, by a shipped name or by a path; FindTrace is who finds it. An order to a running
-channel has shipped_trace, a topology file or a command line has traces_beside.
+A link names its trace, by a shipped name or by a path; FindTrace is who finds it. A topology file or a
+command line has traces_beside, an order to a running channel has traces_among: no order opens a file there.
 """
 
 import os.path
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.link.curves import MAX_TRACE_S, Opportunities, Steps
 from draftwire.runtime.link.quoting import quoted, split_pieces, split_words
 from draftwire.runtime.link.spec import MAX_DELAY_S, MAX_RATE_BPS, Curve
+from draftwire.runtime.link.units import is_number
+
+if TYPE_CHECKING:
+    from draftwire.runtime.link.schedule import LinkSchedule
 
 MAX_TRACE_BYTES: Final = 64 * 2**20
 """Of a file: hours of a fast link, and read within seconds."""
@@ -41,6 +45,9 @@ _HIGHEST: Final[Mapping[str, tuple[float, str]]] = {
     "rate": (MAX_RATE_BPS, "bit/s"),
     "delay": (MAX_DELAY_S, "s"),
 }
+_LEAST_RATE_BPS: Final = 1.0
+"""But 0: what is slower for a whole line of a trace is no measurement."""
+
 _SHOWN: Final = 40
 """Characters of a line that an error repeats."""
 
@@ -167,14 +174,15 @@ def _row(
         if ends and kind != "time":
             continue
         highest, named = _HIGHEST[kind]
-        try:
-            value = float(field) * unit
-        except ValueError:
+        if not is_number(field.strip()):
             problem = f"{field.strip()[:_SHOWN]!r} is no number"
-            raise _at(name, number, problem, f"write the {kind} in digits") from None
-        if not 0 <= value <= highest:  # NaN fails too
+            raise _at(name, number, problem, f"write the {kind} in digits")
+        value = float(field) * unit
+        least = _LEAST_RATE_BPS if kind == "rate" else 0.0
+        if not (least <= value <= highest or float(field) == 0):
             problem = f"a {kind} of {value:g} {named} is out of range"
-            raise _at(name, number, problem, f"write 0 to {highest:g} {named}")
+            span = f"{least:.0f} to {highest:.0f} {named}"
+            raise _at(name, number, problem, f"write {span}, or 0" if least else f"write {span}")
         found[kind] = value
     return found
 
@@ -231,6 +239,17 @@ def traces_beside(folder: Path | str = ".") -> FindTrace:
         if name in SHIPPED:
             return shipped_trace(name)
         return trace_at(_absolute(folder, name))
+
+    return find
+
+
+def traces_among(schedules: "Iterable[LinkSchedule]") -> FindTrace:
+    """Who finds shipped traces, and those of these schedules by the names that they have; opens no file."""
+    links = [step.link for schedule in schedules for step in schedule.steps]
+    named = {link.trace.name: link.trace for link in links if link.trace is not None}
+
+    def find(name: str) -> Trace:
+        return named[name] if name in named else shipped_trace(name)
 
     return find
 
@@ -295,6 +314,7 @@ __all__ = [
     "parse_mahimahi",
     "shipped_trace",
     "trace_at",
+    "traces_among",
     "traces_beside",
     "with_paths_from",
 ]

@@ -1,7 +1,8 @@
 """Numbers with the units of tc: rates, times, sizes, percentages, and back."""
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 from draftwire.runtime.errors import ConfigurationError, nearest
@@ -25,6 +26,7 @@ TIME_UNITS: Final[dict[str, Decimal]] = {
     **dict.fromkeys(("s", "sec", "secs"), Decimal(1)),
     **dict.fromkeys(("ms", "msec", "msecs"), Decimal("1e-3")),
     **dict.fromkeys(("us", "usec", "usecs"), Decimal("1e-6")),
+    **dict.fromkeys(("ns", "nsec", "nsecs"), Decimal("1e-9")),
 }
 """tc's, but a number alone is refused: tc takes it for microseconds, which hardly anybody means."""
 
@@ -51,6 +53,9 @@ FREQUENCY_UNITS: Final = {
 DECIBEL_UNITS: Final = {"db": Decimal(1)}
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%"
+
+_DIGITS: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,6})?", re.IGNORECASE)
+"""Decimal would take `1_000` and digits of other scripts."""
 
 _MAX_DIGITS: Final = 30
 """Before the point: beyond every bound above, and few enough to reckon with."""
@@ -107,15 +112,15 @@ def number(word: str, text: str, units: Mapping[str, Decimal], *, example: str =
     """
     digits = text.rstrip(_LETTERS)
     unit = text[len(digits) :].lower()
-    try:
-        found = Decimal(digits)
-    except InvalidOperation:
-        found = Decimal("NaN")
     remedy = remedy_of(example or word)
-    if not found.is_finite() or found.adjusted() > _MAX_DIGITS:
+    found = Decimal(digits) if is_number(digits) else None
+    if found is None or found.adjusted() > _MAX_DIGITS:
         raise ConfigurationError(f"{text!r} is no number with a unit", key=word, remedy=remedy)
     if unit in units:
-        return found * units[unit]
+        value = found * units[unit]
+        if found and not float(value):
+            raise ConfigurationError(f"{text!r} is all but 0", key=word, remedy="write 0, or more")
+        return value
     if found == 0 and not unit:
         return found
     if not unit:
@@ -124,6 +129,11 @@ def number(word: str, text: str, units: Mapping[str, Decimal], *, example: str =
     raise ConfigurationError(
         f"{unit!r} in {text!r} is no unit of it", key=word, remedy=nearest(unit, known) if known else remedy
     )
+
+
+def is_number(text: str) -> bool:
+    """Whether these are digits, with a sign, a point or an exponent."""
+    return _DIGITS.fullmatch(text) is not None
 
 
 def remedy_of(word: str) -> str:
@@ -161,6 +171,7 @@ __all__ = [
     "SHARE_UNITS",
     "SIZE_UNITS",
     "TIME_UNITS",
+    "is_number",
     "number",
     "parse_time",
     "remedy_of",

@@ -18,27 +18,21 @@ if TYPE_CHECKING:
     from draftwire.runtime.link.spec import BurstLoss, LinkSpec, RandomLoss
 
 _UNLIMITED: Final = "unlimited"
-_PACKET_BYTES: Final = 1448
-"""What reading.py takes a packet to carry where nothing is said."""
 
 
 def words_of(link: "LinkSpec", before: "LinkSpec") -> str:
     """What differs from `before`, in words that parse_link(..., after=before) reads back as this link."""
-    words = list[str]()
-    if link.trace != before.trace or sending_words(link) != sending_words(before):
-        words.append(sending_words(link))
-    if link.burst_bytes != before.burst_bytes:
-        words += ["burst", size_words(link.burst_bytes)]
+    rate, of_tbf = _rate(link, before), _limit_of_tbf(link, before)
+    if of_tbf and link.rate_bps:
+        of_tbf, rate = [of_tbf[0], *rate, *of_tbf[1:]], []
+    words = rate
     for write in (_delay, _loss, _duplicate, _corrupt, _reorder):
         if write(link) != write(before):
             words += write(link)
-    if link.limit_messages != before.limit_messages:
-        words += ["limit", str(link.limit_messages)]
-    if link.limit_bytes != before.limit_bytes:
-        words += ["limit", _UNLIMITED if link.limit_bytes is None else size_words(link.limit_bytes)]
+    words += _limits(link, before)
     if _overhead(link) != _overhead(before):
         words += _overhead(link)
-    return " ".join(words)
+    return " ".join([*words, *of_tbf])
 
 
 def sending_words(link: "LinkSpec") -> str:
@@ -50,6 +44,39 @@ def sending_words(link: "LinkSpec") -> str:
     if link.rate_bps is None:
         return f"rate {_UNLIMITED}"
     return f"rate {scaled(link.rate_bps, RATE_UNITS, ('gbit', 'mbit', 'kbit', 'bit'))}"
+
+
+def _rate(link: "LinkSpec", before: "LinkSpec") -> list[str]:
+    sending = sending_words(link)
+    differs = link.trace != before.trace or sending != sending_words(before)
+    burst = ["burst", size_words(link.burst_bytes)] if link.burst_bytes != before.burst_bytes else []
+    if burst and link.mean_rate_bps is None:  # reading.py takes no burst without a word on the rate
+        differs = True
+    return [*([sending] if differs else []), *burst]
+
+
+def _limit_of_tbf(link: "LinkSpec", before: "LinkSpec") -> list[str]:
+    """The limit in bytes where it is tbf's, last of all: what stands behind `tbf` has its meaning there."""
+    of_tbf = link.limit_bytes is not None and link.limit_is_of_queue
+    if link.limit_bytes is None or not of_tbf or _byte_limit(link) == _byte_limit(before):
+        return []
+    return ["tbf", "limit", size_words(link.limit_bytes)]
+
+
+def _limits(link: "LinkSpec", before: "LinkSpec") -> list[str]:
+    from draftwire.runtime.link.spec import MAX_LIMIT_MESSAGES  # not above: spec.py imports this file
+
+    of_tbf = bool(_limit_of_tbf(link, before))
+    words = list[str]()
+    if link.limit_messages != (MAX_LIMIT_MESSAGES if of_tbf else before.limit_messages):
+        words += ["limit", str(link.limit_messages)]
+    if not of_tbf and _byte_limit(link) != _byte_limit(before):
+        words += ["limit", _UNLIMITED if link.limit_bytes is None else size_words(link.limit_bytes)]
+    return words
+
+
+def _byte_limit(link: "LinkSpec") -> tuple[int | None, bool]:
+    return link.limit_bytes, link.limit_bytes is not None and link.limit_is_of_queue
 
 
 def _fading(fading: "Fading") -> str:
@@ -103,10 +130,12 @@ def _with_correlation(share: float, correlation: float) -> list[str]:
 
 
 def _overhead(link: "LinkSpec") -> list[str]:
+    from draftwire.runtime.link.spec import DEFAULT_PACKET_BYTES  # not above, as there
+
     sizes = [link.overhead_bytes]
-    if link.packet_overhead_bytes or link.packet_bytes != _PACKET_BYTES:
+    if link.packet_overhead_bytes or link.packet_bytes != DEFAULT_PACKET_BYTES:
         sizes.append(link.packet_overhead_bytes)
-    if link.packet_bytes != _PACKET_BYTES:
+    if link.packet_bytes != DEFAULT_PACKET_BYTES:
         sizes.append(link.packet_bytes)
     return ["overhead", *(f"{size}b" for size in sizes)]
 

@@ -80,28 +80,24 @@ def arrivals(
 ) -> Traffic:
     """When what arrives by the link model alone, played without a node; the schedule began at `origin_s`."""
     schedule = link if isinstance(link, LinkSchedule) else LinkSchedule.constant(link)
-    model: Link[bytes] = Link(schedule.spec_at(0.0), streams_of(SEED, device, direction), began_s=origin_s)
+    pieces = schedule.pieces()
+    piece = next(pieces)
+    model: Link[bytes] = Link(piece.link, streams_of(SEED, device, direction), began_s=origin_s)
     passages = list[Passage[bytes]]()
-    reached_s = 0.0
 
     def play(now_s: float) -> None:
-        nonlocal reached_s
-        while (change_s := schedule.next_change_s(reached_s)) is not None and origin_s + change_s <= now_s:
-            before, after = schedule.spec_at(reached_s), schedule.spec_at(change_s)
-            reached_s = change_s
-            if after != before:
-                model.change(origin_s + change_s, after)
+        nonlocal piece
+        while origin_s + piece.until_s <= now_s:
+            piece = next(pieces)
+            model.change(origin_s + piece.from_s, piece.link)
 
     for at_s, data in messages:
         play(at_s)
         offered = model.offer(at_s, len(data), data)
         if not isinstance(offered, LinkDrop):
             passages += offered
-    while any(one.delivery_s > origin_s + reached_s for one in passages) and reached_s < until_s:
-        change_s = schedule.next_change_s(reached_s)
-        if change_s is None:
-            break
-        play(origin_s + change_s)
+    while piece.until_s < until_s and any(one.delivery_s > origin_s + piece.until_s for one in passages):
+        play(origin_s + piece.until_s)
     came: Sequence[Passage[bytes]] = sorted(
         passages, key=lambda one: (one.delivery_s, one.number, one.is_copy)
     )

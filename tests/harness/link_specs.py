@@ -69,6 +69,7 @@ def link_specs(draw: st.DrawFn) -> LinkSpec:
     bound_s = delay_s if distribution is Distribution.UNIFORM else 60.0
     own_delay = trace is not None and trace.curve.delay_s(0.0) is not None
     loss = draw(losses)
+    limit_bytes = draw(st.none() | st.integers(1500, 2**32))
     return LinkSpec(
         rate_bps=rate_bps if trace is None and fading is None else None,
         trace=trace,
@@ -88,7 +89,8 @@ def link_specs(draw: st.DrawFn) -> LinkSpec:
         corrupt=draw(shares),
         corrupt_correlation=draw(correlations),
         limit_messages=draw(st.sampled_from([1000, 1, 10**6]) | st.integers(1, 10**6)),
-        limit_bytes=draw(st.none() | st.integers(1500, 2**32)),
+        limit_bytes=limit_bytes,
+        limit_is_of_queue=limit_bytes is not None and draw(st.booleans()),
         overhead_bytes=draw(st.sampled_from([8, 0, 74])),
         packet_overhead_bytes=draw(st.sampled_from([66, 0, 40])),
         packet_bytes=draw(st.sampled_from([1448, 64, 1000])),

@@ -108,6 +108,7 @@ def specs(draw: st.DrawFn, *, reorders: bool = True) -> LinkSpec:
         corrupt_correlation=draw(correlations),
         limit_messages=draw(st.sampled_from([1, 4, 50])),
         limit_bytes=draw(st.none() | st.integers(1500, 20_000)),
+        limit_is_of_queue=draw(st.booleans()),
         overhead_bytes=draw(st.sampled_from([0, 8])),
         packet_overhead_bytes=draw(st.sampled_from([0, 66])),
         packet_bytes=draw(st.sampled_from([100, 1448])),
@@ -167,7 +168,7 @@ class EventLink:
     _queue: deque[_Sent] = field(default_factory=deque)
     _credit: float = inf
     _in_order_s: float = -inf
-    _faded: int = -1
+    _rates: int = -1
     _origin_s: float = 0.0
     _pieces: Iterator[tuple[float, float, float]] = field(init=False)
     _piece: tuple[float, float, float] | None = None
@@ -192,7 +193,7 @@ class EventLink:
         self.messages.append(LinkDrop.LOSS if fate.lost else message)
         self._queue.append(message)
         self._credit = min(self._credit, 8.0 * self.spec.burst_bytes)
-        self._credit -= self._serve(self._credit)
+        self._credit -= self._charge(self._credit) if self._outage else self._serve(self._credit)
         if self._unlimited:
             self._serve(inf)
 
@@ -205,6 +206,8 @@ class EventLink:
         if anew:
             self._begin(now_s)
             self.advance(now_s)
+            if not self._outage:
+                self._serve(0.0)
         if self._unlimited:
             self._serve(inf)
 
@@ -234,6 +237,10 @@ class EventLink:
     def _unlimited(self) -> bool:
         return self.spec.rate_bps is None and self.spec.trace is None and self.spec.fading is None
 
+    @property
+    def _outage(self) -> bool:
+        return self.spec.rate_bps == 0
+
     def _flow(self, rate_bps: float, to_s: float) -> None:
         while self._queue and rate_bps:
             end_s = self.now_s + self._queue[0].bits / rate_bps
@@ -259,6 +266,15 @@ class EventLink:
             left = 0.0
         return bits - left
 
+    def _charge(self, bits: float) -> float:
+        """As `_serve`, but what has no bits left waits all the same."""
+        left = bits
+        for message in self._queue:
+            taken = min(left, message.bits)
+            message.bits -= taken
+            left -= taken
+        return bits - left
+
     def _send(self, message: _Sent) -> None:
         fate, spec = message.fate, self.spec
         message.bits, message.sent_s = 0.0, self.now_s
@@ -266,7 +282,7 @@ class EventLink:
             return
         trace = spec.trace
         of_trace = None if trace is None else trace.curve.delay_s(self.now_s - self._origin_s)
-        delay_s = spec.delay_s if of_trace is None else of_trace
+        delay_s = spec.delay_s + (of_trace or 0.0)
         base_s = self.now_s + fate.losses * (spec.arq_s or 0.0)
         if fate.overtakes:
             message.delivery_s = message.copy_s = base_s
@@ -283,14 +299,17 @@ class EventLink:
         if len(taken) >= self.spec.limit_messages:
             return LinkDrop.LIMIT_MESSAGES
         limit_bytes = self.spec.limit_bytes
+        if self.spec.limit_is_of_queue:
+            taken = [one for one in self.taken if one.sent_s > self.now_s]
         if limit_bytes is not None and sum(one.size_bytes for one in taken) + size_bytes > limit_bytes:
             return LinkDrop.OVERSIZE if size_bytes > limit_bytes else LinkDrop.LIMIT_BYTES
         return None
 
     def _begin(self, origin_s: float) -> None:
-        self._origin_s, self._pieces, self._piece = origin_s, self._rates(origin_s), None
+        self._origin_s, self._pieces, self._piece = origin_s, self._pieces_of(origin_s), None
+        self._rates += 1
 
-    def _rates(self, origin_s: float) -> Iterator[tuple[float, float, float]]:
+    def _pieces_of(self, origin_s: float) -> Iterator[tuple[float, float, float]]:
         spec = self.spec
         if spec.trace is not None and isinstance(spec.trace.curve, Opportunities):
             stamps = spec.trace.curve.times_ms
@@ -303,8 +322,7 @@ class EventLink:
                 for until_s, rate_bps in zip(curve.times_s[1:], curve.rates_bps, strict=True):
                     yield rate_bps, origin_s + lap * curve.times_s[-1] + until_s, 0.0
         elif spec.fading is not None:
-            self._faded += 1
-            blocks = spec.fading.curve(self.streams.fading + (self._faded << 64))
+            blocks = spec.fading.curve(self.streams.fading + (self._rates << 64))
             coherence_s = spec.fading.coherence_s
             for block in range(10**9):
                 bits = blocks.bits_by((block + 1) * coherence_s) - blocks.bits_by(block * coherence_s)

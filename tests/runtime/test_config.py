@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from draftwire.runtime import channel_settings
 from draftwire.runtime.config import (
     ChannelSettings,
     ComputeSettings,
@@ -27,7 +29,7 @@ from draftwire.runtime.config import (
     with_keys_beside,
 )
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import parse_link, traces_beside
+from draftwire.runtime.link import LinkSchedule, parse_link, parse_schedule, traces_beside
 from draftwire.runtime.security import Service
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -67,6 +69,48 @@ def test_a_schedule_changes_what_each_direction_is_at_first() -> None:
     assert str(channel.uplink_schedule) == "rate 2mbit delay 5ms; 5s rate 1mbit; 7s delay 1ms; repeat 8s"
     assert str(channel.downlink_schedule) == "rate 9mbit; 5s rate 1mbit; 7s delay 1ms; repeat 8s"
     assert str(ChannelSettings().uplink_schedule) == "rate 20mbit delay 5ms"
+
+
+def test_a_direction_may_be_a_schedule_itself() -> None:
+    """Then `schedule` goes on top of the other one alone, and where both are schedules it says nothing."""
+    up, down = "rate 5mbit delay 20ms; 5s rate 1mbit; repeat 9s", "trace lte-like; 60s rate 0"
+    text = f"[channel]\nuplink = '{up}'\ndownlink = 'rate 9mbit'\nschedule = '7s rate 2mbit'\n"
+    channel = parse_topology(text).channel
+    assert channel is not None
+    assert (str(channel.uplink_schedule), str(channel.downlink_schedule)) == (up, "rate 9mbit; 7s rate 2mbit")
+    channel = parse_topology(text + f"[channel.devices.a]\ndownlink = '{down}'\n").channel
+    assert channel is not None
+    own = channel.for_device("a")
+    assert (str(own.uplink_schedule), str(own.downlink_schedule), own.schedule) == (up, down, None)
+    with pytest.raises(ConfigurationError, match=r"channel.schedule: .*schedules themselves: leave it out"):
+        parse_topology(text.replace("rate 9mbit", down))
+    with pytest.raises(ConfigurationError, match=r"devices\.a\.schedule: .*schedules themselves"):
+        parse_topology(text + f"[channel.devices.a]\ndownlink = '{down}'\nschedule = '1s rate 1mbit'\n")
+    with pytest.raises(ConfigurationError, match=r"channel.uplink: piece 2 \('rate 5mbit'\)"):
+        parse_topology("[channel]\nuplink = 'rate 9mbit; rate 5mbit'")
+
+
+def test_a_schedule_of_a_thousand_devices_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each link that it goes on top of, and not for each device."""
+    parsed = 0
+
+    def parse(*args: Any, **options: Any) -> LinkSchedule:
+        nonlocal parsed
+        parsed += 1
+        return parse_schedule(*args, **options)
+
+    monkeypatch.setattr(channel_settings, "parse_schedule", parse)
+    channel = ChannelSettings(
+        schedule="11s rate 1mbit; 12s rate 2mbit",
+        devices={
+            f"device-{number}": DeviceLinkSettings(uplink=parse_link(f"rate {10 + number % 3}mbit"))
+            for number in range(60)
+        },
+    )
+    for name in channel.devices:
+        assert len(channel.for_device(name).uplink_schedule.steps) == 3
+        assert len(channel.for_device(name).downlink_schedule.steps) == 3
+    assert parsed == 4
 
 
 DEVICES = """
@@ -515,6 +559,9 @@ _models = st.builds(
 _links = st.builds(
     lambda rate, ms: parse_link(f"rate {rate}kbit delay {ms}ms"), st.integers(1, 10**6), st.integers(0, 999)
 )
+_changing = st.sampled_from(["rate 5mbit; 5s rate 1mbit; repeat 8s", "trace lte-like; 9s loss 1%"]).map(
+    parse_schedule
+)
 _schedules = st.sampled_from(["", "5s rate 1mbit; repeat 8s", "0s  RATE 5mbit;1s delay 1ms"])
 _addresses = st.builds("ipc:///run/{}-{}".format, st.integers(), _texts)
 _binds = st.none() | st.builds("tcp://{}:{}".format, st.sampled_from(["*", "eth0"]), st.integers(1, 65535))
@@ -544,7 +591,7 @@ _topologies = st.builds(
         bind=_binds,
         key=st.none() | _key_names,
         control=_addresses.map("{}o".format),
-        uplink=_links,
+        uplink=_links | _changing,
         downlink=_links,
         schedule=st.none() | _schedules,
         devices=st.dictionaries(

@@ -169,6 +169,12 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "draftwire simulate configs/changing-link.toml --devices 20 --per-bs 4 --seconds 30 --plot f.png": Run(
         changing={"20": "4", "30": "2"}, says="4 devices at 1 base station"
     ),
+    "python scripts/record_acceptance.py mine --draft ORG/SMALL --target ORG/LARGE": By(
+        file="tests/scripts/test_record_acceptance.py", test="test_a_recording_of_ones_own_is_simulated"
+    ),
+    "draftwire simulate --acceptance mine.npz --devices 20 --seconds 10": By(
+        file="tests/scripts/test_record_acceptance.py", test="test_a_recording_of_ones_own_is_simulated"
+    ),
     "draftwire simulate --devices 3 --seconds 20 --seed 1 --record fleet.jsonl": Run(
         changing={"20": "4"}, says="seed 1"
     ),

@@ -18,10 +18,10 @@ TOKENS = 24
 def both(temperature: float) -> tuple[list[Answer], list[Answer]]:
     """The same requests in virtual time and through four processes."""
     topology = small_topology()
-    asked = requests(2, tokens=TOKENS, temperature=temperature)
+    asked = requests(2, tokens=TOKENS, k=32, gamma=3, temperature=temperature)
     virtual = in_virtual_time(topology, asked)
-    (real,) = asyncio.run(in_real_time(topology, [asked]))
-    return virtual, real
+    real = asyncio.run(in_real_time(topology, {"fixed": asked}))
+    return virtual, real["fixed"]
 
 
 @pytest.mark.slow

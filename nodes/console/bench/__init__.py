@@ -1,4 +1,4 @@
-"""`draftwire bench`: what a controller is worth, measured.
+"""`draftwire bench`: what the controller is worth, how true links and virtual time are, what each part costs.
 
 Each benchmark is a module, imported when asked for: `add_arguments(parser)`, and `run(args) -> exit code`.
 """

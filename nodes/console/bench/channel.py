@@ -4,9 +4,11 @@ A channel runs in a process of its own as `draftwire channel` does; this process
 the base station (ROUTER), over TCP's loopback, and clocks of one host are one clock.
 
 A rate is measured at the receiver, between the first and the last delivery of a sender that never pauses,
-over the bytes that the model counts. The delay's error is the time at which the channel hands a message over,
-minus the time that the model has planned, message by message; far errors are the same at the receiver,
-against the model told when the sender sent: two hops through sockets and the scheduler are in them. The
+over the bytes that the model counts. The delay's error is the channel's own lateness: the time at which it
+hands a message over, minus the time that the model has planned from when it read it. How long the message
+took to be read, and to arrive behind it, is not in that; it is in the far error, at the receiver and against
+the model told when the sender sent: two hops through sockets and the scheduler more, which any two processes
+would have. The first has goals, as what the channel can do something about; both are shown. The
 kernel is a peer: packets cross tc's `tbf` between two network namespaces, and the model is told the same
 words and packets.
 """
@@ -40,9 +42,11 @@ from draftwire.nodes.console.bench.channel_kernel import (
     kernel_link,
     mixed_packets,
 )
-from draftwire.nodes.console.bench.channel_show import show
+from draftwire.nodes.console.bench.channel_show import AT_LEAST, AT_MOST, show
+from draftwire.nodes.console.bench.goals import judged
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.runner import Begin, progress_bar
+from draftwire.nodes.console.simulate.outcomes import percentile
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.telemetry import set_up_logging
 
@@ -127,15 +131,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rate_error_pct                 worst of 0.1 to 50 Mbit/s; goal: at most 1\n"
         "delay_error_ms_p50, _p99       handed over minus planned, mixed sizes; goals: 0.2 and 0.5\n"
         "  ..._busy                     the same while the shipped pair answers; goals: 0.2 and 2\n"
-        "far_error_ms_p50, _p99         the same at the receiver\n"
-        "cpu_us_per_msg                 of the channel's process, at capacity; goal: at most 50\n"
-        "cpu_us_per_msg_paced           the same at 2000 messages a second, each by itself\n"
+        "far_error_ms_p50, _p99         at the receiver, both hops in it; no goal; also ..._busy\n"
+        "cpu_us_per_msg                 of the channel's process, at capacity, where one wake-up serves\n"
+        "                               many messages; goal: at most 50\n"
+        "cpu_us_per_msg_paced           at 2000 messages a second, each by itself; no goal\n"
         "capacity_msgs_per_s            100 bytes, none dropped; goal: at least 5000\n"
         "added_rtt_ms                   of a link that does nothing, over none; goal: at most 0.6\n"
         "kernel_departure_error_ms_p50  the model against tc's tbf; goal: at most 0.3\n"
-        "Each is a median of repeats; `spreads` has the least and the most.\n"
+        "Each is a median of repeats; `spreads` has the least and the most, `goals` the verdicts.\n"
     )
-    parser.add_argument("--quick", action="store_true", help="under a minute: fewer and shorter repeats")
+    parser.add_argument("--quick", action="store_true", help="a minute or more: fewer and shorter repeats")
     parser.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
 
 
@@ -270,6 +275,7 @@ def result(measured: Measured, *, quick: bool) -> dict[str, Any]:
     figures = {name: None if one is None else one["median"] for name, one in spreads.items()}
     rates = {f"{mbit:g}": _spread(values) for mbit, values in measured.rate_error_pct.items()}
     return figures | {
+        "goals": judged(figures, at_most=AT_MOST, at_least=AT_LEAST),
         "cpu_us_per_msg_at": "capacity",
         "cpu_us_per_msg_paced_at_per_s": PACED_PER_S,
         "rate_error_by_mbit": rates,
@@ -320,15 +326,12 @@ def _delay_figures(repeats: Sequence[Delays], ending: str) -> dict[str, Sequence
     for at, share in (("p50", 0.5), ("p99", 0.99)):
         for name in ("delay", "far"):
             errors = [one.handed_over_s if name == "delay" else one.far_s for one in repeats]
-            figures[f"{name}_error_ms_{at}{ending}"] = [1e3 * percentile(each, share) for each in errors]
+            if not all(errors):
+                raise ChannelBenchError("the channel has told of no message")
+            figures[f"{name}_error_ms_{at}{ending}"] = [
+                1e3 * percentile(sorted(each), share) for each in errors
+            ]
     return figures
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The least value that this share of them does not exceed. Raises ChannelBenchError for no values."""
-    if not values:
-        raise ChannelBenchError("the channel has told of no message")
-    return sorted(values)[max(0, -int(-share * len(values) // 1) - 1)]
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -345,7 +348,6 @@ __all__ = [
     "add_arguments",
     "delays_beside_load",
     "measure",
-    "percentile",
     "result",
     "run",
 ]

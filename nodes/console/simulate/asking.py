@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import struct
 from collections.abc import Callable
 from contextlib import aclosing
 from itertools import count
@@ -23,6 +24,12 @@ PROMPT_TOKENS: Final = 32
 PAUSE_S: Final = 1.0
 """Behind a refusal, and up to as long again, drawn: so devices that were refused together come back one by
 one."""
+
+_TAKEN: Final = struct.Struct("<Id")
+"""A token, and the virtual time at which the device took it."""
+
+_OVER: Final = b"\xff" * 4
+"""Behind a request's tokens: no token has this id."""
 
 Ask = Callable[[str, int], Request]
 """(device, number of its request from 0 on) -> the request."""
@@ -79,7 +86,7 @@ class User:
 
     @property
     def texts(self) -> bytes:
-        """A hash over all tokens so far, in order, and where requests end."""
+        """A hash over all tokens so far, in order, when each was taken, and where requests end."""
         return self._texts.digest()
 
     async def run(self) -> None:
@@ -92,7 +99,7 @@ class User:
             try:
                 async with aclosing(self._node.answer(request, account=self.account)) as answer:
                     async for taken in answer:
-                        self._texts.update(taken.token.to_bytes(4, "little"))
+                        self._texts.update(_TAKEN.pack(taken.token, self._clock.now_s()))
                         if self._ids is not None:
                             self._ids.append(taken.token)
             except RequestRefusedError as error:
@@ -116,7 +123,7 @@ class User:
         self.account = None
         self.tally.add(account)
         self.active_s = self._clock.now_s()
-        self._texts.update(b"\xff" * 4)  # no token has this id
+        self._texts.update(_OVER)
         if self._ids is not None:
             self.requests.append(
                 RequestOutcome(

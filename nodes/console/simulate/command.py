@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from draftwire.nodes.console.options import check_record
 from draftwire.nodes.console.options import seed as seed_option
 from draftwire.nodes.console.plots import check_picture, save
 from draftwire.nodes.models.pacing import PAPER, StepTimes
-from draftwire.runtime.config import Profile, Topology, load_topology
-from draftwire.runtime.errors import DeadlockError
-from draftwire.runtime.link import parse_time
+from draftwire.runtime.config import ChannelSettings, Profile, Topology, load_topology
+from draftwire.runtime.errors import ConfigurationError, DeadlockError
+from draftwire.runtime.link import parse_link, parse_time, traces_beside
 
 if TYPE_CHECKING:
     from draftwire.nodes.console.simulate.outcomes import Simulation
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   draftwire simulate --devices 100 --seconds 60
+  draftwire simulate --devices 20 --seconds 60 --link 'rate 1mbit delay 20ms'
   draftwire simulate configs/changing-link.toml --devices 50 --seconds 120 --plot fleet.png
   draftwire simulate cell.toml --devices 32 --per-bs 16 --seconds 60      16 devices share a BS and its model
   draftwire simulate --devices 3 --seconds 20 --record run.jsonl
   draftwire explain run.jsonl --device device-0002
 
 Nodes, protocol and codec are those of a real run; models are synthetic ones, or accept as a real pair was
-recorded to; steps take the paper's times unless you give your own. The same seed gives the same run.
+recorded to; steps take the paper's times unless you give your own. The same seed gives the same run, with the
+same versions of draftwire, Python and numpy, on the same kind of CPU.
+
+Devices are called device-0001 and so on; those that [channel.devices] of the file names come first.
 """
 
 
@@ -41,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG", type=Path, help="topology file; left out: the default one"
+    )
+    parser.add_argument("--config", metavar="FILE", dest="config_option", type=Path, help="the same")
+    parser.add_argument(
+        "--link", metavar="WORDS", help="both directions, as tc says it, in place of the file's links"
     )
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="how many; default 1")
     parser.add_argument(
@@ -70,16 +79,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The four nodes in virtual time, for as many devices as you like: an afternoon in minutes."""
+    """The four nodes in virtual time, for as many devices as you like."""
     # Imported when asked for: no other command waits for it.
     from draftwire.nodes.console.simulate.pairs import pair_of
-    from draftwire.nodes.console.simulate.run import check_size, simulate
+    from draftwire.nodes.console.simulate.run import Interrupted, check_size, simulate
 
-    topology = Topology.default() if args.config is None else load_topology(args.config)
+    topology = chosen_topology(args)
     times = step_times(args)
-    check_size(devices=args.devices, seconds=args.seconds, per_bs=args.per_bs, times=times)
-    check_picture(args.plot)
-    check_record(args.record)
+    check_size(topology, devices=args.devices, seconds=args.seconds, per_bs=args.per_bs, times=times)
+    _check_output(args)
     pair = pair_of(topology, acceptance=args.acceptance)
     if not args.json:
         say(f"times: {_told(times, topology.compute.profile)}")
@@ -99,8 +107,42 @@ def run(args: argparse.Namespace) -> int:
     except DeadlockError as error:
         say("\n  ".join([f"draftwire: {error.summary}:", *error.groups]))
         return error.exit_code
+    except Interrupted as error:
+        so_far = error.so_far
+        say(f"stopped after {so_far.seconds:.1f} s of {args.seconds:g} s of virtual time; until then:")
+        _show(so_far, topology, args)
+        return 130
     _show(came, topology, args)
     return 0
+
+
+def chosen_topology(args: argparse.Namespace) -> Topology:
+    """The file's topology, or the default one, with what the command line says. Raises ConfigurationError."""
+    if args.config is not None and args.config_option is not None:
+        raise ConfigurationError(
+            f"{str(args.config_option)!r} beside {str(args.config)!r}",
+            key="--config",
+            remedy="name one topology file",
+        )
+    path = args.config or args.config_option
+    topology = Topology.default() if path is None else load_topology(path)
+    if args.link is None:
+        return topology
+    try:
+        link = parse_link(args.link, find_trace=traces_beside())
+    except ConfigurationError as error:
+        raise error.placed(key="--link") from None
+    channel = topology.channel or ChannelSettings()
+    return replace(topology, channel=replace(channel, uplink=link, downlink=link, schedule=None, devices={}))
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    check_picture(args.plot)
+    check_record(args.record)
+    if args.plot is not None and args.record is not None and args.plot.resolve() == args.record.resolve():
+        raise ConfigurationError(
+            f"{str(args.plot)!r}: the record goes there", key="--plot", remedy="name another file"
+        )
 
 
 def step_times(args: argparse.Namespace) -> StepTimes:
@@ -136,8 +178,8 @@ def _show(came: "Simulation", topology: Topology, args: argparse.Namespace) -> N
     if topology.channel is not None:
         unmet = sorted(set(topology.channel.devices) - {one.device for one in came.devices})
         if unmet:
-            names = f"{came.devices[0].device} to {came.devices[-1].device}"
-            say(f"note: [channel.devices] {', '.join(unmet)}: no such device here; they are called {names}")
+            enough = f"all have room from --devices {len(topology.channel.devices)} on"
+            say(f"note: [channel.devices] {', '.join(unmet)}: not among the devices; {enough}")
     if args.plot is not None:
         save(simulation_figure(came, rate_bps=uplink_rates(topology.channel, came)), args.plot)
         say(f"picture: {args.plot}")
@@ -165,4 +207,4 @@ def _bar(seconds: float) -> "Iterator[Progress | None]":
         yield progress
 
 
-__all__ = ["add_arguments", "run", "step_times"]
+__all__ = ["add_arguments", "chosen_topology", "run", "step_times"]

@@ -5,6 +5,7 @@ those of the topology, and here they are names.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -51,11 +52,17 @@ class Places:
 
     devices: int
     per_bs: int
+    named: Sequence[str] = ()
+    "take the first places; one that is called as a place is, device-0007, has that place"
 
     def __iter__(self) -> Iterator[tuple[str, list[str]]]:
         """Each BS with its devices, by name."""
         digits = max(4, len(str(self.devices)))
         names = [f"device-{number:0{digits}}" for number in range(1, self.devices + 1)]
+        free = [place for place, name in enumerate(names) if name not in self.named]
+        others = [name for name in self.named if name not in names]
+        for place, name in zip(free, others, strict=False):
+            names[place] = name
         for first in range(0, self.devices, self.per_bs):
             yield f"bs-{first // self.per_bs + 1:0{digits}}", names[first : first + self.per_bs]
 
@@ -78,6 +85,7 @@ class Fleet:
         self.users: dict[str, User] = {}
         "by device"
         self.bs_of: dict[str, str] = {}
+        self._at_bs = Counter[str]()
         self.trace = TraceHash()
         self.tasks: list[asyncio.Task[None]] = []
         self._topology = _in_memory(topology)
@@ -91,6 +99,18 @@ class Fleet:
             vocab_size=pair.vocab_size,
             fingerprint=pair.fingerprint,
         )
+
+    def end(self) -> None:
+        """The time is over: what is under way counts so far, and every node is told to end."""
+        for name, user in self.users.items():
+            user.cut()
+            self.trace.text(name, user.texts)
+        for task in self.tasks:
+            task.cancel()
+
+    def sharing(self, device: str) -> int:
+        """How many devices its BS has, itself included."""
+        return self._at_bs[self.bs_of[device]]
 
     async def start(self, places: Places, tasks: asyncio.TaskGroup) -> None:
         """Start every node, each once those are ready that it talks to; devices then begin to ask.
@@ -176,6 +196,7 @@ class Fleet:
         await self._ready(node.run, "hears", whose=name, tasks=tasks)
         within_s = min(FIRST_REQUESTS_S, self._seconds)
         self.bs_of[name] = bs
+        self._at_bs[bs] += 1
         self.users[name] = User(
             node,
             clock=self._clock,
@@ -232,8 +253,13 @@ def longest_silent(users: Sequence[User]) -> User | None:
 
 
 def channel_seed(seed: int, bs: str, channel: ChannelSettings) -> int:
-    """Of the channel in front of this BS; [channel] seed counts too."""
-    return number_of(seed, "channel", bs, channel.seed, bits=63)
+    """Of the channel in front of this BS; [channel] seed counts too. One that `link plot --seed` takes."""
+    return number_of(seed, "channel", bs, channel.seed, bits=62)
+
+
+def named_devices(topology: Topology) -> Sequence[str]:
+    """Whom the file gives links of their own, in its order."""
+    return () if topology.channel is None else tuple(topology.channel.devices)
 
 
 def schedules_of(channel: ChannelSettings, device: str) -> Mapping[Direction, LinkSchedule]:
@@ -260,6 +286,7 @@ __all__ = [
     "Places",
     "channel_seed",
     "longest_silent",
+    "named_devices",
     "schedules_of",
     "stuck",
 ]

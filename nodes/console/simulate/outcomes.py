@@ -148,7 +148,7 @@ class DeviceOutcome:
     "from its first request to the end"
     tally: Tally
     alone_tokens_per_s: float
-    "what the target alone would bring it, by its step times and the downlink's mean rate: see `alone`"
+    "what the target alone would bring it, by its step times and what the downlink carries: see `alone`"
     series: Series
     requests: tuple[RequestOutcome, ...] = ()
     "where texts were to be kept"
@@ -157,6 +157,11 @@ class DeviceOutcome:
     def tokens_per_s(self) -> float:
         """Over the time in which it asked; 0 for none."""
         return self.tally.tokens / self.asked_s if self.asked_s > 0 else 0.0
+
+    @property
+    def over_alone(self) -> float | None:
+        """Its speed over that of the target alone; None: that would bring nothing."""
+        return self.tokens_per_s / self.alone_tokens_per_s if self.alone_tokens_per_s else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +179,7 @@ class Simulation:
     wall_s: float
     "of this machine, from when all nodes were ready to the end of the virtual time"
     warned: Mapping[str, int] = field(default_factory=dict)
-    "name of a warning's event -> how often the nodes gave it"
+    "name of a warning's event -> how many nodes gave it"
     warnings: Mapping[str, str] = field(default_factory=dict)
     "and the first of each, in words"
 
@@ -204,8 +209,9 @@ class Simulation:
 
     @property
     def over_alone(self) -> float | None:
-        """Median over the devices of their speed over that of the target alone."""
-        return median(one.tokens_per_s / one.alone_tokens_per_s for one in self.devices)
+        """Median over the devices of their speed over that of the target alone; None: that brings nothing."""
+        ratios = [one.over_alone for one in self.devices]
+        return median(known) if (known := [one for one in ratios if one is not None]) else None
 
 
 def percentile(rising: Sequence[float], share: float) -> float:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
+from zlib import error as BadDataError
 
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.bench.traces import AcceptanceTrace, load, recorded
+from draftwire.nodes.console.simulate.spread import spread_as
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.catalogue import SHIPPED, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.recorded import RecordedPair
@@ -36,6 +38,8 @@ class Pair:
     decoder: Decoder
     tables: tuple[TableSet, ...] = ()
     "sets that rows may be spelt with, the best first"
+    stands_in: bool = False
+    "for a pair with another vocabulary, which was recorded"
 
 
 def pair_of(topology: Topology, *, acceptance: Path | None = None) -> Pair:
@@ -63,10 +67,12 @@ def pair_of(topology: Topology, *, acceptance: Path | None = None) -> Pair:
 
 
 def recorded_pair(trace: AcceptanceTrace) -> Pair:
-    """A pair that accepts as this trace, at its temperature."""
+    """A pair that accepts as this trace, at its temperature, with rows about as long at each K."""
     # high - low is what the draft's mass outside the row leaves open, where the target's is no smaller.
     kept = 1 - (trace.high - trace.low)
-    models = RecordedPair(trace.alpha, trace.ladder, temperature=trace.temperature, kept=kept)
+    models = spread_as(
+        trace, RecordedPair(trace.alpha, trace.ladder, temperature=trace.temperature, kept=kept)
+    )
     tokenizer = SyntheticTokenizer(models.vocab_size)
     return Pair(
         name=f"acceptance of {trace.name}, recorded at temperature {trace.temperature:g}",
@@ -75,12 +81,13 @@ def recorded_pair(trace: AcceptanceTrace) -> Pair:
         vocab_size=models.vocab_size,
         fingerprint=tokenizer.fingerprint,
         decoder=tokenizer,
+        stands_in=True,
     )
 
 
 @lru_cache(maxsize=2)
 def _shipped(name: str) -> Pair:
-    """Made once: the search for its masses takes most of a second."""
+    """Made once: the search for its masses and for the places of its ids takes a second or two."""
     return recorded_pair(recorded(name))
 
 
@@ -126,12 +133,17 @@ def _synthetic(settings: PairSettings) -> Pair:
 
 
 def _loaded(path: Path) -> AcceptanceTrace:
+    problem = "no recording of acceptance"
     try:
-        return load(path)
+        with path.open("rb") as file:
+            if is_zipfile(file):  # numpy would take any file for a pickle, and advise to allow it
+                return load(path)
     except OSError as error:
         problem = error.strerror or str(error)
-    except (KeyError, ValueError, BadZipFile, EOFError) as error:
-        problem = f"no recording of acceptance ({error})"
+    except KeyError as error:
+        problem += f" ({error.args[0]})"
+    except (ValueError, TypeError, BadZipFile, BadDataError, EOFError, NotImplementedError) as error:
+        problem += "" if "pickle" in str(error) else f" ({error})"
     raise ConfigurationError(
         f"{str(path)!r}: {problem}",
         key="--acceptance",

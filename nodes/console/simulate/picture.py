@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from draftwire.nodes.channel.links import streams_of
 from draftwire.nodes.channel.playing import Direction
-from draftwire.nodes.console.link_rates import rates_of
+from draftwire.nodes.console.link_rates import rates_over
 from draftwire.nodes.console.plots import BLUE, GREY, ORANGE, WIDTH_IN, in_style
 from draftwire.nodes.console.simulate.fleet import channel_seed, schedules_of
 from draftwire.nodes.console.simulate.outcomes import BINS, Simulation
+from draftwire.nodes.console.simulate.report import many
 from draftwire.runtime.config import ChannelSettings
-from draftwire.runtime.link import LinkSchedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,13 +36,13 @@ def simulation_figure(came: Simulation, *, rate_bps: Points) -> "Figure":
     devices, rate, k, gamma, speed = (figure.add_subplot(places[row, 0]) for row in range(len(HEIGHTS_IN)))
     median = came.median_device
     _devices_panel(devices, came)
-    devices.set_title(f"{len(came.devices)} devices, {came.seconds:g} s of virtual time; {came.pair}")
+    who = many(len(came.devices), "device")
+    devices.set_title(f"{who}, {came.seconds:g} s of virtual time; {came.pair}")
     rate.set_title(f"{median.device}, the median: {median.tokens_per_s:.1f} tok/s")
     _steps(rate, [(at_s, bps / 1e6) for at_s, bps in rate_bps], came.seconds, "uplink,\nMbit/s")
-    _line(k, median.series.k(), "K")
-    _powers_of_two(k, [value for _, value in median.series.k() if not isnan(value)])
+    _k_panel(k, median.series.k())
     _line(gamma, median.series.gamma(), "gamma")
-    gamma.set_ylim(bottom=-0.3)
+    gamma.set_ylim(bottom=-0.3, top=max(1.3, gamma.get_ylim()[1]))
     _line(speed, median.series.tokens_per_s(), "tokens/s")
     speed.axhline(median.alone_tokens_per_s, color=ORANGE, linestyle=":", linewidth=1.0)
     speed.set_ylim(bottom=0)
@@ -61,25 +61,10 @@ def uplink_rates(channel: ChannelSettings | None, came: Simulation) -> Points:
     if channel is None:
         return []
     device = came.median_device
-    seed = channel_seed(came.seed, device.bs, channel)
-    fading = streams_of(seed, device.device, Direction.UPLINK).fading
-    points = list[tuple[float, float]]()
-    for from_s, until_s, schedule in _pieces(schedules_of(channel, device.device)[Direction.UPLINK], came):
-        link = schedule.spec_at(from_s)
-        rates = rates_of(link, 0.0, until_s - from_s, wide_s=came.seconds / BINS, fading_seed=fading)
-        points += [(from_s + at_s, bps) for at_s, bps in rates]
+    streams = streams_of(channel_seed(came.seed, device.bs, channel), device.device, Direction.UPLINK)
+    schedule = schedules_of(channel, device.device)[Direction.UPLINK]
+    points = rates_over(schedule, came.seconds, bins=BINS, streams=streams)
     return [] if any(bps == float("inf") for _, bps in points) else points
-
-
-def _pieces(schedule: LinkSchedule, came: Simulation) -> Sequence[tuple[float, float, LinkSchedule]]:
-    """(from, until, schedule), the times in between being those at which the link changes."""
-    found, from_s = list[tuple[float, float, LinkSchedule]](), 0.0
-    while from_s < came.seconds:
-        change_s = schedule.next_change_s(from_s)
-        until_s = came.seconds if change_s is None else min(change_s, came.seconds)
-        found.append((from_s, until_s, schedule))
-        from_s = until_s
-    return found
 
 
 def _devices_panel(axes: "Axes", came: Simulation) -> None:
@@ -87,8 +72,14 @@ def _devices_panel(axes: "Axes", came: Simulation) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.hist(came.speeds, bins=min(MOST_BARS, max(5, len(came.speeds) // 3)), color=BLUE, alpha=0.8)
-    alone = came.median_device.alone_tokens_per_s
-    axes.axvline(alone, color=ORANGE, linestyle=":", label="target alone,\nmodelled")
+    alone = sorted({round(one.alone_tokens_per_s, 1) for one in came.devices})
+    of_which = "" if len(alone) == 1 else f",\nof the median device\n(all: {alone[0]:g} to {alone[-1]:g})"
+    axes.axvline(
+        came.median_device.alone_tokens_per_s,
+        color=ORANGE,
+        linestyle=":",
+        label=f"target alone,\nmodelled{of_which}",
+    )
     axes.axvline(came.median_device.tokens_per_s, color=BLACK, linestyle="--", linewidth=1.0, label="median")
     axes.set_xlabel("tokens a second")
     axes.set_ylabel("devices")
@@ -99,6 +90,17 @@ def _devices_panel(axes: "Axes", came: Simulation) -> None:
 def _line(axes: "Axes", points: Points, label: str) -> None:
     axes.plot([x for x, _ in points], [y for _, y in points], color=BLUE, marker=".", markersize=3)
     axes.set_ylabel(label)
+
+
+def _k_panel(axes: "Axes", points: Points) -> None:
+    drawn = [value for _, value in points if not isnan(value)]
+    if not drawn:
+        axes.set_ylabel("K")
+        axes.text(0.5, 0.5, "no rows: the target alone", transform=axes.transAxes, ha="center")
+        axes.set_yticks([])
+        return
+    _line(axes, points, "K")
+    _powers_of_two(axes, drawn)
 
 
 def _powers_of_two(axes: "Axes", values: Sequence[float]) -> None:

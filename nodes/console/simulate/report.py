@@ -15,9 +15,9 @@ def lines(came: Simulation) -> list[str]:
     spread = ", ".join(f"{name} {percentile(speeds, share):.1f}" for name, share in SHARES.items())
     stations = -(-len(came.devices) // came.per_bs)
     told = [
-        f"{_many(len(came.devices), 'device')} at {_many(stations, 'base station')}, {came.seconds:g} s of "
-        f"virtual time in {came.wall_s:.1f} s ({came.seconds / max(came.wall_s, 1e-9):.2g} times as fast); "
-        f"seed {came.seed}",
+        f"{many(len(came.devices), 'device')} at {many(stations, 'base station')}, "
+        f"{round(came.seconds, 3):g} s of virtual time in {came.wall_s:.1f} s "
+        f"({came.seconds / max(came.wall_s, 1e-9):.2g} times as fast); seed {came.seed}",
         f"models: {came.pair}",
         f"requests: {total.answered} answered, {total.cut} under way at the end{_refused(total)}",
         f"tokens: {total.tokens} in {total.steps} steps{_given(', {:.2f} a step', total.tokens_a_step)}"
@@ -25,12 +25,13 @@ def lines(came: Simulation) -> list[str]:
         f"{_given(', mean gamma {:.2f}', total.mean_gamma)}"
         f"{_given(', {:.0f} bytes up a token', total.bytes_up_a_token)}",
         f"tok/s by device: mean {fmean(speeds):.1f}, {spread}; target alone, modelled, "
-        f"{fmean(one.alone_tokens_per_s for one in came.devices):.1f}: {came.over_alone:.2f} times (median)",
+        f"{fmean(one.alone_tokens_per_s for one in came.devices):.1f}"
+        f"{_given(': {:.2f} times (median)', came.over_alone)}",
     ]
     if came.steps:
         told.append(f"cost: {1e6 * came.wall_s / came.steps:.0f} us a step")
     for name, count in sorted(came.warned.items()):
-        told.append(f"warned: {name}, {_many(count, 'time')}; the first: {came.warnings.get(name, '')}")
+        told.append(f"warned: {name}, by {many(count, 'node')}; the first: {came.warnings.get(name, '')}")
     told.append(f"trace hash: {came.trace_hash}")
     return told
 
@@ -64,6 +65,7 @@ def _device(one: DeviceOutcome) -> dict[str, Any]:
         "bs": one.bs,
         "tokens_per_s": one.tokens_per_s,
         "alone_tokens_per_s_modelled": one.alone_tokens_per_s,
+        "over_alone": one.over_alone,
         **_tally(one.tally),
     }
 
@@ -94,8 +96,9 @@ def _given(text: str, value: float | None) -> str:
     return "" if value is None else text.format(value)
 
 
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
+    """`1 device`, `2 devices`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-__all__ = ["fields", "lines"]
+__all__ = ["fields", "lines", "many"]

@@ -1,4 +1,4 @@
-"""`simulate`: hundreds of devices for an afternoon in minutes, and the same again from the same seed.
+"""`simulate`: hundreds of devices in virtual time, and the same again from the same seed.
 
     came = simulate(load_topology("cell.toml"), devices=100, seconds=60, seed=1)
     print(came.speeds, came.trace_hash)
@@ -9,6 +9,7 @@ import gc
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,14 @@ from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.channel.playing import Direction
 from draftwire.nodes.console.simulate.alone import alone_tokens_per_s
 from draftwire.nodes.console.simulate.asking import Ask, User, random_requests
-from draftwire.nodes.console.simulate.fleet import Fleet, Places, longest_silent, schedules_of, stuck
+from draftwire.nodes.console.simulate.fleet import (
+    Fleet,
+    Places,
+    longest_silent,
+    named_devices,
+    schedules_of,
+    stuck,
+)
 from draftwire.nodes.console.simulate.outcomes import DeviceOutcome, Simulation
 from draftwire.nodes.console.simulate.pairs import Pair, pair_of
 from draftwire.nodes.console.simulate.telling import Telling
@@ -42,6 +50,23 @@ Progress = Callable[[float, int], None]
 """Told of the virtual seconds that have passed, and of the steps so far."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Raised where Ctrl-C ends a simulation whose devices had begun; `so_far` is what it came to by then."""
+
+    def __init__(self, so_far: Simulation) -> None:
+        super().__init__()
+        self.so_far = so_far
+
+
+@dataclass(slots=True, kw_only=True)
+class Passed:
+    """How far a run has come."""
+
+    virtual_s: float = 0.0
+    wall_s: float = 0.0
+    "that the virtual time took"
+
+
 def simulate(
     topology: Topology,
     *,
@@ -63,16 +88,18 @@ def simulate(
     says, or prompts of random ids as [sampling] has it. What is under way at the end counts so far.
 
     All randomness comes from `seed`: the same arguments give the same `trace_hash`, in every process with the
-    same versions of Python and numpy. `pair`: the models, None: those of the topology, see `pair_of`;
-    `times`: how long their steps take. `keep_texts`: the outcome holds every request with its tokens.
-    `record`: a file that gets the events a real run's record would hold.
+    same versions of Python and numpy on the same kind of CPU: numpy's exp and log end in other digits where
+    there is AVX512. `pair`: the models, None: those of the topology, see `pair_of`; `times`: how long their
+    steps take. `keep_texts`: the outcome holds every request with its tokens. `record`: a file that gets the
+    events a real run's record would hold.
 
     It runs an event loop of its own, so call it outside of one. Raises ConfigurationError for what can't be
-    run, and DeadlockError, naming the tasks, where a node waits for something that can't happen.
+    run, DeadlockError, naming the tasks, where a node waits for something that can't happen, and Interrupted
+    at a Ctrl-C.
     """
-    check_size(devices=devices, seconds=seconds, per_bs=per_bs, times=times)
+    check_size(topology, devices=devices, seconds=seconds, per_bs=per_bs, times=times)
     pair = pair_of(topology) if pair is None else pair
-    check_pins(topology.controller.k, topology.controller.gamma, pair.vocab_size, key="controller.k")
+    _check_pins(topology, pair)
     ask = ask or random_requests(topology.sampling, seed=seed, vocab_size=pair.vocab_size)
     telling = Telling(record)
     fleet = Fleet(
@@ -85,57 +112,70 @@ def simulate(
         keep_texts=keep_texts,
         telling=telling,
     )
+    passed = Passed()
+
+    def came() -> Simulation:
+        return Simulation(
+            seed=seed,
+            seconds=passed.virtual_s,
+            pair=pair.name,
+            devices=tuple(
+                _outcome(user, fleet, topology, seconds=passed.virtual_s, pair=pair, times=times)
+                for user in fleet.users.values()
+            ),
+            per_bs=per_bs,
+            trace_hash=fleet.trace.hex(),
+            wall_s=passed.wall_s,
+            warned=telling.warned(),
+            warnings=telling.words(),
+        )
+
     try:
         played = _play(
             fleet,
-            Places(devices=devices, per_bs=per_bs),
+            Places(devices=devices, per_bs=per_bs, named=named_devices(topology)),
+            passed,
             patience_s=_patience_s(topology, times),
             seconds=seconds,
             progress=progress,
         )
         with _seldom_collected():
-            wall_s = run_virtual(_unwrapped(played))
+            run_virtual(_unwrapped(played))
     except DeadlockError as error:
         telling.write("simulate.deadlock", virtual_s=error.now_s, waiting=error.waiting)
         raise
+    except KeyboardInterrupt:
+        if not passed.virtual_s:
+            raise
+        raise Interrupted(came()) from None
     finally:
         telling.close()
-    return Simulation(
-        seed=seed,
-        seconds=seconds,
-        pair=pair.name,
-        devices=tuple(
-            _outcome(user, fleet, topology, seconds=seconds, pair=pair, times=times, per_bs=per_bs)
-            for user in fleet.users.values()
-        ),
-        per_bs=per_bs,
-        trace_hash=fleet.trace.hex(),
-        wall_s=wall_s,
-        warned=dict(telling.warned),
-        warnings=telling.words(),
-    )
+    return came()
 
 
 async def _play(
-    fleet: Fleet, places: Places, *, patience_s: float, seconds: float, progress: Progress | None
-) -> float:
-    """From the start of all nodes to the end of the time; returns the real seconds that the time took."""
+    fleet: Fleet,
+    places: Places,
+    passed: Passed,
+    *,
+    patience_s: float,
+    seconds: float,
+    progress: Progress | None,
+) -> None:
+    """From the start of all nodes to the end of the time, or until it is cancelled: `passed` says when."""
     clock = LoopClock()
     async with asyncio.TaskGroup() as tasks:
         await fleet.start(places, tasks)
         began_s = time.perf_counter()
-        for look in range(1, LOOKS + 1):
-            await clock.sleep_until(seconds * look / LOOKS)
-            if progress is not None:
-                progress(clock.now_s(), sum(one.steps for one in fleet.users.values()))
-            _check_silent(fleet, clock.now_s(), patience_s)
-        wall_s = time.perf_counter() - began_s
-        for name, user in fleet.users.items():
-            user.cut()
-            fleet.trace.text(name, user.texts)
-        for task in fleet.tasks:
-            task.cancel()
-    return wall_s
+        try:
+            for look in range(1, LOOKS + 1):
+                await clock.sleep_until(seconds * (look / LOOKS))
+                if progress is not None:
+                    progress(clock.now_s(), sum(one.steps for one in fleet.users.values()))
+                _check_silent(fleet, clock.now_s(), patience_s)
+        finally:
+            passed.virtual_s, passed.wall_s = clock.now_s(), time.perf_counter() - began_s
+            fleet.end()
 
 
 @contextmanager
@@ -165,10 +205,10 @@ def _check_silent(fleet: Fleet, now_s: float, patience_s: float) -> None:
         raise stuck(now_s, f"{user.device} has a request under way and has done nothing for {silent_s:.0f} s")
 
 
-async def _unwrapped(main: Coroutine[Any, Any, float]) -> float:
+async def _unwrapped(main: Coroutine[Any, Any, None]) -> None:
     """The one error that ended all tasks, without the groups around it; of several what a person can mend."""
     try:
-        return await main
+        await main
     except BaseExceptionGroup as group:
         errors = list(_leaves(group))
         told = [one for one in errors if isinstance(one, DraftwireError)]
@@ -186,19 +226,20 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _outcome(
-    user: User, fleet: Fleet, topology: Topology, *, seconds: float, pair: Pair, times: StepTimes, per_bs: int
+    user: User, fleet: Fleet, topology: Topology, *, seconds: float, pair: Pair, times: StepTimes
 ) -> DeviceOutcome:
     name, channel = user.device, topology.channel
     downlink = None if channel is None else schedules_of(channel, name)[Direction.DOWNLINK]
     return DeviceOutcome(
         device=name,
         bs=fleet.bs_of[name],
-        asked_s=seconds - user.begins_s,
+        asked_s=max(0.0, seconds - user.begins_s),
         tally=user.tally,
         alone_tokens_per_s=alone_tokens_per_s(
             times=times,
-            sharing=min(per_bs, len(fleet.users), topology.target.max_sessions),
+            sharing=fleet.sharing(name),
             downlink=downlink,
+            seconds=seconds,
             vocab_size=pair.vocab_size,
         ),
         series=user.series,
@@ -206,11 +247,19 @@ def _outcome(
     )
 
 
-def check_size(*, devices: int, seconds: float, per_bs: int, times: StepTimes) -> None:
+def check_size(topology: Topology, *, devices: int, seconds: float, per_bs: int, times: StepTimes) -> None:
     """Raise ConfigurationError, naming the option, for what `simulate` can't run."""
     for key, value, most in (("--devices", devices, MOST_DEVICES), ("--per-bs", per_bs, MOST_DEVICES)):
         if not 1 <= value <= most:
             raise ConfigurationError(f"{value} will not do", key=key, remedy=f"write 1 to {most}")
+    at_a_channel = min(devices, per_bs)
+    if topology.channel is not None and at_a_channel > topology.channel.max_devices:
+        raise ConfigurationError(
+            f"{at_a_channel} devices at a channel, and its [channel] max_devices is "
+            f"{topology.channel.max_devices}: the others would never be served",
+            key="--per-bs",
+            remedy=f"write at most {topology.channel.max_devices}, or raise [channel] max_devices",
+        )
     if not 0 < seconds <= MOST_SECONDS:  # NaN fails too
         raise ConfigurationError(
             f"{seconds:g} s will not do", key="--seconds", remedy=f"write more than 0, up to {MOST_SECONDS:g}"
@@ -220,4 +269,24 @@ def check_size(*, devices: int, seconds: float, per_bs: int, times: StepTimes) -
         raise ConfigurationError(problem, key="--target-step", remedy="write a time above 0, such as 1ms")
 
 
-__all__ = ["MOST_DEVICES", "MOST_SECONDS", "Progress", "Simulation", "check_size", "simulate"]
+def _check_pins(topology: Topology, pair: Pair) -> None:
+    """Raise ConfigurationError for a K or gamma of [controller] that the pair at hand can't have."""
+    settings = topology.controller
+    try:
+        check_pins(settings.k, settings.gamma, pair.vocab_size, key="controller.k")
+    except ConfigurationError as error:
+        if not pair.stands_in:
+            raise
+        problem = f"{error.problem} (of the pair that stands in here: {pair.name})"
+        raise ConfigurationError(problem, key=error.key, remedy=error.remedy) from None
+
+
+__all__ = [
+    "MOST_DEVICES",
+    "MOST_SECONDS",
+    "Interrupted",
+    "Progress",
+    "Simulation",
+    "check_size",
+    "simulate",
+]

@@ -1,7 +1,8 @@
-"""What the nodes of a simulation tell: a record gets what a real run's would, people counted warnings."""
+"""What the nodes of a simulation tell: a record gets what a real run's would, people who warned of what."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,10 @@ from typing import Any, Final
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
-from draftwire.runtime.telemetry import RECORDED, Recorder
+from draftwire.runtime.telemetry import LATENESS_EVENT, RECORDED, Recorder
+
+KEPT: Final = frozenset(RECORDED) - {LATENESS_EVENT}
+"""Events of a record. In virtual time no message is late: that would be lines of zeros."""
 
 WARNINGS: Final = ("warning", "error", "exception", "critical")
 
@@ -20,8 +24,8 @@ class Telling:
 
     record: Path | None = None
     "a file that gets the events of real records, each with `virtual_s`, when, and `bs`, whose node told it"
-    warned: Counter[str] = field(default_factory=Counter)
-    "name of a warning's event -> how often"
+    warners: defaultdict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    "name of a warning's event -> (BS, node) of each that gave it: as a rule nodes say a thing once"
     first: dict[str, EventDict] = field(default_factory=dict)
     "and the first of each"
     _recorder: Recorder | None = None
@@ -47,6 +51,10 @@ class Telling:
         if self._recorder is not None:
             self._recorder.write({"event": event, **fields})
 
+    def warned(self) -> Mapping[str, int]:
+        """Name of a warning's event -> how many nodes gave it."""
+        return {name: len(nodes) for name, nodes in self.warners.items()}
+
     def words(self) -> dict[str, str]:
         """The first of each warning, as a line."""
         return {name: _words(event) for name, event in self.first.items()}
@@ -58,10 +66,10 @@ class Telling:
 
     def _take(self, logger: object, method: str, event: EventDict) -> EventDict:
         name = str(event["event"])
-        if self._recorder is not None and name in RECORDED:
+        if self._recorder is not None and name in KEPT:
             self._recorder.write({"virtual_s": asyncio.get_running_loop().time(), **event})
         if method in WARNINGS:
-            self.warned[name] += 1
+            self.warners[name].add((event["bs"], event["node"]))
             if name not in self.first:
                 if event.get("exc_info"):
                     event = structlog.processors.format_exc_info(logger, method, event)

@@ -1,4 +1,6 @@
-"""A simulation in 16 bytes: a hash over every message that any channel takes, and over every text."""
+"""A simulation in 16 bytes: a hash over every message that any channel takes, and over every text, with its
+times: without a channel these are what shows that a run was another.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -13,7 +15,7 @@ _HEAD: Final = Struct("<d?HI")
 
 
 class TraceHash:
-    """Two runs whose hashes are equal have had the same messages, byte by byte, at the same times."""
+    """Two runs whose hashes are equal have had the same messages and tokens at the same times."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)

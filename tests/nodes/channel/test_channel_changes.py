@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.harness.channels import SEED, Traffic, arrivals, channel
 
+from draftwire.nodes.channel.deliveries import Deliveries
+from draftwire.nodes.channel.links import streams_of
 from draftwire.nodes.channel.node import Direction
 from draftwire.nodes.channel.playing import MOST_CAUGHT_UP, PlayedLink, Programme
+from draftwire.nodes.channel.way import Room, Way
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.link import LinkSpec, parse_link, parse_schedule
 from draftwire.runtime.security import Service
@@ -131,6 +134,77 @@ def test_a_late_timer_is_no_excuse() -> None:
     run_virtual(main())
 
 
+def test_a_delivery_waits_for_a_change_that_comes_before_it() -> None:
+    """Also while the timer of the change has not gone off: the message is put off by it, and comes by the
+    next link.
+    """
+    schedule = parse_schedule("rate 8kbit; 500ms rate 0; 2s rate 8kbit")
+
+    async def main() -> None:
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport, uplink=schedule):
+            (timer,) = [task for task in asyncio.all_tasks() if task.get_name() == "channel schedule"]
+            timer.cancel()
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            device.send(b"", bytes(_size_of(1000)))  # half of it is sent when the outage comes
+            await LoopClock().sleep_until(2.25)
+            assert target.statistics().received == 0
+            device.send(b"", bytes(_size_of(1000)))  # which makes the change at 2 s happen
+            assert [(await target.receive()).at_s for _ in range(2)] == pytest.approx([2.5, 3.5])
+
+    run_virtual(main())
+
+
+def test_a_message_read_before_a_change_that_was_made_meanwhile_meets_the_new_link() -> None:
+    """The link's own time never goes back: it is put in when the change was, and not before."""
+
+    async def main() -> list[float]:
+        deliveries, arrivals = Deliveries(LoopClock()), list[float]()
+        running = asyncio.create_task(deliveries.run())
+        played = PlayedLink(parse_schedule("delay 1s"), direction=Direction.UPLINK)
+        played.start(0.0)
+        way = Way(
+            "a",
+            Direction.UPLINK,
+            played=played,
+            streams=streams_of(SEED, "a", Direction.UPLINK),
+            deliveries=deliveries,
+            room=Room(),
+            advance=lambda *_: None,
+        )
+        await asyncio.sleep(2.0)
+        way.change(2.0)
+        assert way.take(1.5, lambda *_: arrivals.append(LoopClock().now_s()), b"", b"x") is None
+        await asyncio.sleep(5.0)
+        running.cancel()
+        return arrivals
+
+    assert run_virtual(main()) == [3.0]
+
+
+def test_a_fading_is_the_same_for_who_joins_late() -> None:
+    """A device that comes in the third fade meets what it would have met had it been there all the time."""
+    words = "rate 200kbit; 1s rayleigh 10db 100khz 50ms; 2s rate 300kbit; repeat 3s"
+
+    async def arrival_s(*, joins: bool) -> float:
+        async with (
+            MemoryTransport(MemoryNetwork()) as transport,
+            channel(transport, uplink=parse_schedule(words)),
+        ):
+            target = await transport.bind("memory://target", service=Service.TARGET)
+            late = await transport.connect("memory://channel", service=Service.CHANNEL, name="late")
+            first = await transport.connect("memory://channel", service=Service.CHANNEL, name="first")
+            for end in (first,) if joins else (first, late):
+                end.send(b"", b"x")
+                await target.receive()
+            await LoopClock().sleep_until(7.125)
+            late.send(b"", bytes(3000))
+            return (await target.receive()).at_s
+
+    late_s = run_virtual(arrival_s(joins=True))
+    assert 7.125 < late_s < 8 and late_s == run_virtual(arrival_s(joins=False))
+
+
 def test_a_played_link_catches_up() -> None:
     """Called late, it makes one change after the other, each at its time; called at a change, it is there."""
     schedule = parse_schedule("rate 1mbit; 1s rate 2mbit; 2s rate 2mbit; 3s rate 4mbit; repeat 4s")
@@ -139,15 +213,29 @@ def test_a_played_link_catches_up() -> None:
     for now_s in (0.1, 50.0):  # the second does nothing
         played.start(now_s)
     assert (played.began_s, played.due_s, list(played.advances(1.0))) == (0.1, 1.1, [])
-    for _ in range(3000):  # at times that are sums of floats; one in four is no other link
+    for _ in range(3000):  # at times that are sums of floats
         due_s = played.due_s
-        assert list(played.advances(due_s)) in ([due_s], [])
-    assert (played.spec, played.due_s) == (parse_link("rate 1mbit"), 3001.1)
-    seen = [(at_s, str(played.spec)) for at_s in played.advances(3004.5)]
-    times = [3001.1, 3003.1, 3004.1]
+        assert list(played.advances(due_s)) == [due_s]
+    assert (played.spec, played.due_s) == (parse_link("rate 1mbit"), 4001.1)
+    seen = [(at_s, str(played.spec)) for at_s in played.advances(4004.5)]
+    times = [4001.1, 4003.1, 4004.1]
     assert [at_s for at_s, _ in seen] == pytest.approx(times)
     assert [words for _, words in seen] == ["rate 2mbit", "rate 4mbit", "rate 1mbit"]
-    assert played.began_s == pytest.approx(3004.1)
+    assert played.began_s == pytest.approx(4004.1)
+    assert played.rates_before == 3003
+
+
+def test_a_hurry_makes_one_change_of_all_that_is_due() -> None:
+    """The last link, now; the rates that were passed over are counted, and it goes on as if they had been."""
+    schedule = parse_schedule("rate 1mbit; 1s rate 2mbit; 2s rate 3mbit; 3s delay 1ms; repeat 4s")
+    slow, fast = (PlayedLink(schedule, direction=Direction.UPLINK) for _ in range(2))
+    for played in (slow, fast):
+        played.start(0.0)
+    assert list(slow.advances(43.5)) == [*range(1, 44)]
+    answers = iter([False, True])
+    assert list(fast.advances(43.5, in_a_hurry=lambda: next(answers))) == [1.0, 43.5]
+    assert (fast.spec, fast.due_s, fast.began_s) == (slow.spec, slow.due_s, slow.began_s)
+    assert fast.rates_before == slow.rates_before == 32
 
 
 def test_a_rate_goes_on_through_pieces_and_orders_that_leave_it() -> None:
@@ -167,6 +255,7 @@ def test_a_rate_goes_on_through_pieces_and_orders_that_leave_it() -> None:
     for at_s, words, began_s in ((6.0, "trace lte-like loss 1%", 5.0), (7.0, "trace nr-like", 7.0)):
         ordered = programme.order(Direction.UPLINK, parse_schedule(words), at_s, device=None)
         assert (ordered.began_s, programme.of("a", Direction.UPLINK)) == (began_s, ordered)
+    assert ordered.rates_before == 1
 
 
 def test_a_device_that_comes_late_meets_the_trace_where_it_is() -> None:
@@ -320,8 +409,11 @@ def test_every_change_is_told_and_the_beginning_too() -> None:
         "jitter_s": 0.005,
         "seed": SEED,
         "began_s": 0.0,
+        "rates_before": 0,
+        "left_out": 0,
         "at_s": 0.0,
     }
+    assert [log["rates_before"] for log in logs[2:]] == [1, 2, 3, 4]
     assert [(log["direction"], log["rate_bps"], log["at_s"]) for log in logs[1:]] == [
         ("downlink", 8e6, 0.0),
         ("uplink", 0.0, 51.0),

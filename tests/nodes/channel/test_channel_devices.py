@@ -184,6 +184,7 @@ def test_an_order_for_a_device_that_is_not_there_is_refused_by_name() -> None:
             )
             assert (state.uplink, state.devices) == ("delay 10ms", ("c",))
             assert (await _order(transport, None, "nobody")).refused is not None
+            await _order(transport, "delay 10ms", None)  # takes what `c` had of its own, not its name
             assert await devices.delays_s("a/x", "b") == pytest.approx([0.01, 0.01])
             for name in ("c", "a"):
                 assert (await _order(transport, "delay 1s", name)).refused is None

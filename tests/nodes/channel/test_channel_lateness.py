@@ -11,7 +11,14 @@ from tests.harness.channels import channel
 
 from draftwire.nodes.channel.deliveries import Deliveries
 from draftwire.nodes.channel.playing import Direction
-from draftwire.nodes.channel.punctuality import MOST_IN_AN_EVENT, Punctuality, late_words, told_of_lateness
+from draftwire.nodes.channel.punctuality import (
+    LOOK_EVERY_S,
+    MOST_IN_AN_EVENT,
+    Punctuality,
+    Reading,
+    late_words,
+    told_of_lateness,
+)
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.link import parse_link
 from draftwire.runtime.security import Service
@@ -19,6 +26,12 @@ from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import MemoryNetwork, MemoryTransport
 
 Logs = list[MutableMapping[str, Any]]
+
+
+def _punctuality(deliveries: Deliveries, reading: Reading | None = None, *, budget_s: float) -> Punctuality:
+    clock = LoopClock()
+    reading = reading or Reading(clock)
+    return Punctuality(deliveries, reading, clock=clock, budget_s=budget_s, logger=get_logger("channel"))
 
 
 def _of(logs: Logs, event: str) -> Logs:
@@ -55,7 +68,7 @@ def test_each_message_is_told_once_a_second_and_the_rest_at_the_end() -> None:
 async def _late_deliveries(late_s: list[float], *, budget_s: float) -> None:
     """Messages that a loop hands over so late, and what is told of them."""
     deliveries = Deliveries(LoopClock())
-    told = Punctuality(deliveries, clock=LoopClock(), budget_s=budget_s, logger=get_logger("channel"))
+    told = _punctuality(deliveries, budget_s=budget_s)
     running = asyncio.create_task(deliveries.run())
     await asyncio.sleep(10.0)
     for one in late_s:
@@ -81,13 +94,90 @@ def test_a_run_above_its_budget_is_marked(budget_s: float, marked: bool) -> None
         assert (one["p50_ms"], one["p99_ms"], one["max_ms"]) == (0.0, pytest.approx(5.0, rel=0.05), 5.0)
 
 
+def test_what_is_told_first_counts_from_its_start() -> None:
+    """A channel that is started late tells of the time since then, and not since the loop began."""
+
+    async def main() -> None:
+        deliveries = Deliveries(LoopClock())
+        await asyncio.sleep(10.0)
+        running = asyncio.create_task(deliveries.run())
+        told = asyncio.create_task(_punctuality(deliveries, budget_s=1.0).run())
+        deliveries.add(10.25, lambda: None)
+        await asyncio.sleep(1.5)
+        for task in (running, told):
+            task.cancel()
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtual(main())
+    assert [(log["from_s"], log["to_s"]) for log in _of(logs, "lateness")] == [(10.0, 11.0)]
+
+
+class _Busy:
+    """A clock of a loop that is away for some time every second."""
+
+    def __init__(self, away_s: float) -> None:
+        self._away_s = away_s
+
+    def now_s(self) -> float:
+        now_s = asyncio.get_running_loop().time()
+        second = float(int(now_s))
+        return max(now_s, second + self._away_s) if now_s > second else now_s
+
+    async def sleep_until(self, deadline_s: float) -> None:
+        raise AssertionError("nobody sleeps by it")
+
+
+def test_a_loop_that_comes_late_to_its_input_is_late() -> None:
+    """Messages read late are on time from then on; looks while they come tell how late they were read, as
+    often as one would have waited, and the run is marked though nothing was handed over late.
+    """
+    away_s = 0.1
+
+    async def main() -> None:
+        clock = _Busy(away_s)
+        deliveries, reading = Deliveries(clock), Reading(clock)
+        for _ in range(1000):
+            reading.look()
+            await asyncio.sleep(0.01 * 1.001)
+        figures = reading.lateness()
+        assert 8 * away_s / LOOK_EVERY_S <= figures.late <= 11 * away_s / LOOK_EVERY_S
+        assert away_s - 2 * LOOK_EVERY_S <= figures.max_s <= away_s
+        _punctuality(deliveries, reading, budget_s=0.002).conclude()
+        _punctuality(deliveries, budget_s=0.002).conclude()
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtual(main())
+    (late,) = _of(logs, "channel.late")
+    assert (late["at"], late["messages"]) == ("reading", 0)
+    assert late["p99_ms"] == pytest.approx(1e3 * away_s, rel=0.3)
+
+
+def test_a_channel_looks_at_its_reading_while_messages_come() -> None:
+    """And not otherwise: a channel that nobody uses sets no timer."""
+
+    async def main() -> None:
+        async with MemoryTransport(MemoryNetwork()) as transport, channel(transport) as node:
+            await transport.bind("memory://target", service=Service.TARGET)
+            device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
+            await asyncio.sleep(5.0)
+            assert node.statistics().reading.delivered == 0
+            for _ in range(100):
+                device.send(b"", b"x")
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(5.0)
+            looks = node.statistics().reading
+            assert (looks.delivered, looks.max_s) == (10, 0.0)
+
+    run_virtual(main())
+
+
 def test_a_flood_is_told_in_parts() -> None:
     """No event has more than so many numbers, and none is left out."""
     count = 2 * MOST_IN_AN_EVENT + 5
 
     async def main() -> None:
         deliveries = Deliveries(LoopClock())
-        told = Punctuality(deliveries, clock=LoopClock(), budget_s=1.0, logger=get_logger("channel"))
+        told = _punctuality(deliveries, budget_s=1.0)
         running = asyncio.create_task(deliveries.run())
         for _ in range(count):
             deliveries.add(0.5, lambda: None)

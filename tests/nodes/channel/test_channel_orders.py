@@ -29,7 +29,7 @@ from draftwire.nodes.channel.control import (
 from draftwire.nodes.channel.node import ChannelNode, Direction
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.errors import AddressInUseError
-from draftwire.runtime.link import LinkDrop, parse_link, parse_schedule
+from draftwire.runtime.link import LinkDrop, parse_link, parse_schedule, traces_beside
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import MemoryNetwork, MemoryTransport, Transport, ZmqTransport
 
@@ -108,6 +108,33 @@ def test_an_order_that_can_not_be_followed_changes_nothing() -> None:
                 state = await order_link(transport, CONTROL, uplink=uplink, downlink=downlink, clock=clock)
                 assert (state.uplink, state.downlink) == (str(FAST), str(FAST))
                 assert state.refused is not None and state.refused.startswith(reason)
+
+    run_virtual(main())
+
+
+def test_orders_name_the_traces_of_the_channels_own_links(tmp_path: Path) -> None:
+    """By the names that they have there, those of a device's links too; a file that is there but not named
+    in them is not found.
+    """
+    for name in ("a.csv", "b.csv", "c.csv"):
+        (tmp_path / name).write_text("time_s,rate_bps\n0,1e6\n1,0\n2\n")
+    find_trace = traces_beside(tmp_path)
+    uplink = parse_schedule("rate 1mbit; 5s trace a.csv", find_trace=find_trace)
+    own = {"edge": {Direction.DOWNLINK: parse_schedule("trace b.csv", find_trace=find_trace)}}
+
+    async def main() -> None:
+        clock = LoopClock()
+        async with (
+            MemoryTransport(MemoryNetwork()) as transport,
+            _channel(transport, uplink=uplink, own_links=own),
+        ):
+            known = f"trace {tmp_path}/a.csv; 1s trace {tmp_path}/b.csv"
+            state = await order_link(transport, CONTROL, uplink=known, clock=clock)
+            assert (state.uplink, state.refused) == (known, None)
+            for name in (f"{tmp_path}/c.csv", f"{tmp_path}/./a.csv", "a.csv"):
+                state = await order_link(transport, CONTROL, uplink=f"trace {name}", clock=clock)
+                assert state.uplink == known
+                assert state.refused is not None and f"{name!r} is no trace that ships" in state.refused
 
     run_virtual(main())
 

@@ -28,6 +28,11 @@ def _virtual(body: Body) -> None:
     run_virtual(main())
 
 
+async def _emptied(deliveries: Deliveries) -> None:
+    while deliveries._heap:
+        assert await deliveries.progress(math.inf)
+
+
 class _Late:
     """A clock that is so far ahead of the loop's: what the loop wakes for comes late."""
 
@@ -60,7 +65,7 @@ def test_each_comes_exactly_at_its_time_in_any_order_of_adding(seed: int) -> Non
             add(number)
             if rng.random() < 0.3:
                 await clock.sleep_until(clock.now_s() + rng.random() / 20)
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
         assert came == sorted(expected)
         figures = deliveries.lateness()
         assert (figures.delivered, figures.max_s, figures.p50_s, figures.p99_s) == (200, 0.0, 0.0, 0.0)
@@ -101,7 +106,7 @@ def test_a_hand_over_may_add() -> None:
 
         deliveries.add(1.0, add_more)
         deliveries.add(3.0, lambda: take("third"))
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
 
     _virtual(body)
     assert came == [(1.0, "first"), (1.0, "late"), (2.0, "second"), (3.0, "third")]
@@ -124,7 +129,7 @@ def test_what_falls_due_meanwhile_leaves_the_loop_a_turn() -> None:
             await asyncio.sleep(0)
             turns += 1
         stopped = True
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
 
     _virtual(body)
     assert turns == 50
@@ -136,7 +141,7 @@ def test_what_was_not_delivered_does_not_count() -> None:
     async def body(deliveries: Deliveries) -> None:
         for answer in (False, None, True, 0):
             deliveries.add(1.0, lambda answer=answer: answer)  # type: ignore[misc]
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
         assert deliveries.lateness().delivered == 3
         assert list(deliveries.take_lateness()) == [0.0] * 3
 
@@ -149,7 +154,7 @@ def test_never_is_not_under_way() -> None:
     async def body(deliveries: Deliveries) -> None:
         deliveries.add(math.inf, lambda: pytest.fail("delivered"))
         deliveries.add(2.0, lambda: None)
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
         assert LoopClock().now_s() == 2.0
 
     _virtual(body)
@@ -195,7 +200,7 @@ def test_lateness_that_nobody_takes_is_bounded() -> None:
     async def body(deliveries: Deliveries) -> None:
         for _ in range(KEPT_LATENESS + 10):
             deliveries.add(1.0, lambda: None)
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
         assert len(deliveries.take_lateness()) == KEPT_LATENESS
         assert deliveries.lateness().delivered == KEPT_LATENESS + 10
 
@@ -232,22 +237,60 @@ def test_cancelled_it_drops_what_is_under_way() -> None:
         await asyncio.sleep(1)
         running.cancel()
         await asyncio.wait([running])
-        await deliveries.emptied(math.inf)
+        await _emptied(deliveries)
         await asyncio.sleep(1)
         return LoopClock().now_s()
 
     assert run_virtual(main()) == 2.0
 
 
-def test_emptied_returns_at_its_deadline() -> None:
-    """What takes longer is not waited for."""
+def test_progress_returns_at_its_deadline() -> None:
+    """Each hand-over is progress; what takes longer than the deadline is not waited for."""
 
     async def body(deliveries: Deliveries) -> None:
-        deliveries.add(100.0, lambda: None)
-        await deliveries.emptied(3.0)
-        assert LoopClock().now_s() == 3.0
+        clock = LoopClock()
+        for due_s in (1.0, 100.0):
+            deliveries.add(due_s, lambda: None)
+        for deadline_s, woken_s in ((3.0, 1.0), (3.0, 3.0)):
+            assert await deliveries.progress(deadline_s)
+            assert clock.now_s() == woken_s
 
     _virtual(body)
+
+
+def test_whoever_waits_learns_that_nobody_delivers() -> None:
+    """A run that ends wakes who waits for progress, and who comes behind it does not wait."""
+
+    async def main() -> float:
+        deliveries = Deliveries(LoopClock())
+        running = asyncio.create_task(deliveries.run())
+        deliveries.add(100.0, lambda: pytest.fail("delivered"))
+        waiting = asyncio.create_task(deliveries.progress(1e9))
+        await asyncio.sleep(1)
+        running.cancel()
+        assert not await waiting
+        assert not await deliveries.progress(1e9)
+        return LoopClock().now_s()
+
+    assert run_virtual(main()) == 1.0
+
+
+def test_what_is_forgotten_is_not_called_and_not_kept() -> None:
+    """However often it was added; the others come at their times."""
+    came = list[float]()
+
+    async def body(deliveries: Deliveries) -> None:
+        clock, gone = LoopClock(), lambda: pytest.fail("called")
+        for due_s in (1.0, 2.0, 3.0):
+            deliveries.add(due_s, gone)
+            deliveries.add(due_s + 0.5, lambda: came.append(clock.now_s()))
+        deliveries.add(1.25, lambda: deliveries.forget(gone))
+        deliveries.forget(gone)
+        deliveries.add(2.25, gone)
+        await _emptied(deliveries)
+
+    _virtual(body)
+    assert came == [1.5, 2.5, 3.5]
 
 
 def test_on_a_real_loop_none_is_early() -> None:
@@ -257,11 +300,12 @@ def test_on_a_real_loop_none_is_early() -> None:
         clock = LoopClock()
         deliveries = Deliveries(clock)
         running = asyncio.create_task(deliveries.run())
+        await asyncio.sleep(0)
         early_s, began_s, rng = list[float](), clock.now_s(), random.Random(3)
         for _ in range(100):
             due_s = began_s + rng.random() / 20
             deliveries.add(due_s, lambda due_s=due_s: early_s.append(due_s - clock.now_s()))  # type: ignore[misc]
-        await deliveries.emptied(began_s + 60)
+        await _emptied(deliveries)
         running.cancel()
         assert len(early_s) == 100
         assert max(early_s) <= 0

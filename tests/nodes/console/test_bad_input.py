@@ -90,6 +90,7 @@ GENERATE = ["generate", "hello", *SYNTHETIC]
         (["--tempature", "1"], ("--tempature", "--help")),
         (["--record", "/no/such/folder/file"], ("--record", "/no/such/folder/file", "written")),
         (["--config", "/no/such/file"], ("/no/such/file", "No such file")),
+        (["twice", "asked"], ("unrecognized arguments: twice asked: a value of several words needs quotes",)),
     ],
 )
 def test_bad_options(capfd: pytest.CaptureFixture[str], options: list[str], words: tuple[str, ...]) -> None:
@@ -328,6 +329,45 @@ def test_an_absent_target(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> 
     path = _file(tmp_path, _topology(port))
     words = (f"127.0.0.1:{port}", "0.5 s", "is the target running")
     _fails(capfd, ["device", "--config", path, "hello"], 3, *words)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["link", "set", ""], ("WORDS", "no words", "'delay 0'")),
+        (["link", "set", " ", ""], ("WORDS", "no words", "'delay 0'")),
+        (["link", "plot", ""], ("SPEC", "no words", "'delay 0'")),
+        (["link", "plot", "rate", "1mbit", "delya", "3ms"], ("SPEC", "'delya'", "'delay'")),
+        (["link", "plot", "delay 0", "--seconds", "abc"], ("--seconds", "abc", "write 0.01 to 3600")),
+        (["link", "plot", "delay 0", "--seconds", "nan"], ("--seconds", "nan", "write 0.01 to 3600")),
+    ],
+)
+def test_bad_links_of_a_command(
+    capfd: pytest.CaptureFixture[str], command: list[str], words: tuple[str, ...]
+) -> None:
+    """An empty link is no order to take the link away; words without quotes are one link."""
+    _fails(capfd, command, 2, *words)
+
+
+def test_a_link_needs_no_quotes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Words that a shell has taken apart are one link, and any seed that a channel has fits."""
+    drawn = ["--seconds", "1", "--seed", str(2**63 - 1), "--output", str(tmp_path / "a.svg")]
+    said = []
+    for spec in (["rate 1mbit delay 5ms"], ["rate", "1mbit", "delay", "5ms"]):
+        assert main(["link", "plot", *spec, *drawn]) == 0
+        said.append(capfd.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0].startswith("rate 1mbit delay 5ms\n")
+
+
+def test_descriptions_are_set_out_plainly() -> None:
+    """A docstring of several lines comes without its indent; `link` and `bench` say all they do."""
+    (commands,) = [action for action in parser()._actions if isinstance(action.choices, dict)]
+    assert isinstance(commands.choices, dict)
+    assert "\nThey have throw-away keys" in (commands.choices["up"].description or "")
+    summaries = {one.dest: one.help or "" for one in commands._choices_actions}  # type: ignore[attr-defined]
+    assert "draw" in summaries["link"]
+    assert "links" in summaries["bench"]
 
 
 def test_every_option_is_explained() -> None:

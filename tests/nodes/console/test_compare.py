@@ -318,7 +318,7 @@ def test_a_files_link_is_the_comparisons(tmp_path: Path) -> None:
     assert scene.rate_bps == 5e6
     assert topology.channel is not None
     assert topology.channel.uplink == topology.channel.downlink == parse_link("rate 9mbit delay 1ms")
-    assert topology.channel.schedule is None
+    assert topology.channel.schedule == scene.link
     scene, topology = _scene_and_topology(parser.parse_args(["--config", str(file), "--link", "rate 3mbit"]))
     assert scene.link == "rate 3mbit"
     assert topology.channel is not None and topology.channel.schedule is None

@@ -1,6 +1,7 @@
 """`draftwire explain`: beliefs, choices and what came, from a record; changes in words."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,21 @@ def test_fading_is_drawn_by_the_seed_of_the_channel(tmp_path: Path) -> None:
     assert rate == pytest.approx((curve.bits_by(began_s + 0.01) - curve.bits_by(began_s)) / 0.01, rel=0.2)
     untold = rates_of(tmp_path, link(99.0, None, **words))
     assert {rate for _, rate in untold.true_bps} == {fading.mean_rate_bps}
+
+
+def test_a_later_fading_is_drawn_by_the_rates_before_it(tmp_path: Path) -> None:
+    """What the channel tells of a fading is enough to draw its blocks; older records tell of the first."""
+    words: dict[str, Any] = {"link": "rayleigh 15db 2mhz 50ms", "mean_rate_bps": 8.5e6, "seed": 3}
+    fading, streams = parse_link(words["link"]).fading, streams_of(3, "device-1", Direction.UPLINK)
+    assert fading is not None
+    told: dict[str, Any] = {"rates_before": 2}
+    for event, rates_before in ((told, 2), ({}, 0)):
+        true_bps = rates_of(tmp_path, link(99.0, None, **words, **event, began_s=98.0)).true_bps
+        drawn = sum(bps * (after - at) for (at, bps), (after, _) in pairwise(true_bps))
+        curve = fading.curve(streams.fading_seed(rates_before))
+        begun_s = runs_of(read_record(tmp_path / "r"))[0].begins_s - 98.0
+        exact = curve.bits_by(begun_s + true_bps[-1][0]) - curve.bits_by(begun_s)
+        assert drawn == pytest.approx(exact), rates_before
 
 
 def test_a_trace_that_is_not_here_has_its_mean(tmp_path: Path) -> None:

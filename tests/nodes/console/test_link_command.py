@@ -94,7 +94,7 @@ def test_show_and_set(channel: Channel, capfd: pytest.CaptureFixture[str]) -> No
         "downlink": "delay 0; 3600s rate 2mbit",
         "devices": {},
     }
-    assert _ok(capfd, "set", "", *config) == "uplink    delay 0\ndownlink  delay 0\n"
+    assert _ok(capfd, "set", "delay", "0", *config) == "uplink    delay 0\ndownlink  delay 0\n"
 
     events = [json.loads(line) for line in channel.record.read_text().splitlines()]
     assert {event["event"] for event in events} == {"link"}
@@ -134,6 +134,8 @@ def test_show_and_set_for_one_device(channel: Channel, capfd: pytest.CaptureFixt
     assert main(["link", "set", "trace /etc/passwd", *config]) == 2
     assert "WORDS: '/etc/passwd' is no trace that ships" in capfd.readouterr().err
     assert "edge" not in _ok(capfd, "set", "rate 1mbit", *config)
+    # The file names it: it is taken, though an order for all took its link.
+    assert "rate 2mbit" in _ok(capfd, "set", "rate", "2mbit", "--device", "edge", *config)
 
 
 @pytest.mark.parametrize(

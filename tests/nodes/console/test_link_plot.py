@@ -82,6 +82,10 @@ def test_a_trace_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (("rate 1mbit", "--seed", "-1"), "--seed"),
         (("rate 1mbit", "--output", "link.gif"), "--output: 'link.gif': no picture"),
         (("trace nowhere.csv",), "nowhere.csv"),
+        (
+            ("rate 1mbit; 1ms rate 2mbit; repeat 2ms",),
+            "--seconds: the link changes more than 20000 times in 60 s; write 20 or less",
+        ),
     ],
 )
 def test_mistakes_are_named(
@@ -108,6 +112,24 @@ def test_the_picture_says_units_and_means() -> None:
     assert "the link: mean 2 Mbit/s" in said and "delay ± jitter" in said
     assert any(one.startswith("lost: ") and one.endswith(" %") for one in said)
     assert any(one.startswith("99th percentile: ") for one in said)
+
+
+def test_a_link_of_many_pieces_is_one_line_and_one_band() -> None:
+    """However often it changes, a picture has no more points than it can show, and no patch a piece."""
+    found = played("rate 1mbit delay 5ms 3ms; 1ms rate 3mbit; repeat 2ms", seconds=2.0, message_bytes=100)
+    assert len(found.offered_bps) == len(found.carried_bps) == round(2.0 / (10 * 12_000 / 2e6))
+    assert [bps for _, bps in found.offered_bps] == pytest.approx([2e6] * 33, rel=0.02)
+    middle = link_figure([("", found)]).axes[1]
+    (band,) = middle.collections
+    assert band.get_label() == "delay ± jitter"
+
+
+def test_the_band_leaves_out_an_outage() -> None:
+    """A piece of its own on either side of it, and nothing between."""
+    figure = link_figure([("", played("rate 1mbit delay 5ms 3ms; 2s rate 0; 4s rate 2mbit"))])
+    (band,) = figure.axes[1].collections
+    extents = [path.get_extents() for path in band.get_paths()]
+    assert [(one.x0, one.x1) for one in extents] == [(0.0, 2.0), (4.0, 10.0)]
 
 
 @pytest.mark.parametrize("words", [("rate 0",), ("rate 1mbit loss 100%",), ("delay 0", "trace lte-like")])

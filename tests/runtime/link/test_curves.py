@@ -128,9 +128,9 @@ def test_steps_have_the_delay_of_their_time() -> None:
 
 
 def test_an_outage_carries_nothing() -> None:
-    """At rate 0 no bit is ever sent, and no bits take no time."""
+    """At rate 0 no bit is ever sent, and what needs none waits too: no bucket has credit in an outage."""
     outage = Steady(rate_bps=0)
-    assert (outage.when(1), outage.when(0), outage.bits_by(9)) == (inf, 0, 0)
+    assert (outage.when(1), outage.when(0), outage.bits_by(9)) == (inf, inf, 0)
 
 
 def test_curves_are_equal_by_content() -> None:
@@ -175,7 +175,7 @@ def test_stamps_that_are_none_are_refused(stamps_ms: Sequence[int], message: str
         ([0, 2, 2], [1, 1], None, "trace: time 3, 2 s, is not behind the one ahead of it"),
         ([0, nan], [1], None, "trace: time 2, nan s"),
         ([0, inf], [1], None, "trace: the last time is inf s"),
-        ([0, 1, 2], [1, -1], None, "trace: rate 2, -1 is out of range; write 0 to 1e+12 bit/s"),
+        ([0, 1, 2], [1, -1], None, "trace: rate 2, -1 is out of range; write 0 to 1000000000000 bit/s"),
         ([0, 1], [nan], None, "trace: rate 1, nan is out of range"),
         ([0, 1], [1e13], None, "trace: rate 1, 1e+13 is out of range"),
         ([0, 1], [1], [61], "trace: delay 1, 61 is out of range; write 0 to 60 s"),

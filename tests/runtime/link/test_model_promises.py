@@ -62,7 +62,7 @@ def test_delay_has_a_floor(spec: LinkSpec, events: list[Put | Turn]) -> None:
     """No message is faster than its sending plus delay minus jitter; one that overtakes has none."""
     for one in _passages(_live(spec, events)[2]):
         of_trace = None if spec.trace is None else spec.trace.curve.delay_s(one.sent_s - BEGAN_S)
-        delay_s = spec.delay_s if of_trace is None else of_trace
+        delay_s = spec.delay_s + (of_trace or 0.0)
         most_s = spec.jitter_s * MOST_JITTER[spec.distribution]
         floor_s = 0.0 if spec.reorder else max(0.0, delay_s - most_s)
         assert one.delivery_s >= one.sent_s + floor_s - 1e-9
@@ -76,7 +76,7 @@ def test_delay_never_builds_up(spec: LinkSpec, events: list[Put | Turn]) -> None
     before_s = -inf
     for one in _passages(_live(spec, events)[2]):
         of_trace = None if spec.trace is None else spec.trace.curve.delay_s(one.sent_s - BEGAN_S)
-        delay_s = spec.delay_s if of_trace is None else of_trace
+        delay_s = spec.delay_s + (of_trace or 0.0)
         if before_s <= one.sent_s < inf and spec.arq_s is None:
             assert one.delivery_s <= one.sent_s + delay_s + spec.jitter_s + 1e-9
         before_s = one.delivery_s

@@ -1,5 +1,10 @@
 """Schedules of links: their words, their errors, and what holds when."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice, pairwise
+from math import inf, nextafter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +13,7 @@ from tests.harness.link_specs import find_trace, link_specs, schedules
 from draftwire.codecs.limits import MAX_LINK_LENGTH
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import LinkSpec, parse_link, shipped_trace
-from draftwire.runtime.link.schedule import MIN_STEP_S, LinkSchedule, parse_schedule
+from draftwire.runtime.link.schedule import MIN_STEP_S, LinkPiece, LinkSchedule, parse_schedule
 
 _links = st.builds(LinkSpec, rate_bps=st.sampled_from([None, 0.0, 1e6]), limit_messages=st.integers(1, 3))
 _any = schedules(links=_links, pauses=st.floats(0.0011, 1000))
@@ -42,46 +47,80 @@ def test_words_of_links_that_hardly_differ_read_back(schedule: LinkSchedule) -> 
     assert parse_schedule(str(schedule)) == schedule
 
 
+def _at(schedule: LinkSchedule, t_s: float) -> LinkPiece:
+    return next(schedule.pieces(t_s))
+
+
+def _written_out(schedule: LinkSchedule) -> Iterator[LinkPiece]:
+    """The pieces, by going through all steps of all rounds from the start, those that change nothing too."""
+    found: LinkPiece | None = None
+    for round_s in (lap * (schedule.repeat_s or 0.0) for lap in range(40)):
+        for step in schedule.steps:
+            at_s = round_s + step.at_s
+            if found is None:
+                found = LinkPiece(from_s=0, until_s=inf, link=step.link, began_s=0, rates_before=0)
+            elif step.link != found.link:
+                yield replace(found, until_s=at_s)
+                if not step.link.has_rate_of(found.link):
+                    found = replace(found, began_s=at_s, rates_before=found.rates_before + 1)
+                found = replace(found, from_s=at_s, link=step.link)
+        if schedule.repeat_s is None:
+            break
+    assert found is not None
+    yield found
+
+
 @given(_links)
 def test_a_plain_link_is_a_schedule_of_one_step(link: LinkSpec) -> None:
     """Words of a link are a schedule that never changes, and it is written as the link is."""
     schedule = parse_schedule(str(link))
     assert schedule == LinkSchedule.constant(link)
     assert str(schedule) == str(link)
-    assert (schedule.spec_at(0.0), schedule.spec_at(1e9), schedule.next_change_s(5.0)) == (link, link, None)
+    always = LinkPiece(from_s=0, until_s=inf, link=link, began_s=0, rates_before=0)
+    assert list(schedule.pieces()) == list(schedule.pieces(1e9)) == [always]
 
 
 @given(_in_quarters, st.integers(0, 20_000).map(lambda n: n / 8), st.integers(1, 5))
 def test_what_holds_equals_a_naive_search_and_is_periodic(
     schedule: LinkSchedule, t_s: float, rounds: int
 ) -> None:
-    """spec_at agrees with writing all rounds out, and a whole number of rounds later the same holds."""
-    assert schedule.spec_at(t_s) == _naive(schedule, t_s)
+    """It agrees with writing all rounds out, and a whole number of rounds later the same holds."""
+    assert _at(schedule, t_s).link == _naive(schedule, t_s)
     if schedule.repeat_s is not None:
-        assert schedule.spec_at(t_s + rounds * schedule.repeat_s) == schedule.spec_at(t_s)
+        assert _at(schedule, t_s + rounds * schedule.repeat_s).link == _at(schedule, t_s).link
+
+
+@given(_any)
+def test_pieces_are_the_steps_one_after_the_other(schedule: LinkSchedule) -> None:
+    """With their times, since when each rate is what it is, and how many came before. To begin in the midst
+    of one, at its beginning or just ahead of its end, tells the same of it and of all that follow.
+    """
+    pieces = list(islice(schedule.pieces(), 20))
+    assert pieces == list(islice(_written_out(schedule), 20))
+    assert len(pieces) == 20 or pieces[-1].until_s == inf
+    for number, piece in enumerate(pieces[:9]):
+        until_s = min(piece.until_s, piece.from_s + 1)
+        for t_s in (piece.from_s, (piece.from_s + until_s) / 2, nextafter(until_s, 0)):
+            assert list(islice(schedule.pieces(t_s), 10)) == pieces[number : number + 10]
 
 
 @given(_any, st.floats(0, 1e6))
-def test_changes_come_one_after_the_other(schedule: LinkSchedule, t_s: float) -> None:
-    """From any time on, next_change_s visits each step once, in order, and at its time that step holds."""
-    begin = schedule.next_change_s(t_s)
-    if begin is None:
-        assert schedule.repeat_s is None and t_s >= schedule.steps[-1].at_s
-        return
-    count, at_s = len(schedule.steps), begin
-    visited = list[LinkSpec]()
-    for _ in range(2 * count):
-        visited.append(schedule.spec_at(at_s))
-        following = schedule.next_change_s(at_s)
-        if following is None:
-            break
-        assert following > at_s
-        at_s = following
-    links = [step.link for step in schedule.steps]
-    if schedule.repeat_s is None:
-        assert visited == links[-len(visited) :]
-    else:
-        assert any(visited == 2 * (links[i:] + links[:i]) for i in range(count))
+def test_pieces_leave_no_gap(schedule: LinkSchedule, t_s: float) -> None:
+    """From any time on, however late: the first holds then, and each ends where the next begins."""
+    pieces = list(islice(schedule.pieces(t_s), 12))
+    assert pieces[0].from_s <= t_s < pieces[0].until_s
+    for before, after in pairwise(pieces):
+        assert before.from_s < before.until_s == after.from_s and before.link != after.link
+
+
+def test_a_trace_goes_on_through_a_round() -> None:
+    """The piece that brings it does not begin it again where the end of the round has it as well."""
+    goes_on = parse_schedule("trace lte-like; 10s loss 1%; repeat 20s")
+    assert {(piece.began_s, piece.rates_before) for piece in islice(goes_on.pieces(), 9)} == {(0.0, 0)}
+    anew = parse_schedule("trace lte-like; 10s rate 1mbit; repeat 20s")
+    assert [piece.began_s for piece in islice(anew.pieces(), 4)] == [0.0, 10.0, 20.0, 30.0]
+    same = parse_schedule("rate 1mbit; 1s rate 1mbit; repeat 2s")
+    assert [(piece.from_s, piece.until_s) for piece in same.pieces(1e5)] == [(0.0, inf)]
 
 
 def test_what_a_piece_leaves_out_stays() -> None:
@@ -123,7 +162,7 @@ def test_pieces_hold_any_words() -> None:
         "rate 20mbit delay 2ms",
         "trace lte-like delay 2ms loss gemodel 1% 30% arq 8ms",
         "rayleigh 9db 1mhz 20ms delay 2ms",
-        "rate 1mbit delay 2ms",
+        "rate 1mbit",
         "delay 1ms",
         "trace 'rate;limit' delay 1ms",
     ]
@@ -134,9 +173,10 @@ def test_pieces_hold_any_words() -> None:
 def test_a_change_holds_from_its_very_time_on() -> None:
     """At a step's time that step holds, just before it the one before; `repeat` goes back to the first."""
     schedule = parse_schedule("rate 3mbit; 1s rate 2mbit; 2500ms rate 1mbit; repeat 4s")
-    rates = [schedule.spec_at(t_s).rate_bps for t_s in (0, 0.999, 1, 2.4999, 2.5, 3.999, 4, 4.999, 5, 402.5)]
+    times = (0, 0.999, 1, 2.4999, 2.5, 3.999, 4, 4.999, 5, 402.5)
+    rates = [_at(schedule, t_s).link.rate_bps for t_s in times]
     assert rates == [3e6, 3e6, 2e6, 2e6, 1e6, 1e6, 3e6, 3e6, 2e6, 1e6]
-    assert [schedule.next_change_s(t_s) for t_s in (0, 1, 3, 4, 4.5)] == [1, 2.5, 4, 5, 5]
+    assert [_at(schedule, t_s).until_s for t_s in (0, 1, 3, 4, 4.5)] == [1, 2.5, 4, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +205,7 @@ def test_a_change_holds_from_its_very_time_on() -> None:
         ("rate 1mbit; 1e7s rate 2mbit", "schedule: piece 2 ('1e7s rate 2mbit'): the piece comes at 1e+07 s;"),
         ("rate 1mbit; 5s loss 5", "loss: piece 2 ('5s loss 5'): '5' has no unit; write for instance"),
         ("rate 1mbit; 5s trace x.csv", "trace: piece 2 ('5s trace x.csv'): 'x.csv' is no trace that ships"),
-        ("rate 1mbit; 5s trace 'x", "link: piece 2 (\"5s trace 'x\"): the quote in \"'x\" has no end"),
+        ("rate 1mbit; 5s trace 'x", 'link: piece 2 ("5s trace \'x"): the quote in "\'x" has no end'),
         ("rate 1mbit; 5s tc qdisc del", "tc: piece 2 ('5s tc qdisc del'): the command makes no link: 'del';"),
         ("rate 1mbit; 5s delay 99s", "delay: piece 2 ('5s delay 99s'): delay 99 is out of range; write 0 to"),
     ],

@@ -16,7 +16,7 @@ FADING = Fading(snr_db=10, bandwidth_hz=1e6, coherence_s=0.1)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LinkSpec(rate_bps=5), "rate: rate 5 is out of range; write 100 to 1e+12 bit/s, or 0 for an"),
+        (lambda: LinkSpec(rate_bps=5), "rate: rate 5 is out of range; write 100 to 1000000000000 bit/s, or "),
         (lambda: LinkSpec(rate_bps=-1), "rate: rate -1 is out of range"),
         (lambda: LinkSpec(rate_bps=nan), "rate: rate nan is out of range"),
         (
@@ -42,7 +42,7 @@ FADING = Fading(snr_db=10, bandwidth_hz=1e6, coherence_s=0.1)
         (lambda: LinkSpec(delay_s=1, reorder=1.1), "reorder: share 110% is out of range; write 0% to 100%"),
         (lambda: LinkSpec(delay_s=1, reorder_correlation=-0.1), "reorder: correlation -10% is out of range"),
         (lambda: LinkSpec(reorder=0.1), "reorder: there is no delay that a message could skip;"),
-        (lambda: LinkSpec(reorder_gap=0), "reorder: gap 0 is out of range; write 1 to 1e+06 messages"),
+        (lambda: LinkSpec(reorder_gap=0), "reorder: gap 0 is out of range; write 1 to 1000000 messages"),
         (lambda: RandomLoss(share=nan), "loss: share nan% is out of range; write 0% to 100%"),
         (lambda: RandomLoss(share=0.1, correlation=1), "loss: correlation 100% is out of range"),
         (lambda: BurstLoss(to_bad=2, to_good=0.5), "loss: gemodel's p 200% is out of range"),
@@ -59,7 +59,7 @@ FADING = Fading(snr_db=10, bandwidth_hz=1e6, coherence_s=0.1)
         (lambda: LinkSpec(duplicate_correlation=1), "duplicate: correlation 100% is out of range"),
         (lambda: LinkSpec(corrupt=1.01), "corrupt: share 101% is out of range"),
         (lambda: LinkSpec(corrupt_correlation=nan), "corrupt: correlation nan% is out of range"),
-        (lambda: LinkSpec(limit_messages=0), "limit: limit 0 is out of range; write 1 to 1e+06 messages"),
+        (lambda: LinkSpec(limit_messages=0), "limit: limit 0 is out of range; write 1 to 1000000 messages"),
         (lambda: LinkSpec(limit_bytes=1499), "limit: limit 1499 is out of range; write 1500 to"),
         (lambda: LinkSpec(overhead_bytes=-1), "overhead: overhead -1 is out of range; write 0 to 65536"),
         (lambda: LinkSpec(packet_overhead_bytes=65537), "overhead: overhead 65537 is out of range"),
@@ -95,12 +95,22 @@ def test_arq_needs_a_state_that_lets_through(loss: RandomLoss | BurstLoss, ends:
             LinkSpec(loss=loss, arq_s=0.01)
 
 
-def test_a_trace_with_delays_bounds_no_jitter_and_can_be_skipped() -> None:
-    """Where the trace has the delay, the word `delay` says nothing of it: jitter and reordering are free."""
+def test_a_traces_delay_can_be_skipped_and_bounds_no_jitter() -> None:
+    """Reordering needs a delay, the trace's or its own; uniform jitter is bound by the word `delay` alone."""
     trace = Trace(name="t", curve=Steps([0, 1], [1e6], [0.02]))
-    assert LinkSpec(trace=trace, jitter_s=0.005, reorder=0.1).jitter_s == 0.005
-    with pytest.raises(ConfigurationError, match="jitter"):
-        LinkSpec(trace=TRACE, jitter_s=0.005)
+    assert LinkSpec(trace=trace, reorder=0.1).reorder == 0.1
+    with pytest.raises(ConfigurationError, match="reorder"):
+        LinkSpec(trace=TRACE, reorder=0.1)
+    with pytest.raises(ConfigurationError, match=r"jitter 0.005 is out of range; write 0 to 0 s, the delay"):
+        LinkSpec(trace=trace, jitter_s=0.005)
+
+
+def test_a_range_is_written_as_somebody_would_write_it() -> None:
+    """Digits, no powers of ten."""
+    with pytest.raises(ConfigurationError, match=r"write 1500 to 4294967296 bytes$"):
+        LinkSpec(limit_bytes=1)
+    with pytest.raises(ConfigurationError, match=r"write 0.0001 to 60 s$"):
+        Fading(snr_db=1, bandwidth_hz=1e6, coherence_s=0)
 
 
 def test_the_mean_rate_is_that_of_its_source() -> None:

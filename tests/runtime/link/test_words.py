@@ -44,7 +44,12 @@ def test_words_after_another_link_read_back(link: LinkSpec, before: LinkSpec) ->
         "rate 1gbit limit 64kb overhead 0b",
         "rate 64kbit delay 300ms limit 10 limit 1500b overhead 40b",
         "rate 1mbit burst 4kb limit 64kb",
-        "burst 2mb limit 1500b",
+        "rate unlimited burst 2mb limit 1500b",
+        "rate 0 burst 4kb",
+        "tbf rate 1mbit burst 4kb limit 64kb",
+        "delay 5ms limit 9 overhead 0b tbf rate 1mbit burst 4kb limit 64kb",
+        "trace lte-like burst 4kb tbf limit 64kb",
+        "rate 0 tbf limit 64kb",
         "delay 20ms 2ms 25% distribution paretonormal",
         "delay 20ms loss 0.1% 25%",
         "loss gemodel 1% 30%",
@@ -79,10 +84,14 @@ def test_canonical_words_print_unchanged(words: str) -> None:
         ("rate unlimited", LinkSpec()),
         ("rate 5kbit 20", LinkSpec(rate_bps=5e3, packet_overhead_bytes=86)),
         ("rate 5kbit -14", LinkSpec(rate_bps=5e3, packet_overhead_bytes=52)),
+        ("overhead 0 rate 5kbit 38", LinkSpec(rate_bps=5e3, overhead_bytes=0, packet_overhead_bytes=38)),
+        ("rate 5kbit 38 overhead 8b 40b", LinkSpec(rate_bps=5e3, packet_overhead_bytes=78)),
         ("delay 20msec 2000usec", LinkSpec(delay_s=0.02, jitter_s=0.002)),
         ("delay 1sec", LinkSpec(delay_s=1)),
         ("delay 2secs", LinkSpec(delay_s=2)),
         ("delay 0.5us", LinkSpec(delay_s=5e-7)),
+        ("delay 100ns", LinkSpec(delay_s=1e-7)),
+        ("delay 1.5msec 10nsecs", LinkSpec(delay_s=0.0015, jitter_s=1e-8)),
         ("delay 0", LinkSpec()),
         ("delay 20ms 2ms 25%", LinkSpec(delay_s=0.02, jitter_s=0.002, jitter_correlation=0.25)),
         (
@@ -112,8 +121,22 @@ def test_canonical_words_print_unchanged(words: str) -> None:
         ("rate 1mbit burst 1600", LinkSpec(rate_bps=1e6, burst_bytes=1600)),
         ("rate 1mbit buffer 32kbit", LinkSpec(rate_bps=1e6, burst_bytes=4096)),
         ("rate 1mbit maxburst 1k", LinkSpec(rate_bps=1e6, burst_bytes=1024)),
-        ("latency 400ms rate 1mbit", LinkSpec(rate_bps=1e6, limit_bytes=50_000)),
-        ("rate 1mbit burst 4kb latency 400ms", LinkSpec(rate_bps=1e6, burst_bytes=4096, limit_bytes=54_096)),
+        (
+            "latency 400ms rate 1mbit",
+            LinkSpec(rate_bps=1e6, limit_bytes=50_000, limit_is_of_queue=True),
+        ),
+        (
+            "rate 1mbit burst 4kb latency 400ms",
+            LinkSpec(rate_bps=1e6, burst_bytes=4096, limit_bytes=54_096, limit_is_of_queue=True),
+        ),
+        (
+            "delay 5ms tbf limit 3000",
+            LinkSpec(delay_s=0.005, limit_bytes=3000, limit_is_of_queue=True, limit_messages=1_000_000),
+        ),
+        (
+            "netem limit 9 tbf limit 3000",
+            LinkSpec(limit_bytes=3000, limit_is_of_queue=True, limit_messages=9),
+        ),
         ("overhead 40", LinkSpec(overhead_bytes=40, packet_overhead_bytes=0)),
         ("overhead 8 66", LinkSpec()),
         ("overhead 8b 40 1400b", LinkSpec(packet_overhead_bytes=40, packet_bytes=1400)),
@@ -149,11 +172,13 @@ def test_words_and_units_mean_what_they_mean_in_tc(words: str, link: LinkSpec) -
         ),
         (
             "latency 100ms",
-            "rate 5mbit burst 4kb delay 20ms 2ms 25% loss 5% arq 8ms reorder 5% gap 3 limit 9 limit 66596b",
+            "delay 20ms 2ms 25% loss 5% arq 8ms reorder 5% gap 3 limit 9 "
+            "tbf rate 5mbit burst 4kb limit 66596b",
         ),
         (
             "rate unlimited overhead 0",
-            "burst 4kb delay 20ms 2ms 25% loss 5% arq 8ms reorder 5% gap 3 limit 9 overhead 0b",
+            "rate unlimited burst 4kb delay 20ms 2ms 25% loss 5% arq 8ms reorder 5% gap 3 limit 9 "
+            "overhead 0b",
         ),
     ],
 )

@@ -15,7 +15,6 @@ from draftwire.nodes.console.bench.channel import (
     Delays,
     Measured,
     delays_beside_load,
-    percentile,
     result,
 )
 from draftwire.nodes.console.bench.channel_ends import (
@@ -66,6 +65,8 @@ def test_figures_are_medians_of_repeats_and_the_worst_rate_counts() -> None:
     )
     assert found["delay_error_ms_p50"] == pytest.approx(0.2)
     assert found["delay_error_ms_p99"] == pytest.approx(3)
+    with pytest.raises(ChannelBenchError, match="no message"):
+        result(replace(_measured(), idle=[Delays(handed_over_s=[], far_s=[])]), quick=False)
     assert found["far_error_ms_p99"] == pytest.approx(2)
     assert found["cpu_us_per_msg"] == 25
     assert found["capacity_msgs_per_s"] == 10_000
@@ -95,19 +96,38 @@ def test_the_table_has_every_figure_and_tells_goals_that_are_missed(
     found = result(_measured(), quick=False)
     assert {line.name for line in LINES} == found["spreads"].keys()
     show(found)
-    marked = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if "missed" in line]
-    assert len(marked) == 1  # the 99th percentile of 3 ms
-    show(found | {"capacity_msgs_per_s": 4000.0})
+    said = capsys.readouterr().out
+    assert [line.split("  ")[0].strip() for line in said.splitlines() if "missed" in line] == [
+        "channel's lateness, p99, ms"  # of 3 ms
+    ]
+    assert said.count(" met") == 6
+    show(result(replace(_measured(), flood_per_s=[4000.0]), quick=False))
     assert capsys.readouterr().out.count("missed") == 2
 
 
-def test_percentiles_are_values_that_occurred() -> None:
-    """By rank, so that a hundredth of a hundred values is one of them."""
-    values = [float(value) for value in range(100, 0, -1)]
-    assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
-    assert percentile([7.0], 0.99) == 7
-    with pytest.raises(ChannelBenchError):
-        percentile([], 0.5)
+def test_goals_are_told_to_programs_too() -> None:
+    """Each goal with whether it is met, either way round; what was not measured meets and misses nothing."""
+    goals = result(replace(_measured(), cpu_us_flood=[]), quick=False)["goals"]
+    assert goals["delay_error_ms_p99"] == {"at_most": 0.5, "met": False}
+    assert goals["capacity_msgs_per_s"] == {"at_least": 5000, "met": True}
+    assert goals["cpu_us_per_msg"] == {"at_most": 50, "met": None}
+    assert not {name for name in goals if name.startswith("far") or "paced" in name}
+
+
+def test_what_has_goals_stands_beside_what_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """The channel's own lateness and what the receiver sees, and both costs, one under the other."""
+    show(result(replace(_measured(), busy=_measured().idle), quick=False))
+    said = capsys.readouterr().out
+    lines = [line.strip() for line in said.splitlines()]
+    for name, beside in (("channel's lateness", "at the receiver"), ("CPU a message", "at 2000/s")):
+        at = [number for number, line in enumerate(lines) if line.startswith(name)]
+        assert at, name
+        for number in at:
+            assert "<=" in lines[number]
+            assert lines[number + 1].startswith(beside)
+            assert "<=" not in lines[number + 1]
+    assert "both hops" in said
+    assert "one wake-up serves many" in said
 
 
 def test_a_rate_counts_what_the_model_counts() -> None:
