@@ -190,12 +190,12 @@ def test_what_a_message_may_expect_is_what_it_meets() -> None:
     trace = shipped_trace("nr-like")
     sending_s = 8 * (1000 + 74) / trace.mean_rate_bps
     assert {one.at_s for one in found.expected} > {0.0, 5.0}
-    for one in found.expected:
-        own_s = trace.curve.delay_s(one.at_s) or 0.0
-        assert one.delay_s == pytest.approx(own_s + sending_s + (0.005 if one.at_s < 5.0 else 0.02))
+    for each in found.expected:
+        own_s = trace.curve.delay_s(each.at_s) or 0.0
+        assert each.delay_s == pytest.approx(own_s + sending_s + (0.005 if each.at_s < 5.0 else 0.02))
     inside = 0
     for one in found.probes:
-        band = [each for each in found.expected if each.at_s <= one.sent_s][-1]
+        band = [near for near in found.expected if near.at_s <= one.sent_s][-1]
         inside += abs(one.delay_s - band.delay_s) < band.jitter_s + 1e-3
     assert inside > 0.9 * len(found.probes)
 

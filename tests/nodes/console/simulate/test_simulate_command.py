@@ -184,7 +184,8 @@ def test_a_record_tells_the_seed_that_a_plot_takes(
     links = read_record(record).links
     assert len({one.seed for one in links}) == 2
     seed = next(one.seed for one in links)
-    assert main(["link", "plot", "rayleigh 12db 5mhz 20ms", "--seconds", "1", "--seed", str(seed)]) == 0
+    picture = ["--output", str(tmp_path / "link.svg")]
+    assert main(["link", "plot", "rayleigh 12db 5mhz 20ms", "--seed", str(seed), *picture]) == 0
     seeds = [channel_seed(number, "bs-0001", ChannelSettings()) for number in range(64)]
     assert all(0 <= one <= 2**62 for one in seeds)
     assert f'"event":"{LATENESS_EVENT}"' not in record.read_text()
