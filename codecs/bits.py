@@ -44,6 +44,8 @@ def bits_of_fields(values: Integers, widths: Integers) -> Bits:
 
 def bits_of_equal_fields(values: Integers, width: int) -> Bits:
     """The last `width` bits of each value."""
+    if width > len(values):
+        return (values[:, None] >> np.arange(width - 1, -1, -1) & 1).astype(np.uint8).reshape(-1)
     bits = np.empty((len(values), width), np.uint8)
     for i in range(width):
         bits[:, i] = values >> (width - 1 - i) & 1

@@ -63,7 +63,7 @@ def rice_parameters(gaps: Integers, vocab_size: int) -> Integers:
     # l + 1 costs K bits more than l and saves at most sum(gaps) / 2**l <= (V - K) / 2**l. So it can only be
     # shorter while 2**l < V / K, and beyond that there is nothing to find.
     candidates = np.arange((vocab_size // k).bit_length() + 1)
-    costs = (gaps[:, None, :] >> candidates[:, None]).sum(axis=2) + k * candidates
+    costs = np.add.reduce(gaps[:, None, :] >> candidates[:, None], axis=2) + k * candidates
     parameters: Integers = costs.argmin(axis=1)
     return parameters
 
@@ -75,14 +75,14 @@ def decode_plain(
     (rows, k), n, s = shape, shape[0] * shape[1], low_bits(profile)
     heads_end = start + (PARAMETER_BITS + TAIL_BITS) * rows
     need(data, heads_end + 2 * n)
-    parameters, tails = _heads(data, rows, start)
+    heads, tails = _heads(data, rows, start)
     try:
         check_tail(min(tails), k=k, vocab_size=vocab_size)
     except LocalError as error:
         raise WireError(reason=Refusal.RANGE, offset=start, detail=str(error)) from None
     # The least and the most that such rows can take, before the whole is unpacked to 8 times its size.
-    rest = k * int(parameters.sum())
-    quotients = int(((vocab_size - k) >> parameters).sum())
+    rest = k * sum(heads)
+    quotients = sum((vocab_size - k) >> head for head in heads)
     least = heads_end + 2 * n + rest
     need(data, least)
     check_length(data, least + quotients + (COARSE_LEVELS - 1 + s) * n)
@@ -96,12 +96,18 @@ def decode_plain(
     coarse = runs[n:].reshape(shape)
     rest_at = heads_end + int(ones[-1]) + 1
     mask = refined(coarse << s, profile)
-    low_at, kept = rest_at + rest, s * int(mask.sum())
+    low_at, kept = rest_at + rest, s * int(np.count_nonzero(mask))
     check_end(bits, low_at + kept)
 
-    widths = parameters.repeat(k)
-    gaps = runs[:n] << widths
-    gaps += fields_at(data, rest_at, widths)
+    parameters = np.array(heads)
+    if heads.count(heads[0]) == rows:  # mostly
+        gaps = runs[:n] << heads[0]
+        if rest:
+            gaps |= equal_fields_of_bits(bits[rest_at:low_at], heads[0])
+    else:
+        widths = parameters.repeat(k)
+        gaps = runs[:n] << widths
+        gaps += fields_at(data, rest_at, widths)
     gaps = gaps.reshape(shape)
     ids = (gaps + 1).cumsum(axis=1)
     ids -= 1
@@ -128,15 +134,16 @@ def _check_rows(
             raise WireError(reason=Refusal.RANGE, offset=offset, detail=detail)
 
 
-def _heads(data: bytes, rows: int, start: int) -> tuple[Integers, list[int]]:
+def _heads(data: bytes, rows: int, start: int) -> tuple[list[int], list[int]]:
     """Rice parameters and tails."""
     width = PARAMETER_BITS + TAIL_BITS
     end = start + width * rows
     heads = int.from_bytes(data[start // 8 : -(-end // 8)], "big") >> -end % 8
     fields = [heads >> width * (rows - 1 - i) & ((1 << width) - 1) for i in range(rows)]
-    parameters, tails = np.array(fields) >> TAIL_BITS, [field & ((1 << TAIL_BITS) - 1) for field in fields]
-    if parameters.max() >= MAX_VOCAB_SIZE.bit_length():
-        detail = f"a Rice parameter of {parameters.max()}"
+    parameters = [field >> TAIL_BITS for field in fields]
+    tails = [field & ((1 << TAIL_BITS) - 1) for field in fields]
+    if max(parameters) >= MAX_VOCAB_SIZE.bit_length():
+        detail = f"a Rice parameter of {max(parameters)}"
         raise WireError(reason=Refusal.RANGE, offset=start, detail=detail)
     return parameters, tails
 

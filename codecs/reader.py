@@ -13,6 +13,9 @@ Choice = TypeVar("Choice", bound=IntEnum)
 
 _COUNT = Struct(">H")
 
+_FEW = 16
+"Tokens that are read and written faster one by one; most messages have fewer."
+
 
 class Reader:
     """A cursor over `data`. Every method raises WireError rather than read past the end."""
@@ -47,6 +50,8 @@ class Reader:
     def tokens(self, count: int) -> tuple[int, ...]:
         """`count` integers of 3 bytes each."""
         data = self.take(3 * count)  # first: nothing is allocated for what is not there
+        if count < _FEW:
+            return tuple([int.from_bytes(data[i : i + 3], "big") for i in range(0, 3 * count, 3)])
         wide = np.zeros((count, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(count, 3)
         return tuple(wide.view(">u4").reshape(-1).tolist())
@@ -92,6 +97,8 @@ class Reader:
 
 def tokens_bytes(tokens: Sequence[int]) -> bytes:
     """Integers in [0, 2**24) in 3 bytes each."""
+    if len(tokens) < _FEW:
+        return b"".join([int(token).to_bytes(3, "big") for token in tokens])
     return np.array(tokens, ">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
 
 

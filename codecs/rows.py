@@ -174,15 +174,15 @@ def rows_of_valid(
     weights = derive_weights(levels, profile)
     for array in (ids, levels, weights):
         array.flags.writeable = False  # and so are the rows of it
-    rows = []
+    rows, fill = [], object.__setattr__
     for row_ids, row_levels, row_weights, tail in zip(ids, levels, weights, tails, strict=True):
         row = object.__new__(Row)
-        object.__setattr__(row, "vocab_size", vocab_size)
-        object.__setattr__(row, "profile", profile)
-        object.__setattr__(row, "tail", tail)
-        object.__setattr__(row, "ids", row_ids)
-        object.__setattr__(row, "levels", row_levels)
-        object.__setattr__(row, "weights", row_weights)
+        fill(row, "vocab_size", vocab_size)
+        fill(row, "profile", profile)
+        fill(row, "tail", tail)
+        fill(row, "ids", row_ids)
+        fill(row, "levels", row_levels)
+        fill(row, "weights", row_weights)
         rows.append(row)
     return tuple(rows)
 

@@ -6,6 +6,7 @@ the weights' precision costs no bits, and what was sampled and what was sent can
 """
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,16 @@ def refined(levels: Integers, profile: Profile) -> Mask:
     return mask
 
 
+@lru_cache(maxsize=(COARSE_LEVELS << 2) + (COARSE_LEVELS << 3))  # of either profile every largest level
+def _masses(largest: int, profile: Profile) -> Integers:
+    """By level, up to the row's largest: the mass of an entry before a row's are made to sum to 2**24."""
+    levels = np.arange(largest + 1)
+    # In half fine levels: the middle of the fine level, or of the coarse one where that is all there is.
+    points = 2 * levels + _HALVES[profile].take(refined(levels, profile))
+    masses: Integers = _E[profile].take(points[-1] - points)  # <= 2**30
+    return masses
+
+
 def derive_weights(levels: Integers, profile: Profile) -> Integers:
     """Weights, shape [R, K], of R rows of K levels; each row sums to 2**24 and every weight is >= 1.
 
@@ -81,20 +92,19 @@ def derive_weights(levels: Integers, profile: Profile) -> Integers:
     """
     mass: Integers
     if profile is Profile.DENSE:
-        points = levels
-        distance = points.max(axis=-1, keepdims=True) - points
+        distance = levels.max(axis=-1, keepdims=True) - levels
         mass = (_E_HIGH[distance >> 8] * _E_LOW[distance & 255]) >> 24  # <= 2**38
     else:
-        # In half fine levels: the middle of the fine level, or of the coarse one where that is all there is.
-        points = 2 * levels
-        points += _HALVES[profile].take(refined(levels, profile))
-        mass = _E[profile].take(np.maximum.reduce(points, axis=-1, keepdims=True) - points)  # <= 2**30
+        mass = np.empty(levels.shape, np.int64)
+        for row, largest, its in zip(levels, np.maximum.reduce(levels, axis=-1).tolist(), mass, strict=True):
+            # All lie within the table; numpy takes straight into an array only if it need not find that out.
+            _masses(largest, profile).take(row, out=its, mode="clip")
     totals = np.add.reduce(mass, axis=-1, keepdims=True)
     mass *= WEIGHT_SUM - levels.shape[-1]
     mass //= totals
     mass += 1
     # What the floors left over goes to the first of the largest.
-    mass[_ROWS[: len(levels)], points.argmax(axis=-1)] += WEIGHT_SUM - np.add.reduce(mass, axis=-1)
+    mass[_ROWS[: len(levels)], levels.argmax(axis=-1)] += WEIGHT_SUM - np.add.reduce(mass, axis=-1)
     return mass
 
 

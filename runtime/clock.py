@@ -10,6 +10,7 @@ import gc
 import select
 import selectors
 import sys
+from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import ContextVar
@@ -48,7 +49,7 @@ class LoopClock:
     """The running loop's time: real on asyncio's loops, virtual on a VirtualLoop."""
 
     def now_s(self) -> float:
-        return asyncio.get_running_loop().time()
+        return get_running_loop().time()
 
     async def sleep_until(self, deadline_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -133,9 +133,12 @@ def log_step(logger: FilteringBoundLogger, **values: Unpack[StepFields]) -> None
     logger.info(STEP_EVENT, **values)
 
 
+_ROWS_FIELDS: Final = tuple(field.name for field in fields(RowsReport))
+
+
 def rows_fields(report: RowsReport) -> dict[str, Any]:
     """A report as the fields of a `rows` event."""
-    return {field.name: getattr(report, field.name) for field in fields(report)}
+    return {name: getattr(report, name) for name in _ROWS_FIELDS}
 
 
 def log_rows(logger: FilteringBoundLogger, report: RowsReport) -> None:

@@ -281,9 +281,22 @@ class _Choices:
         self._alone_s = alone_step_seconds(compute=compute, link=link, frames=frames)
         self._rates: NDArray[np.float64] = tokens / seconds
         self._losses_s: NDArray[np.float64] = seconds - tokens * self._alone_s
-        self._most = float(self._rates.max())
+        self._most = float(np.maximum.reduce(self._rates, axis=None))
         self._found: dict[tuple[int, int], tuple[int, int]] = {}
+        self._told: dict[tuple[int, int, str], PlanValues] = {}
         self._others: dict[float, _Choices] = {}
+
+    def told(self, k: int, gamma: int, reason: str) -> PlanValues:
+        """A plan as the BS is told it, with what it rests on. A BS waits for whole blocks."""
+        if (k, gamma, reason) not in self._told:
+            belief = replace(
+                self.belief,
+                tokens_per_s=self.rate(k, gamma),
+                alone_tokens_per_s=self.rate(k, 0),
+                reason=reason,
+            )
+            self._told[k, gamma, reason] = PlanValues(k=k, gamma=gamma, min_draft=gamma, belief=belief)
+        return self._told[k, gamma, reason]
 
     def best(self, shortest: int, longest: int) -> tuple[int, int]:
         """K and gamma of the most tokens a second; of equal ones the smallest K, and there the best gamma."""
@@ -293,9 +306,9 @@ class _Choices:
 
     def _best(self, shortest: int, longest: int) -> tuple[int, int]:
         rates = self._rates[:, shortest - 1 : longest]
-        by_k = rates.max(axis=1)
-        row = int(np.argmax(by_k >= by_k.max() * (1 - EQUAL)))
-        return self.ks[row], shortest + int(np.argmax(rates[row]))
+        by_k = np.maximum.reduce(rates, axis=1)
+        row = int((by_k >= np.maximum.reduce(by_k) * (1 - EQUAL)).argmax())
+        return self.ks[row], shortest + int(rates[row].argmax())
 
     def pays(self, patience: float) -> bool:
         """Whether a draft is expected to beat the target alone, or to come that close; a tie is neither."""
@@ -325,15 +338,9 @@ class _Choices:
 
 
 def _given(state: RequestState, choices: _Choices, k: int, gamma: int, reason: str) -> PlanValues:
-    """The plan as the BS is told it, remembered as the request's last. A BS waits for whole blocks."""
+    """The plan, remembered as the request's last."""
     state.gamma = gamma
-    belief = replace(
-        choices.belief,
-        tokens_per_s=choices.rate(k, gamma),
-        alone_tokens_per_s=choices.rate(k, 0),
-        reason=reason,
-    )
-    return PlanValues(k=k, gamma=gamma, min_draft=gamma, belief=belief)
+    return choices.told(k, gamma, reason)
 
 
 def _require(valid: bool, field: str, value: object, remedy: str) -> None:

@@ -72,7 +72,7 @@ def draw_block(
 
 
 def _check(top: Top, position: int) -> None:
-    largest = float(top.logits.max())  # NaN, if one of them is
+    largest = float(np.maximum.reduce(top.logits))  # NaN, if one of them is
     if not isfinite(largest):
         raise UnsupportedModelError(
             f"the draft model's largest logit for token {position} is {largest}: its weights are broken, "

@@ -316,7 +316,7 @@ def _grid(
     """
     _require(min(ks) >= 1, "k", min(ks), "give 1 entry or more")
     _require(min(gammas) >= 1, "gamma", min(gammas), "give 1 or more; the target alone is compared anyway")
-    for alpha in alphas.tolist():
+    for alpha in [alpha for alpha in alphas.tolist() if not 0 <= alpha <= 1]:
         _require_probability(alpha)
     sizes = _sizes(frames, ks, gammas)
     g, j, last = sizes.gammas, sizes.drafts, sizes.last
@@ -345,7 +345,9 @@ def _late(
     bits: NDArray[np.float64], target: NDArray[np.float64], link: LinkEstimate
 ) -> NDArray[np.float64]:
     """Expected seconds that so many bits come later than the target's step ends."""
-    off = np.array(link.off_s_per_bit or (0.0,))
+    if not link.off_s_per_bit:
+        return np.maximum(0.0, bits * max(0.0, 1 / link.uplink_bps) - target)
+    off = np.array(link.off_s_per_bit)
     s_per_bit = np.maximum(0.0, 1 / link.uplink_bps + off)
     late = bits[..., None] * s_per_bit - target[..., None]
     np.maximum(0.0, late, out=late)

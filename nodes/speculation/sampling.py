@@ -44,7 +44,7 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
     if 0 < sampling.top_k < len(scores):
         scores[scores < np.partition(scores, -sampling.top_k)[-sampling.top_k]] = -np.inf
     p: Floats = np.exp(scores, out=scores)
-    p /= p.sum()
+    p /= np.add.reduce(p)
     if sampling.top_p < 1:
         order = np.argsort(-p, kind="stable")
         before = np.cumsum(p[order]) - p[order]
@@ -56,7 +56,7 @@ def target_distribution(logits: NDArray[np.float32], sampling: Sampling) -> Floa
 def _scaled(logits: NDArray[np.float32], temperature: float) -> Floats:
     """Log-weights at a temperature, the largest 0; finite, however small the temperature or a logit is."""
     scores: Floats = logits.astype(np.float64)
-    scores -= logits.max()
+    scores -= np.maximum.reduce(logits)
     if temperature != 1:
         with np.errstate(over="ignore"):
             scores /= temperature

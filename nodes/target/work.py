@@ -99,16 +99,16 @@ class Work:
 
     async def _serve(self, served: Served) -> bool:
         """Whether there was something to do for the session."""
-        session = served.session
+        session, now_s = served.session, self._clock.now_s()
         if served.closed:
             served.context.close()
             served.lesson.forget()
             return False
         if self._correct(served):
             return True
-        if session.parked(self._clock.now_s()):
+        if session.parked(now_s):
             served.lesson.forget()
-        session.on_timer(self._clock.now_s())
+        session.on_timer(now_s)
         self._send(served)
         if not served.prefilled and session.state is Target.WAITING:
             await self._prefill(served)

@@ -101,15 +101,16 @@ def test_what_is_told_first_counts_from_its_start() -> None:
         deliveries = Deliveries(LoopClock())
         await asyncio.sleep(10.0)
         running = asyncio.create_task(deliveries.run())
-        told = asyncio.create_task(_punctuality(deliveries, budget_s=1.0).run())
         deliveries.add(10.25, lambda: None)
+        await asyncio.sleep(0.5)
+        told = asyncio.create_task(_punctuality(deliveries, budget_s=1.0).run())
         await asyncio.sleep(1.5)
         for task in (running, told):
             task.cancel()
 
     with structlog.testing.capture_logs() as logs:
         run_virtual(main())
-    assert [(log["from_s"], log["to_s"]) for log in _of(logs, "lateness")] == [(10.0, 11.0)]
+    assert [(log["from_s"], log["to_s"]) for log in _of(logs, "lateness")] == [(10.5, 11.5)]
 
 
 class _Busy:

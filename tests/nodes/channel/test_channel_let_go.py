@@ -141,7 +141,7 @@ def test_what_a_link_delivers_to_nobody_is_counted() -> None:
     async def main() -> None:
         async with (
             MemoryTransport(MemoryNetwork()) as transport,
-            channel(transport, uplink=parse_link("delay 5s")) as node,
+            channel(transport, uplink=parse_link("delay 5s"), max_devices=1) as node,
         ):
             await transport.bind("memory://target", service=Service.TARGET)
             for _ in range(6):
@@ -150,6 +150,10 @@ def test_what_a_link_delivers_to_nobody_is_counted() -> None:
             await asyncio.sleep(10.0)
             statistics = node.statistics()
             assert (statistics.unsent, statistics.links["a", Direction.UPLINK].delivered) == (2, 6)
+            await asyncio.sleep(IDLE_S)
+            (await _device(transport, "b")).send(b"", b"x")
+            await asyncio.sleep(1.0)
+            assert (node.statistics().devices, node.statistics().unsent) == (1, 2)
 
     run_virtual(main())
 

@@ -119,18 +119,21 @@ def test_a_channel_holds_so_much_and_no_more() -> None:
     assert [(log["direction"], log["cause"]) for log in said] == [("uplink", "channel_full")]
 
 
-def _told(words: str, seconds: float) -> Sequence[Any]:
-    """The `link` events of an uplink's changes."""
+def _told(words: str, seconds: float, *, then: str | None = None) -> Sequence[Any]:
+    """The `link` events of an uplink's changes, and of an order that comes `then`."""
 
     async def main() -> None:
         async with (
             MemoryTransport(MemoryNetwork()) as transport,
-            channel(transport, uplink=parse_schedule(words)),
+            channel(transport, uplink=parse_schedule(words)) as node,
         ):
             await transport.bind("memory://target", service=Service.TARGET)
             device = await transport.connect("memory://channel", service=Service.CHANNEL, name="a")
             device.send(b"", b"x")
             await asyncio.sleep(seconds)
+            if then is not None:
+                node.set_link(Direction.UPLINK, parse_schedule(then))
+                await asyncio.sleep(10.0)
 
     with structlog.testing.capture_logs() as logs:
         run_virtual(main())
@@ -153,6 +156,12 @@ def test_the_last_of_many_changes_is_told_in_any_case() -> None:
     told = _told(f"rate 50mbit; {steps}", 60.0)
     assert (told[-1]["link"], told[-1]["at_s"]) == ("rate 40mbit", 0.04)
     assert len(told) < MOST_AT_ONCE + 3 and sum(1 + log["left_out"] for log in told) == 40
+
+
+def test_what_an_order_replaces_is_told_no_more() -> None:
+    """Also where a change of it was held back as the order came."""
+    told = _told("rate 1mbit; 1ms rate 2mbit; repeat 2ms", 0.0301, then="rate 5mbit")
+    assert (told[-1]["ordered"], told[-1]["link"]) == (True, "rate 5mbit")
 
 
 def test_an_order_is_always_told_and_what_it_replaces_no_more() -> None:

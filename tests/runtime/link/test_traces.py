@@ -14,6 +14,7 @@ from draftwire.runtime.config import load_topology, parse_topology, to_toml
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import (
     LinkSchedule,
+    LinkSpec,
     Trace,
     parse_csv,
     parse_link,
@@ -237,8 +238,9 @@ def test_a_topology_finds_its_traces_beside_its_file(tmp_path: Path, monkeypatch
     monkeypatch.chdir("/")
     channel = parse_topology(to_toml(topology), folder="/nowhere").channel
     assert channel is not None and channel == topology.channel
-    assert channel.uplink.trace == Trace(name=str(tmp_path / "drive.csv"), curve=DRIVE)
-    assert channel.for_device("edge").downlink.trace == channel.uplink.trace
+    uplink, downlink = channel.uplink, channel.for_device("edge").downlink
+    assert isinstance(uplink, LinkSpec) and isinstance(downlink, LinkSpec)
+    assert uplink.trace == downlink.trace == Trace(name=str(tmp_path / "drive.csv"), curve=DRIVE)
     assert [step.link.mean_rate_bps for step in channel.uplink_schedule.steps[:2]] == [5e5, 5e5]
     for key, words in (("uplink", "trace gone.csv"), ("schedule", "5s trace gone.csv")):
         file.write_text(f'[channel]\n{key} = "{words}"\n')
