@@ -4,8 +4,8 @@
 
 Pieces stand between semicolons. Each begins with its time, counted from the start of the schedule (the first
 may leave out 0s), and then says what changes in the words of a link; what it leaves out stays as in the piece
-before. `repeat` comes last: at that time the schedule begins again. A link that never changes is a schedule of
-one step.
+before. `repeat` comes last: at that time the schedule begins again. A link that never changes is a schedule
+of one step.
 
 A trace, or fading, begins with the piece that brings it, and goes on while others leave it as it is: with
 `trace lte-like; 10s loss 1%; repeat 20s` for ever, as the round that ends has it too. Pure, as the link model
