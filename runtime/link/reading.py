@@ -21,6 +21,7 @@ from draftwire.runtime.link.spec import (
     LinkSpec,
 )
 from draftwire.runtime.link.traces import FindTrace, shipped_trace
+from draftwire.runtime.link.units import RATE_UNITS
 from draftwire.runtime.link.words import READERS, Reading, in_full
 
 WORDS: Final = tuple(READERS)
@@ -75,7 +76,18 @@ def _read_word(reading: Reading) -> None:
         why, remedy = UNSUPPORTED[word]
         raise ConfigurationError(f"{word!r} {why}", key=word, remedy=remedy)
     else:
-        raise ConfigurationError(f"{word!r} is no word of a link", key=word, remedy=nearest(word, WORDS))
+        raise ConfigurationError(f"{word!r} is no word of a link", key=word, remedy=_meant_by(word))
+
+
+def _meant_by(word: str) -> str:
+    """The remedy for a word that is none."""
+    name, equals, value = word.partition("=")
+    if equals and name in READERS:
+        return f"write '{name} {value}', with a space"
+    unit = word.lstrip("0123456789.")
+    if unit and unit in RATE_UNITS:
+        return "write for instance 'rate 5mbit', number and unit in one piece"
+    return nearest(word, WORDS)
 
 
 # --------------------------------------------------------------------------------------- several commands

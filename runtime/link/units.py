@@ -126,9 +126,11 @@ def number(word: str, text: str, units: Mapping[str, Decimal], *, example: str =
     if not unit:
         raise ConfigurationError(f"{text!r} has no unit", key=word, remedy=remedy)
     known = [name for name in units if name]
-    raise ConfigurationError(
-        f"{unit!r} in {text!r} is no unit of it", key=word, remedy=nearest(unit, known) if known else remedy
-    )
+    if f"{unit}it" in units:  # 5mb: `mbps` is nearer by its letters, and is bytes a second
+        remedy = f"did you mean '{unit}it'?"
+    elif known:
+        remedy = nearest(unit, known)
+    raise ConfigurationError(f"{unit!r} in {text!r} is no unit of it", key=word, remedy=remedy)
 
 
 def is_number(text: str) -> bool:
