@@ -1,5 +1,7 @@
 """Options and settings of the whole suite. They stand here: pytest reads options from no deeper folder."""
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -41,3 +43,11 @@ def logging_as_it_was() -> Iterator[None]:
     """A command that a test runs in this process sets logging up; the next test finds it as it was."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def scheduling_as_it_was() -> Iterator[None]:
+    """A channel that a test runs in this process may ask to go before all others; the next test does not."""
+    yield
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_RR:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -154,8 +154,9 @@ async def _check_bindable(address: str) -> None:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
+    topology = _topology(args)
     be_punctual()  # before there is a socket: what a socket's own thread takes over counts too
-    return _run_one(args, _topology(args), Role.CHANNEL, partial(build_channel, capture=args.capture))
+    return _run_one(args, topology, Role.CHANNEL, partial(build_channel, capture=args.capture))
 
 
 def run_controller(args: argparse.Namespace) -> int:
