@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -175,12 +175,18 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 def _mendable(error: BaseException) -> list[DraftwireError]:
     """The typed errors that this one consists of; empty if there is any other among them."""
-    if isinstance(error, DraftwireError):
-        return [error]
-    if not isinstance(error, BaseExceptionGroup):
-        return []
-    parts = [_mendable(part) for part in error.exceptions]
-    return [mendable for part in parts for mendable in part] if all(parts) else []
+    parts = list(leaves(error))
+    mendable = [part for part in parts if isinstance(part, DraftwireError)]
+    return mendable if len(mendable) == len(parts) else []
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, and in the groups in it; of one that is no group itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from leaves(part)
+    else:
+        yield error
 
 
 __all__ = [
@@ -188,6 +194,7 @@ __all__ = [
     "Actor",
     "Addressed",
     "Drains",
+    "leaves",
     "print_ready",
     "run_actor",
     "run_process",

@@ -149,10 +149,8 @@ class _JumpingSelector(selectors.SelectSelector):
         if timeout is not None and timeout <= 0:
             return []  # tasks are ready to run
         self._jumps += 1
-        if self._jumps % LOOK_EVERY:
-            self._jump()
-            return []
-        woken = super().select(0)  # a signal, Ctrl-C above all, must still get through
+        # A signal, Ctrl-C above all, must still get through.
+        woken = [] if self._jumps % LOOK_EVERY else super().select(0)
         if not woken:
             self._jump()
         return woken

@@ -238,6 +238,12 @@ class Topology:
         """Everything on this host, with an emulated link: what an empty file describes."""
         return cls()
 
+    def need_channel(self, *, remedy: str, key: str = "channel", source: str = "") -> ChannelSettings:
+        """[channel]. Raises ConfigurationError, with this remedy, where there is none."""
+        if self.channel is None:
+            raise ConfigurationError("this topology has no channel", key=key, remedy=remedy, source=source)
+        return self.channel
+
     @property
     def secured(self) -> bool:
         """Whether nodes use keys: [security] names their folder, or another machine can reach an address."""

@@ -133,13 +133,8 @@ def build_channel(
     from draftwire.nodes.channel.capture import Capture
     from draftwire.nodes.channel.node import ChannelNode
 
-    settings = topology.channel
-    if settings is None:
-        raise ConfigurationError(
-            "this topology has no channel",
-            key="channel",
-            remedy="add a section [channel], or let devices connect to the target without one",
-        )
+    remedy = "add a section [channel], or let devices connect to the target without one"
+    settings = topology.need_channel(remedy=remedy)
     try:
         captured = Capture(capture, logger=logger) if isinstance(capture, Path) else capture
     except OSError as error:

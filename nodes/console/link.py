@@ -197,19 +197,14 @@ def _device(args: argparse.Namespace) -> str | None:
 def _topology(args: argparse.Namespace) -> Topology:
     """The file's, or the default one, with the address that was given."""
     topology = Topology.default() if args.config is None else load_topology(args.config)
-    if topology.channel is None:
-        raise ConfigurationError(
-            "this topology has no channel",
-            key="channel",
-            remedy="add a section [channel]: there is no link to change without one",
-            source=str(args.config),
-        )
+    remedy = "add a section [channel]: there is no link to change without one"
+    channel = topology.need_channel(remedy=remedy, source=str(args.config))
     if args.address is None:
         return topology
     # An address alone comes with no word on keys: plain, unless a file says otherwise.
     security = topology.security if args.config is not None else SecuritySettings(plain=True)
     try:
-        there = replace(topology, channel=replace(topology.channel, control=args.address), security=security)
+        there = replace(topology, channel=replace(channel, control=args.address), security=security)
     except ConfigurationError as error:
         raise error.placed(key="--address") from None
     return there if args.config is None else with_keys_beside(args.config, there)

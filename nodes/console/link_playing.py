@@ -63,7 +63,8 @@ class Played:
     def delays(self) -> Sequence[tuple[float, float]]:
         """(delay in s, share of all messages that arrived within it), rising."""
         came = sorted((one.delay_s, one.stands_s) for one in self._own if one.delay_s < math.inf)
-        shares = accumulate(stands_s / self._stand_s for _, stands_s in came)
+        all_s = self._stand_s
+        shares = accumulate(stands_s / all_s for _, stands_s in came)
         return [(delay_s, share) for (delay_s, _), share in zip(came, shares, strict=True)]
 
     def delay_s(self, share: float) -> float | None:

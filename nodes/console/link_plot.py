@@ -114,14 +114,8 @@ def _channel(args: argparse.Namespace) -> ChannelSettings | None:
         return None
     if args.spec:
         raise ConfigurationError("two links", key="SPEC", remedy="leave out SPEC, or --config")
-    channel = load_topology(args.config).channel
-    if channel is None:
-        raise ConfigurationError(
-            "this topology has no channel",
-            key="channel",
-            remedy="add a section [channel], or give the link itself",
-            source=str(args.config),
-        )
+    remedy = "add a section [channel], or give the link itself"
+    channel = load_topology(args.config).need_channel(remedy=remedy, source=str(args.config))
     return channel.for_device(args.device)
 
 

@@ -215,9 +215,9 @@ async def _echo(folder: Path) -> AsyncIterator[dict[str, str]]:
 
 def result(rounds: Sequence[Round], *, quick: bool) -> dict[str, Any]:
     """The JSON object."""
-    over_raw = {size: _spread(_ratios(rounds, PLAIN, RAW, size)) for size in SIZES}
-    over_plain = {size: _spread(_ratios(rounds, KEYS, PLAIN, size)) for size in SIZES}
-    per_s = {way: _spread([one.per_s[way] for one in rounds]) for way in (PLAIN, KEYS)}
+    over_raw = {size: spread(_ratios(rounds, PLAIN, RAW, size)) for size in SIZES}
+    over_plain = {size: spread(_ratios(rounds, KEYS, PLAIN, size)) for size in SIZES}
+    per_s = {way: spread([one.per_s[way] for one in rounds]) for way in (PLAIN, KEYS)}
     return {
         "bus_over_raw": max(one["median"] for one in over_raw.values()),
         "curve_over_plain": max(one["median"] for one in over_plain.values()),
@@ -229,7 +229,7 @@ def result(rounds: Sequence[Round], *, quick: bool) -> dict[str, Any]:
             "msgs_per_s": per_s,
         },
         "trip_us": {
-            way: {str(size): _spread([one.trip_us[way, size] for one in rounds]) for size in SIZES}
+            way: {str(size): spread([one.trip_us[way, size] for one in rounds]) for size in SIZES}
             for way in WAYS
         },
         "sizes_bytes": list(SIZES),
@@ -248,7 +248,8 @@ def _ratios(rounds: Sequence[Round], way: str, over: str, size: int) -> list[flo
     return [one.trip_us[way, size] / one.trip_us[over, size] for one in rounds]
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Of repeats, for the JSON object."""
     return {"median": median(values), "least": min(values), "most": max(values)}
 
 
@@ -303,4 +304,5 @@ __all__ = [
     "measure",
     "result",
     "run",
+    "spread",
 ]

@@ -29,7 +29,7 @@ import orjson
 import zmq
 
 from draftwire.nodes.console.bench.beside import beside
-from draftwire.nodes.console.bench.bus import cpu
+from draftwire.nodes.console.bench.bus import cpu, spread
 from draftwire.nodes.console.bench.channel_ends import (
     ChannelBenchError,
     as_they_come,
@@ -273,18 +273,18 @@ def result(measured: Measured, *, quick: bool) -> dict[str, Any]:
     """The JSON object."""
     spreads = _spreads(measured)
     figures = {name: None if one is None else one["median"] for name, one in spreads.items()}
-    rates = {f"{mbit:g}": _spread(values) for mbit, values in measured.rate_error_pct.items()}
+    rates = {f"{mbit:g}": spread(values) for mbit, values in measured.rate_error_pct.items()}
     return figures | {
         "goals": judged(figures, at_most=AT_MOST, at_least=AT_LEAST),
         "cpu_us_per_msg_at": "capacity",
         "cpu_us_per_msg_paced_at_per_s": PACED_PER_S,
         "rate_error_by_mbit": rates,
         "kernel_error_ms_by_mbit": {
-            str(mbit): _spread(values) for mbit, values in measured.kernel_error_ms.items()
+            str(mbit): spread(values) for mbit, values in measured.kernel_error_ms.items()
         },
         "kernel_reason": measured.kernel_reason or None,
         "busy_reason": measured.busy_reason or None,
-        "rtt_ms": {"through": _spread(measured.through_ms), "without": _spread(measured.without_ms)},
+        "rtt_ms": {"through": spread(measured.through_ms), "without": spread(measured.without_ms)},
         "spreads": spreads,
         "delivered": "handed over by the channel's process; far: read from its socket by the receiver",
         "mixed": {"link": MIXED, "sizes_bytes": MIXED_BYTES, "per_s": MIXED_PER_S},
@@ -318,7 +318,7 @@ def _spreads(measured: Measured) -> dict[str, dict[str, float] | None]:
         "added_rtt_ms": added_ms,
         "kernel_departure_error_ms_p50": [] if measured.kernel_reason else kernel_ms,
     }
-    return {name: _spread(each) if each else None for name, each in values.items()}
+    return {name: spread(each) if each else None for name, each in values.items()}
 
 
 def _delay_figures(repeats: Sequence[Delays], ending: str) -> dict[str, Sequence[float]]:
@@ -332,10 +332,6 @@ def _delay_figures(repeats: Sequence[Delays], ending: str) -> dict[str, Sequence
                 1e3 * percentile(sorted(each), share) for each in errors
             ]
     return figures
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": median(values), "least": min(values), "most": max(values)}
 
 
 __all__ = [

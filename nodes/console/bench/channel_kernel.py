@@ -23,8 +23,10 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from draftwire.nodes.channel.links import streams_of
+from draftwire.nodes.channel.playing import Direction
 from draftwire.runtime.errors import DraftwireError
-from draftwire.runtime.link import Link, LinkDrop, Streams, parse_link
+from draftwire.runtime.link import Link, LinkDrop, parse_link
 from draftwire.runtime.punctual import be_punctual
 
 HEADER_BYTES: Final = 14 + 20 + 8
@@ -135,7 +137,7 @@ class KernelLink:
 def compare(crossing: Crossing) -> Comparison:
     """Let the model of the same words carry the same packets, sent when they were."""
     spec = parse_link(f"{crossing.words} overhead 0b 0b")  # the packets' headers stand in their sizes
-    link: Link[int] = Link(spec, _no_chance())
+    link: Link[int] = Link(spec, streams_of(0, "kernel", Direction.UPLINK))
     left_s, lost = dict[int, float](), dict[int, LinkDrop]()
     for number, (packet, sent_s) in enumerate(zip(crossing.packets, crossing.sent_s, strict=True)):
         outcome = link.offer(sent_s, packet.bytes_on_link, number)
@@ -150,13 +152,6 @@ def compare(crossing: Crossing) -> Comparison:
         kernel_lost=frozenset(range(len(crossing.packets))) - crossing.arrived_s.keys(),
         model_lost=lost,
     )
-
-
-def _no_chance() -> Streams:
-    """Of a link that leaves nothing to chance."""
-    unused = random.Random(0)
-    names = ("jitter", "loss", "retransmission", "duplicate", "corrupt", "reorder")
-    return Streams(**dict.fromkeys(names, unused), fading=0)
 
 
 def mixed_packets(*, rate_bps: float, load: float, number: int, seed: int) -> list[Packet]:

@@ -88,13 +88,9 @@ async def _roles(args: argparse.Namespace, topology: Topology) -> tuple[Role, ..
     if args.role is None:
         return await roles_of(topology)
     wanted = tuple(role for role in Role if role.value in args.role)
-    if Role.CHANNEL in wanted and topology.channel is None:
-        raise ConfigurationError(
-            "this topology has no channel",
-            key="--role",
-            remedy="add a section [channel], or leave that role out",
-            source=str(args.config),
-        )
+    if Role.CHANNEL in wanted:
+        remedy = "add a section [channel], or leave that role out"
+        topology.need_channel(remedy=remedy, key="--role", source=str(args.config))
     return wanted
 
 

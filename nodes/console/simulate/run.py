@@ -30,6 +30,7 @@ from draftwire.nodes.console.simulate.pairs import Pair, pair_of
 from draftwire.nodes.console.simulate.telling import Telling
 from draftwire.nodes.device.checks import check_pins
 from draftwire.nodes.models.pacing import PAPER, StepTimes
+from draftwire.runtime.actor import leaves
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import ConfigurationError, DeadlockError, DraftwireError
@@ -210,19 +211,11 @@ async def _unwrapped(main: Coroutine[Any, Any, None]) -> None:
     try:
         await main
     except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
+        errors = list(leaves(group))
         told = [one for one in errors if isinstance(one, DraftwireError)]
         if told or len(errors) == 1:
             raise (told or errors)[0] from None
         raise
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error
 
 
 def _outcome(
