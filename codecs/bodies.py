@@ -21,6 +21,7 @@ from draftwire.codecs.limits import (
     MAX_UINT32,
 )
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -51,17 +52,17 @@ from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets
 _U8 = Struct(">B")
 _U24 = Struct(">3s")
 _U32 = Struct(">I")
-_PLAN = Struct(">I3sBB")
+_PLAN = Struct(">I3sBBBI")
 _INCARNATION = Struct(">II")
 _HELLO = Struct(">HH3s8s")
 _REFUSED = Struct(">BI")
-_OPEN = Struct(">IIQd3sdI3sBIBB")
-_OPENED = Struct(">I8sI8s")
+_OPEN = Struct(">IIQd3sdI3sBBBIBB")
+_OPENED = Struct(">I8sI8sB")
 _PENDING = Struct(">IIB")
-_DRAFT = Struct(">8sIII8s9s8sIBB")
+_DRAFT = Struct(">8sIII8s14s8sIBB")
 _ROWS = Struct(">8sII")
 _REQUEST = Struct(">8sIB")
-_COMMIT = Struct(">8sI8sIBB9sIIIB3s")
+_COMMIT = Struct(">8sI8sIBB14sIIIBB3s")
 _KNOWN = Struct(">8sI")
 _PING = Struct(">8sIQ")
 _PONG = Struct(">8sQ")
@@ -70,7 +71,9 @@ _ECHO = Struct(">QdH")
 
 FREE_K = 0
 FREE_GAMMA = 255
-"Of a request that fixes neither."
+"Of a request that fixes neither; FREE_GAMMA for min_draft too."
+_PLAN_BLOCKWISE = 1
+_PLAN_EARLY_STOP = 2
 _DRAFT_LAST = 1
 _DRAFT_WEIGHTS = 2
 _ORIGIN_SHIFT = 20
@@ -93,12 +96,24 @@ def _from_u24(data: bytes) -> int:
 
 
 def _plan_bytes(plan: Plan) -> bytes:
-    return _PLAN.pack(plan.number, _u24(plan.k), plan.gamma, plan.min_draft)
+    flags = (_PLAN_BLOCKWISE if plan.blockwise else 0) | (_PLAN_EARLY_STOP if plan.early_stop else 0)
+    return _PLAN.pack(plan.number, _u24(plan.k), plan.gamma, plan.min_draft, flags, plan.uplink_bps)
 
 
-def _plan_from(data: bytes) -> Plan:
-    number, k, gamma, min_draft = _PLAN.unpack(data)
-    return Plan(number=number, k=_from_u24(k), gamma=gamma, min_draft=min_draft)
+def _plan_from(reader: Reader, data: bytes) -> Plan:
+    number, k, gamma, min_draft, flags, uplink_bps = _PLAN.unpack(data)
+    if flags > (_PLAN_BLOCKWISE | _PLAN_EARLY_STOP):
+        detail = f"flags {flags} of a plan"
+        raise WireError(reason=Refusal.NOT_CANONICAL, offset=reader.offset, detail=detail)
+    return Plan(
+        number=number,
+        k=_from_u24(k),
+        gamma=gamma,
+        min_draft=min_draft,
+        blockwise=bool(flags & _PLAN_BLOCKWISE),
+        early_stop=bool(flags & _PLAN_EARLY_STOP),
+        uplink_bps=uplink_bps,
+    )
 
 
 def _incarnation_bytes(incarnation: Incarnation) -> bytes:
@@ -158,6 +173,8 @@ def _open_bytes(m: Open) -> bytes:
         m.max_new_tokens,
         _u24(FREE_K if m.pinned_k is None else m.pinned_k),
         FREE_GAMMA if m.pinned_gamma is None else m.pinned_gamma,
+        FREE_GAMMA if m.pinned_min_draft is None else m.pinned_min_draft,
+        m.acceptance,
         m.draft_epoch,
         m.outstanding,
         len(m.stop),
@@ -168,7 +185,7 @@ def _open_bytes(m: Open) -> bytes:
 
 def _open_from(reader: Reader) -> Open:
     device_try, life, seed, temperature, top_k, top_p, max_new, *others = reader.unpack(_OPEN)
-    pinned, gamma, draft_epoch, outstanding, stops = others
+    pinned, gamma, min_draft, acceptance, draft_epoch, outstanding, stops = others
     k = _from_u24(pinned)
     _positive_zero(reader, temperature)
     flagged = reader.flag(outstanding)
@@ -188,12 +205,15 @@ def _open_from(reader: Reader) -> Open:
         outstanding=flagged,
         pinned_k=None if k == FREE_K else k,
         pinned_gamma=None if gamma == FREE_GAMMA else gamma,
+        pinned_min_draft=None if min_draft == FREE_GAMMA else min_draft,
+        acceptance=reader.choice(Acceptance, acceptance),
         life=life,
     )
 
 
 def _opened_bytes(m: Opened) -> bytes:
-    fixed = _OPENED.pack(m.device_try, _incarnation_bytes(m.incarnation), m.known, m.log_hash)
+    incarnation = _incarnation_bytes(m.incarnation)
+    fixed = _OPENED.pack(m.device_try, incarnation, m.known, m.log_hash, m.acceptance)
     data = fixed + _plan_bytes(m.plan) + _U8.pack(m.pending is not None)
     if m.pending is None:
         return data
@@ -202,8 +222,8 @@ def _opened_bytes(m: Opened) -> bytes:
 
 
 def _opened_from(reader: Reader) -> Opened:
-    device_try, incarnation, known, log_hash = reader.unpack(_OPENED)
-    plan = _plan_from(reader.take(_PLAN.size))
+    device_try, incarnation, known, log_hash, acceptance = reader.unpack(_OPENED)
+    plan = _plan_from(reader, reader.take(_PLAN.size))
     pending = None
     if reader.flag(reader.unpack(_U8)[0]):
         draft_epoch, start, length = reader.unpack(_PENDING)
@@ -211,7 +231,7 @@ def _opened_from(reader: Reader) -> Opened:
             draft_epoch=draft_epoch,
             start=start,
             length=length,
-            plan=_plan_from(reader.take(_PLAN.size)),
+            plan=_plan_from(reader, reader.take(_PLAN.size)),
             rows_hash=reader.take(8),
         )
     return Opened(
@@ -221,6 +241,7 @@ def _opened_from(reader: Reader) -> Opened:
         log_hash=log_hash,
         pending=pending,
         plan=plan,
+        acceptance=reader.choice(Acceptance, acceptance),
     )
 
 
@@ -256,7 +277,7 @@ def _draft_from(reader: Reader) -> Draft:
         known=known,
         start=start,
         path_hash=path_hash,
-        plan=_plan_from(plan),
+        plan=_plan_from(reader, plan),
         ids=ids,
         weights=weights,
         rows_hash=rows_hash,
@@ -319,15 +340,15 @@ def _commit_bytes(m: Commit) -> bytes:
         _microseconds(m.times.step_s),
         _microseconds(m.times.wait_s),
         m.finish,
+        m.missing,
         _u24(len(m.ids)),
     )
     return fixed + tokens_bytes([o << _ORIGIN_SHIFT | i for o, i in zip(m.origins, m.ids, strict=True)])
 
 
 def _commit_from(reader: Reader) -> Commit:
-    incarnation, position, log_hash, tested, accepted, seen, plan, hold, step, wait, finish, count = (
-        reader.unpack(_COMMIT)
-    )
+    incarnation, position, log_hash, tested, accepted, seen, plan, *others = reader.unpack(_COMMIT)
+    hold, step, wait, finish, missing, count = others
     reader.limited("the number of tokens", _from_u24(count), MAX_TOKENS)
     tagged = reader.tokens(_from_u24(count))
     return Commit(
@@ -339,9 +360,10 @@ def _commit_from(reader: Reader) -> Commit:
         tested_epoch=tested,
         accepted=accepted,
         seen=seen,
-        plan=_plan_from(plan),
+        plan=_plan_from(reader, plan),
         times=StepTimes(hold_s=hold / 1e6, step_s=step / 1e6, wait_s=wait / 1e6),
         finish=reader.choice(Finish, finish),
+        missing=reader.flag(missing),
     )
 
 

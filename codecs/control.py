@@ -37,6 +37,9 @@ T = TypeVar("T")
 ANY_REQUEST = 0
 """The request of a PlanOrder that holds for every request that starts from now on."""
 
+REJECTION, COUPLED = "rejection", "coupled"
+"""How control messages name an Acceptance."""
+
 ANY_DEVICE = ""
 """The device of a PlanOrder that holds for every device without an order of its own; none has this name."""
 
@@ -56,8 +59,10 @@ class StepReport:
     drafted: int
     "ids in the block"
     seen: int
-    "drafted tokens tested, the first rejected one included"
+    """drafted tokens tested, the first rejected one included; where drafts are hints: held against the log
+    since the last report, those included that came after the target had decoded their position by itself"""
     accepted: int
+    "of `seen`"
     computed: int
     "positions in the target's pass"
     step_s: float
@@ -93,6 +98,14 @@ class StepReport:
     tables: str = ""
     """hash, in hex, of the set of tables that the block's rows came spelt with, empty: plain. Where rows_at_s
     is null: of the set agreed for the request, which the device may not have heard of"""
+    acceptance: str = REJECTION
+    "REJECTION or COUPLED; at temperature 0 either, as drafts are hints then whatever it says"
+    tokens: int = 0
+    "that the step appended to the log"
+    asked_drafted: int = 0
+    "ids in the message that answers what was asked; under rejection all of the block"
+    pinned_min_draft: int | None = None
+    "by the user: the controller leaves it; None: free"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -133,12 +146,15 @@ class RowsReport:
     "arrival of its rows, BS clock"
     tables: str = ""
     "hash, in hex, of the set of tables that the rows came spelt with; empty: plain"
+    coupled: tuple[float, ...] = ()
+    "the probability that coupled picks of the row and of p are equal, by position"
 
     def __post_init__(self) -> None:
         _check(self)
         shape = (len(self.low), len(self.ladder))
         wrong = [row for row in self.alphas if len(row) != shape[1]]
-        if wrong or {len(self.alphas), len(self.high), len(self.gap), len(self.filled)} != {shape[0]}:
+        lists = (self.alphas, self.high, self.gap, self.filled, self.coupled or self.low)
+        if wrong or {len(one) for one in lists} != {shape[0]}:
             remedy = "must have one value a position and K'"
             raise LocalError(field="alphas", value=self.alphas, remedy=remedy)
 
@@ -153,6 +169,18 @@ class PlanOrder:
     k: int
     gamma: int
     min_draft: int
+    blockwise: bool = False
+    "as in Plan"
+    early_stop: bool = False
+    "as in Plan"
+    uplink_bps: int = 0
+    "as in Plan"
+    patience_s: float | None = None
+    "where drafts are hints: how long a free BS waits for min_draft of them; None: as [target] says"
+    acceptance: str = REJECTION
+    "of ANY_REQUEST: for requests of which acceptance this plan is (REJECTION: drafts bind; COUPLED: hints)"
+    preferred: bool = False
+    "of ANY_REQUEST: a request that leaves acceptance open takes this one"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -307,8 +335,9 @@ def _check(message: ControlMessage) -> None:
 
 def _plan_from(document: dict[str, Any]) -> Plan:
     for name, value in document.items():
-        if type(value) is not int:
-            raise _WrongType(field=f"plan.{name}", value=value, remedy="must be an integer")
+        kind = bool if name in _PLAN_FLAGS else int
+        if type(value) is not kind:
+            raise _WrongType(field=f"plan.{name}", value=value, remedy=f"must be of type {kind.__name__}")
     return Plan(**document)
 
 
@@ -396,6 +425,14 @@ def _hex_hash(value: object) -> str:
     return str(value)
 
 
+def _acceptance(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if value not in (REJECTION, COUPLED):
+        raise ValueError(f"must be {REJECTION} or {COUPLED}")
+    return value
+
+
 def _name_or_any(value: object) -> str:
     return ANY_DEVICE if value == ANY_DEVICE else _name(value)
 
@@ -471,6 +508,10 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "pinned_k": _or_none(_K),
         "pinned_gamma": _or_none(_whole(0, MAX_GAMMA)),
         "tables": _hex_hash,
+        "acceptance": _acceptance,
+        "tokens": _COUNT,
+        "asked_drafted": _COUNT,
+        "pinned_min_draft": _or_none(_whole(0, MAX_GAMMA)),
     },
     RowsReport: {
         "device": _name,
@@ -488,6 +529,7 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "draft_at_s": _CLOCK,
         "rows_at_s": _CLOCK,
         "tables": _hex_hash,
+        "coupled": _MASSES,
     },
     PlanOrder: {
         "device": _name_or_any,
@@ -495,6 +537,12 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
         "k": _K,
         "gamma": _whole(0, MAX_GAMMA),
         "min_draft": _whole(0, MAX_GAMMA),
+        "blockwise": _truth,
+        "early_stop": _truth,
+        "uplink_bps": _COUNT,
+        "patience_s": _or_none(_SECONDS),
+        "acceptance": _acceptance,
+        "preferred": _truth,
     },
     Register: {"role": _name, "name": _name, "vocab_size": _whole(2, MAX_VOCAB_SIZE)},
     Event: {"node": _name, "at_s": _CLOCK, "fields": _json_object},
@@ -508,6 +556,7 @@ _SCHEMAS: Mapping[type, Mapping[str, Callable[[object], object]]] = {
 }
 
 _PLAN_KEYS = frozenset(f.name for f in fields(Plan))
+_PLAN_FLAGS = frozenset({"blockwise", "early_stop"})
 _CONTROL_TYPES = {kind: message for message, kind in CONTROL_KINDS.items()}
 
 
@@ -515,6 +564,8 @@ __all__ = [
     "ANY_DEVICE",
     "ANY_REQUEST",
     "CONTROL_KINDS",
+    "COUPLED",
+    "REJECTION",
     "ControlMessage",
     "Event",
     "Json",

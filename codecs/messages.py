@@ -44,6 +44,17 @@ class Origin(IntEnum):
     "decoded by the target by itself"
 
 
+class Acceptance(IntEnum):
+    """How drafted tokens are tested above temperature 0; fixed for a request once it is opened."""
+
+    REJECTION = 0
+    "TK-SLT: a draft stands with probability min(1, p/q); a correction comes from its sparse row's residual"
+    COUPLED = 1
+    "both ends pick by the same noise, and a draft stands if it is the target's pick: only ids travel"
+    AUTO = 2
+    "in an Open: the BS chooses, and Opened says which"
+
+
 class Finish(IntEnum):
     """Why a request's log ended. Decided by the BS alone."""
 
@@ -92,9 +103,15 @@ class Plan:
     "most drafted tokens outstanding; 0 is target-only (AS2)"
     min_draft: int
     "how many drafted tokens a free BS waits for; synchronous: gamma"
+    blockwise: bool = False
+    "under rejection: a block is tested as a whole (block verification), once all its rows are there"
+    early_stop: bool = False
+    "coupled and temperature 0: the device may end a draft before gamma, by what it has learnt"
+    uplink_bps: int = 0
+    "the controller's estimate, which a device that drafts ahead paces itself by; 0: none"
 
     def __post_init__(self) -> None:
-        check_uint32(number=self.number)
+        check_uint32(number=self.number, uplink_bps=self.uplink_bps)
         check_range("k", self.k, 1, MAX_VOCAB_SIZE)
         check_range("gamma", self.gamma, 0, MAX_GAMMA)
         check_range("min_draft", self.min_draft, 0, self.gamma)
@@ -209,6 +226,10 @@ class Open:
     "entries of each row, fixed by the user; None: the controller chooses"
     pinned_gamma: int | None = None
     "drafted tokens of a block, fixed by the user, 0: the target alone; None: the controller chooses"
+    pinned_min_draft: int | None = None
+    "drafted tokens that a free BS waits for, fixed by the user, MAX_GAMMA: all; None: the controller chooses"
+    acceptance: Acceptance = Acceptance.REJECTION
+    "as asked for; once it has been opened, as Opened said"
     life: int = 0
     "32 random bits of the process that asks: tells two that go on from copies of one journal apart"
 
@@ -229,6 +250,8 @@ class Open:
             check_range("pinned_k", self.pinned_k, 1, MAX_VOCAB_SIZE)
         if self.pinned_gamma is not None:
             check_range("pinned_gamma", self.pinned_gamma, 0, MAX_GAMMA)
+        if self.pinned_min_draft is not None:
+            check_range("pinned_min_draft", self.pinned_min_draft, 0, MAX_GAMMA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,15 +283,23 @@ class Opened:
     "of those tokens, 8 bytes"
     pending: PendingBlock | None
     plan: Plan
+    acceptance: Acceptance = Acceptance.REJECTION
+    "REJECTION or COUPLED: of this request from now on"
 
     def __post_init__(self) -> None:
         check_uint32(device_try=self.device_try, known=self.known)
         check_digest("log_hash", self.log_hash)
+        if self.acceptance is Acceptance.AUTO:
+            raise LocalError(field="acceptance", value=self.acceptance, remedy="must be one of the two")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """On this path I drew these ids, from `start` on. Its size depends on counts only."""
+    """On this path I drew these ids, from `start` on. Its size depends on counts only.
+
+    Under rejection it is a whole block, one a draft_epoch. With coupled acceptance and at temperature 0 an
+    epoch is a path that grows by one Draft after another, each beginning where the last one ended or before.
+    """
 
     incarnation: Incarnation
     draft_epoch: int
@@ -288,7 +319,7 @@ class Draft:
     token_s: float = 0.0
     "the draft model's time for one of these tokens, in seconds; 0: not told"
     last: bool = True
-    "no more of this draft_epoch will follow"
+    "no more of this draft_epoch follows before the device has heard of the log again; ids may then be none"
 
     def __post_init__(self) -> None:
         check_uint32(draft_epoch=self.draft_epoch, known=self.known, start=self.start)
@@ -370,6 +401,8 @@ class Commit:
     plan: Plan
     times: StepTimes
     finish: Finish = Finish.RUNNING
+    missing: bool = False
+    "coupled and temperature 0: ids of the path are missing here: say again all that is outstanding"
 
     def __post_init__(self) -> None:
         check_uint32(position=self.position, tested_epoch=self.tested_epoch)
@@ -451,6 +484,7 @@ Message = (
 
 
 __all__ = [
+    "Acceptance",
     "Cancel",
     "Close",
     "Commit",
