@@ -71,7 +71,7 @@ _ECHO = Struct(">QdH")
 
 FREE_K = 0
 FREE_GAMMA = 255
-"Of a request that fixes neither; FREE_GAMMA for min_draft too."
+"Of a request that leaves them to the controller; FREE_GAMMA of min_draft too."
 _PLAN_BLOCKWISE = 1
 _PLAN_EARLY_STOP = 2
 _DRAFT_LAST = 1

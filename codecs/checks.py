@@ -12,6 +12,13 @@ def check_range(field: str, value: int | float, low: int | float, high: int | fl
         raise LocalError(field=field, value=value, remedy=f"must lie in [{low}, {high}]")
 
 
+def check_one_test(*, blockwise: bool, early_stop: bool) -> None:
+    """Blocks, tested as a whole, have their length before the first draw; only hints may stop early."""
+    if blockwise and early_stop:
+        remedy = "must be False with blockwise: a block's length is fixed before its first draw"
+        raise LocalError(field="early_stop", value=early_stop, remedy=remedy)
+
+
 def check_uint32(**fields: int) -> None:
     """Each of the fields fits in 32 bits without a sign."""
     for name, value in fields.items():
@@ -45,4 +52,4 @@ def check_text(field: str, text: str) -> None:
         )
 
 
-__all__ = ["check_digest", "check_range", "check_text", "check_tokens", "check_uint32"]
+__all__ = ["check_digest", "check_one_test", "check_range", "check_text", "check_tokens", "check_uint32"]

@@ -18,6 +18,7 @@ from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import ENVELOPE_BYTES
 from draftwire.codecs.limits import MAX_CONTROL_DEPTH
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -130,11 +131,11 @@ class Knife:
         self.whole("incarnation.counter", 4)
 
     def plan(self, prefix: str = "plan") -> None:
-        """9 bytes."""
-        self.whole(f"{prefix}.number", 4)
-        self.whole(f"{prefix}.k", 3)
-        self.whole(f"{prefix}.gamma", 1)
-        self.whole(f"{prefix}.min_draft", 1)
+        """14 bytes."""
+        for name, count in (("number", 4), ("k", 3), ("gamma", 1), ("min_draft", 1)):
+            self.whole(f"{prefix}.{name}", count)
+        self.whole(f"{prefix}.flags", 1, _flags("blockwise", "early stop"))
+        self.whole(f"{prefix}.uplink_bps", 4, lambda bps: "" if bps else "not told")
 
     def add(self, name: str, bits: int, value: Value, meaning: str = "") -> None:
         """What has just been read."""
@@ -202,7 +203,9 @@ def _open(knife: Knife) -> None:
     knife.real("top_p")
     knife.whole("max_new_tokens", 4)
     knife.whole("pinned_k", 3, lambda k: "free" if k == FREE_K else "")
-    knife.whole("pinned_gamma", 1, lambda gamma: "free" if gamma == FREE_GAMMA else "")
+    for name in ("pinned_gamma", "pinned_min_draft"):
+        knife.whole(name, 1, lambda tokens: "free" if tokens == FREE_GAMMA else "")
+    knife.whole("acceptance", 1, _member(Acceptance))
     knife.whole("draft_epoch", 4)
     knife.whole("outstanding", 1)
     for _ in range(knife.whole("number of stop strings", 1)):
@@ -216,6 +219,7 @@ def _opened(knife: Knife) -> None:
     knife.incarnation()
     knife.whole("known", 4)
     knife.digest("log_hash")
+    knife.whole("acceptance", 1, _member(Acceptance))
     knife.plan()
     if knife.whole("pending", 1):
         knife.whole("pending.draft_epoch", 4)
@@ -233,7 +237,7 @@ def _draft(knife: Knife) -> None:
     knife.plan()
     knife.digest("rows_hash")
     knife.whole("token_s", 4, _time)
-    flags = knife.whole("flags", 1, _draft_flags)
+    flags = knife.whole("flags", 1, _flags("last", "weights"))
     count = knife.whole("n", 1, _told("tokens"))
     knife.tokens("ids", count)
     if flags & 2:
@@ -265,6 +269,7 @@ def _commit(knife: Knife) -> None:
     for name in ("hold", "step", "wait"):
         knife.whole(name, 4, _time)
     knife.whole("finish", 1, _member(Finish))
+    knife.whole("missing", 1)
     knife.tokens("tagged tokens", knife.whole("n", 3, _told("tagged tokens")), "origin << 20 | token")
 
 
@@ -376,8 +381,9 @@ def _version(byte: int) -> str:
     return f"wire version {byte & 15}" if byte >> 4 == 0xD else "not ours"
 
 
-def _draft_flags(bits: int) -> str:
-    return ", ".join(name for name, bit in (("last", 1), ("weights", 2)) if bits & bit)
+def _flags(*names: str) -> Callable[[int], str]:
+    """By bit, from the lowest."""
+    return lambda bits: ", ".join(name for place, name in enumerate(names) if bits >> place & 1)
 
 
 def _time(microseconds: int) -> str:

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 
-from draftwire.codecs.checks import check_digest, check_range, check_text, check_tokens, check_uint32
+from draftwire.codecs.checks import (
+    check_digest,
+    check_one_test,
+    check_range,
+    check_text,
+    check_tokens,
+    check_uint32,
+)
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.limits import (
     MAX_GAMMA,
@@ -115,6 +122,7 @@ class Plan:
         check_range("k", self.k, 1, MAX_VOCAB_SIZE)
         check_range("gamma", self.gamma, 0, MAX_GAMMA)
         check_range("min_draft", self.min_draft, 0, self.gamma)
+        check_one_test(blockwise=self.blockwise, early_stop=self.early_stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +260,9 @@ class Open:
             check_range("pinned_gamma", self.pinned_gamma, 0, MAX_GAMMA)
         if self.pinned_min_draft is not None:
             check_range("pinned_min_draft", self.pinned_min_draft, 0, MAX_GAMMA)
+        if self.outstanding and self.acceptance is not Acceptance.REJECTION:
+            remedy = "must be False: a block counts under rejection alone"
+            raise LocalError(field="outstanding", value=self.outstanding, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +301,8 @@ class Opened:
         check_uint32(device_try=self.device_try, known=self.known)
         check_digest("log_hash", self.log_hash)
         if self.acceptance is Acceptance.AUTO:
-            raise LocalError(field="acceptance", value=self.acceptance, remedy="must be one of the two")
+            remedy = "must be REJECTION or COUPLED: the BS has settled it"
+            raise LocalError(field="acceptance", value=self.acceptance, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +344,9 @@ class Draft:
             raise LocalError(field="weights", value=self.weights, remedy="each must lie in [1, 2**24]")
         if len(self.weights) not in (0, len(self.ids)):
             raise LocalError(field="weights", value=self.weights, remedy="must be none, or one an id")
+        if not self.last and (self.weights or not self.ids):
+            remedy = "must be True where there are weights, whose block comes whole, or no ids"
+            raise LocalError(field="last", value=self.last, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

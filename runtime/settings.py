@@ -124,6 +124,9 @@ class ControllerSettings:
     "entries of each sparse row, fixed for requests that fix none themselves; None: the controller chooses"
     gamma: int | None = None
     "drafted tokens a verification step, fixed likewise; 0: the target decodes alone"
+    min_draft: int | None = None
+    """where drafts are hints (coupled, or temperature 0): drafted tokens that a free target waits for, fixed
+    likewise; as many as gamma or more: for all of them"""
 
     def __post_init__(self) -> None:
         check_place(self.address, self.bind, self.key)
@@ -132,6 +135,7 @@ class ControllerSettings:
         need(known, "policy", self.policy, remedy)
         between("k", self.k, 1, MAX_VOCAB_SIZE)
         between("gamma", self.gamma, 0, MAX_GAMMA)
+        between("min_draft", self.min_draft, 0, MAX_GAMMA)
 
     @property
     def binds(self) -> str:

@@ -4,8 +4,9 @@
     draftwire simulate --acceptance mine.npz --devices 20
 
 The target answers prompts, sampling at the temperature; at each position of its answers the draft's row is
-held against p at every K (nodes/console/bench/traces.py), and measured as it travels: spelt with the tables.
-Nothing of the answers is kept.
+held against p at every K (nodes/console/bench/traces.py), and measured as it travels: spelt with the tables;
+and both ends pick by the shared noise. Then the draft goes ahead from some of these positions by itself, a
+block at each, and the target says what two rules would accept of it. Nothing of the answers is kept.
 
 The shipped pair's own are recorded so, and again whenever its tables change; `draftwire simulate` and
 `draftwire bench` read them where they are, and the draft was not trained on the prompts:
@@ -16,9 +17,9 @@ The shipped pair's own are recorded so, and again whenever its tables change; `d
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,13 @@ from rich.progress import Progress
 
 from draftwire.codecs.messages import Sampling
 from draftwire.codecs.tables import TableSet
-from draftwire.nodes.console.bench.traces import Logits, record, save
+from draftwire.nodes.console.bench.acceptance_trace import (
+    block_over_token,
+    coupled_alpha_over_rejection_alpha,
+    save,
+)
+from draftwire.nodes.console.bench.blocks import GAMMA, Expected, Logits, drafted, expected_tokens
+from draftwire.nodes.console.bench.traces import record
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.catalogue import SHIPPED, load_draft, load_target, load_tokenizer
 from draftwire.nodes.models.tables import find_tables, shipped_tables
@@ -66,6 +73,9 @@ PROMPTS: Final = (
 
 ANSWER_TOKENS: Final = 128
 
+BLOCKS: Final = 500
+"""Positions, evenly spread, from which the draft goes ahead; fewer where there are fewer positions."""
+
 NONE: Final = "none"
 """In place of a file of tables: plain rows."""
 
@@ -101,22 +111,27 @@ def main() -> int:
     except ConfigurationError as error:
         parser.error(str(error))
     draft, target = load_draft(args.draft), load_target(args.target)
+    starts: list[tuple[int, ...]] = []
     with Progress(console=console) as progress:
         task = progress.add_task("positions", total=args.positions)
+        places = answered(draft, target, tokenizer, args.temperature, args.positions, args.seed)
         trace = record(
-            _counted(
-                answered(draft, target, tokenizer, args.temperature, args.positions, args.seed),
-                lambda: progress.advance(task),
-            ),
+            noted(places, starts, every=-(-args.positions // BLOCKS), advance=lambda: progress.advance(task)),
             name=args.name,
             vocab_size=tokenizer.vocab_size,
             temperature=args.temperature,
             support=draft.support,
             tables=tables,
+            blocks=ahead(
+                draft, target, starts, vocab_size=tokenizer.vocab_size, temperature=args.temperature
+            ),
         )
     save(trace, path)
     console.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {len(trace.alpha)} positions")
     console.print({k: round(alpha, 3) for k, alpha in trace.mean_alphas().items()})
+    ratio, block = coupled_alpha_over_rejection_alpha(trace), block_over_token(trace)
+    console.print(f"coupled picks are equal {trace.coupled.mean():.3f} of the time, {ratio:.3f} of alpha")
+    console.print(f"block verification: {block:.3f} of the tokens a step, {len(trace.block_tokens)} blocks")
     console.print(f"rows spelt with {trace.tables or 'no tables'}, bits an entry:")
     sizes = trace.row_bits.mean(axis=0).tolist()
     console.print({k: round(bits / k, 2) for k, bits in zip(trace.ladder, sizes, strict=True)})
@@ -139,6 +154,17 @@ def tables_for(name: str, tokenizer: Tokenizer) -> TableSet | None:
     return found[0] if found else None
 
 
+class Place(NamedTuple):
+    """A position of an answer."""
+
+    tokens: tuple[int, ...]
+    "before it"
+    target: Logits
+    "shape [V]"
+    draft: Logits
+    "one for each id of the draft's support"
+
+
 def answered(
     draft: LanguageModel,
     target: LanguageModel,
@@ -146,16 +172,16 @@ def answered(
     temperature: float,
     positions: int,
     seed: int,
-) -> Iterator[tuple[Logits, Logits]]:
-    """The target's and the draft's logits at each position of the target's answers, one after the other."""
+) -> Iterator[Place]:
+    """Each position of the target's answers, one after the other."""
     rng, sampling, left = np.random.default_rng(seed), Sampling(temperature=temperature), positions
     while left:
         for prompt in PROMPTS:
             tokens = tokenizer.encode_prompt(prompt)
             contexts = target.open(), draft.open()
             for _ in range(min(ANSWER_TOKENS, left)):
-                logits, drafted = (context.logits(tokens, 1)[0] for context in contexts)
-                yield logits, drafted
+                logits, guessed = (context.logits(tokens, 1)[0] for context in contexts)
+                yield Place(tuple(tokens), logits, guessed)
                 left -= 1
                 tokens.append(drawn(target_distribution(logits, sampling), rng))
                 if tokens[-1] in tokenizer.eos_ids:
@@ -169,12 +195,40 @@ def drawn(p: NDArray[np.float64], rng: np.random.Generator) -> int:
     return int(min(np.searchsorted(p.cumsum(), rng.random() * p.sum(), side="right"), len(p) - 1))
 
 
-def _counted(
-    positions: Iterator[tuple[Logits, Logits]], advance: Callable[[], None]
+def noted(
+    places: Iterator[Place], starts: list[tuple[int, ...]], *, every: int, advance: Callable[[], None]
 ) -> Iterator[tuple[Logits, Logits]]:
-    for position in positions:
+    """Both ends' logits; the tokens before each `every`-th position go to `starts`."""
+    for number, place in enumerate(places):
+        if number % every == 0:
+            starts.append(place.tokens)
         advance()
-        yield position
+        yield place.target, place.draft
+
+
+def ahead(
+    draft: LanguageModel,
+    target: LanguageModel,
+    starts: Sequence[tuple[int, ...]],
+    *,
+    vocab_size: int,
+    temperature: float,
+) -> Iterator[Expected]:
+    """What a block brings that the draft draws behind each of `starts`, and the target tests."""
+    contexts = target.open(), draft.open()
+    sampling = Sampling(temperature=temperature)
+    for place, tokens in enumerate(starts):
+        block = drafted(
+            lambda ids, tokens=tokens: contexts[1].logits([*tokens, *ids], 1)[0],
+            place=place,
+            vocab_size=vocab_size,
+            temperature=temperature,
+            support=draft.support,
+        )
+        logits = contexts[0].logits([*tokens, *block.ids[:-1]], GAMMA)
+        yield expected_tokens([target_distribution(one, sampling) for one in logits], block)
+    for context in contexts:
+        context.close()
 
 
 if __name__ == "__main__":

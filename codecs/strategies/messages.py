@@ -7,6 +7,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from draftwire.codecs.control import (
     ANY_DEVICE,
     ANY_REQUEST,
+    COUPLED,
+    REJECTION,
     ControlMessage,
     Event,
     Json,
@@ -30,6 +32,7 @@ from draftwire.codecs.limits import (
     MIN_VOCAB_SIZE,
 )
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -70,14 +73,24 @@ _texts = st.text(st.characters(codec="utf-8"), max_size=40)
 _names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=MAX_NAME_LENGTH)
 _seconds = st.integers(0, MAX_UINT32).map(lambda microseconds: microseconds / 1e6)
 _incarnations = st.builds(Incarnation, boot=_uint32, counter=_uint32)
+_pinned_k = st.none() | st.integers(1, MAX_VOCAB_SIZE)
+_pinned_tokens = st.none() | st.integers(0, MAX_GAMMA)
 
 
 @st.composite
 def plans(draw: DrawFn) -> Plan:
     """Any plan."""
     gamma = draw(st.integers(0, MAX_GAMMA))
-    k = draw(st.integers(1, MAX_VOCAB_SIZE))
-    return Plan(number=draw(_uint32), k=k, gamma=gamma, min_draft=draw(st.integers(0, gamma)))
+    blockwise, early_stop = draw(st.sampled_from(((False, False), (True, False), (False, True))))
+    return Plan(
+        number=draw(_uint32),
+        k=draw(st.integers(1, MAX_VOCAB_SIZE)),
+        gamma=gamma,
+        min_draft=draw(st.integers(0, gamma)),
+        blockwise=blockwise,
+        early_stop=early_stop,
+        uplink_bps=draw(_uint32),
+    )
 
 
 @st.composite
@@ -98,7 +111,7 @@ def drafts(draw: DrawFn, *, count: int | None = None, weighted: bool | None = No
         weights=tuple(weights),
         rows_hash=draw(_hashes),
         token_s=draw(_seconds),
-        last=draw(st.booleans()),
+        last=bool(weights) or not ids or draw(st.booleans()),
     )
 
 
@@ -111,6 +124,7 @@ def _opens(draw: DrawFn) -> Open:
         top_k=st.integers(0, MAX_VOCAB_SIZE),
         top_p=st.floats(0, 1, exclude_min=True),
     )
+    acceptance = draw(st.sampled_from(Acceptance))
     return Open(
         device_try=draw(_uint32),
         seed=draw(_uint64),
@@ -120,9 +134,11 @@ def _opens(draw: DrawFn) -> Open:
         prompt_length=draw(st.integers(1, len(tokens))),
         tokens=tokens,
         draft_epoch=draw(_uint32),
-        outstanding=draw(st.booleans()),
-        pinned_k=draw(st.none() | st.integers(1, MAX_VOCAB_SIZE)),
-        pinned_gamma=draw(st.none() | st.integers(0, MAX_GAMMA)),
+        outstanding=acceptance is Acceptance.REJECTION and draw(st.booleans()),
+        pinned_k=draw(_pinned_k),
+        pinned_gamma=draw(_pinned_tokens),
+        pinned_min_draft=draw(_pinned_tokens),
+        acceptance=acceptance,
         life=draw(_uint32),
     )
 
@@ -143,6 +159,7 @@ def _commits(draw: DrawFn) -> Commit:
         plan=draw(plans()),
         times=draw(st.builds(StepTimes, hold_s=_seconds, step_s=_seconds, wait_s=_seconds)),
         finish=draw(st.sampled_from(Finish)),
+        missing=draw(st.booleans()),
     )
 
 
@@ -178,6 +195,7 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
         log_hash=_hashes,
         pending=st.none() | _pending_blocks,
         plan=plans(),
+        acceptance=st.sampled_from((Acceptance.REJECTION, Acceptance.COUPLED)),
     ),
     Draft: drafts(),
     SparseLogits: st.builds(
@@ -200,6 +218,7 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
 }
 "A strategy for each data-plane message."
 
+_acceptances = st.sampled_from((REJECTION, COUPLED))
 _real = st.floats(allow_nan=False, allow_infinity=False)
 _duration = st.floats(0, 1e9)
 _json: SearchStrategy[Json] = st.recursive(
@@ -214,7 +233,19 @@ def _plan_orders(draw: DrawFn) -> PlanOrder:
     plan = draw(plans())
     device = draw(_names | st.just(ANY_DEVICE))
     request = ANY_REQUEST if device == ANY_DEVICE else draw(_uint32)
-    return PlanOrder(device=device, request=request, k=plan.k, gamma=plan.gamma, min_draft=plan.min_draft)
+    return PlanOrder(
+        device=device,
+        request=request,
+        k=plan.k,
+        gamma=plan.gamma,
+        min_draft=plan.min_draft,
+        blockwise=plan.blockwise,
+        early_stop=plan.early_stop,
+        uplink_bps=plan.uplink_bps,
+        patience_s=draw(st.none() | _duration),
+        acceptance=draw(_acceptances),
+        preferred=request == ANY_REQUEST and draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -235,6 +266,7 @@ def _rows_reports(draw: DrawFn) -> RowsReport:
         draft_at_s=draw(_real),
         rows_at_s=draw(_real),
         tables=draw(_hex_hashes),
+        coupled=tuple(rng.random(positions).tolist()) if draw(st.booleans()) else (),
         **lists,
     )
 
@@ -268,9 +300,13 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         ended_at_s=_real,
         echo_s=st.none() | _duration,
         echo_bytes=_uint32,
-        pinned_k=st.none() | st.integers(1, MAX_VOCAB_SIZE),
-        pinned_gamma=st.none() | st.integers(0, MAX_GAMMA),
+        pinned_k=_pinned_k,
+        pinned_gamma=_pinned_tokens,
         tables=_hex_hashes,
+        acceptance=_acceptances,
+        tokens=_uint32,
+        asked_drafted=_uint32,
+        pinned_min_draft=_pinned_tokens,
     ),
     RowsReport: _rows_reports(),
     PlanOrder: _plan_orders(),

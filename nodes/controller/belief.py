@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from draftwire.codecs.control import REJECTION
 from draftwire.codecs.limits import MAX_PLAIN_K, MAX_ROW_BITS
 from draftwire.nodes.speculation.cost import Compute, Frames, LinkEstimate, forecast_grid
 from draftwire.nodes.speculation.frames import RungBits, frames_of
@@ -21,7 +22,8 @@ class Belief:
     """Estimates, and what the plan made from them was expected to bring."""
 
     alphas: Mapping[int, float]
-    "K -> alpha, for each K that was considered"
+    """K -> alpha, for each K that was considered. Where drafts are hints: that of single rows alone, with the
+    share of drafted tokens that turn out right"""
     uplink_bps: float
     off_s_per_bit: tuple[float, ...] = ()
     "seconds a bit by which such estimates were off, when plans relied on them; empty: by nothing"
@@ -42,7 +44,16 @@ class Belief:
     plain_scale: float = 1.0
     "the same of plain rows: with a set, those of a K below its first rung"
     rows: bool
-    "False: temperature 0, where only ids travel and K means nothing"
+    "False: drafts are hints (coupled, or temperature 0), so only ids travel and K means next to nothing"
+    acceptance: str = REJECTION
+    "of the request"
+    greedy: bool = False
+    "temperature 0: no row ever travels"
+    survives: tuple[float, ...] = ()
+    """where drafts are hints: how likely the first k of a path are all right, k = 0, 1, ..; behind its end the
+    last one's chance goes on"""
+    coupled_alpha: float | None = None
+    "how often coupled picks are equal, as it was known then; None: nobody asked"
     vocab_size: int
     tables: str = ""
     "hash, in hex, of the set that rows are taken to be spelt with; empty: rows are plain"
@@ -52,6 +63,8 @@ class Belief:
     "expected of the plan"
     alone_tokens_per_s: float
     "expected of the target alone"
+    drafted_per_token: float = 0.0
+    "where drafts are hints: tokens drafted for each one of the output, expected of the plan"
     reason: str
     "`best`, `explore` (to see what `best` does not show), `alone`, `retry` (of drafts, when alone), `pinned`"
 
@@ -100,7 +113,8 @@ class Belief:
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Back from `fields`. Raises KeyError, TypeError or ValueError for anything else.
 
-        A record without tables is one of plain rows, of one scale: older versions had no other.
+        A record without tables is one of plain rows, of one scale, and one without acceptance is of rejection
+        or of temperature 0: older versions had no other.
         """
         alphas = {int(k): float(alpha) for k, alpha in fields["alphas"].items()}
         off = tuple(float(value) for value in fields["off_s_per_bit"])
@@ -110,6 +124,11 @@ class Belief:
             "tables": str(fields.get("tables", "")),
             "rung_bits": _rung_bits(fields.get("rung_bits", ())),
             "plain_scale": float(fields.get("plain_scale", fields["row_scale"])),
+            "acceptance": str(fields.get("acceptance", REJECTION)),
+            "greedy": bool(fields.get("greedy", not fields["rows"])),
+            "survives": tuple(float(value) for value in fields.get("survives", ())),
+            "coupled_alpha": fields.get("coupled_alpha"),
+            "drafted_per_token": float(fields.get("drafted_per_token", 0.0)),
         }
         return cls(**made, **{name: fields[name] for name in cls.__dataclass_fields__ if name not in made})
 

@@ -4,6 +4,10 @@ By device: link, round trip, drafting. By device and spelling: size of rows. By 
 acceptance. For all: the target's steps. Everything is bounded; what was used least recently is forgotten
 first. A StepReport and the RowsReport of the same block come in either order, and nothing that both tell is
 counted twice.
+
+Where drafts are hints (coupled, or temperature 0) reports are of passes over whatever had come, and single rows
+come now and then. While a device drafts ahead, passes may take longer, where both ends share a machine: so
+their times are kept apart from those of passes that it waited for.
 """
 
 from collections import OrderedDict
@@ -11,15 +15,17 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from draftwire.codecs.control import RowsReport, StepReport
+from draftwire.codecs.control import COUPLED, REJECTION, RowsReport, StepReport
 from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_hash
 from draftwire.nodes.controller.estimators.acceptance import AcceptanceEstimate
+from draftwire.nodes.controller.estimators.coupled import CoupledAcceptance
 from draftwire.nodes.controller.estimators.draft_step import DraftStep
 from draftwire.nodes.controller.estimators.link_rate import LinkRate
 from draftwire.nodes.controller.estimators.round_trip import RoundTrip
 from draftwire.nodes.controller.estimators.row_size import RowSize
 from draftwire.nodes.controller.estimators.target_step import TargetStep
 from draftwire.nodes.controller.pause import Pause
+from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.nodes.speculation.frames import on_link_bits
 from draftwire.runtime.memory import remember
 
@@ -44,7 +50,13 @@ SILENT_BLOCKS = 8
 "Blocks in a row without a RowsReport: this BS sends none, so hits and misses have to do."
 
 MOST_BETWEEN = 1.25
-"Passes, from one step alone to the next, the BS's own handling of messages included."
+"Passes, from one step that waits for nothing to the next, the BS's own handling of messages included."
+
+FEW_PASSES = 4
+"Below, passes of the other kind tell more."
+
+WHOLE = LADDER[-1]
+"The K that stands for whole rows."
 
 QUEUE_MARGIN_S = 1e-3
 "A Draft that came this close behind rows, its own length counted, may have queued behind them."
@@ -75,8 +87,14 @@ class TextState:
     """Of one device at one temperature."""
 
     acceptance: AcceptanceEstimate = field(default_factory=AcceptanceEstimate)
+    coupled: CoupledAcceptance = field(default_factory=CoupledAcceptance)
     pause: Pause = field(default_factory=Pause)
     silent_blocks: int = 0
+
+    @property
+    def whole(self) -> float:
+        """alpha of whole rows."""
+        return self.acceptance.alphas((WHOLE,))[WHOLE]
 
 
 @dataclass(slots=True)
@@ -102,10 +120,12 @@ class RequestState:
     """Of one request: what plans have to follow on from."""
 
     temperature: float | None = None
+    acceptance: str = REJECTION
     spelling: str | None = None
     "of its newest rows; before any, as agreed; None: it has not been heard of"
     pinned_k: int | None = None
     pinned_gamma: int | None = None
+    pinned_min_draft: int | None = None
     gamma: int | None = None
     "of the last plan given"
     plans: int = 0
@@ -124,6 +144,13 @@ class RequestState:
     "step -> when the rows of its block came"
     waiting: dict[int, int] = field(default_factory=dict)
     "step -> rows in its block, which had not come with its StepReport"
+    answered: tuple[float, float] = (0.0, 0.0)
+    "when the newest question whose answer was counted was asked, and when the answer came"
+
+    @property
+    def hints(self) -> bool:
+        """Whether its drafts are hints, as far as reports have told."""
+        return self.acceptance == COUPLED or self.temperature == 0
 
 
 class Knowledge:
@@ -134,8 +161,21 @@ class Knowledge:
         self.table_sets: TableSets = NO_TABLES
         "those whose sizes are known here, the likeliest first"
         self.target = TargetStep()
+        "passes that the device waited for"
+        self.beside = TargetStep()
+        "passes while it drafted ahead"
         self.devices: Recent[str, DeviceState] = Recent(DeviceState, MAX_DEVICES)
         self.requests: Recent[tuple[str, int], RequestState] = Recent(RequestState, MAX_REQUESTS)
+
+    def passes(self, *, beside: bool) -> TargetStep:
+        """Of the target while the device drafts, or while it waits; where one is not known, the other."""
+        wanted, other = (self.beside, self.target) if beside else (self.target, self.beside)
+        return wanted if wanted.steps >= min(FEW_PASSES, other.steps) else other
+
+    @property
+    def alone_s(self) -> float:
+        """A step of the target by itself."""
+        return self.target.alone_s if self.target.knows_alone else self.passes(beside=False).alone_s
 
     def observe(self, report: StepReport | RowsReport) -> None:
         """Take one report into account."""
@@ -174,9 +214,16 @@ class Knowledge:
         text = device.texts[report.temperature]
         text.silent_blocks = 0
         text.acceptance.observe_rows(report)
-        count = request.waiting.pop(report.step, None)
-        if count:
-            self._size(device, report.tables, report.k, count, report.rows_bytes)
+        text.coupled.observe_rows(report, binding=not request.hints)
+        if request.hints:  # one row, behind the Draft that has its token; several may come in one step
+            self._size(device, report.tables, report.k, len(report.low), report.rows_bytes)
+            if request.rows_at_s.get(report.step) == report.rows_at_s:
+                return
+            request.rows_at_s.pop(report.step, None)
+        else:
+            count = request.waiting.pop(report.step, None)
+            if count:
+                self._size(device, report.tables, report.k, count, report.rows_bytes)
         _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
 
     def _step(self, report: StepReport, device: DeviceState, request: RequestState) -> None:
@@ -184,42 +231,78 @@ class Knowledge:
             request.block, request.ended_at_s, request.spelling = None, None, None
             request.rows_at_s.clear()
             request.waiting.clear()
+        request.acceptance = report.acceptance
         if report.rows_at_s is not None:
             self._spelt(report.tables, report.plan.k, device, request)
         elif request.spelling is None:
             device.spelling = request.spelling = report.tables
         text = device.texts[report.temperature]
         request.pinned_k, request.pinned_gamma = report.pinned_k, report.pinned_gamma
+        request.pinned_min_draft = report.pinned_min_draft
         device.k = report.plan.k
         passed_s = report.step_s
         if request.ended_at_s is not None:
             passed_s = max(passed_s, report.ended_at_s - request.ended_at_s)
         alone_before = request.alone
-        request.step, request.ended_at_s, request.alone = report.step, report.ended_at_s, report.alone
-        if report.drafted:
+        request.step, request.ended_at_s = report.step, report.ended_at_s
+        request.alone = report.alone and not (request.hints and report.plan.gamma)
+        if request.hints:
+            self._hints(report, device, request, text)
+        elif report.drafted:
             self._block(report, device, request, text)
-            text.pause.drafted(passed_s, tokens=report.accepted + 1, alone_step_s=self.target.alone_s)
-        else:
+        if request.alone:
             text.pause.alone(passed_s)
-            if report.echo_s is not None:
-                bits = on_link_bits(report.echo_bytes) + on_link_bits(0)
-                _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)
+        else:
+            tokens = report.tokens if request.hints else report.accepted + 1
+            text.pause.drafted(passed_s, tokens=tokens, alone_step_s=self.alone_s)
+        if report.echo_s is not None:
+            bits = on_link_bits(report.echo_bytes) + on_link_bits(0)
+            _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)
         if report.step and report.step_s > 0:  # a request's first pass reads the prompt, with cold caches
-            if report.drafted:
-                around_s = report.hold_s - report.step_s - report.wait_s
-                self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
-            elif alone_before:  # the first one behind a block shares the machine with what that left to do
-                waited = passed_s > MOST_BETWEEN * report.step_s  # for the device, or for another's pass
+            self._pass(report, request, passed_s=passed_s, alone_before=alone_before)
+
+    def _pass(
+        self, report: StepReport, request: RequestState, *, passed_s: float, alone_before: bool
+    ) -> None:
+        """The target's time, and the BS's own around it."""
+        waited = passed_s > MOST_BETWEEN * report.step_s  # for the device, or for another's pass
+        if request.alone:
+            if alone_before:  # the first one behind a block shares the machine with what that left to do
                 self.target.observe_alone(report.step_s if waited else passed_s)
+        elif request.hints and not 0 < report.plan.gamma <= report.plan.min_draft:
+            around_s = None if waited else passed_s - report.step_s
+            self.beside.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
+            self.target.since_alone += 1
+        elif report.drafted:
+            around_s = report.hold_s - report.step_s - report.wait_s
+            self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
+
+    def _hints(
+        self, report: StepReport, device: DeviceState, request: RequestState, text: TextState
+    ) -> None:
+        """A pass over drafts that may be dropped freely, none, one or several Drafts of them."""
+        if report.seen:
+            text.coupled.observe_hits(accepted=report.accepted, seen=report.seen, whole=text.whole)
+        if report.device_step_s is not None:
+            device.draft.observe(report.device_step_s)
+        if report.asked_at_s is None or request.answered == (report.asked_at_s, report.draft_at_s):
+            return
+        request.answered = report.asked_at_s, report.draft_at_s
+        _round_trip(
+            device,
+            turnaround_s=report.draft_at_s - report.asked_at_s,
+            drafting_s=report.asked_drafted * (report.device_step_s or device.draft.step_s),
+            bits=on_link_bits(report.draft_bytes) + on_link_bits(report.asked_bytes),
+        )
 
     def _block(
         self, report: StepReport, device: DeviceState, request: RequestState, text: TextState
     ) -> None:
+        """A pass over a block that had to be waited for."""
         if report.device_step_s is not None:
             device.draft.observe(report.device_step_s)
-        greedy = report.temperature == 0
-        text.silent_blocks += not greedy
-        rows_come = not greedy and text.silent_blocks <= SILENT_BLOCKS
+        text.silent_blocks += 1
+        rows_come = text.silent_blocks <= SILENT_BLOCKS
         if not rows_come:
             text.acceptance.observe_hits(k=report.plan.k, accepted=report.accepted, seen=report.seen)
         if report.asked_at_s is not None and not (rows_come and _queued(report, device, request)):
@@ -232,7 +315,7 @@ class Knowledge:
         if report.rows_at_s is not None and report.rows_bytes:
             self._size(device, report.tables, report.plan.k, report.drafted, report.rows_bytes)
             _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
-        elif not greedy:
+        else:
             remember(request.waiting, report.step, report.drafted, most=MAX_BLOCKS)
         request.block = report.step
 

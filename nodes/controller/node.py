@@ -17,7 +17,13 @@ from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.probes import Probe, echo_of
 from draftwire.codecs.tables import NO_TABLES, TableSets
-from draftwire.nodes.controller.policy import PlanValues, Policy, TablesAware, VocabularyAware
+from draftwire.nodes.controller.policy import (
+    OpensWith,
+    PlanValues,
+    Policy,
+    TablesAware,
+    VocabularyAware,
+)
 from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
@@ -66,7 +72,7 @@ class ControllerNode:
         self._sequence = 0
         self._vocab_sizes: dict[bytes, int] = {}
         "by a BS's connection"
-        self._next_plans: dict[tuple[bytes, str], tuple[int, int, int]] = {}
+        self._openings: dict[tuple[bytes, str], tuple[PlanOrder, ...]] = {}
         "by a BS's connection and device: what its next request was last ordered to begin with"
         self._attempt(lambda: self._tell_tables(table_sets))
 
@@ -106,7 +112,7 @@ class ControllerNode:
             self._attempt(lambda: self._policy.observe(message))
         elif isinstance(message, Register):
             self._register(peer, message)
-            self._order(endpoint, peer, ANY_DEVICE, ANY_REQUEST)
+            self._order_openings(endpoint, peer, ANY_DEVICE)
         elif isinstance(message, Probe):
             endpoint.send(peer, encode_frame(echo_of(message, self._wall_s()), session=0, sequence=0))
         else:
@@ -114,7 +120,7 @@ class ControllerNode:
 
     def _register(self, peer: bytes, message: Register) -> None:
         """A BS introduces itself, again with each of its requests. It may have forgotten what it was told."""
-        self._next_plans = {key: plan for key, plan in self._next_plans.items() if key[0] != peer}
+        self._openings = {key: told for key, told in self._openings.items() if key[0] != peer}
         if self._vocab_sizes.get(peer) == message.vocab_size:
             return
         remember(self._vocab_sizes, peer, message.vocab_size, most=MAX_REMEMBERED)
@@ -133,39 +139,45 @@ class ControllerNode:
 
     def _answer(self, endpoint: Endpoint, peer: bytes, report: StepReport) -> None:
         """An order for every report: its plan is the one the block was drawn with, not the one in force."""
-        device = report.device
-        plan = self._order(endpoint, peer, device, report.request)
-        if plan is not None:
-            self._attempt(lambda: self._log_decision(report, plan))
-        told = self._next_plans.get((peer, device))
-        later = self._order(endpoint, peer, device, ANY_REQUEST, unless=told)
-        if later is not None:
-            remember(self._next_plans, (peer, device), later.values, most=MAX_REMEMBERED)
-
-    def _order(
-        self,
-        endpoint: Endpoint,
-        peer: bytes,
-        device: str,
-        request: int,
-        *,
-        unless: tuple[int, int, int] | None = None,
-    ) -> PlanValues | None:
-        """Ask the policy and send its plan, `unless` it is this one. None: the last order stays in force."""
+        device, request = report.device, report.request
 
         def ordered() -> tuple[PlanValues, PlanOrder]:
             plan = self._sendable(peer, self._policy.plan(device, request))
-            k, gamma, min_draft = plan.values
-            return plan, PlanOrder(device=device, request=request, k=k, gamma=gamma, min_draft=min_draft)
+            return plan, plan.order(device=device, request=request)
 
         made = self._attempt(ordered)
-        if made is None:
-            return None
-        plan, order = made
-        if plan.values != unless:
-            self._sequence = (self._sequence + 1) % 2**32
-            endpoint.send(peer, encode_frame(order, session=request, sequence=self._sequence))
-        return plan
+        if made is not None:
+            plan, order = made
+            self._send(endpoint, peer, order)
+            self._attempt(lambda: self._log_decision(report, plan))
+        self._order_openings(endpoint, peer, device)
+
+    def _order_openings(self, endpoint: Endpoint, peer: bytes, device: str) -> None:
+        """What the device's next request begins with, as far as that has changed."""
+        orders = self._attempt(lambda: self._openings_of(peer, device))
+        if orders is None:
+            return
+        told = self._openings.get((peer, device), ())
+        for order in orders:
+            if order not in told:
+                self._send(endpoint, peer, order)
+        remember(self._openings, (peer, device), orders, most=MAX_REMEMBERED)
+
+    def _openings_of(self, peer: bytes, device: str) -> tuple[PlanOrder, ...]:
+        """The policy's, each acceptance at most once. Raises ValueError unless one is preferred."""
+        policy = self._policy
+        if not isinstance(policy, OpensWith):
+            plan = self._sendable(peer, policy.plan(device, ANY_REQUEST))
+            return (plan.order(device=device, request=ANY_REQUEST),)
+        plans = policy.openings(device)
+        kinds = [plan.acceptance for plan in plans]
+        if len(set(kinds)) != len(kinds) or sum(plan.preferred for plan in plans) != 1:
+            raise ValueError(f"openings for {kinds}: give one plan an acceptance, and prefer exactly one")
+        return tuple(self._sendable(peer, plan).order(device=device, request=ANY_REQUEST) for plan in plans)
+
+    def _send(self, endpoint: Endpoint, peer: bytes, order: PlanOrder) -> None:
+        self._sequence = (self._sequence + 1) % 2**32
+        endpoint.send(peer, encode_frame(order, session=order.request, sequence=self._sequence))
 
     def _log_decision(self, report: StepReport, plan: PlanValues) -> None:
         if plan.belief is None:

@@ -6,7 +6,7 @@ A controller of one's own is an object with these two methods; docs/operations.m
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from draftwire.codecs.control import RowsReport, StepReport
+from draftwire.codecs.control import REJECTION, PlanOrder, RowsReport, StepReport
 from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief
 
@@ -22,11 +22,37 @@ class PlanValues(NamedTuple):
     min_draft: int
     belief: Belief | None = None
     "what it rests on, for records and people; a policy that has no model leaves it out"
+    blockwise: bool = False
+    "as in codecs.messages.Plan, like the two below"
+    early_stop: bool = False
+    uplink_bps: int = 0
+    patience_s: float | None = None
+    "where drafts are hints: how long a free BS waits for min_draft of them; None: as [target] says"
+    acceptance: str = REJECTION
+    "of a plan to begin with: for requests of which acceptance it is, REJECTION or COUPLED"
+    preferred: bool = False
+    "of a plan to begin with: requests that leave their acceptance open take this one"
 
     @property
     def values(self) -> tuple[int, int, int]:
-        """k, gamma, min_draft: what the BS is told."""
+        """k, gamma, min_draft: what every plan has."""
         return self.k, self.gamma, self.min_draft
+
+    def order(self, *, device: str, request: int) -> PlanOrder:
+        """All that the BS is told. Raises LocalError for a plan that can't be."""
+        return PlanOrder(
+            device=device,
+            request=request,
+            k=self.k,
+            gamma=self.gamma,
+            min_draft=self.min_draft,
+            blockwise=self.blockwise,
+            early_stop=self.early_stop,
+            uplink_bps=self.uplink_bps,
+            patience_s=self.patience_s,
+            acceptance=self.acceptance,
+            preferred=self.preferred,
+        )
 
 
 class Policy(Protocol):
@@ -60,6 +86,22 @@ class TablesAware(Protocol):
     "those that the controller has; reports name a set by its hash"
 
 
+@runtime_checkable
+class OpensWith(Protocol):
+    """A policy that plans for both acceptances, and chooses between them where a request leaves that open.
+
+    Of any other, the plan for ANY_REQUEST is what requests under rejection begin with, and no acceptance is
+    preferred.
+    """
+
+    def openings(self, device: str) -> tuple[PlanValues, ...]:
+        """What the device's next request begins with: at most one plan an acceptance, exactly one preferred.
+
+        ANY_DEVICE stands for every device that has not been heard of.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FixedPolicy:
     """The same plan for everybody, whatever happens."""
@@ -73,4 +115,4 @@ class FixedPolicy:
         return self.values
 
 
-__all__ = ["FixedPolicy", "PlanValues", "Policy", "Report", "TablesAware", "VocabularyAware"]
+__all__ = ["FixedPolicy", "OpensWith", "PlanValues", "Policy", "Report", "TablesAware", "VocabularyAware"]

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Draft, Finish, Message, Plan, SparseLogits
+from draftwire.codecs.messages import Commit, Draft, Finish, Message, Origin, Plan, SparseLogits
 from draftwire.runtime.link import LinkSpec
+from draftwire.runtime.session.ahead import Ahead
 
 FULL_ROW_BITS_AN_ENTRY = 16
 """The paper's count of a full row: V probabilities in FP16."""
@@ -26,7 +27,14 @@ class Account:
     accepted: int = 0
     seen: int = 0
     steps: int = 0
+    "Commits with news"
+    passes: int = 0
+    "of the target: each yields one token of its own"
     drafted: int = 0
+    used: int = 0
+    "drafted tokens that stand in the output because the target tested them"
+    outstanding: int = 0
+    "drafted tokens that nothing is known of yet"
     draft_s: list[float] = field(default_factory=list, repr=False)
     "per drafted token"
     step_s: list[float] = field(default_factory=list, repr=False)
@@ -73,16 +81,24 @@ class Account:
         self._drawn = plan
         self.draft_s.append(seconds / tokens)
 
-    def committed(self, commit: Commit, news: int, now_s: float) -> None:
-        """A Commit brought `news` tokens."""
+    def committed(self, commit: Commit, news: int, now_s: float, *, ahead: Ahead | None = None) -> None:
+        """A Commit brought `news` tokens. `ahead`: what is drafted beyond the log, where drafts are hints."""
         self.plan, self.finish = commit.plan, commit.finish
         if news == 0:
             return
         self.steps += 1
-        self._count_plan(commit)
         self.tokens += news
-        self.accepted += commit.accepted
-        self.seen += commit.seen
+        used = sum(origin is Origin.ACCEPTED for origin in commit.origins[len(commit.origins) - news :])
+        self.used += used
+        self.passes += news - used
+        if ahead is None:
+            self.accepted += commit.accepted
+            self.seen += commit.seen
+            self._count_plan(commit)
+        else:
+            self.accepted, self.seen, self.outstanding = ahead.hits, ahead.seen, len(ahead.chances)
+            self.k_used[commit.plan.k] += 1
+            self.gamma_used[commit.plan.gamma] += 1
         self.step_s.append(commit.times.step_s)
         self.ended_s = now_s
         if self.first_token_s is None:
@@ -98,6 +114,16 @@ class Account:
         plan = self._drawn or commit.plan
         self.k_used[plan.k] += 1
         self.gamma_used[plan.gamma] += 1
+
+    @property
+    def wasted(self) -> int:
+        """Tokens drafted for nothing: neither used nor outstanding."""
+        return self.drafted - self.used - self.outstanding
+
+    @property
+    def passes_per_token(self) -> float | None:
+        """The target's passes for each token of the output."""
+        return self.passes / self.tokens if self.tokens else None
 
     @property
     def alpha(self) -> float | None:

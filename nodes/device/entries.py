@@ -18,7 +18,7 @@ import orjson
 
 from draftwire.codecs.errors import LocalError as InvalidValueError
 from draftwire.codecs.limits import MAX_UINT32, MAX_UINT64, MAX_VOCAB_SIZE
-from draftwire.codecs.messages import Origin, PendingBlock, Plan, Sampling
+from draftwire.codecs.messages import Acceptance, Origin, PendingBlock, Plan, Sampling
 from draftwire.runtime.session.request import DeviceRecord, Request, Taken
 
 ID_LENGTH: Final = 8
@@ -97,6 +97,9 @@ def request_event(entry: Entry) -> dict[str, Any]:
         "stop": list(request.stop),
         "k": request.k,
         "gamma": request.gamma,
+        "min_draft": request.min_draft,
+        "acceptance": request.acceptance.name.lower(),
+        "max_waste": request.max_waste,
     }
 
 
@@ -108,6 +111,7 @@ def state_event(id: str, record: DeviceRecord) -> dict[str, Any]:
         "id": id,
         "device_try": record.device_try,
         "draft_epoch": record.draft_epoch,
+        "acceptance": record.acceptance.name.lower(),
         "outstanding": None
         if block is None
         else {
@@ -118,6 +122,7 @@ def state_event(id: str, record: DeviceRecord) -> dict[str, Any]:
             "k": block.plan.k,
             "gamma": block.plan.gamma,
             "min_draft": block.plan.min_draft,
+            "blockwise": block.plan.blockwise,
             "rows_hash": block.rows_hash.hex(),
         },
     }
@@ -279,6 +284,9 @@ def _entry(event: Mapping[str, Any]) -> Entry:
             stop=tuple(stop),
             k=None if event["k"] is None else _number(event, "k"),
             gamma=None if event["gamma"] is None else _number(event, "gamma"),
+            min_draft=None if event["min_draft"] is None else _number(event, "min_draft"),
+            acceptance=_acceptance(event),
+            max_waste=None if event["max_waste"] is None else _real(event, "max_waste"),
         ),
         text=_text(event, "text"),
     )
@@ -290,6 +298,7 @@ def _record(event: Mapping[str, Any]) -> DeviceRecord:
     return DeviceRecord(
         device_try=_number(event, "device_try"),
         draft_epoch=_number(event, "draft_epoch"),
+        acceptance=_acceptance(event),
         outstanding=None
         if block is None
         else PendingBlock(
@@ -301,6 +310,7 @@ def _record(event: Mapping[str, Any]) -> DeviceRecord:
                 k=_number(block, "k"),
                 gamma=_number(block, "gamma"),
                 min_draft=_number(block, "min_draft"),
+                blockwise=_truth(block, "blockwise"),
             ),
             rows_hash=_bytes(block, "rows_hash"),
         ),
@@ -324,6 +334,18 @@ def _real(event: Mapping[str, Any], key: str) -> float:
     value = event[key]
     _need(type(value) in (int, float), f"{key}: no number")
     return float(value)
+
+
+def _truth(event: Mapping[str, Any], key: str) -> bool:
+    value = event[key]
+    _need(isinstance(value, bool), f"{key}: neither true nor false")
+    return bool(value)
+
+
+def _acceptance(event: Mapping[str, Any]) -> Acceptance:
+    name = _text(event, "acceptance").upper()
+    _need(name in Acceptance.__members__, f"acceptance: {name.lower()!r} is none")
+    return Acceptance[name]
 
 
 def _text(event: Mapping[str, Any], key: str) -> str:

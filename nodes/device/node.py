@@ -34,6 +34,7 @@ from draftwire.nodes.device.entries import Entry, new_id
 from draftwire.nodes.device.errors import NEVER_AGAIN, DraftFailedError, RequestRefusedError, refused
 from draftwire.nodes.device.journal import Journal, Page
 from draftwire.nodes.device.running import Running
+from draftwire.nodes.device.stopping import Stopping
 from draftwire.nodes.device.trouble import TroubleWatch
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
@@ -85,6 +86,7 @@ class DeviceNode:
         self._welcome: Welcome | None = None
         "the last that was logged"
         self._trouble = TroubleWatch(logger)
+        self._stopping = Stopping()
         self._running: dict[int, Running] = {}
         self._endpoint: Endpoint | None = None
         self._over: DraftwireError | None = None
@@ -226,6 +228,7 @@ class DeviceNode:
                 device_try=entry.record.device_try,
                 draft_epoch=entry.record.draft_epoch,
                 outstanding=entry.record.outstanding,
+                acceptance=entry.record.acceptance,
                 life=self._life,
             ),
             context=self._model.open(),
@@ -326,10 +329,11 @@ class DeviceNode:
         running.account.drew(work.length, timed.seconds, work.plan)
         running.take_in(self._clock.now_s())
         block = replace(timed.value, token_s=timed.seconds / work.length)
-        running.session.drawn(block, self._clock.now_s())
+        stops = self._stopping.after(running, block)
+        running.session.drawn(block, self._clock.now_s(), stops=stops)
 
     def _flush(self, running: Running, taken: Sequence[Taken] = ()) -> None:
-        for message, data in running.frames(taken):
+        for message, data in running.frames(taken, self._clock.now_s()):
             if self._endpoint is not None and self._endpoint.send(b"", data):
                 tables = spelling_of(data, tables=self.tables)
                 running.account.sent(message, len(data), tables=tables)

@@ -10,9 +10,12 @@ from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_hash
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.journal import Page
 from draftwire.nodes.models.base import Context
+from draftwire.runtime.link import LinkSpec
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Taken
 from draftwire.runtime.wake import Wake
+
+_LINK = LinkSpec()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,9 +53,10 @@ class Running:
             self.session.receive(message, now_s)
             self.account.received(size)
             if isinstance(message, Commit):
-                self.account.committed(message, len(self.session.log) - before, now_s)
+                news = len(self.session.log) - before
+                self.account.committed(message, news, now_s, ahead=self.session.ahead)
 
-    def frames(self, taken: Sequence[Taken]) -> Iterator[tuple[Message, bytes]]:
+    def frames(self, taken: Sequence[Taken], now_s: float) -> Iterator[tuple[Message, bytes]]:
         """What is to be sent now. Each is encoded when its turn comes: a Draft leaves before its rows are.
 
         First the journal has `taken`, which can be shown then, and all that these messages lean on. Raises
@@ -66,7 +70,15 @@ class Running:
         for message in messages:
             self.sequence += 1
             data = encode_frame(message, session=self.number, sequence=self.sequence, tables=self._agreed)
+            self._queue(len(data), now_s)
             yield message, data
+
+    def _queue(self, size: int, now_s: float) -> None:
+        """What leaves keeps the uplink busy, by the plan's estimate of its rate."""
+        plan, ahead = self.session.plan, self.session.ahead
+        if ahead is not None and plan is not None and plan.uplink_bps:
+            sending_s = 8 * _LINK.bytes_on_link(size) / plan.uplink_bps
+            ahead.uplink_free_s = max(ahead.uplink_free_s, now_s) + sending_s
 
     @property
     def _agreed(self) -> TableSet | None:

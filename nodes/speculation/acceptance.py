@@ -1,4 +1,4 @@
-"""What a drafted row tells about acceptance: at its own K, at every smaller one, and bounds for whole rows.
+"""What a drafted row tells about acceptance: at its own K, at every smaller one, coupled, and for whole rows.
 
 A token drawn from q is accepted with probability alpha = sum_x min(p(x), q(x)) (Zheng and Yang 2025, arXiv
 2509.04576). With the row and p at hand it is known exactly for each K' up to the row's K: the row of K' would
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.rows import Row
 from draftwire.codecs.weights import WEIGHT_SUM
+from draftwire.nodes.speculation.coupling import equal_on
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ grows with the logarithm of K at best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
+class RowAcceptance:
     """Of one position whose draft was tested. All are probabilities."""
 
     ladder: tuple[int, ...]
@@ -39,6 +40,8 @@ class Acceptance:
     "high - low as they would be known from a third of the entries, the largest"
     filled: float
     "and how far above that low alpha at K lies: the share of the gap that two thirds more entries fill"
+    coupled: float
+    "that a token picked from this row by the shared noise is the target's pick (coupling.py)"
 
 
 def rungs(k: int) -> tuple[int, ...]:
@@ -46,7 +49,7 @@ def rungs(k: int) -> tuple[int, ...]:
     return (*(rung for rung in LADDER if rung < k), k)
 
 
-def acceptance(p: Floats, row: Row) -> Acceptance:
+def acceptance(p: Floats, row: Row) -> RowAcceptance:
     """What `row` tells at a position where the target's distribution is `p`, shape [V], summing to 1.
 
     With m = row.kept_mass, the mass of its K ids S before they were renormalised, the whole row is m q on S
@@ -64,13 +67,14 @@ def acceptance(p: Floats, row: Row) -> Acceptance:
     known = np.minimum(p_kept, kept_mass * q).cumsum()
     third = max(1, len(row) // 3) - 1
     low, low_third = float(known[-1]), float(known[third])
-    return Acceptance(
+    return RowAcceptance(
         ladder=rungs(len(row)),
         alphas=tuple(alphas.tolist()),
         low=low,
         high=low + _beyond(float(p_sums[-1]), kept_mass),
         gap=_beyond(float(p_sums[third]), kept_mass * float(q_sums[third])),
         filled=max(0.0, float(alphas[-1]) - low_third),
+        coupled=equal_on(p_kept, q),
     )
 
 
@@ -97,4 +101,4 @@ def _beyond(p_kept: float, q_kept: float) -> float:
     return max(0.0, min(1.0 - p_kept, 1.0 - q_kept))
 
 
-__all__ = ["LADDER", "Acceptance", "acceptance", "rungs"]
+__all__ = ["LADDER", "RowAcceptance", "acceptance", "rungs"]

@@ -50,8 +50,8 @@ def true_frames(
 ) -> Frames:
     """Sizes as draftwire sends them: Draft, one SparseLogits behind it, Commit.
 
-    row_scale multiplies the bits of a row; rows = False: temperature 0, where only ids travel; tables: the
-    set that both ends agreed on, None for plain rows.
+    row_scale multiplies the bits of a row; rows = False: where drafts are hints, and only ids travel; tables:
+    the set that both ends agreed on, None for plain rows.
     """
     return frames_of(vocab_size=vocab_size, row_scale=row_scale, rows=rows, rungs=rung_bits(tables))
 
@@ -77,7 +77,7 @@ def frames_of(
         return on_link_bits((around + n * scale * _row_bits(k, vocab_size, rungs)) / 8)
 
     return Frames(
-        draft_bits=_draft_bits,
+        draft_bits=_weighted_draft_bits if rows else _ids_bits,
         rows_bits=rows_bits if rows else lambda k, n: 0,
         commit_bits=_commit_bits,
         rows_in_one=True,
@@ -131,12 +131,16 @@ def zipf_rows(*, k: int, vocab_size: int, count: int) -> tuple[Row, ...]:
     )
 
 
-def _draft_bits(k: int, gamma: int) -> float:
-    return _draft_of_bits(gamma)  # rows travel behind it
+def _weighted_draft_bits(k: int, gamma: int) -> float:
+    return _draft_bits(gamma, True)  # rows travel behind it
 
 
-@lru_cache
-def _draft_of_bits(gamma: int) -> float:
+def _ids_bits(k: int, gamma: int) -> float:
+    return _draft_bits(gamma, False)
+
+
+@lru_cache(maxsize=256)
+def _draft_bits(gamma: int, weighted: bool) -> float:
     return _bits(
         Draft(
             incarnation=_INCARNATION,
@@ -146,7 +150,7 @@ def _draft_of_bits(gamma: int) -> float:
             path_hash=_DIGEST,
             plan=_PLAN,
             ids=(0,) * gamma,
-            weights=(1,) * gamma,
+            weights=(1,) * gamma if weighted else (),
             rows_hash=_DIGEST,
         )
     )

@@ -108,8 +108,8 @@ class Control:
                 for served in requests():
                     if served.number == order.request and served.name == order.device:
                         pins = served.session.request
-                        values = self.plans.followed(order, pinned_k=pins.k, pinned_gamma=pins.gamma)
-                        served.session.replan(**values)
+                        plan = self.plans.followed(order, pinned_k=pins.k, pinned_gamma=pins.gamma)
+                        served.session.replan(plan, patience_s=order.patience_s)
                         replanned()
 
 

@@ -27,6 +27,8 @@ class _Frame:
     at_s: float
     tables: bytes | None
     "hash of the set that they came spelt with; None: plain"
+    draft_at_s: float
+    "when the Draft came that they came behind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +50,27 @@ class Lesson:
         self._tested: _Tested | None = None
 
     def rows_came(
-        self, message: SparseLogits, *, size: int, at_s: float, tables: bytes | None = None
+        self,
+        message: SparseLogits,
+        *,
+        size: int,
+        at_s: float,
+        draft_at_s: float,
+        tables: bytes | None = None,
     ) -> None:
         """Rows of the request's present incarnation: they may come before their block's test or after it.
 
-        `tables`: the hash of the set that they came spelt with; None: plain.
+        `draft_at_s`: when the newest Draft came. `tables`: the hash of the set that they came spelt with;
+        None: plain.
         """
         held = self._frame.message if self._frame is not None else None
         if held is not None and held.incarnation == message.incarnation:
             # Rows that were asked for singly say less than all of a block's.
-            if (message.draft_epoch, len(message.rows)) <= (held.draft_epoch, len(held.rows)):
+            if (message.draft_epoch, len(message.rows)) < (held.draft_epoch, len(held.rows)):
                 return
-        self._frame = _Frame(message=message, size=size, at_s=at_s, tables=tables)
+            if (message.draft_epoch, message.start) == (held.draft_epoch, held.start):
+                return
+        self._frame = _Frame(message=message, size=size, at_s=at_s, tables=tables, draft_at_s=draft_at_s)
 
     def was_tested(
         self, step: Step, report: StepReport, p: Sequence[NDArray[np.float64]], incarnation: Incarnation
@@ -80,40 +91,49 @@ class Lesson:
         if tested is None or frame is None:
             return None
         block = (tested.incarnation, tested.step.draft_epoch)
-        rows = _rows_of(tested.step, frame.message, vocab_size=len(tested.p[0]))
-        if (frame.message.incarnation, frame.message.draft_epoch) != block or rows is None:
+        found = _found(tested.step, frame.message, seen=len(tested.p), vocab_size=len(tested.p[0]))
+        if (frame.message.incarnation, frame.message.draft_epoch) != block or found is None:
             return None
         self.forget()
-        report = tested.report
-        told = [acceptance(p, row) for p, row in zip(tested.p, rows, strict=False)]
+        report, hints = tested.report, not tested.step.weights
+        told = [acceptance(tested.p[i], row) for i, row in found]
         return RowsReport(
             device=report.device,
             request=report.request,
             step=report.step,
             temperature=report.temperature,
-            k=len(rows[0]),
+            k=len(found[0][1]),
             ladder=told[0].ladder,
             alphas=tuple(one.alphas for one in told),
             low=tuple(one.low for one in told),
             high=tuple(one.high for one in told),
             gap=tuple(one.gap for one in told),
             filled=tuple(one.filled for one in told),
+            coupled=tuple(one.coupled for one in told),
             rows_bytes=frame.size,
-            draft_at_s=report.draft_at_s,
+            draft_at_s=frame.draft_at_s if hints else report.draft_at_s,
             rows_at_s=frame.at_s,
             tables=(frame.tables or b"").hex(),
         )
 
 
-def _rows_of(step: Step, message: SparseLogits, *, vocab_size: int) -> Sequence[Row] | None:
-    """The rows of the step's drafts; None unless the message has them all and they say what Draft said."""
-    first = len(step.tokens) - message.start
-    rows = message.rows[first : first + len(step.ids)] if first >= 0 else ()
-    if len(rows) < len(step.ids) or any(row.vocab_size != vocab_size for row in rows):
+def _found(
+    step: Step, message: SparseLogits, *, seen: int, vocab_size: int
+) -> Sequence[tuple[int, Row]] | None:
+    """Rows by the index of the draft that each belongs to, of those that were seen.
+
+    Of a block the message must have them all, and they must say what Draft said. Of a path it has one, and
+    None is the answer where that is of no draft that was seen.
+    """
+    first = message.start - len(step.tokens)
+    rows = {first + i: row for i, row in enumerate(message.rows) if 0 <= first + i < len(step.ids)}
+    if any(row.vocab_size != vocab_size for row in rows.values()):
         return None
-    said = tuple(row.weight_of(x) for row, x in zip(rows, step.ids, strict=True))
-    alike = len({len(row) for row in rows}) == 1
-    return rows if said == step.weights and alike else None
+    if step.weights:
+        said = tuple(rows[i].weight_of(x) for i, x in enumerate(step.ids) if i in rows)
+        if said != step.weights or len({len(row) for row in rows.values()}) != 1:
+            return None
+    return [(i, row) for i, row in sorted(rows.items()) if i < seen] or None
 
 
 __all__ = ["Lesson"]

@@ -7,6 +7,7 @@ connects both to a socket.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,6 +15,7 @@ from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame, spelling_of
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Draft,
@@ -193,6 +195,10 @@ class TargetNode:
         served = self._requests.get(received.name, number)
         if served is not None and served.closed and opened.device_try > served.device_try:
             served = None
+        if opened.acceptance is Acceptance.AUTO:
+            chosen = self._control.plans.chosen(received.name)
+            settled = chosen if served is None else served.session.request.acceptance
+            opened = replace(opened, acceptance=settled)
         refusal = unanswerable(opened, self._hello.vocab_size, self._model.context_length)
         if served is not None:
             refusal = served.session.supersedes(opened) or refusal
@@ -276,6 +282,8 @@ class TargetNode:
             served.peer = received.peer
         newest_epoch = served.session.newest_epoch
         served.session.receive(message, self._clock.now_s())
+        if isinstance(message, Draft):
+            served.newest_at_s = received.at_s
         if served.session.newest_epoch != newest_epoch and isinstance(message, Draft):
             served.took(message, received.at_s, len(received.data))
         elif isinstance(message, Ping):
@@ -286,7 +294,9 @@ class TargetNode:
         self._send(served)
         if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
             size, at_s = len(received.data), received.at_s
-            served.lesson.rows_came(message, size=size, at_s=at_s, tables=tables)
+            served.lesson.rows_came(
+                message, size=size, at_s=at_s, draft_at_s=served.newest_at_s, tables=tables
+            )
             self._work.tell_rows(served)
 
     # -- sending -------------------------------------------------------------------------------------------

@@ -5,24 +5,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from draftwire.codecs.control import StepReport
+from draftwire.codecs.control import COUPLED, REJECTION, StepReport
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Draft, Message, Open, Opened, SparseLogits, StepTimes
+from draftwire.codecs.messages import (
+    Acceptance,
+    Commit,
+    Draft,
+    Message,
+    Open,
+    Opened,
+    SparseLogits,
+    StepTimes,
+)
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.echo import Echoes
 from draftwire.nodes.target.lesson import Lesson
 from draftwire.nodes.target.verifier import Verdict
+from draftwire.runtime.memory import remember
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step, TargetSession
 
+MAX_ASKED = 64
+"""Remembered at a time: as many steps as the BS may be ahead of a device by default."""
+
 
 class Asked(NamedTuple):
-    """The first message that told the device the log as it stands, and so to draw behind it."""
+    """The first message that told the device a log of some length, and so to draw behind it."""
 
     at_s: float
     size: int
-    length: int
-    "of the log"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,11 +60,14 @@ class Served:
     sequence: int = 0
     steps: int = 0
     draft_at_s: float = 0.0
+    "arrival of the newest block, or of the first Draft of the newest path"
     draft_bytes: int = 0
+    newest_at_s: float = 0.0
+    "arrival of the newest Draft"
     token_s: float = 0.0
     "the draft model's time for one token, as its Draft tells"
     drafted: int = 0
-    "tokens of the newest block"
+    "ids in the Draft of draft_at_s"
     rows_at_s: float | None = None
     rows_bytes: int = 0
     rows_tables: bytes | None = None
@@ -63,9 +77,14 @@ class Served:
     drawn_before: int = 0
     "epoch of the last block that was drawn before the newest Open"
     echoes: Echoes = field(default_factory=Echoes)
-    asked: Asked | None = None
+    asked: dict[int, Asked] = field(default_factory=dict)
+    "by length of the log"
     block_asked: Asked | None = None
-    "what the block at hand answers, where that is known"
+    "what the block at hand answers, where that is known and has not been reported"
+    judged: tuple[int, int] = (0, 0)
+    "where drafts are hints: as far as reported"
+    ended_at_s: float = 0.0
+    "of the last step"
 
     @property
     def closed(self) -> bool:
@@ -76,16 +95,16 @@ class Served:
         """An Open that is taken. What its try draws from now on, the next Opened or Commit asked for."""
         self.peer, self.tables = peer, tables
         if opened.device_try > self.device_try:
-            self.device_try, self.drawn_before, self.asked = opened.device_try, opened.draft_epoch, None
+            self.device_try, self.drawn_before = opened.device_try, opened.draft_epoch
+            self.asked.clear()
             self.echoes = Echoes()
 
     def took(self, draft: Draft, at_s: float, size: int) -> None:
-        """A block of a new epoch has come; repeats change nothing."""
+        """A block, or the first Draft of a path, has come; repeats change nothing."""
         self.draft_at_s, self.draft_bytes, self.token_s = at_s, size, draft.token_s
         self.drafted, self.rows_at_s, self.rows_bytes = len(draft.ids), None, 0
-        asked = self.asked
-        answers = asked and asked.length == draft.start and draft.draft_epoch > self.drawn_before
-        self.block_asked = asked if answers else None
+        new = draft.draft_epoch > self.drawn_before
+        self.block_asked = self.asked.get(draft.start) if new else None
 
     def rows_came(self, message: SparseLogits, at_s: float, size: int, *, tables: bytes | None) -> None:
         """Rows have come, spelt with `tables`: the hash of a set, None: plain.
@@ -94,15 +113,15 @@ class Served:
         """
         own = message.incarnation == self.session.incarnation
         if own and message.draft_epoch == self.session.newest_epoch and self.rows_at_s is None:
-            if len(message.rows) == self.drafted:
+            if len(message.rows) == self.drafted and not self.session.request.hints:
                 self.rows_at_s, self.rows_bytes, self.rows_tables = at_s, size, tables
 
     def sent(self, message: Message, size: int, now_s: float) -> None:
         """A message has left; only the first that tells the log as it stands makes the device draw."""
         length = len(self.session.log)
         asks = isinstance(message, Commit) or (isinstance(message, Opened) and message.known == length)
-        if asks and (self.asked is None or self.asked.length != length):
-            self.asked = Asked(now_s, size, length)
+        if asks and length not in self.asked:
+            remember(self.asked, length, Asked(now_s, size), most=MAX_ASKED)
         if isinstance(message, Commit) and not self.session.plan.gamma:
             self.echoes.sent(length, size=size, at_s=now_s)
 
@@ -121,9 +140,13 @@ class Served:
         return encode_frame(message, session=self.number, sequence=self.sequence)
 
     def times(self, step: Step, now_s: float) -> StepTimes:
-        """Of the step that ends now."""
+        """Of the step that ends now. Drafts that are hints may have waited for the pass before: then it is
+        the time since that."""
+        came_s = self.draft_at_s
+        if self.session.request.hints:
+            came_s = max(self.newest_at_s, self.ended_at_s)
         return StepTimes(
-            hold_s=now_s - self.draft_at_s if step.ids else 0.0,
+            hold_s=max(0.0, now_s - came_s) if step.ids else 0.0,
             step_s=self.step_s,
             wait_s=now_s - self.tested_at_s,
         )
@@ -131,11 +154,19 @@ class Served:
     def report(self, step: Step, *, accepted: int, now_s: float) -> StepReport:
         """The canonical account of the step that ends now."""
         times, pins = self.times(step, now_s), self.session.request
-        asked = self.block_asked if step.ids else None
-        echo = self.echoes.take()
+        seen = min(accepted + 1, len(step.ids))
+        drafted_tokens = seen, accepted
+        if self.session.judged is not None:
+            (seen, accepted), before = self.session.judged, self.judged
+            self.judged = seen, accepted
+            drafted_tokens = seen - before[0], accepted - before[1]
+        asked, echo = None, self.echoes.take()
+        if step.ids:
+            asked, self.block_asked = self.block_asked, None
         came = bool(step.ids) and self.rows_at_s is not None
         tables = self.rows_tables if came else self.tables
         number, self.steps = self.steps, self.steps + 1
+        self.ended_at_s = now_s
         return StepReport(
             device=self.name,
             request=self.number,
@@ -143,8 +174,8 @@ class Served:
             plan=step.plan,
             position=len(step.tokens),
             drafted=len(step.ids),
-            seen=min(accepted + 1, len(step.ids)),
-            accepted=accepted,
+            seen=drafted_tokens[0],
+            accepted=drafted_tokens[1],
             computed=len(step.ids) + 1,
             step_s=times.step_s,
             wait_s=times.wait_s,
@@ -154,7 +185,7 @@ class Served:
             draft_at_s=self.draft_at_s,
             rows_at_s=self.rows_at_s if step.ids else None,
             alone=not step.ids,
-            temperature=self.session.request.sampling.temperature,
+            temperature=pins.sampling.temperature,
             device_step_s=self.token_s or None,
             asked_at_s=asked.at_s if asked else None,
             asked_bytes=asked.size if asked else 0,
@@ -164,6 +195,10 @@ class Served:
             pinned_k=pins.k,
             pinned_gamma=pins.gamma,
             tables=(tables or b"").hex(),
+            acceptance=COUPLED if pins.acceptance is Acceptance.COUPLED else REJECTION,
+            tokens=len(self.session.log) - len(step.tokens),
+            asked_drafted=self.drafted if asked else 0,
+            pinned_min_draft=pins.min_draft,
         )
 
 

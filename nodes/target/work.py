@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from draftwire.nodes.models.pacing import Compute, Timed
 from draftwire.nodes.speculation.noise import Noise
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
-from draftwire.nodes.target.verifier import Verdict, correct, verify
+from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step
@@ -104,7 +105,7 @@ class Work:
             served.context.close()
             served.lesson.forget()
             return False
-        if self._correct(served):
+        if self._settle(served):
             return True
         if session.parked(now_s):
             served.lesson.forget()
@@ -144,16 +145,14 @@ class Work:
         verdict = timed.value
         now_s = self._clock.now_s()
         served.step_s, served.tested_at_s = timed.seconds, now_s
-        if not step.ids:
-            assert verdict.token is not None
-            session.decoded(step, verdict.token, now_s, times=served.times(step, now_s))
-        else:
-            session.tested(step, verdict.accepted, verdict.token, now_s, times=served.times(step, now_s))
-        served.verdict = verdict
-        if session.state is not Target.ROW_WAIT:
+        times = served.times(step, now_s)
+        if verdict.token is not None:
+            session.tested(step, verdict.accepted, verdict.token, now_s, times=times)
             self._finish_step(served, verdict)
-        else:
-            self._correct(served)
+            return
+        served.verdict = verdict
+        session.needs_rows(step, verdict.wanted, now_s, times=times)
+        self._settle(served)
 
     async def _pass(self, served: Served, positions: int, work: Callable[[], T]) -> Timed[T] | None:
         """The target model at work. If it fails, that ends this request and no other: None."""
@@ -173,17 +172,19 @@ class Work:
         self._failed(served, detail)
         return None
 
-    def _correct(self, served: Served) -> bool:
-        """The correction, once its row is there."""
+    def _settle(self, served: Served) -> bool:
+        """The outcome, once the rows that it needs are there."""
         session, verdict = served.session, served.verdict
-        if session.state is not Target.ROW_WAIT or verdict is None:
+        rows = session.rows()
+        if rows is None or verdict is None:
             return False
-        row = session.row()
-        if row is None:
-            return False
-        token = correct(verdict, row, session.request, self._noise)
-        now_s = self._clock.now_s()
-        session.corrected(verdict.step, token, now_s, times=served.times(verdict.step, now_s))
+        if verdict.step.plan.blockwise:
+            verdict = verify_block(verdict, rows, session.request, self._noise)
+        else:
+            verdict = replace(verdict, token=correct(verdict, rows[0], session.request, self._noise))
+        assert verdict.token is not None
+        step, now_s = verdict.step, self._clock.now_s()
+        session.settled(step, verdict.accepted, verdict.token, now_s, times=served.times(step, now_s))
         self._finish_step(served, verdict)
         return True
 

@@ -7,8 +7,10 @@ on after its own death writes tokens and `record` down before it sends: DeviceRe
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -27,6 +29,7 @@ from draftwire.codecs.messages import (
     SparseLogitsRequest,
     Welcome,
 )
+from draftwire.runtime.session.ahead import Ahead
 from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.messages import draft_of, open_of, rows_of
 from draftwire.runtime.session.request import Block, DeviceRecord, DraftWork, Request, Taken, Timing
@@ -37,7 +40,8 @@ ACKNOWLEDGE_EVERY = 4
 """Tokens taken without a word before a listening device pings.
 
 A fraction of the BS's run-ahead; also how the BS sees the round trip while it decodes alone, so often enough
-to notice within a second that drafts may pay again. 108 bytes on the uplink each time.
+to notice within a second that drafts may pay again. 108 bytes on the uplink each time. So does one whose
+drafts are hints and that has nothing to draft.
 """
 
 _RECOVERABLE = {Reason.UNKNOWN_REQUEST, Reason.NO_HELLO}
@@ -58,6 +62,7 @@ class DeviceSession:
         device_try: int = 0,
         draft_epoch: int = 0,
         outstanding: PendingBlock | None = None,
+        acceptance: Acceptance = Acceptance.AUTO,
         life: int = 0,
     ) -> None:
         """A new request; or, with `output` and the fields of a DeviceRecord, one that goes on.
@@ -65,7 +70,7 @@ class DeviceSession:
         `origins`: of the output, for those who show it; left out, the target's own. `life`: 32 random bits of
         this process, so that of two that go on from copies of one record the BS serves the first.
         """
-        self.request = request
+        self.request = request if acceptance is Acceptance.AUTO else replace(request, acceptance=acceptance)
         self.log = TokenLog(request.prompt, output, origins)
         self.state = Device.OPENING
         self.device_try = device_try
@@ -81,7 +86,9 @@ class DeviceSession:
         "the newest of the BS's life that serves; between Open and Opened, of any"
         self._incarnation: Incarnation | None = None
         self._block: Block | None = None
-        self._pending = None if request.sampling.greedy else outstanding
+        self._pending = None if self.request.hints else outstanding
+        self.ahead: Ahead | None = None
+        "what is drafted beyond the log, once it has been opened and where drafts are hints"
         self._out: deque[Message] = deque()
         self._taken = len(self.log)
         self._acknowledged = len(self.log)
@@ -110,16 +117,19 @@ class DeviceSession:
 
     @property
     def outstanding(self) -> PendingBlock | None:
-        """The block whose outcome is not known here. At temperature 0 nothing hangs on any, so None."""
+        """The block whose outcome is not known here. Where drafts are hints nothing hangs on any, so None."""
         pending = self._pending if self._block is None else self._block.pending
         lives = pending is not None and len(self.log) < pending.start + pending.length
-        return pending if lives and not self.request.sampling.greedy else None
+        return pending if lives else None
 
     @property
     def record(self) -> DeviceRecord:
         """As it has to be written down before what `to_send` returns now is sent."""
         return DeviceRecord(
-            device_try=self.device_try, draft_epoch=self.draft_epoch, outstanding=self.outstanding
+            device_try=self.device_try,
+            draft_epoch=self.draft_epoch,
+            outstanding=self.outstanding,
+            acceptance=self.request.acceptance,
         )
 
     def work(self) -> DraftWork | None:
@@ -140,6 +150,8 @@ class DeviceSession:
         if self.state is not Device.DRAFTING:
             return None
         assert self.plan is not None
+        if self.ahead is not None:
+            return self.ahead.work(self.plan)
         length = min(self.plan.gamma, self.request.max_new_tokens - self.log.produced)
         if length <= 0:
             return None
@@ -147,8 +159,14 @@ class DeviceSession:
             tokens=list(self.log.tokens), draft_epoch=self.draft_epoch + 1, length=length, plan=self.plan
         )
 
-    def drawn(self, block: Block, now_s: float) -> None:
-        """The block that `work` asked for. One that is no longer wanted is dropped, its epoch with it."""
+    def drawn(self, block: Block, now_s: float, *, stops: bool = False) -> None:
+        """The block that `work` asked for. One that is no longer wanted is dropped, its epoch with it.
+
+        `stops`: where drafts are hints, nothing more shall be drawn before the log grows.
+        """
+        if self.ahead is not None:
+            self._drew_ahead(self.ahead, block, now_s, stops=stops)
+            return
         asked = self.work()
         self.draft_epoch = max(self.draft_epoch, block.draft_epoch)
         if asked is None or (asked.draft_epoch, len(asked.tokens)) != (block.draft_epoch, block.start):
@@ -168,10 +186,23 @@ class DeviceSession:
             self._leave_redrawn(now_s)
         self._arm(now_s)
 
+    def _drew_ahead(self, ahead: Ahead, block: Block, now_s: float, *, stops: bool) -> None:
+        assert self.plan is not None
+        wanted = ahead.drew(block, stops=stops)
+        self.draft_epoch = max(self.draft_epoch, block.draft_epoch)
+        if not wanted or self.state is not Device.DRAFTING:
+            return
+        self._silence.heard(now_s)
+        if ahead.complete(self.plan):
+            self._advance(DeviceEvent.DRAWN)
+        if ahead.due(self.plan, now_s):
+            self._send_draft()
+        self._arm(now_s)
+
     def _leave_redrawn(self, now_s: float) -> None:
         """The log has left the block: meanwhile, or before the death of a device whose record was behind."""
         assert self.plan is not None
-        if self.plan.gamma or self.request.sampling.greedy:
+        if self.plan.gamma:
             self._move()
         else:  # no next block would tell a BS that waits for this one
             self._block = self._pending = None
@@ -226,6 +257,8 @@ class DeviceSession:
             self._send_cancel()
         else:
             if self.state is Device.WAITING:
+                if self.ahead is not None:
+                    self.ahead.say_again()
                 self._send_draft()
             self._send_ping()
         self._arm(now_s, fresh=False)
@@ -270,10 +303,39 @@ class DeviceSession:
         if opened.known != len(self.log) or opened.log_hash != self.log.hash_at(len(self.log)):
             self.ignored[Ignored.HISTORY] += 1
             return
+        if self.request.acceptance not in (Acceptance.AUTO, opened.acceptance):
+            self.ignored[Ignored.UNEXPECTED] += 1
+            return
         self._silence.heard(now_s)
         self._silence.begins()
         self._incarnation = opened.incarnation
         self.plan = opened.plan
+        self.request = replace(self.request, acceptance=opened.acceptance)
+        if self.request.hints:
+            self._go_ahead(now_s)
+        else:
+            self._go_on(opened)
+        if self._cancelled:
+            self._send_cancel()
+        self._arm(now_s)
+
+    def _go_ahead(self, now_s: float) -> None:
+        """Drafts are hints: whatever a BS holds of them, tell this one all that is outstanding."""
+        assert self.plan is not None
+        if self.ahead is None:
+            self.ahead = Ahead(self.request, self.log, draft_epoch=self.draft_epoch)
+        self.ahead.say_again()
+        if self.plan.gamma == 0:
+            self._advance(DeviceEvent.OPENED_TARGET_ONLY)
+        elif self.ahead.complete(self.plan):
+            self._advance(DeviceEvent.OPENED_OUTSTANDING)
+        else:
+            self._advance(DeviceEvent.OPENED)
+        if self.ahead.due(self.plan, now_s) and not self._cancelled:
+            self._send_draft()
+
+    def _go_on(self, opened: Opened) -> None:
+        """Drafts bind: the block that may have been tested comes first."""
         if self._block is not None and not self._block_lives():
             self._block = None
         # The BS names what it holds; what only a record tells of, an earlier life of the BS may have tested.
@@ -292,9 +354,6 @@ class DeviceSession:
             self._advance(DeviceEvent.OPENED_TARGET_ONLY)
         else:
             self._advance(DeviceEvent.OPENED)
-        if self._cancelled:
-            self._send_cancel()
-        self._arm(now_s)
 
     def _on_refused(self, refused: Refused, now_s: float) -> None:
         answers_an_open = refused.device_try != 0 or refused.reason is Reason.SUPERSEDED
@@ -326,15 +385,35 @@ class DeviceSession:
             self._close()
             return
         settled = self._block is not None and commit.tested_epoch >= self._block.draft_epoch
-        if news == 0 and not settled:
+        if news == 0 and not settled and not (commit.missing and self.ahead is not None):
             self.ignored[Ignored.REPEATED] += 1
             return
         self.last_commit = commit
-        self._after_commit(settled)
-        if self.state is Device.LISTENING and len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
+        if self.ahead is not None:
+            self._follow(self.ahead, commit, news, now_s)
+        else:
+            self._after_commit(settled)
+        listens = self.state is Device.LISTENING or (self.ahead and self.state is Device.WAITING)
+        if listens and len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
             self._send_ping()
         self._silence.answered(now_s)
         self._arm(now_s)
+
+    def _follow(self, ahead: Ahead, commit: Commit, news: int, now_s: float) -> None:
+        """Own path right: draft on. Wrong: another behind the log."""
+        assert self.plan is not None
+        ahead.follow(commit, news)
+        if commit.missing:
+            ahead.say_again()
+        if self.plan.gamma == 0:
+            self._advance(DeviceEvent.MOVED_TARGET_ONLY)
+            return
+        if not ahead.complete(self.plan):
+            self._advance(DeviceEvent.MOVED)
+        else:
+            self._advance(DeviceEvent.DRAWN if self.state is Device.DRAFTING else DeviceEvent.KEPT)
+        if ahead.due(self.plan, now_s) and not self._cancelled:
+            self._send_draft()
 
     def _after_commit(self, settled: bool) -> None:
         """Own path right and untested: wait on. Else the next block, behind the log."""
@@ -377,8 +456,13 @@ class DeviceSession:
 
     def _send_draft(self) -> None:
         block, incarnation = self._block, self._incarnation
-        assert block is not None and incarnation is not None
+        assert incarnation is not None
         self._acknowledged = len(self.log)
+        if self.ahead is not None:
+            assert self.plan is not None
+            self._out += self.ahead.tell(self.plan, incarnation)
+            return
+        assert block is not None
         self._out.append(draft_of(block, self.log, incarnation))
 
     def _send_rows(self, *, only: int | None = None) -> None:

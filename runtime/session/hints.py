@@ -1,4 +1,8 @@
-"""What the BS holds of a device's drafts: at most one block and its rows. All of it hints."""
+"""What the BS holds of a device's drafts: at most one block and its rows, or one path of ids.
+
+`BlockHints` is for rejection above temperature 0, where what has been tested must stand; `PathHints` for
+requests whose drafts may be dropped freely.
+"""
 
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import Draft, PendingBlock, SparseLogits
@@ -7,18 +11,14 @@ from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.states import Ignored
 
 
-class Hints:
-    """The newest block that a log can use, and the rows of the newest epoch.
+class BlockHints:
+    """The newest block that a log can use, and the rows of the newest epoch."""
 
-    `weighted`: whether blocks carry q(x), as they do above temperature 0.
-    """
-
-    def __init__(self, *, vocab_size: int, weighted: bool, draft_epoch: int) -> None:
+    def __init__(self, *, vocab_size: int, draft_epoch: int) -> None:
         """`draft_epoch`: the highest that the device has used; older ones belong to another life."""
         self.draft: Draft | None = None
         self.newest_epoch = draft_epoch - 1
         self._vocab_size = vocab_size
-        self._weighted = weighted
         self._rows: dict[tuple[int, int], Row] = {}
 
     @property
@@ -84,14 +84,22 @@ class Hints:
         if draft is not None and (draft.draft_epoch <= tested_epoch or not usable(draft, log)):
             self.draft = None
 
+    def restart(self, draft_epoch: int) -> None:
+        """Another life of the device, which has used epochs up to this one."""
+        self.newest_epoch = max(self.newest_epoch, draft_epoch - 1)
+
+    def leave(self) -> None:
+        """No block is wanted any more."""
+        self.draft = None
+
     def clear(self) -> None:
         """Nothing hangs on what is held any more."""
         self.draft = None
         self._rows.clear()
 
     def _well_formed(self, draft: Draft) -> bool:
-        weights = len(draft.ids) if self._weighted else 0
-        return bool(draft.ids) and len(draft.weights) == weights and max(draft.ids) < self._vocab_size
+        weighted = len(draft.weights) == len(draft.ids)
+        return bool(draft.ids) and weighted and max(draft.ids) < self._vocab_size
 
 
 def usable(draft: Draft, log: TokenLog) -> bool:
@@ -104,4 +112,127 @@ def usable(draft: Draft, log: TokenLog) -> bool:
     )
 
 
-__all__ = ["Hints", "usable"]
+class PathHints:
+    """The ids of the newest path that continue a log, as the log grows underneath them."""
+
+    def __init__(self, *, vocab_size: int, draft_epoch: int) -> None:
+        """`draft_epoch`: the highest that the device has used; older ones belong to another life."""
+        self.ids: list[int] = []
+        "behind the log"
+        self.last = False
+        "whether the device draws no more before it hears of the log again"
+        self.resting = False
+        "whether it has said so with no ids at all: then none need be waited for until some come"
+        self.missing = False
+        "whether a Draft has come that does not fit to what is held, and none since that does"
+        self.seen = self.hits = 0
+        "drafted ids held against the log, and those that were its own, up to each path's first wrong one"
+        self.newest_epoch = draft_epoch - 1
+        self._vocab_size = vocab_size
+        self._alive = False
+        self._judged = 0
+        "position up to which ids of the path have been held against the log"
+
+    @property
+    def pending(self) -> None:
+        """Nothing that a device would have to draw again."""
+        return None
+
+    def offer(self, draft: Draft, log: TokenLog) -> Ignored | None:
+        """Take what a Draft adds to the path, or the path that it begins; the answer says why not, if so.
+
+        HISTORY: it was drawn on another log, or the log has meanwhile gone another way.
+        """
+        if not self._well_formed(draft):
+            return Ignored.BAD_BLOCK
+        if draft.draft_epoch < self.newest_epoch:
+            return Ignored.OLD_EPOCH
+        if draft.start <= len(log):
+            return self._from_the_log(draft, log)
+        return self._from_the_path(draft, log)
+
+    def follow(self, log: TokenLog, *, tested_epoch: int) -> None:
+        """The log has grown: what was drafted for its new positions is held against them."""
+        grown = len(log) - self._judged
+        if self._alive and grown > 0:
+            self.last = False
+            self._judge(self.ids, log)
+
+    def restart(self, draft_epoch: int) -> None:
+        """Another life of the device, which has used epochs up to this one: it starts a path of its own."""
+        self.clear()
+        self.newest_epoch = draft_epoch - 1
+
+    def leave(self) -> None:
+        """No drafts are wanted any more."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing hangs on what is held any more."""
+        self.ids, self._alive = [], False
+        self.last = self.resting = self.missing = False
+
+    def _from_the_log(self, draft: Draft, log: TokenLog) -> Ignored | None:
+        """It begins within the log, or right behind it, so the log alone says whether it fits."""
+        if draft.path_hash != log.hash_at(draft.start):
+            return self._leave(draft)
+        same = draft.draft_epoch == self.newest_epoch
+        if same and not self._alive and self._judged > draft.start:
+            return Ignored.HISTORY  # of a path that is known to be wrong, and has been counted
+        held_end = len(log) + len(self.ids) if same and self._alive else -1
+        if draft.start + len(draft.ids) <= held_end:
+            return self._repeated(draft)
+        self.newest_epoch, self._alive, self.missing = draft.draft_epoch, True, False
+        self.last, self.resting = draft.last, not draft.ids
+        self._judged = max(self._judged, draft.start) if same else draft.start
+        self._judge(list(draft.ids[self._judged - draft.start :]), log)
+        return None if self._alive else Ignored.HISTORY
+
+    def _from_the_path(self, draft: Draft, log: TokenLog) -> Ignored | None:
+        """It begins behind the log: it can only continue what is held of its own epoch."""
+        first = draft.start - len(log)
+        if draft.draft_epoch > self.newest_epoch or (self._alive and first > len(self.ids)):
+            self.missing = True
+            return Ignored.GAP
+        if not self._alive or draft.path_hash != log.hash_with(len(log), self.ids[:first]):
+            return Ignored.HISTORY
+        if first + len(draft.ids) <= len(self.ids):
+            return self._repeated(draft)
+        if first + len(draft.ids) > MAX_GAMMA:
+            return Ignored.BAD_BLOCK
+        self.ids[first:] = draft.ids
+        self.last, self.resting, self.missing = draft.last, False, False
+        return None
+
+    def _repeated(self, draft: Draft) -> Ignored:
+        """It adds nothing but, perhaps, that nothing more comes."""
+        self.missing = False
+        self.last |= draft.last
+        self.resting |= not draft.ids
+        return Ignored.REPEATED
+
+    def _leave(self, draft: Draft) -> Ignored:
+        if draft.draft_epoch > self.newest_epoch:
+            self.clear()
+            self.newest_epoch = draft.draft_epoch
+        return Ignored.HISTORY
+
+    def _judge(self, ids: list[int], log: TokenLog) -> None:
+        """Hold `ids`, which stand from the judged position on, against the log; keep those beyond it."""
+        behind = log.tokens[self._judged :]
+        self.ids = []
+        for token, drafted in zip(behind, ids, strict=False):
+            self._judged += 1
+            self.seen += 1
+            self.hits += token == drafted
+            if token != drafted:
+                self._alive = False
+                return
+        self.ids = ids[len(behind) :]
+
+    def _well_formed(self, draft: Draft) -> bool:
+        says_something = bool(draft.ids) or draft.last
+        return says_something and not draft.weights and max(draft.ids, default=0) < self._vocab_size
+
+
+__all__ = ["BlockHints", "PathHints", "usable"]

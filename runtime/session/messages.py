@@ -19,6 +19,8 @@ def open_of(request: Request, log: TokenLog, record: DeviceRecord, *, life: int)
         outstanding=record.outstanding is not None,
         pinned_k=request.k,
         pinned_gamma=request.gamma,
+        pinned_min_draft=request.min_draft,
+        acceptance=request.acceptance,
         life=life,
     )
 
@@ -33,6 +35,8 @@ def request_of(opened: Open) -> Request:
         stop=opened.stop,
         k=opened.pinned_k,
         gamma=opened.pinned_gamma,
+        min_draft=opened.pinned_min_draft,
+        acceptance=opened.acceptance,
     )
 
 

@@ -9,33 +9,43 @@ from draftwire.runtime.session.request import Request
 class Planning:
     """Of one request. The BS numbers its plans, by what changes."""
 
-    def __init__(self, first: Plan, pins: Request) -> None:
-        """`pins`: what the user fixed stands in the place of what the controller chose."""
-        self._pins = pins
-        self._next: tuple[int, int, int] | None = None
-        self.plan = self._numbered(first.number, first.k, first.gamma, first.min_draft)
+    def __init__(self, first: Plan, request: Request) -> None:
+        """What the request fixes stands in the place of what the controller chose."""
+        self._request = request
+        self._next: Plan | None = None
+        self.plan = self._fitted(first, number=first.number)
 
-    def order(self, *, k: int, gamma: int, min_draft: int) -> None:
-        """The controller's word. It is not in force before the next `turn`."""
-        self._next = (k, gamma, min_draft)
+    def order(self, plan: Plan) -> None:
+        """The controller's word, whatever its number. It is not in force before the next `turn`."""
+        self._next = plan
 
     def turn(self) -> None:
         """The newest order comes into force."""
         wanted, self._next = self._next, None
         if wanted is not None:
-            same = self._numbered(self.plan.number, *wanted)
+            same = self._fitted(wanted, number=self.plan.number)
             self.plan = same if same == self.plan else replace(same, number=self.plan.number + 1)
 
-    def _numbered(self, number: int, k: int, gamma: int, min_draft: int) -> Plan:
-        pins = self._pins
-        fixed = gamma if pins.gamma is None else pins.gamma
-        waits_for_all = min_draft == gamma
+    def _fitted(self, plan: Plan, *, number: int) -> Plan:
+        """As this request can have it: what its acceptance has no use for is left out."""
+        request = self._request
+        gamma = plan.gamma if request.gamma is None else request.gamma
+        hints = request.hints
         return Plan(
             number=number,
-            k=k if pins.k is None else pins.k,
-            gamma=fixed,
-            min_draft=fixed if waits_for_all else min(min_draft, fixed),
+            k=plan.k if request.k is None else request.k,
+            gamma=gamma,
+            min_draft=self._min_draft(plan, gamma) if hints else gamma,
+            blockwise=plan.blockwise and not hints,
+            early_stop=plan.early_stop and hints and request.gamma is None,
+            uplink_bps=plan.uplink_bps if hints else 0,
         )
+
+    def _min_draft(self, plan: Plan, gamma: int) -> int:
+        if self._request.min_draft is not None:
+            return min(self._request.min_draft, gamma)
+        waits_for_all = plan.min_draft == plan.gamma > 0
+        return gamma if waits_for_all else min(plan.min_draft, gamma)
 
 
 __all__ = ["Planning"]

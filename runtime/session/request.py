@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from draftwire.codecs.hashes import ids_hash, rows_hash
-from draftwire.codecs.messages import Origin, PendingBlock, Plan, Sampling
+from draftwire.codecs.messages import Acceptance, Origin, PendingBlock, Plan, Sampling
 from draftwire.codecs.rows import Row
 
 
@@ -22,11 +22,29 @@ class Request:
     "entries of each row, fixed by the user; None: the controller chooses"
     gamma: int | None = None
     "drafted tokens of a block, fixed by the user, 0: the target alone; None: the controller chooses"
+    min_draft: int | None = None
+    "drafted tokens that a free BS waits for, fixed by the user, MAX_GAMMA: all; None: the controller chooses"
+    acceptance: Acceptance = Acceptance.REJECTION
+    max_waste: float | None = None
+    """where drafts are hints: most drafted tokens thrown away, for each token of the output; None: no bound.
+    Kept by the device, and told to nobody"""
+
+    @property
+    def hints(self) -> bool:
+        """Whether drafts are hints, which may be dropped freely: coupled, or at temperature 0.
+
+        Else they bind: a block that may have been tested must be waited for. AUTO binds until it is settled.
+        """
+        return self.sampling.greedy or self.acceptance is Acceptance.COUPLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """What the draft model drew behind a log: gamma tokens, and the row that each was drawn from."""
+    """What the draft model drew behind a log, in one go, and the rows that must be told of it.
+
+    Under rejection all of a block: gamma tokens, and the row that each was drawn from. Where drafts are
+    hints, the next tokens of a path: `rows` is then empty, or the one row of `row_at`.
+    """
 
     draft_epoch: int
     start: int
@@ -36,10 +54,14 @@ class Block:
     "empty at temperature 0, where ids are all it takes"
     token_s: float = 0.0
     "the draft model's time for one token, told to the controller; 0: not known"
+    chances: tuple[float, ...] = ()
+    "q(ids[i]) in the whole row, where drafts are hints; else empty"
+    row_at: int | None = None
+    "where drafts are hints: the index in `ids` that rows[0] belongs to; None: no row"
 
     @property
     def weights(self) -> tuple[int, ...]:
-        """q(ids[i]) * 2**24."""
+        """q(ids[i]) * 2**24, under rejection."""
         return tuple(row.weight_of(x) for row, x in zip(self.rows, self.ids, strict=False))
 
     @property
@@ -67,6 +89,8 @@ class DraftWork:
     draft_epoch: int
     length: int
     plan: Plan
+    row_of: int | None = None
+    "where drafts are hints: which of the tokens is to come with its sparse row, as an index; None: none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +123,9 @@ class DeviceRecord:
     draft_epoch: int
     "the highest of any block that was drawn"
     outstanding: PendingBlock | None
-    "the block whose outcome is not known here; None at temperature 0, where nothing hangs on a block"
+    "the block whose outcome is not known here; None where drafts are hints, as nothing hangs on a block"
+    acceptance: Acceptance = Acceptance.AUTO
+    "the request's, once a BS has settled it; AUTO: not yet, so it is what was asked for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +144,7 @@ class Timing:
     ping_s: float = 2.0
     "the device's sign of life while it only listens"
     patience_s: float = 5.0
-    "the BS's wait for a block at temperature 0, then it decodes one token by itself"
+    "where drafts are hints: a free BS's wait for as many as the plan says; a controller may say otherwise"
     row_s: float = 1.0
     "the BS's first wait for a row in flight, then it asks; doubles up to resend_most_s"
     repeat_s: float = 1.0

@@ -10,15 +10,21 @@ therefore costs time and nothing else:
 - an Open answered by Opened starts an *incarnation*; messages of another incarnation are ignored, and
   between Open and Opened the device takes no Commit. So tokens of two lives never meet in one log.
 
+**Drafts bind, or they are hints.** Under rejection above temperature 0 what is accepted and what is drawn in
+place of a rejected draft depends on the draft, so whether a block is used must not depend on what it holds.
+With coupled acceptance and at temperature 0 the BS samples each token by itself, from the target's
+distribution and the request's noise, and a draft only says beforehand what that will be. So there the log is
+a function of target, prompt, sampling and seed; drafts may be lost, late, wrong, cut short or made up, and
+the BS waits for them as long as it likes. The rules below are for drafts that bind; hints need none.
+
 **Exactness rules** (proofs in docs/theory.md; each has a test that fails without it):
 
 1. A block's length is fixed before its first draw, by the plan and the known length alone.
 2. Its Draft is one message whose size depends on counts only, sent before its rows.
 3. The newer draft_epoch counts, never the longer block; an epoch never repeats within a request.
-4. Above temperature 0 the BS waits for a block that the device may have drawn, as long as the device lives.
+4. Where drafts bind, the BS waits for a block that the device may have drawn, as long as the device lives.
    A Draft that is repeated may be late because of its own rows before it, and those know its ids. So a new
-   plan is in force from the next tokens on, never while a block may be out. (At temperature 0 nothing hangs
-   on a block: the BS gives it up after its patience.)
+   plan is in force from the next tokens on, never while a block may be out.
 5. Once the test has begun the outcome stands: the one row that a correction needs is asked for until it
    comes. Nothing is ever drawn from p in its place. A BS that has lost its memory may have rejected the block
    that Open calls outstanding, so it decodes nothing before that block has come again.
@@ -42,11 +48,11 @@ class Device(Enum):
     OPENING = auto()
     "Open is on its way; no Commit is taken"
     DRAFTING = auto()
-    "a block is wanted from the draft model"
+    "a block, or more of a path, is wanted from the draft model"
     REDRAWING = auto()
     "after a restart: the block that the BS holds is wanted once more, unchanged"
     WAITING = auto()
-    "a block is out; the BS has the word"
+    "a block, or all that may be drafted of a path, is out; the BS has the word"
     LISTENING = auto()
     "the plan is target-only; tokens just come"
     FINISHED = auto()
@@ -66,7 +72,7 @@ class DeviceEvent(Enum):
     "the BS serves, and the block that is out here still counts"
     OPENED_TARGET_ONLY = auto()
     DRAWN = auto()
-    "the draft model has delivered the block"
+    "the draft model has delivered the block, or the last token for now of a path"
     MOVED = auto()
     "a Commit came: the log has left the block behind, draw the next"
     MOVED_TARGET_ONLY = auto()
@@ -89,7 +95,7 @@ class Target(Enum):
     TESTING = auto()
     "a pass of the target is under way; its outcome will stand"
     ROW_WAIT = auto()
-    "a draft was rejected, its row has not come"
+    "the outcome needs rows that have not come: the rejected draft's, or the whole block's"
     FINISHED = auto()
     "the log has ended; the last Commit is repeated until Close"
     CLOSED = auto()
@@ -103,8 +109,8 @@ class TargetEvent(Enum):
     "a pass begins"
     APPENDED = auto()
     "its tokens are in the log"
-    REJECTED = auto()
-    "a rejection needs the row it was drawn from"
+    ROWS_WANTED = auto()
+    "a rejection needs the row it was drawn from, or a block that is tested as a whole all of its rows"
     ENDED = auto()
     "a stop rule or a Cancel ended the log"
     CLOSE = auto()
@@ -143,6 +149,7 @@ DEVICE: Mapping[tuple[Device, DeviceEvent], Device] = {
     (_D.WAITING, _DE.REFUSED): _D.FAILED,
     (_D.LISTENING, _DE.MOVED): _D.DRAFTING,
     (_D.LISTENING, _DE.MOVED_TARGET_ONLY): _D.LISTENING,
+    (_D.LISTENING, _DE.KEPT): _D.WAITING,
     (_D.LISTENING, _DE.LOST): _D.OPENING,
     (_D.LISTENING, _DE.ENDED): _D.FINISHED,
     (_D.LISTENING, _DE.REFUSED): _D.FAILED,
@@ -154,7 +161,7 @@ TARGET: Mapping[tuple[Target, TargetEvent], Target] = {
     (_T.WAITING, _TE.ENDED): _T.FINISHED,
     (_T.WAITING, _TE.CLOSE): _T.CLOSED,
     (_T.TESTING, _TE.APPENDED): _T.WAITING,
-    (_T.TESTING, _TE.REJECTED): _T.ROW_WAIT,
+    (_T.TESTING, _TE.ROWS_WANTED): _T.ROW_WAIT,
     (_T.TESTING, _TE.ENDED): _T.FINISHED,
     (_T.TESTING, _TE.CLOSE): _T.CLOSED,
     (_T.ROW_WAIT, _TE.APPENDED): _T.WAITING,

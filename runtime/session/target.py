@@ -1,8 +1,8 @@
 """The BS's end of one request, sans-IO.
 
 Drive it so: hand messages to `receive`, times to `on_timer`; when the target model is free, ask `step` for
-work; report a test with `tested`, a correction with `corrected`, a token decoded alone with `decoded`; send
-what `to_send` returns, in order.
+work; report what came of it with `tested`, or that it needs rows first with `needs_rows`; once `rows` has
+them, call `settled`; send what `to_send` returns, in order.
 """
 
 from collections import Counter, deque
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -30,7 +31,7 @@ from draftwire.codecs.messages import (
     StepTimes,
 )
 from draftwire.codecs.rows import Row
-from draftwire.runtime.session.hints import Hints
+from draftwire.runtime.session.hints import BlockHints, PathHints
 from draftwire.runtime.session.messages import log_of, request_of
 from draftwire.runtime.session.planning import Planning
 from draftwire.runtime.session.request import Timing, doubled_s
@@ -48,10 +49,10 @@ class Step:
     ids: tuple[int, ...]
     "drafted tokens behind it; none: the target decodes one token alone"
     weights: tuple[int, ...]
-    "q(ids[i]) * 2**24; empty at temperature 0"
+    "q(ids[i]) * 2**24; empty where drafts are hints"
     draft_epoch: int
     plan: Plan
-    "that the block was drawn with; without drafts: in force"
+    "that the block was drawn with; without a block: in force"
 
 
 class TargetSession:
@@ -73,9 +74,12 @@ class TargetSession:
         ahead: int = 64,
         timing: Timing | None = None,
     ) -> None:
-        """Serve what `opened` asks for, with the log it carries. `next_incarnation` gives none twice, also
-        not to another session of this request, before this one or after it.
+        """Serve what `opened` asks for, with the log it carries; its acceptance is settled, else ValueError.
+
+        `next_incarnation` gives none twice, also not to another session of this request, before or after.
         """
+        if opened.acceptance is Acceptance.AUTO:
+            raise ValueError("acceptance is AUTO: settle it before a session is made")
         self.request = request_of(opened)
         self.timing = timing or Timing()
         self.log = log_of(opened)
@@ -90,17 +94,15 @@ class TargetSession:
         self._finish_of = finish_of
         self._ahead = ahead
         self._device_try, self._life = opened.device_try, opened.life
-        self._hints = Hints(
-            vocab_size=vocab_size,
-            weighted=not opened.sampling.greedy,
-            draft_epoch=opened.draft_epoch,
-        )
+        kind = PathHints if self.request.hints else BlockHints
+        self._hints: BlockHints | PathHints = kind(vocab_size=vocab_size, draft_epoch=opened.draft_epoch)
+        self._patience_s = self.timing.patience_s
         self._tested_epoch = 0
         self._awaited_epoch = self._awaited_by(opened)
         "of a block that an earlier life of this BS may have tested; nothing is decoded before it"
         self._step: Step | None = None
-        self._standing = 0
-        "drafts that a test has accepted while the correction behind them waits for its row"
+        self._wanted: tuple[int, ...] = ()
+        "positions of the rows that the outcome waits for"
         self._accepted = 0
         self._seen = 0
         self._times = NO_TIMES
@@ -119,82 +121,111 @@ class TargetSession:
         """In force; see `replan`."""
         return self._planning.plan
 
+    @property
+    def judged(self) -> tuple[int, int] | None:
+        """Where drafts are hints: how many were held against the log, and how many of them were its own."""
+        return (self._hints.seen, self._hints.hits) if isinstance(self._hints, PathHints) else None
+
     def step(self, now_s: float) -> Step | None:
         """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
         if self.state is not Target.WAITING or not self._may_run_ahead() or self.parked(now_s):
             return None
-        draft = self._hints.draft
-        if draft is None and not self._alone_now(now_s):
-            return None
-        skip = 0 if draft is None else len(self.log) - draft.start
-        self._step = Step(
-            tokens=list(self.log.tokens),
-            ids=() if draft is None else draft.ids[skip:],
-            weights=() if draft is None else draft.weights[skip:],
-            draft_epoch=0 if draft is None else draft.draft_epoch,
-            plan=self.plan if draft is None else draft.plan,
-        )
-        self._advance(TargetEvent.STEP)
+        hints = self._hints
+        self._step = self._along(hints, now_s) if isinstance(hints, PathHints) else self._of_block(hints)
+        if self._step is not None:
+            self._advance(TargetEvent.STEP)
         return self._step
 
-    def decoded(self, step: Step, token: int, now_s: float, *, times: StepTimes = NO_TIMES) -> None:
-        """The token that a step without drafts came to."""
-        if step is self._step:
-            self._append([token], [Origin.ALONE], now_s, accepted=0, seen=0, times=times)
+    def _of_block(self, hints: BlockHints) -> Step | None:
+        """The block that has come; without one the target decodes alone where it may."""
+        draft = hints.draft
+        if draft is None:
+            return self._work() if self._alone_now() else None
+        skip = len(self.log) - draft.start
+        return self._work(draft.ids[skip:], draft.weights[skip:], draft.draft_epoch, draft.plan)
+
+    def _along(self, path: PathHints, now_s: float) -> Step | None:
+        """Whatever continues the log, once it is as much as the plan waits for, or has been waited for."""
+        plan, left = self.plan, self.request.max_new_tokens - self.log.produced
+        free = plan.gamma == 0 or path.last or path.resting
+        enough = free or len(path.ids) >= min(plan.min_draft, left)
+        if not enough and now_s < self._waits_since_s + self._patience_s:
+            return None
+        return self._work(tuple(path.ids), (), path.newest_epoch if path.ids else 0)
+
+    def _work(
+        self,
+        ids: tuple[int, ...] = (),
+        weights: tuple[int, ...] = (),
+        draft_epoch: int = 0,
+        plan: Plan | None = None,
+    ) -> Step:
+        return Step(
+            tokens=list(self.log.tokens),
+            ids=ids,
+            weights=weights,
+            draft_epoch=draft_epoch,
+            plan=self.plan if plan is None else plan,
+        )
 
     def tested(
-        self, step: Step, accepted: int, token: int | None, now_s: float, *, times: StepTimes = NO_TIMES
+        self, step: Step, accepted: int, token: int, now_s: float, *, times: StepTimes = NO_TIMES
     ) -> None:
-        """The test's outcome: so many drafts stand, and behind them `token`.
+        """The outcome: so many drafts stand, and behind them `token`.
 
-        None: a correction that needs the row of the rejected draft; see `row` and `corrected`. The outcome of
-        a step that a Cancel, a Close or a re-opened log has overtaken is dropped.
+        That of a step that a Cancel, a Close or a re-opened log has overtaken is dropped.
         """
         if step is not self._step:
             return
-        if token is not None:
-            last = Origin.BONUS if accepted == len(step.ids) else Origin.CORRECTED
-            self._append(
-                [*step.ids[:accepted], token],
-                [Origin.ACCEPTED] * accepted + [last],
-                now_s,
-                accepted=accepted,
-                seen=min(accepted + 1, len(step.ids)),
-                times=times,
-            )
+        behind = Origin.ALONE
+        if step.ids:
+            behind = Origin.BONUS if accepted == len(step.ids) else Origin.CORRECTED
+        self._append(
+            [*step.ids[:accepted], token],
+            [Origin.ACCEPTED] * accepted + [behind],
+            now_s,
+            accepted=accepted,
+            seen=min(accepted + 1, len(step.ids)),
+            times=times,
+        )
+
+    def needs_rows(
+        self, step: Step, wanted: range, now_s: float, *, times: StepTimes = NO_TIMES
+    ) -> None:
+        """The outcome stands, but what it is depends on the rows that drafts `wanted` of the step were drawn
+        from: on the one of the rejected draft, or on those of the whole block. See `rows` and `settled`.
+        """
+        if step is not self._step:
             return
-        self._standing, self._times = accepted, times
-        self._advance(TargetEvent.REJECTED)
+        self._wanted = tuple(len(self.log) + i for i in wanted)
+        self._times = times
+        self._advance(TargetEvent.ROWS_WANTED)
         self._repeats = 0
         self._timer_s = now_s + self.timing.row_s
 
-    def row(self) -> Row | None:
-        """The row that the rejected draft was drawn from, once it has come and if it says what Draft said."""
-        if self.state is not Target.ROW_WAIT or self._step is None:
+    def rows(self) -> tuple[Row, ...] | None:
+        """The rows that the outcome waits for, once all have come and say what their Draft said."""
+        if self.state is not Target.ROW_WAIT:
             return None
-        place = (self._step.draft_epoch, len(self.log) + self._standing)
-        row = self._hints.row(*place)
-        x, weight = self._step.ids[self._standing], self._step.weights[self._standing]
-        if row is not None and row.weight_of(x) != weight:
+        rows = [self._row(position) for position in self._wanted]
+        return None if None in rows else tuple(row for row in rows if row is not None)
+
+    def _row(self, position: int) -> Row | None:
+        step, hints = self._step, self._hints
+        assert step is not None and isinstance(hints, BlockHints)
+        row = hints.row(step.draft_epoch, position)
+        i = position - len(self.log)
+        if row is not None and row.weight_of(step.ids[i]) != step.weights[i]:
             self.ignored[Ignored.ROW_MISMATCH] += 1
-            self._hints.refuse_row(*place)
+            hints.refuse_row(step.draft_epoch, position)
             return None
         return row
 
-    def corrected(self, step: Step, token: int, now_s: float, *, times: StepTimes | None = None) -> None:
-        """The token in place of the rejected draft."""
-        if step is not self._step:
-            return
-        kept = step.ids[: self._standing]
-        origins = [Origin.ACCEPTED] * len(kept) + [Origin.CORRECTED]
-        self._append(
-            [*kept, token],
-            origins,
-            now_s,
-            accepted=len(kept),
-            seen=len(kept) + 1,
-            times=times or self._times,
-        )
+    def settled(
+        self, step: Step, accepted: int, token: int, now_s: float, *, times: StepTimes | None = None
+    ) -> None:
+        """As `tested`, with the rows that it needed."""
+        self.tested(step, accepted, token, now_s, times=times or self._times)
 
     def to_send(self) -> list[Message]:
         """Messages to send now, in this order."""
@@ -211,9 +242,8 @@ class TargetSession:
         Never at a time at which the session will be parked, if the device keeps silent until then.
         """
         deadline_s = self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
-        idle = self.state is Target.WAITING and self._hints.draft is None
-        if idle and self._greedy and self.plan.gamma and self._may_run_ahead():
-            deadline_s = self._waits_since_s + self.timing.patience_s
+        if self.state is Target.WAITING and self.request.hints and self._may_run_ahead():
+            deadline_s = self._waits_since_s + self._patience_s
         parks_s = self.heard_s + self.timing.parked_s
         return deadline_s if deadline_s is not None and deadline_s < parks_s else None
 
@@ -228,7 +258,7 @@ class TargetSession:
                 SparseLogitsRequest(
                     incarnation=self.incarnation,
                     draft_epoch=self._step.draft_epoch,
-                    positions=(len(self.log) + self._standing,),
+                    positions=tuple(one for one in self._wanted if self._row(one) is None),
                 )
             )
         elif self.state is Target.FINISHED:
@@ -240,12 +270,15 @@ class TargetSession:
         """Whether the device has been silent for so long that nothing more is sent to it."""
         return now_s >= self.heard_s + self.timing.parked_s
 
-    def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
-        """The controller's word, in force from the next tokens on; what the request fixes stays fixed.
+    def replan(self, plan: Plan, *, patience_s: float | None = None) -> None:
+        """The controller's word, whatever its number, in force from the next tokens on; what the request
+        fixes stays fixed. `patience_s`: None leaves it as it is.
 
         Not at once: the device may have drawn a block by the plan that it knows, and the BS must wait for it.
         """
-        self._planning.order(k=k, gamma=gamma, min_draft=min_draft)
+        self._planning.order(plan)
+        if patience_s is not None:
+            self._patience_s = patience_s
 
     # -- what the device says ------------------------------------------------------------------------------
 
@@ -266,9 +299,11 @@ class TargetSession:
         self.heard_s = now_s
         match message:
             case Draft():
+                self._acknowledge(message.known)
                 self._on_draft(message)
             case SparseLogits():
-                self._ignore(self._hints.offer_rows(message, tested_epoch=self._tested_epoch))
+                if isinstance(self._hints, BlockHints):
+                    self._ignore(self._hints.offer_rows(message, tested_epoch=self._tested_epoch))
             case Ping():
                 self._acknowledge(message.known)
                 self._out.append(Pong(incarnation=self.incarnation, stamp=message.stamp))
@@ -314,10 +349,7 @@ class TargetSession:
                 self._adopt(opened, now_s)
             if not opened.outstanding:
                 self._awaited_epoch = 0  # the device has found that the log has left it
-            if self._greedy:
-                self._hints.draft = None  # nothing hangs on it: the device may draw another
-                self._hints.newest_epoch = 0
-            self._hints.newest_epoch = max(self._hints.newest_epoch, opened.draft_epoch - 1)
+            self._hints.restart(opened.draft_epoch)
         self._answer_open()
 
     def _adopt(self, opened: Open, now_s: float) -> None:
@@ -341,14 +373,34 @@ class TargetSession:
                 log_hash=self.log.hash_at(self.known),
                 pending=self._hints.pending,
                 plan=self.plan,
+                acceptance=self.request.acceptance,
             )
         )
         self._commit_due |= self.known < len(self.log) or self.finish is not Finish.RUNNING
 
     def _on_draft(self, draft: Draft) -> None:
-        self._acknowledge(draft.known)
-        held = self._hints.draft
-        if draft.draft_epoch <= max(self._hints.newest_epoch, self._tested_epoch):
+        if isinstance(self._hints, PathHints):
+            self._on_path(self._hints, draft)
+        else:
+            self._on_block(self._hints, draft)
+
+    def _on_path(self, path: PathHints, draft: Draft) -> None:
+        """A Commit answers only where none is likely to follow soon: a BS that goes on has the next one."""
+        if self.state is Target.FINISHED:
+            self._ignore(Ignored.UNWANTED)
+            self._commit_due = True
+            return
+        lacked = path.missing
+        reason = path.offer(draft, self.log)
+        self._ignore(reason)
+        synchronous = self.plan.min_draft >= self.plan.gamma
+        stands = synchronous or not self._may_run_ahead()
+        self._commit_due |= reason is Ignored.REPEATED or (reason is Ignored.HISTORY and stands)
+        self._commit_due |= path.missing and not lacked
+
+    def _on_block(self, hints: BlockHints, draft: Draft) -> None:
+        held = hints.draft
+        if draft.draft_epoch <= max(hints.newest_epoch, self._tested_epoch):
             same = held is not None and held.draft_epoch == draft.draft_epoch
             self._ignore(Ignored.REPEATED if same else Ignored.OLD_EPOCH)
             self._commit_due |= self.known < len(self.log) or draft.draft_epoch <= self._tested_epoch
@@ -358,7 +410,7 @@ class TargetSession:
             self._ignore(Ignored.UNWANTED)
             self._commit_due |= self.state is Target.FINISHED
             return
-        reason = self._hints.offer(draft, self.log)
+        reason = hints.offer(draft, self.log)
         self._ignore(reason)
         self._commit_due |= reason is Ignored.HISTORY
 
@@ -374,7 +426,7 @@ class TargetSession:
     @property
     def rows_held(self) -> int:
         """Rows in memory; at most those of one block."""
-        return self._hints.rows_held
+        return self._hints.rows_held if isinstance(self._hints, BlockHints) else 0
 
     def _may_run_ahead(self) -> bool:
         return len(self.log) - self.known < self._ahead
@@ -421,29 +473,22 @@ class TargetSession:
     def _end(self, finish: Finish, now_s: float) -> None:
         self.finish = finish
         self._step = None
-        self._hints.draft = None
+        self._hints.leave()
         self._advance(TargetEvent.ENDED)
         self._commit_due = True
         self._repeats = 0
         self._timer_s = now_s + self.timing.repeat_s
 
-    def _alone_now(self, now_s: float) -> bool:
-        """Whether the BS decodes without drafts: never while a block may be out whose loss would tell of it.
+    def _alone_now(self) -> bool:
+        """Whether the BS decodes without a block: never while one may be out whose loss would tell of it.
 
-        Above temperature 0 that is as long as the plan wants blocks, and while one is awaited that an earlier
-        life may have rejected. At temperature 0 nothing hangs on a block, so patience may end.
+        That is as long as the plan wants blocks, and while one is awaited that an earlier life may have
+        rejected.
         """
-        if self._tested_epoch < self._awaited_epoch:
-            return False
-        over = self._greedy and now_s >= self._waits_since_s + self.timing.patience_s
-        return self.plan.gamma == 0 or over
+        return self.plan.gamma == 0 and self._tested_epoch >= self._awaited_epoch
 
     def _awaited_by(self, opened: Open) -> int:
-        return opened.draft_epoch if opened.outstanding and not self._greedy else 0
-
-    @property
-    def _greedy(self) -> bool:
-        return self.request.sampling.greedy
+        return opened.draft_epoch if opened.outstanding and not self.request.hints else 0
 
     def _commit(self) -> Commit:
         return Commit(
@@ -458,6 +503,7 @@ class TargetSession:
             plan=self.plan,
             times=self._times,
             finish=self.finish,
+            missing=isinstance(self._hints, PathHints) and self._hints.missing,
         )
 
     def _advance(self, event: TargetEvent) -> None:

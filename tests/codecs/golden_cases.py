@@ -1,5 +1,6 @@
 """One fixed message of each kind, and how a message is written down in tests/codecs/golden/*.json."""
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import IntEnum
 from typing import Any
@@ -8,6 +9,8 @@ from draftwire.codecs.blocks import block_sections
 from draftwire.codecs.control import (
     ANY_DEVICE,
     ANY_REQUEST,
+    COUPLED,
+    REJECTION,
     Event,
     LinkOrder,
     LinkState,
@@ -19,6 +22,7 @@ from draftwire.codecs.control import (
 from draftwire.codecs.frame import AnyMessage
 from draftwire.codecs.hashes import ids_hash, log_hash, rows_hash
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -51,6 +55,9 @@ SESSION, SEQUENCE = 0x01020304, 0x0A0B0C0D
 
 LIFE = Incarnation(boot=0xB0070001, counter=7)
 PLAN = Plan(number=5, k=8, gamma=3, min_draft=3)
+BLOCKWISE = Plan(number=6, k=8, gamma=3, min_draft=3, blockwise=True)
+AHEAD = Plan(number=7, k=32, gamma=16, min_draft=2, early_stop=True, uplink_bps=2_500_000)
+"Of drafts that are hints: the device draws ahead."
 PATH = log_hash([1, 2, 3])
 
 # Logs of whole numbers: quantising them takes no rounding that could differ between machines.
@@ -87,8 +94,8 @@ def sparse_logits(rows: tuple[Row, ...]) -> SparseLogits:
     return SparseLogits(incarnation=LIFE, draft_epoch=2, start=40, rows=rows)
 
 
-def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last: bool = True) -> Draft:
-    """A Draft of these ids."""
+def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes) -> Draft:
+    """A block of these ids."""
     return Draft(
         incarnation=LIFE,
         draft_epoch=2,
@@ -100,15 +107,31 @@ def draft(ids: tuple[int, ...], weights: tuple[int, ...], digest: bytes, *, last
         weights=weights,
         rows_hash=digest,
         token_s=0.0031,
+    )
+
+
+def hints(ids: tuple[int, ...], *, start: int, path: Sequence[int], last: bool) -> Draft:
+    """These ids of a path, behind the tokens of `path`."""
+    return Draft(
+        incarnation=LIFE,
+        draft_epoch=3,
+        known=39,
+        start=start,
+        path_hash=log_hash(path),
+        plan=AHEAD,
+        ids=ids,
+        weights=(),
+        rows_hash=ids_hash(ids),
+        token_s=0.0031,
         last=last,
     )
 
 
 CASES: dict[str, AnyMessage] = {
-    "hello": Hello(protocol_version=4, noise_version=1, vocab_size=49152, fingerprint=bytes(range(8))),
+    "hello": Hello(protocol_version=5, noise_version=2, vocab_size=49152, fingerprint=bytes(range(8))),
     "hello_tables": Hello(
-        protocol_version=4,
-        noise_version=1,
+        protocol_version=5,
+        noise_version=2,
         vocab_size=49152,
         fingerprint=bytes(range(8)),
         tables=(bytes(range(16, 24)), bytes(range(32, 40))),
@@ -132,6 +155,31 @@ CASES: dict[str, AnyMessage] = {
         pinned_gamma=0,
         life=0x11FE0001,
     ),
+    "open_auto": Open(
+        device_try=1,
+        seed=2,
+        sampling=Sampling(temperature=1),
+        max_new_tokens=8,
+        stop=(),
+        prompt_length=2,
+        tokens=(1, 2),
+        draft_epoch=0,
+        pinned_gamma=16,
+        pinned_min_draft=32,
+        acceptance=Acceptance.AUTO,
+    ),
+    "open_coupled": Open(
+        device_try=4,
+        seed=2,
+        sampling=Sampling(temperature=1),
+        max_new_tokens=8,
+        stop=(),
+        prompt_length=2,
+        tokens=(1, 2, 3),
+        draft_epoch=3,
+        pinned_min_draft=0,
+        acceptance=Acceptance.COUPLED,
+    ),
     "open_free": Open(
         device_try=1,
         seed=1,
@@ -148,16 +196,31 @@ CASES: dict[str, AnyMessage] = {
         incarnation=LIFE,
         known=3,
         log_hash=PATH,
-        pending=PendingBlock(draft_epoch=2, start=40, length=3, plan=PLAN, rows_hash=rows_hash(SMALL_ROWS)),
+        pending=PendingBlock(
+            draft_epoch=2, start=40, length=3, plan=BLOCKWISE, rows_hash=rows_hash(SMALL_ROWS)
+        ),
         plan=PLAN,
+    ),
+    "opened_coupled": Opened(
+        device_try=4,
+        incarnation=LIFE,
+        known=3,
+        log_hash=PATH,
+        pending=None,
+        plan=AHEAD,
+        acceptance=Acceptance.COUPLED,
     ),
     "draft": draft(
         (5, 0, 31995),
         (SMALL_ROWS[0].weight_of(5), SMALL_ROWS[1].weight_of(0), SMALL_ROWS[2].weight_of(31995)),
         rows_hash(SMALL_ROWS),
     ),
-    "draft_greedy": draft((5, 6), (), ids_hash((5, 6)), last=False),
+    "draft_greedy": draft((5, 6), (), ids_hash((5, 6))),
+    "draft_path": hints((5, 6), start=40, path=(1, 2, 3), last=False),
+    "draft_path_goes_on": hints((7,), start=42, path=(1, 2, 3, 5, 6), last=True),
+    "draft_nothing_more": hints((), start=43, path=(1, 2, 3, 5, 6, 7), last=True),
     "sparse_logits_plain": sparse_logits(SMALL_ROWS),
+    "sparse_logits_one": SparseLogits(incarnation=LIFE, draft_epoch=3, start=41, rows=SMALL_ROWS[:1]),
     "sparse_logits_large": sparse_logits(LARGE_ROWS),
     "sparse_logits_dense": sparse_logits(DENSE_ROWS),
     "sparse_logits_request": SparseLogitsRequest(incarnation=LIFE, draft_epoch=2, positions=(40, 42)),
@@ -173,6 +236,19 @@ CASES: dict[str, AnyMessage] = {
         plan=PLAN,
         times=StepTimes(hold_s=0.05, step_s=0.0445, wait_s=0.000001),
         finish=Finish.STOP,
+    ),
+    "commit_missing": Commit(
+        incarnation=LIFE,
+        position=40,
+        log_hash=log_hash([1, 2, 3, 9]),
+        ids=(9,),
+        origins=(Origin.ALONE,),
+        tested_epoch=2,
+        accepted=0,
+        seen=0,
+        plan=AHEAD,
+        times=StepTimes(hold_s=0.0, step_s=0.0445, wait_s=0.0),
+        missing=True,
     ),
     "ping": Ping(incarnation=LIFE, known=39, stamp=2**63 + 1),
     "pong": Pong(incarnation=LIFE, stamp=2**63 + 1),
@@ -210,6 +286,41 @@ CASES: dict[str, AnyMessage] = {
         echo_bytes=0,
         pinned_k=320,
         pinned_gamma=None,
+        acceptance=REJECTION,
+        tokens=3,
+        asked_drafted=3,
+    ),
+    "step_report_coupled": StepReport(
+        device="phone-1",
+        request=10,
+        step=5,
+        plan=AHEAD,
+        position=43,
+        drafted=2,
+        seen=4,
+        accepted=4,
+        computed=3,
+        step_s=0.0445,
+        wait_s=0.0,
+        hold_s=0.0445,
+        draft_bytes=152,
+        rows_bytes=52,
+        draft_at_s=12.6,
+        rows_at_s=None,
+        alone=False,
+        temperature=1.0,
+        device_step_s=0.0031,
+        asked_at_s=12.5,
+        asked_bytes=90,
+        ended_at_s=12.65,
+        echo_s=None,
+        echo_bytes=0,
+        pinned_k=None,
+        pinned_gamma=16,
+        acceptance=COUPLED,
+        tokens=3,
+        asked_drafted=1,
+        pinned_min_draft=0,
     ),
     "rows_report": RowsReport(
         device="phone-1",
@@ -227,8 +338,21 @@ CASES: dict[str, AnyMessage] = {
         draft_at_s=12.5,
         rows_at_s=12.53,
         tables="2021222324252627",
+        coupled=(0.625, 0.46875),
     ),
-    "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4),
+    "plan_order": PlanOrder(device="phone-1", request=9, k=320, gamma=4, min_draft=4, blockwise=True),
+    "plan_order_coupled": PlanOrder(
+        device="phone-1",
+        request=ANY_REQUEST,
+        k=32,
+        gamma=16,
+        min_draft=2,
+        early_stop=True,
+        uplink_bps=2_500_000,
+        patience_s=0.0625,
+        acceptance=COUPLED,
+        preferred=True,
+    ),
     "plan_order_any": PlanOrder(device=ANY_DEVICE, request=ANY_REQUEST, k=32, gamma=2, min_draft=2),
     "register": Register(role="device", name="phone-1", vocab_size=49152),
     "link_order": LinkOrder(uplink="rate 5mbit delay 20ms 3ms", downlink=None),

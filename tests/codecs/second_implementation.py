@@ -1,6 +1,8 @@
 """Hashes and noise once more, from docs/wire.md alone. Blocks of rows: `reference_decoder.py`."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
+from math import log
 
 
 def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]], tails: list[int]) -> bytes:
@@ -12,18 +14,31 @@ def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]], tails: 
     return blake2b(text, digest_size=8).digest()
 
 
-def noise_words(seed: int, draft_epoch: int, position: int, purpose: int, count: int) -> list[int]:
-    """Section "Noise version 1": the first words of a draw."""
-    words: list[int] = []
-    while len(words) < count:
-        c0, c1, c2, c3 = len(words) // 4 + 1, position, 0, 0
-        k0, k1 = seed, purpose << 32 | draft_epoch
-        for _ in range(10):
-            (hi0, lo0), (hi1, lo1) = (
-                divmod(0xD2E7470EE14C6C93 * c0, 2**64),
-                divmod(0xCA5A826395121157 * c2, 2**64),
-            )
-            c0, c1, c2, c3 = hi1 ^ c1 ^ k0, lo1, hi0 ^ c3 ^ k1, lo0
-            k0, k1 = (k0 + 0x9E3779B97F4A7C15) % 2**64, (k1 + 0xBB67AE8584CAA73B) % 2**64
-        words += [c0, c1, c2, c3]
-    return words[:count]
+def noise_word(seed: int, draft_epoch: int, position: int, purpose: int) -> int:
+    """Section "Noise version 2": the word of a draw."""
+    c0, c1, c2, c3 = 1, position, 0, 0
+    k0, k1 = seed, purpose << 32 | draft_epoch
+    for _ in range(10):
+        (hi0, lo0), (hi1, lo1) = (
+            divmod(0xD2E7470EE14C6C93 * c0, 2**64),
+            divmod(0xCA5A826395121157 * c2, 2**64),
+        )
+        c0, c1, c2, c3 = hi1 ^ c1 ^ k0, lo1, hi0 ^ c3 ^ k1, lo0
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) % 2**64, (k1 + 0xBB67AE8584CAA73B) % 2**64
+    return c0
+
+
+def noise_of_id(word: int, i: int) -> int:
+    """The same section: z of an id."""
+    z = (word + (i + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+def race(word: int, masses: Mapping[int, float]) -> int:
+    """The same section: which id wins."""
+    times = {
+        i: -log(((noise_of_id(word, i) >> 11) + 0.5) * 2.0**-53) / m for i, m in sorted(masses.items()) if m
+    }
+    return min(times, key=lambda i: times[i])

@@ -1,6 +1,6 @@
 """Control-plane messages: their checks, and each way in which a body is refused."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from draftwire.codecs.control import (
     decode_control,
     encode_control,
 )
+from draftwire.codecs.control_fields import FIELDS
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_CONTROL_BYTES, MAX_LINK_LENGTH, MAX_LISTED_DEVICES
 from draftwire.runtime.transport.base import MAX_PEER_NAME_BYTES
@@ -26,6 +27,21 @@ from draftwire.runtime.transport.base import MAX_PEER_NAME_BYTES
 REPORT: Any = CASES["step_report"]
 ORDER: Any = CASES["plan_order"]
 ROWS: Any = CASES["rows_report"]
+
+
+@pytest.mark.parametrize("message", CONTROL_KINDS, ids=lambda message: message.__name__)
+def test_every_field_is_checked(message: type[Any]) -> None:
+    """No field of a control message goes without a check of its value, and no check without a field."""
+    assert list(FIELDS[message.__name__]) == [field.name for field in fields(message)]
+
+
+def test_a_list_of_another_length_is_named() -> None:
+    """Of a RowsReport's lists the error names the one that is wrong; none is all right for the last."""
+    for name in ("alphas", "high", "gap", "filled", "coupled"):
+        with pytest.raises(LocalError) as caught:
+            replace(ROWS, **{name: getattr(ROWS, name)[:1]})
+        assert caught.value.field == name
+    assert replace(ROWS, coupled=()).coupled == ()
 
 
 def deep(levels: int) -> Any:
@@ -50,6 +66,11 @@ def deep(levels: int) -> Any:
         (REPORT, {"ended_at_s": None}),
         (REPORT, {"pinned_k": 0}),
         (REPORT, {"pinned_gamma": 33}),
+        (REPORT, {"pinned_min_draft": 33}),
+        (REPORT, {"acceptance": "auto"}),
+        (REPORT, {"acceptance": 1}),
+        (REPORT, {"tokens": -1}),
+        (REPORT, {"asked_drafted": None}),
         (ROWS, {"low": (0.5,)}),
         (ROWS, {"high": (0.5, -0.1)}),
         (ROWS, {"filled": 0.5}),
@@ -60,9 +81,22 @@ def deep(levels: int) -> Any:
         (ROWS, {"alphas": ((0.5, 0.625, 0.6875),)}),
         (ROWS, {"alphas": ((0.5, 0.625, 0.6875), (0.5, 0.5))}),
         (ROWS, {"rows_at_s": None}),
+        (ROWS, {"coupled": (0.5,)}),
+        (ROWS, {"coupled": (0.5, 0.5, 0.5)}),
+        (ROWS, {"coupled": (0.5, -0.5)}),
+        (ROWS, {"coupled": None}),
         (ORDER, {"k": 0}),
         (ORDER, {"gamma": 33}),
         (ORDER, {"min_draft": 5}),
+        (ORDER, {"early_stop": True}),
+        (ORDER, {"blockwise": 1}),
+        (ORDER, {"uplink_bps": 2**32}),
+        (ORDER, {"uplink_bps": 1e6}),
+        (ORDER, {"patience_s": -1.0}),
+        (ORDER, {"patience_s": float("inf")}),
+        (ORDER, {"acceptance": "AUTO"}),
+        (ORDER, {"preferred": True}),
+        (ORDER, {"preferred": None}),
         (CASES["register"], {"role": 7}),
         (CASES["register"], {"vocab_size": 1}),
         (CASES["link_order"], {"uplink": 5}),
@@ -128,7 +162,7 @@ def changed(message: Any, **keys: Any) -> bytes:
 
 
 def plan_keys(**keys: Any) -> dict[str, Any]:
-    return {"number": 5, "k": 8, "gamma": 3, "min_draft": 3, **keys}
+    return {**orjson.loads(encode_control(REPORT))["plan"], **keys}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +180,12 @@ def plan_keys(**keys: Any) -> dict[str, Any]:
         (PlanOrder, changed(ORDER, k=0), Refusal.RANGE),
         (PlanOrder, changed(ORDER, min_draft=5), Refusal.RANGE),
         (PlanOrder, changed(ORDER, device=""), Refusal.RANGE),
+        (PlanOrder, changed(ORDER, acceptance="auto"), Refusal.RANGE),
+        (PlanOrder, changed(ORDER, acceptance=None), Refusal.TYPE),
+        (PlanOrder, changed(ORDER, early_stop=True), Refusal.RANGE),
+        (PlanOrder, changed(ORDER, preferred=True), Refusal.RANGE),
+        (PlanOrder, changed(ORDER, blockwise=0), Refusal.TYPE),
+        (PlanOrder, changed(ORDER, patience_s=1), Refusal.NOT_CANONICAL),
         (PlanOrder, changed(ORDER, device=None), Refusal.TYPE),
         (PlanOrder, changed(ORDER, device="x" * 129, request=0), Refusal.RANGE),
         (Register, b'{"role":"target","name":"","vocab_size":64}', Refusal.RANGE),
@@ -155,6 +195,10 @@ def plan_keys(**keys: Any) -> dict[str, Any]:
         (type(REPORT), changed(REPORT, plan={}), Refusal.KEYS),
         (type(REPORT), changed(REPORT, plan=plan_keys(number=1.0)), Refusal.TYPE),
         (type(REPORT), changed(REPORT, plan=plan_keys(min_draft=4)), Refusal.RANGE),
+        (type(REPORT), changed(REPORT, plan=plan_keys(blockwise=1)), Refusal.TYPE),
+        (type(REPORT), changed(REPORT, plan=plan_keys(number=True)), Refusal.TYPE),
+        (type(REPORT), changed(REPORT, plan=plan_keys(blockwise=True, early_stop=True)), Refusal.RANGE),
+        (type(REPORT), changed(REPORT, plan={"number": 5, "k": 8, "gamma": 3, "min_draft": 3}), Refusal.KEYS),
         (type(REPORT), changed(REPORT, step_s=1), Refusal.NOT_CANONICAL),
         (type(REPORT), changed(REPORT, alone=0), Refusal.TYPE),
         (type(REPORT), changed(REPORT, asked_at_s=1), Refusal.NOT_CANONICAL),
@@ -164,6 +208,9 @@ def plan_keys(**keys: Any) -> dict[str, Any]:
         (RowsReport, changed(ROWS, low=[0.5]), Refusal.RANGE),
         (RowsReport, changed(ROWS, low=[1, 0.5]), Refusal.NOT_CANONICAL),
         (RowsReport, changed(ROWS, ladder=[]), Refusal.RANGE),
+        (RowsReport, changed(ROWS, coupled=[0.5]), Refusal.RANGE),
+        (RowsReport, changed(ROWS, coupled=[0.5] * 3), Refusal.RANGE),
+        (RowsReport, changed(ROWS, coupled=None), Refusal.TYPE),
         (RowsReport, changed(ROWS, low=[0.0] * 33), Refusal.RANGE),
         (LinkOrder, b'{"uplink":null}', Refusal.KEYS),
         (LinkOrder, b'{"uplink":null,"downlink":7}', Refusal.TYPE),

@@ -74,7 +74,7 @@ def test_draft_size_depends_on_counts_only(data: st.DataObject, count: int, weig
         len(encode_frame(data.draw(drafts(count=count, weighted=weighted)), session=1, sequence=1))
         for _ in range(2)
     }
-    assert sizes == {ENVELOPE_BYTES + 51 + count * (6 if weighted else 3)}
+    assert sizes == {ENVELOPE_BYTES + 56 + count * (6 if weighted else 3)}
 
 
 @given(message=messages() | control_messages())

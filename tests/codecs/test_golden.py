@@ -123,11 +123,14 @@ def wrong_frames() -> dict[str, bytes]:
     def resealed(data: bytes) -> bytes:
         return data[:10] + crc32(data[14:], crc32(data[:10])).to_bytes(4, "big") + data[14:]
 
-    ping, draft, commit, order, opening, probe, echo, hello, welcome, report = (
+    def set_to(data: bytes, place: int, byte: int) -> bytes:
+        return resealed(data[:place] + bytes([byte]) + data[place + 1 :])
+
+    ping, draft, commit, order, opening, probe, echo, hello, welcome, report, opened, nothing_more = (
         bytes.fromhex(str(FRAMES[name]["frame"]))
         for name in (
             *("ping", "draft", "commit", "plan_order", "open", "probe", "echo"),
-            *("hello_tables", "welcome_tables", "rows_report"),
+            *("hello_tables", "welcome_tables", "rows_report", "opened_pending", "draft_nothing_more"),
         )
     )
     rows = bytes.fromhex(str(FRAMES["sparse_logits_plain"]["frame"]))
@@ -145,10 +148,26 @@ def wrong_frames() -> dict[str, bytes]:
         "welcome: agreed neither 0 nor 1": resealed(welcome[:18] + b"\x02" + welcome[19:]),
         "welcome: agreed, and no set": resealed(welcome[:-8]),
         "welcome: not agreed, and a set": resealed(welcome[:18] + b"\x00" + welcome[19:]),
-        "33 drafted ids": resealed(draft[:64] + b"\x21" + draft[65:]),
-        "unknown flag": resealed(draft[:63] + b"\x04" + draft[64:]),
-        "a gamma fixed at 33": resealed(opening[:56] + b"\x21" + opening[57:]),
-        "outstanding neither 0 nor 1": resealed(opening[:61] + b"\x02" + opening[62:]),
+        "33 drafted ids": set_to(draft, 69, 33),
+        "unknown flag": set_to(draft, 68, 4),
+        "draft: weights, and not the last of its epoch": set_to(draft, 68, 2),
+        "draft: no ids, and not the last of its epoch": set_to(nothing_more, 68, 0),
+        "draft: no ids, and weights": set_to(nothing_more, 68, 3),
+        "plan: an unknown flag": set_to(draft, 51, 4),
+        "plan: all flags there might be": set_to(commit, 49, 255),
+        "plan: tested as a block, and stopped early": set_to(draft, 51, 3),
+        "plan of a pending block: an unknown flag": set_to(opened, 72, 4),
+        "plan: min_draft above gamma": set_to(draft, 50, 4),
+        "a gamma fixed at 33": set_to(opening, 56, 33),
+        "a min_draft fixed at 33": set_to(opening, 57, 33),
+        "open: an acceptance that there is not": set_to(opening, 58, 3),
+        "open: a block outstanding, and acceptance by coupling": set_to(opening, 58, 1),
+        "open: a block outstanding, and acceptance not settled": set_to(opening, 58, 2),
+        "outstanding neither 0 nor 1": set_to(opening, 63, 2),
+        "opened: an acceptance that is not settled": set_to(opened, 38, 2),
+        "opened: an acceptance that there is not": set_to(opened, 38, 3),
+        "opened: pending neither 0 nor 1": set_to(opened, 53, 2),
+        "commit: missing neither 0 nor 1": set_to(commit, 67, 2),
         "unknown origin": resealed(commit[:-3] + b"\xf0" + commit[-2:]),
         "id beyond the largest vocabulary": resealed(commit[:-3] + b"\x24" + commit[-2:]),
         "stop string not UTF-8": resealed(opening.replace(b"Ende", b"End\xff")),
@@ -169,5 +188,13 @@ def wrong_frames() -> dict[str, bytes]:
         "control: out of range": resealed(order.replace(b"320", b"0")),
         "control: a hash in capitals": resealed(report.replace(b"2021222324252627", b"20212223242526FF")),
         "control: half a hash": resealed(report.replace(b"2021222324252627", b"20212223")),
+        "control: an acceptance that there is not": resealed(order.replace(b"rejection", b"auto")),
+        "control: a plan tested as a block, and stopped early": resealed(
+            order.replace(b'"early_stop":false', b'"early_stop":true')
+        ),
+        "control: preferred, of one request": resealed(
+            order.replace(b'"preferred":false', b'"preferred":true')
+        ),
+        "control: a list of another length": resealed(report.replace(b"[0.625,0.46875]", b"[0.625]")),
         "control: white space": resealed(order.replace(b"320", b" 320")),
     }

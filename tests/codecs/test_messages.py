@@ -7,7 +7,7 @@ import pytest
 from tests.codecs.golden_cases import CASES
 
 from draftwire.codecs.errors import LocalError
-from draftwire.codecs.messages import Origin, Plan, Sampling
+from draftwire.codecs.messages import Acceptance, Origin, Plan, Sampling
 
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("hello", {"vocab_size": 1}),
@@ -31,7 +31,12 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("open", {"pinned_k": 262_145}),
     ("open", {"pinned_gamma": -1}),
     ("open", {"pinned_gamma": 33}),
+    ("open", {"pinned_min_draft": -1}),
+    ("open", {"pinned_min_draft": 33}),
+    ("open", {"outstanding": True, "acceptance": Acceptance.COUPLED}),
+    ("open", {"outstanding": True, "acceptance": Acceptance.AUTO}),
     ("opened", {"log_hash": b""}),
+    ("opened", {"acceptance": Acceptance.AUTO}),
     ("draft", {"weights": (1,)}),
     ("draft", {"weights": (0, 1, 1)}),
     ("draft", {"weights": (1, 1, 2**24 + 1)}),
@@ -40,6 +45,8 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("draft", {"token_s": float("inf")}),
     ("draft", {"token_s": float("nan")}),
     ("draft", {"token_s": -1e-9}),
+    ("draft", {"last": False}),
+    ("draft_nothing_more", {"last": False}),
     ("sparse_logits_plain", {"rows": ()}),
     ("sparse_logits_request", {"positions": ()}),
     ("sparse_logits_request", {"positions": (2**32,)}),
@@ -79,6 +86,21 @@ def test_plans_check_themselves(k: int, gamma: int, min_draft: int) -> None:
     """A plan has K >= 1, gamma <= 32 and min_draft <= gamma."""
     with pytest.raises(LocalError):
         Plan(number=0, k=k, gamma=gamma, min_draft=min_draft)
+
+
+@pytest.mark.parametrize(
+    "fields, wrong",
+    [
+        ({"uplink_bps": 2**32}, "uplink_bps"),
+        ({"uplink_bps": -1}, "uplink_bps"),
+        ({"blockwise": True, "early_stop": True}, "early_stop"),
+    ],
+)
+def test_what_plans_may_say(fields: dict[str, Any], wrong: str) -> None:
+    """A rate has 32 bits, and what is tested as a block is never stopped early; the error names the field."""
+    with pytest.raises(LocalError) as caught:
+        Plan(number=0, k=8, gamma=4, min_draft=4, **fields)
+    assert caught.value.field == wrong
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import json
 import re
 from enum import IntEnum
 from hashlib import blake2b
-from math import log
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.codecs.golden_tables import RANKED, TABLES
-from tests.codecs.second_implementation import noise_words
+from tests.codecs.second_implementation import noise_of_id, noise_word, race
 
 from draftwire.codecs import exponents, limits
 from draftwire.codecs.blocks import encode_ranked
@@ -18,7 +17,7 @@ from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import PROTOCOL_VERSION
-from draftwire.codecs.messages import Finish, Origin, Reason
+from draftwire.codecs.messages import Acceptance, Finish, Origin, Reason
 from draftwire.nodes.models.tokenizer import fingerprint
 from draftwire.nodes.speculation.noise import NOISE_VERSION, Key, PhiloxNoise, Purpose
 from draftwire.runtime.security import ADMITS, HELD_BY, Service
@@ -35,7 +34,7 @@ def test_kinds() -> None:
     assert named == {message.__name__: kind for message, kind in {**KINDS, **CONTROL_KINDS}.items()}
 
 
-@pytest.mark.parametrize("enumeration", [Origin, Finish, Reason])
+@pytest.mark.parametrize("enumeration", [Acceptance, Origin, Finish, Reason])
 def test_enumerations(enumeration: type[IntEnum]) -> None:
     """Every number of an enumeration stands in the document beside its name."""
     text = " ".join(DOCUMENT.split()).lower()
@@ -110,33 +109,46 @@ def test_names_and_routing_ids() -> None:
 
 
 def test_noise_vectors() -> None:
-    """The document's words are those of its own rules."""
-    vectors = re.findall(r"^\| (\w{16}) \| (\d+) \| (\d+) \| (\d) \| ([\w ]+) \|$", DOCUMENT, re.MULTILINE)
+    """The document's words, numbers of ids and winners are those of its own rules, and ours."""
+    vectors = re.findall(r"^\| (\w{16}) \| (\d+) \| (\d+) \| (\d) \| (\w{16}) \|$", DOCUMENT, re.MULTILINE)
     assert [int(purpose) for *_, purpose, _ in vectors] == list(Purpose)
-    for seed, epoch, position, purpose, words in vectors:
-        expected = noise_words(int(seed, 16), int(epoch), int(position), int(purpose), len(words.split()))
-        assert [f"{word:016x}" for word in expected] == words.split()
+    word = 0
+    for seed, *numbers, expected in vectors:
+        word = noise_word(int(seed, 16), *map(int, numbers))
+        assert f"{word:016x}" == expected
+    of_ids = re.findall(r"^\| id (\d+) \| (\w{16}) \|$", DOCUMENT, re.MULTILINE)
+    assert len(of_ids) == 4
+    for number, expected in of_ids:
+        assert f"{noise_of_id(word, int(number)):016x}" == expected
+    winners = re.findall(r"\bid (\d+) (?:wins )?of ids 0 to (\d+)", DOCUMENT)
+    assert len(winners) == 2
+    seed, epoch, position, purpose, _ = vectors[-1]
+    key = Key(int(seed, 16), int(epoch), int(position), Purpose(int(purpose)))
+    for winner, last in winners:
+        masses = np.ones(int(last) + 1)
+        assert race(word, dict(enumerate(masses.tolist()))) == int(winner)
+        assert PhiloxNoise().draw_masses(key, masses) == int(winner)
 
 
 @pytest.mark.parametrize("position", range(20))
 def test_noise_by_the_document(position: int) -> None:
-    """Our three kinds of draw are what the document makes of those words."""
+    """Our kinds of draw are what the document makes of those words."""
     seed, epoch, noise = 2**64 - 1 - position, 2**32 - 1, PhiloxNoise()
     weights = np.array([2**22, 2**23, 1, 2**22 - 1])
-    ticket = noise_words(seed, epoch, position, Purpose.DRAFT, 1)[0] >> 40
+    ticket = noise_word(seed, epoch, position, Purpose.DRAFT) >> 40
     drawn = next(i for i in range(4) if weights[: i + 1].sum() > ticket)
     assert noise.draw_weights(Key(seed, epoch, position, Purpose.DRAFT), weights) == drawn
 
-    u = (noise_words(seed, epoch, position, Purpose.ACCEPT, 1)[0] >> 11) * 2.0**-53
+    u = (noise_word(seed, epoch, position, Purpose.ACCEPT) >> 11) * 2.0**-53
     accepts = u * 2**23 < 0.25 * 2**24
     assert noise.accepts(Key(seed, epoch, position, Purpose.ACCEPT), 0.25, 2**23) == accepts
 
-    masses = np.array([0.1, 0.0, 0.3, 0.2, 0.1, 0.3])
-    uniforms = [((word >> 11) + 0.5) * 2.0**-53 for word in noise_words(seed, 0, position, Purpose.TARGET, 6)]
-    race = {i: -log(uniforms[i]) / masses[i] for i in range(6) if masses[i]}
-    assert noise.draw_masses(Key(seed, 0, position, Purpose.TARGET), masses) == min(
-        race, key=lambda i: race[i]
-    )
+    masses, key = np.array([0.1, 0.0, 0.3, 0.2, 0.1, 0.3]), Key(seed, 0, position, Purpose.TARGET)
+    word = noise_word(seed, 0, position, Purpose.TARGET)
+    assert noise.draw_masses(key, masses) == race(word, dict(enumerate(masses.tolist())))
+    ids = np.array([3, 7, 31, 32, 40000, 262143])
+    of_ids = dict(zip(ids.tolist(), masses.tolist(), strict=True))
+    assert ids[noise.draw_masses(key, masses, ids)] == race(word, of_ids)
 
 
 def test_fingerprint_vectors() -> None:

@@ -363,7 +363,7 @@ def test_a_flat_bonus_token_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def flat(p: NDArray[np.float64], seed: int, position: int, noise: Noise) -> int:
         return noise.draw_masses(Key(seed, 0, position, Purpose.TARGET), np.ones(len(p)))
 
-    monkeypatch.setattr("draftwire.nodes.target.verifier.sample_target", flat)
+    monkeypatch.setattr("draftwire.nodes.speculation.sampling.sample_target", flat)
 
     def short(noise: EnumeratingNoise) -> SessionPair:
         return SessionPair(WITHIN, request(2), noise, plan=(2, 1))

@@ -18,7 +18,7 @@ import structlog
 
 from draftwire.codecs.control import StepReport
 from draftwire.codecs.frame import PROTOCOL_VERSION, AnyMessage, decode_frame, encode_frame
-from draftwire.codecs.messages import Hello, Open, Sampling, Welcome
+from draftwire.codecs.messages import Acceptance, Hello, Open, Sampling, Welcome
 from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.nodes.channel.node import ChannelNode, Direction
 from draftwire.nodes.controller.node import ControllerNode
@@ -28,6 +28,7 @@ from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import PAPER, ModelledCompute
 from draftwire.nodes.models.synthetic import SyntheticPair, SyntheticTokenizer
+from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.nodes.target.node import TargetNode
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.config import ControllerSettings, TargetSettings
@@ -59,7 +60,7 @@ def hello(**changes: object) -> Hello:
     """What both ends say, unless a test changes it."""
     fields: dict[str, object] = {
         "protocol_version": PROTOCOL_VERSION,
-        "noise_version": 1,
+        "noise_version": NOISE_VERSION,
         "vocab_size": VOCAB_SIZE,
         "fingerprint": SyntheticTokenizer(VOCAB_SIZE).fingerprint,
     }
@@ -74,8 +75,11 @@ def request(
     seed: int = 5,
     k: int | None = None,
     gamma: int | None = None,
+    min_draft: int | None = None,
+    acceptance: Acceptance = Acceptance.REJECTION,
+    max_waste: float | None = None,
 ) -> Request:
-    """A request with sensible values; `k` and `gamma` fix them, as a user may."""
+    """A request with sensible values; `k`, `gamma` and `min_draft` fix them, as a user may."""
     return Request(
         prompt=prompt,
         sampling=Sampling(temperature=temperature),
@@ -83,6 +87,9 @@ def request(
         max_new_tokens=max_new_tokens,
         k=k,
         gamma=gamma,
+        min_draft=min_draft,
+        acceptance=acceptance,
+        max_waste=max_waste,
     )
 
 
@@ -99,6 +106,8 @@ def open_for(wanted: Request, **changes: Any) -> Open:
         "draft_epoch": 0,
         "pinned_k": wanted.k,
         "pinned_gamma": wanted.gamma,
+        "pinned_min_draft": wanted.min_draft,
+        "acceptance": wanted.acceptance,
     }
     return Open(**(fields | changes))
 

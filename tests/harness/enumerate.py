@@ -35,10 +35,13 @@ class EnumeratingNoise:
         """As Noise."""
         return self._ask(key, [0.0, min(1.0, p / (weight / WEIGHT_SUM)), 1.0]) == 0
 
-    def draw_masses(self, key: Key, masses: NDArray[np.float64]) -> int:
-        """As Noise."""
-        edges = np.cumsum(masses)
-        return self._ask(key, [0.0, *(edges / edges[-1])])
+    def draw_masses(
+        self, key: Key, masses: NDArray[np.float64], ids: NDArray[np.int64] | None = None
+    ) -> int:
+        """As Noise, but for how often two draws of a key agree: the noise is one u, read by rising id."""
+        order = np.arange(len(masses)) if ids is None else np.argsort(ids)
+        edges = np.cumsum(masses[order])
+        return int(order[self._ask(key, [0.0, *(edges / edges[-1])])])
 
     def coin(self, name: Hashable, probability: float) -> bool:
         """An event of the link or of the world, named so that a repeat is the same event."""

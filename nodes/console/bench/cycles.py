@@ -286,7 +286,7 @@ class _Simulation:
         places = course.places[self.position : self.position + seen]
         told = course.trace.told(rung)
         _, rows_bytes, draft_at_s, rows_at_s = self.draft
-        alphas, low, high, gap, filled = zip(*(told[place] for place in places), strict=True)
+        alphas, low, high, gap, filled, coupled = zip(*(told[place] for place in places), strict=True)
         return RowsReport(
             device=DEVICE,
             request=REQUEST,
@@ -299,6 +299,7 @@ class _Simulation:
             high=high,
             gap=gap,
             filled=filled,
+            coupled=coupled,
             rows_bytes=rows_bytes,
             draft_at_s=draft_at_s,
             rows_at_s=rows_at_s,

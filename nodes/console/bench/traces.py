@@ -1,19 +1,19 @@
 """Acceptance traces: what the rows of a pair would have told at every position of a text, at every K.
 
 A trace is recorded with teacher forcing: the target's own text, and at each position of it the draft's row
-at every rung of the ladder, held against the target's p. Nothing of a text remains in it. Rows have the size
-that they travel with: the shipped pair's are spelt with its set of tables, a synthetic pair's are plain.
+at every rung of the ladder, held against the target's p, and the two ends' picks by the shared noise. Only
+blocks, of which two rules are compared, go where the draft leads. Nothing of a text remains in a trace. Rows
+have the size that they travel with: the shipped pair's are spelt with its set of tables, a synthetic pair's
+are plain.
 
 The shipped pair's traces lie beside this file (scripts/record_acceptance.py writes them). The synthetic ones
 are made on the fly, of Zipf-like logits with topics and easy and hard stretches.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from importlib import resources
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,104 +27,23 @@ from draftwire.codecs.quantize import default_profile, fine_levels
 from draftwire.codecs.rows import TAIL_BITS, Row, rows_of_valid, tail_of
 from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.codecs.weights import low_bits, refined
+from draftwire.nodes.console.bench.acceptance_trace import (
+    MEASURES,
+    SAMPLES,
+    AcceptanceTrace,
+    Told,
+    data_path,
+    load,
+    recorded,
+    save,
+)
+from draftwire.nodes.console.bench.blocks import GAMMA, Expected, Logits, drafted, expected_tokens
 from draftwire.nodes.speculation.acceptance import LADDER, acceptance
-from draftwire.nodes.speculation.cost import Frames
-from draftwire.nodes.speculation.frames import around_rows_bits, on_link_bits, true_frames
-from draftwire.nodes.speculation.sampling import target_distribution
+from draftwire.nodes.speculation.coupling import equal_probability
+from draftwire.nodes.speculation.noise import PhiloxNoise
+from draftwire.nodes.speculation.sampling import target_distribution, target_key
 
 Floats = NDArray[np.float64]
-Logits = NDArray[np.float32]
-
-MEASURES: Final = ("alpha", "low", "high", "gap", "filled", "row_bits")
-
-
-class Told(NamedTuple):
-    """One position of a RowsReport."""
-
-    alphas: tuple[float, ...]
-    low: float
-    high: float
-    gap: float
-    filled: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class AcceptanceTrace:
-    """Acceptance of a pair along a text. All arrays have shape [positions, rungs].
-
-    ValueError where a shape is another, or where a probability lies outside [0, 1].
-    """
-
-    name: str
-    vocab_size: int
-    "V of the pair"
-    temperature: float
-    "of the request"
-    ladder: tuple[int, ...]
-    "K of each rung, rising"
-    tables: str = ""
-    "hash, in hex, of the set that rows are spelt with; empty: rows are plain"
-    alpha: Floats = field(repr=False)
-    "sum_x min(p(x), q_K(x))"
-    low: Floats = field(repr=False)
-    "of alpha with whole rows, as a row of that K tells: at least"
-    high: Floats = field(repr=False)
-    "and at most"
-    gap: Floats = field(repr=False)
-    "high - low, as a third of the row's entries would tell"
-    filled: Floats = field(repr=False)
-    "and how far above that low alpha lies"
-    row_bits: Floats = field(repr=False)
-    "that the row adds to a block"
-
-    def __post_init__(self) -> None:
-        shape = (len(self.alpha), len(self.ladder))
-        for name in MEASURES:
-            values = getattr(self, name)
-            if values.shape != shape or not shape[0]:
-                raise ValueError(f"{name} has shape {values.shape}: give one value a position and rung")
-            if name != "row_bits" and not ((values >= 0) & (values <= 1)).all():
-                raise ValueError(f"{name} has values outside [0, 1]")
-        if list(self.ladder) != sorted(set(self.ladder)) or self.ladder[0] < 1:
-            raise ValueError(f"ladder is {self.ladder}: give rising K, 1 or more")
-
-    def mean_alphas(self) -> dict[int, float]:
-        """K -> mean alpha over the text."""
-        return dict(zip(self.ladder, self.alpha.mean(axis=0).tolist(), strict=True))
-
-    def told(self, rung: int) -> list[Told]:
-        """What a row of that rung's K tells, by position."""
-        if rung not in self._told:
-            alphas = [tuple(row) for row in self.alpha[:, : rung + 1].tolist()]
-            others = (getattr(self, name)[:, rung].tolist() for name in ("low", "high", "gap", "filled"))
-            self._told[rung] = [Told(*values) for values in zip(alphas, *others, strict=True)]
-        return self._told[rung]
-
-    @cached_property
-    def _told(self) -> dict[int, list[Told]]:
-        return {}
-
-    @cached_property
-    def frames(self) -> Frames:
-        """True sizes, with this text's mean row at each K instead of Zipf rows."""
-        around, mean = self.envelope_bits, dict(zip(self.ladder, self.row_bits.mean(axis=0), strict=True))
-        standard = true_frames(vocab_size=self.vocab_size)
-        return Frames(
-            draft_bits=standard.draft_bits,
-            rows_bits=lambda k, n: on_link_bits((around + n * float(mean[k])) / 8),
-            commit_bits=standard.commit_bits,
-            rows_in_one=True,
-        )
-
-    @cached_property
-    def envelope_bits(self) -> float:
-        """Of a message with rows beside its rows; what the link adds is left out."""
-        return around_rows_bits(vocab_size=self.vocab_size)
-
-    def __getstate__(self) -> dict[str, object]:
-        """What another process needs: the fields, and nothing that follows from them."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
 
 # Recording --------------------------------------------------------------------------------------------------
 
@@ -137,16 +56,17 @@ def record(
     temperature: float,
     support: NDArray[np.int64] | None = None,
     tables: TableSet | None = None,
+    blocks: Iterable[Expected] = (),
 ) -> AcceptanceTrace:
     """A trace from pairs of logits: the target's, shape [V], and the draft's, one for each id of `support`.
 
     Both are read at the temperature, above 0. Rows are those that `sparsify` makes, many at a time, and as
-    large as they are when spelt with `tables`; None: plain.
+    large as they are when spelt with `tables`; None: plain. `blocks` are asked for once all positions are in.
     """
     ids = np.arange(vocab_size) if support is None else support
     ladder = tuple(k for k in LADDER if k <= len(ids))
     sampling = Sampling(temperature=temperature)
-    found = []
+    found, picked = [], list[Picks]()
     source = iter(positions)
     while chunk := list(islice(source, CHUNK)):
         p = [target_distribution(target, sampling) for target, _ in chunk]
@@ -155,6 +75,10 @@ def record(
         order = np.argsort(-scores, axis=1, kind="stable")[:, : ladder[-1]]
         rows = [_rows(scores, order[:, :k], ids, vocab_size) for k in ladder]
         found.append(np.stack([_measured(p, of_k, tables) for of_k in rows], axis=2))
+        for one, (_, draft) in zip(p, chunk, strict=True):
+            q = target_distribution(draft, sampling)
+            picked.append(picks(one, q, ids, place=len(picked)))
+    expected = np.array(list(blocks)).reshape(-1, 2)
     values = dict(zip(MEASURES, np.moveaxis(np.concatenate(found), 1, 0), strict=True))
     return AcceptanceTrace(
         name=name,
@@ -162,6 +86,11 @@ def record(
         temperature=temperature,
         ladder=ladder,
         tables="" if tables is None else tables.hash.hex(),
+        coupled=np.array([one.coupled for one in picked]),
+        hits=np.array([one.hits for one in picked]),
+        chances=np.array([one.chances for one in picked], dtype=np.float16),
+        token_tokens=expected[:, 0],
+        block_tokens=expected[:, 1],
         **values,
     )
 
@@ -191,9 +120,34 @@ def _rows(
 def _measured(p: Sequence[Floats], rows: Sequence[Row], tables: TableSet | None) -> Floats:
     """MEASURES, shape [positions, measures]."""
     told = [acceptance(one, row) for one, row in zip(p, rows, strict=True)]
-    fields = [(one.alphas[-1], one.low, one.high, one.gap, one.filled) for one in told]
+    fields = [(one.alphas[-1], one.low, one.high, one.gap, one.filled, one.coupled) for one in told]
     bits = plain_bits(rows) if tables is None else spelt_bits(rows, tables)
     return np.column_stack([np.minimum(fields, 1.0), bits])
+
+
+class Picks(NamedTuple):
+    """Of one position, by both ends."""
+
+    coupled: float
+    "probability that they are equal"
+    hits: list[bool]
+    "whether they were, by seed"
+    chances: list[float]
+    "q of the draft's own"
+
+
+def picks(p: Floats, q: Floats, ids: NDArray[np.int64], *, place: int) -> Picks:
+    """With the shared noise of SAMPLES seeds at that place; p has shape [V], q a mass for each of `ids`."""
+    hits, chances = list[bool](), list[float]()
+    for seed in range(SAMPLES):
+        key = target_key(seed, place)
+        column = NOISE.draw_masses(key, q, ids)
+        hits.append(int(ids[column]) == NOISE.draw_masses(key, p))
+        chances.append(float(q[column]))
+    return Picks(equal_probability(p, q, ids), hits, chances)
+
+
+NOISE: Final = PhiloxNoise()
 
 
 def spelt_bits(rows: Sequence[Row], tables: TableSet) -> NDArray[np.int64]:
@@ -215,47 +169,6 @@ def plain_bits(rows: Sequence[Row]) -> NDArray[np.int64]:
     level_bits = (levels >> s).sum(axis=1) + k + s * refined(levels, profile).sum(axis=1)
     bits: NDArray[np.int64] = PARAMETER_BITS + TAIL_BITS + gap_bits + level_bits
     return bits
-
-
-# Files ------------------------------------------------------------------------------------------------------
-
-
-def save(trace: AcceptanceTrace, path: Path) -> None:
-    """Write the trace, compressed, in half precision: alpha to 3 digits, and bits to 0.05 %."""
-    arrays = {name: getattr(trace, name).astype(np.float16) for name in MEASURES}
-    np.savez_compressed(
-        path,
-        name=np.array(trace.name),
-        vocab_size=np.array(trace.vocab_size),
-        temperature=np.array(trace.temperature),
-        ladder=np.array(trace.ladder),
-        tables=np.array(trace.tables),
-        **arrays,
-    )
-
-
-def load(path: Path) -> AcceptanceTrace:
-    """Read what `save` wrote."""
-    with np.load(path) as file:
-        return AcceptanceTrace(
-            name=str(file["name"]),
-            vocab_size=int(file["vocab_size"]),
-            temperature=float(file["temperature"]),
-            ladder=tuple(int(k) for k in file["ladder"]),
-            tables=str(file["tables"]),
-            **{name: file[name].astype(np.float64) for name in MEASURES},
-        )
-
-
-def data_path(name: str) -> Path:
-    """Where the recorded trace of that name lies."""
-    return Path(str(resources.files("draftwire.nodes.console.bench") / "data" / f"{name}.npz"))
-
-
-@lru_cache(maxsize=8)
-def recorded(name: str) -> AcceptanceTrace:
-    """The trace of that name in this package, read once."""
-    return load(data_path(name))
 
 
 # Synthetic pairs --------------------------------------------------------------------------------------------
@@ -302,7 +215,31 @@ CONTEXT_SCALE: Final = 1.5
 @lru_cache(maxsize=16)
 def synthetic(recipe: Recipe) -> AcceptanceTrace:
     """The recipe's trace; the same in every process."""
-    return record(_positions(recipe), name=recipe.name, vocab_size=recipe.vocab_size, temperature=1.0)
+    return record(
+        _positions(recipe),
+        name=recipe.name,
+        vocab_size=recipe.vocab_size,
+        temperature=1.0,
+        blocks=_blocks(recipe),
+    )
+
+
+BLOCK_EVERY: Final = 6
+"""Positions from one block to the next: 416 along a recipe's text."""
+
+
+def _blocks(recipe: Recipe) -> Iterable[Expected]:
+    """Drafted at successive positions. Logits there are what they are whatever was drafted before."""
+    source, sampling = _positions(recipe), Sampling(temperature=1.0)
+    for place in range(0, recipe.positions - GAMMA + 1, BLOCK_EVERY):
+        here = list(islice(source, BLOCK_EVERY))[:GAMMA]
+        block = drafted(
+            lambda ids, here=here: here[len(ids)][1],
+            place=place,
+            vocab_size=recipe.vocab_size,
+            temperature=1.0,
+        )
+        yield expected_tokens([target_distribution(target, sampling) for target, _ in here], block)
 
 
 def _positions(recipe: Recipe) -> Iterable[tuple[Logits, Logits]]:
@@ -327,10 +264,12 @@ __all__ = [
     "MEASURES",
     "SYNTHETIC",
     "AcceptanceTrace",
+    "Picks",
     "Recipe",
     "Told",
     "data_path",
     "load",
+    "picks",
     "plain_bits",
     "record",
     "recorded",

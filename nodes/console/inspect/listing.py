@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from draftwire.codecs.messages import (
+    Acceptance,
     Close,
     Commit,
     Draft,
@@ -141,13 +142,16 @@ def _facts(one: Examined, words: Words) -> Text:
             output = len(message.tokens) - message.prompt_length
             behind = f", {output} behind it" if output else ""
             about = f"try {message.device_try}, temperature {message.sampling.temperature:g}"
-            return Text(f"{about}, prompt of {count_of(message.prompt_length, 'token')}{behind}")
+            asked = _accepted_by(message.acceptance)
+            return Text(f"{about}{asked}, prompt of {count_of(message.prompt_length, 'token')}{behind}")
         case Opened():
-            return Text(f"try {message.device_try}, {count_of(message.known, 'token')} known")
+            known = count_of(message.known, "token")
+            return Text(f"try {message.device_try}{_accepted_by(message.acceptance)}, {known} known")
         case Refused():
             return Text(f"{message.reason.name.lower()}: {quoted(message.detail)}")
         case Draft():
-            head = f"at {message.start}, K {message.plan.k}: " if message.ids else "no tokens"
+            rows = f", K {message.plan.k}" if message.weights else ""
+            head = f"at {message.start}{rows}: " if message.ids else f"at {message.start}: no more for now"
             return Text(head).append_text(_texts(one, words))
         case SparseLogits() if block is not None and block.rows:
             size = f"{len(block.rows)} x {len(block.rows[0])} {mode_of(one)}"
@@ -155,11 +159,18 @@ def _facts(one: Examined, words: Words) -> Text:
         case Commit():
             tested = f"{message.accepted}/{message.seen} " if message.seen else ""
             end = "" if message.finish is Finish.RUNNING else f" {message.finish.name.lower()}"
-            return Text(f"at {message.position}: {tested}").append_text(_texts(one, words)).append(end)
+            lacks = " ids are missing here" if message.missing else ""
+            line = Text(f"at {message.position}: {tested}").append_text(_texts(one, words))
+            return line.append(end).append(lacks)
         case Close():
             return Text(f"{count_of(message.known, 'token')} known")
     known = getattr(message, "known", None)
     return Text("" if known is None else f"{count_of(known, 'token')} known")
+
+
+def _accepted_by(acceptance: Acceptance) -> str:
+    """Where it is not the usual one."""
+    return "" if acceptance is Acceptance.REJECTION else f", {acceptance.name.lower()}"
 
 
 def _texts(one: Examined, words: Words) -> Text:

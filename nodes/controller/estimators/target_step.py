@@ -46,11 +46,15 @@ class TargetStep:
         self._overheads = deque[float](maxlen=WINDOW)
         self.since_alone = 0
         "steps with drafts since one alone"
+        self.steps = 0
+        "passes seen, those alone left out"
 
-    def observe(self, *, drafted: int, step_s: float, overhead_s: float) -> None:
-        """A pass over `drafted` >= 1 tokens, and what the BS needed around it."""
+    def observe(self, *, drafted: int, step_s: float, overhead_s: float | None) -> None:
+        """A pass over `drafted` tokens, and what the BS needed around it; None: it is not known."""
         self.since_alone += 1
-        self._overheads.append(max(0.0, overhead_s))
+        self.steps += 1
+        if overhead_s is not None:
+            self._overheads.append(max(0.0, overhead_s))
         if self._weight:
             expected_s = self.at_zero_s + self.slope_s * drafted
             step_s = expected_s + _clipped(step_s - expected_s, self._residuals, expected_s)

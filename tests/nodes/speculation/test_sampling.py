@@ -10,13 +10,18 @@ from hypothesis import assume, given
 from numpy.typing import NDArray
 
 from draftwire.codecs.errors import LocalError
-from draftwire.codecs.messages import Sampling
+from draftwire.codecs.messages import Acceptance, Sampling
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
 from draftwire.codecs.weights import WEIGHT_SUM
 from draftwire.nodes.speculation.noise import Key, PhiloxNoise, Purpose
 from draftwire.nodes.speculation.sampling import (
+    BlockRejection,
+    Coupled,
+    Drafted,
     Greedy,
+    Needs,
+    Outcome,
     Rejection,
     TargetRows,
     accept_rule,
@@ -55,7 +60,9 @@ class ScriptedNoise:
         """As Noise."""
         return bool(self._next(key))
 
-    def draw_masses(self, key: Key, masses: NDArray[np.float64]) -> int:
+    def draw_masses(
+        self, key: Key, masses: NDArray[np.float64], ids: NDArray[np.int64] | None = None
+    ) -> int:
         """As Noise."""
         return self._next(key)
 
@@ -248,26 +255,77 @@ def test_no_mass_left_lets_the_draft_stand() -> None:
     assert Rejection().correction(p, 3, row, KEY, ScriptedNoise()) == 3
 
 
-def test_a_correction_needs_its_row() -> None:
-    """Nothing is ever drawn from p in its place."""
-    with pytest.raises(ValueError, match="needs the row"):
-        Rejection().correction(np.array([0.5, 0.5]), 0, None, KEY, ScriptedNoise())
+def drafted(*ids: int) -> Drafted:
+    """Hints behind five tokens."""
+    return Drafted(ids=ids, weights=(), seed=77, draft_epoch=9, start=5)
+
+
+def outcome(accepted: int, token: int | None) -> Outcome:
+    """What a rule says."""
+    return Outcome(accepted=accepted, token=token)
 
 
 def test_greedy_keeps_what_the_target_would_write() -> None:
     """The agreeing prefix, then the target's own token; neither row nor noise is needed."""
-    p = [np.eye(4)[i] for i in (2, 0, 3)]
-    rule = Greedy()
-    for ids, accepted in (((1, 0, 3), 0), ((2, 1, 3), 1), ((2, 0, 0), 2), ((2, 0, 3), 3), ((), 0)):
-        assert rule.accepted(p, ids, (), [KEY] * len(ids), ScriptedNoise()) == accepted
-    assert rule.correction(p[2], 1, None, KEY, ScriptedNoise()) == 3
+    p = [np.eye(4)[i] for i in (2, 0, 3, 1)]
+    for ids, expected in (
+        ((1, 0, 3), outcome(0, 2)),
+        ((2, 1, 3), outcome(1, 0)),
+        ((2, 0, 0), outcome(2, 3)),
+        ((2, 0, 3), outcome(3, 1)),
+        ((), outcome(0, 2)),
+    ):
+        assert Greedy().outcome(p, drafted(*ids), (), ScriptedNoise()) == expected
 
 
-def test_the_rule_follows_the_temperature() -> None:
-    """Greedy at 0, rejection above; only the latter needs rows."""
-    cold, warm = accept_rule(Sampling(temperature=0)), accept_rule(Sampling(temperature=0.01))
-    assert isinstance(cold, Greedy) and not cold.needs_rows
-    assert isinstance(warm, Rejection) and warm.needs_rows
+def test_coupled_keeps_what_the_target_picks() -> None:
+    """One pick a position, keyed as the target's own, up to the first that is not the draft."""
+    p = [np.full(8, 0.125)] * 4
+    for ids, picks, expected in (
+        ((1, 2, 3), (4,), outcome(0, 4)),
+        ((1, 2, 3), (1, 0), outcome(1, 0)),
+        ((1, 2, 3), (1, 2, 3, 7), outcome(3, 7)),
+        ((), (6,), outcome(0, 6)),
+    ):
+        noise = ScriptedNoise(*picks)
+        assert Coupled().outcome(p, drafted(*ids), (), noise) == expected
+        assert noise.keys == [Key(77, 0, 5 + i, Purpose.TARGET) for i in range(len(picks))]
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 5), max_size=4))
+def test_coupled_text_does_not_depend_on_the_hints(seed: int, ids: list[int]) -> None:
+    """Whatever is guessed, the tokens that come out are those that the target would have written alone."""
+    p = np.random.default_rng(seed).dirichlet(np.full(6, 0.5), size=5)
+    found = Coupled().outcome(p, drafted(*ids), (), PhiloxNoise())
+    assert found.token is not None
+    text = [*ids[: found.accepted], found.token]
+    assert text == [sample_target(p[i], 77, 5 + i, PhiloxNoise()) for i in range(len(text))]
+
+
+def test_rejection_knows_its_token_only_if_all_stand() -> None:
+    """The bonus, drawn as the target's own; a correction waits for its row."""
+    p = [np.full(8, 0.125)] * 3
+    block = Drafted(ids=(4, 5), weights=(9, 9), seed=77, draft_epoch=9, start=5)
+    noise = ScriptedNoise(1, 1, 6)
+    assert Rejection().outcome(p, block, (), noise) == outcome(2, 6)
+    keys = [Key(77, 9, 5, Purpose.ACCEPT), Key(77, 9, 6, Purpose.ACCEPT), Key(77, 0, 7, Purpose.TARGET)]
+    assert noise.keys == keys
+    assert Rejection().outcome(p, block, (), ScriptedNoise(1, 0)) == outcome(1, None)
+
+
+def test_the_rule_follows_temperature_acceptance_and_plan() -> None:
+    """Greedy at 0 whatever else; blockwise is a way of rejection; an acceptance has to be settled."""
+    cold, warm = Sampling(temperature=0), Sampling(temperature=0.01)
+    for acceptance in Acceptance:
+        assert isinstance(accept_rule(cold, acceptance, blockwise=True), Greedy)
+    assert isinstance(accept_rule(warm), Rejection)
+    assert isinstance(accept_rule(warm, Acceptance.REJECTION, blockwise=True), BlockRejection)
+    for blockwise in (False, True):
+        assert isinstance(accept_rule(warm, Acceptance.COUPLED, blockwise=blockwise), Coupled)
+    with pytest.raises(ValueError, match="AUTO"):
+        accept_rule(warm, Acceptance.AUTO)
+    needs = [Greedy.needs, Coupled.needs, Rejection.needs, BlockRejection.needs]
+    assert needs == [Needs.NONE, Needs.NONE, Needs.ONE, Needs.ALL]
 
 
 def test_the_targets_own_draws_are_keyed_by_seed_and_position() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.harness.fleets import SYNTHETIC
 
 from draftwire.nodes.console import explain, explanation
-from draftwire.nodes.console.bench.traces import MEASURES, recorded, save
+from draftwire.nodes.console.bench.traces import recorded, save
 from draftwire.nodes.console.cli import main
 from draftwire.nodes.console.record import read_record
 from draftwire.nodes.console.simulate import command
@@ -282,7 +282,7 @@ def test_acceptance_of_a_file(
     """A recording of one's own takes the place of the file's pair, at its temperature only."""
     recording = str(tmp_path / "own.npz")
     whole = recorded("smollm2-0.7")
-    save(replace(whole, name="own", **{one: getattr(whole, one)[:50] for one in MEASURES}), Path(recording))
+    save(replace(whole.part(slice(50)), name="own"), Path(recording))
     assert main(["simulate", str(config), *SHORT, "--acceptance", recording]) == 2
     said = capsys.readouterr().err
     assert "sampling.temperature: temperature 1, but acceptance was recorded at 0.7" in said

@@ -49,12 +49,8 @@ def test_bits_of_ids() -> None:
 def test_rows_too_long_for_the_vocabulary_are_as_long_as_can_be() -> None:
     """A recording of plain rows of a large vocabulary: ids from all of the stand-in's."""
     trace = recorded("smollm2")
-    some = slice(None, 60)
-    short = replace(
-        trace,
-        **{name: getattr(trace, name)[some] for name in ("alpha", "low", "high", "gap", "filled")},
-        row_bits=40.0 * trace.row_bits[some],
-    )
+    some = trace.part(slice(60))
+    short = replace(some, row_bits=40.0 * some.row_bits)
     pair = RecordedPair(short.alpha, short.ladder, temperature=1.0)
     found, most = (row_bits(one, 320, every=5) for one in (spread_as(short, pair), pair))
     assert found == pytest.approx(most, rel=0.02)

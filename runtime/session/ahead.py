@@ -1,0 +1,188 @@
+"""What a device drafts beyond the log that it knows, where drafts are hints: one path of ids, by epoch.
+
+Nothing here can be wrong, only useless: the BS samples every token by itself and compares (docs/theory.md).
+A path grows while it agrees with the log; when the log leaves it a new one begins behind the log, in a new
+epoch. What is told of it goes in Drafts, each of which continues what was told before.
+"""
+
+from dataclasses import dataclass
+
+from draftwire.codecs.hashes import ids_hash
+from draftwire.codecs.messages import Commit, Draft, Incarnation, Message, Origin, Plan, SparseLogits
+from draftwire.codecs.rows import Row
+from draftwire.runtime.session.log import TokenLog
+from draftwire.runtime.session.request import Block, DraftWork, Request
+
+ROW_EVERY = 8
+"""Drafted tokens from one sparse row to the next: it keeps the link's rate and rejection's alpha known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A drafted token of a right path, held against the log."""
+
+    chance: float
+    "q of it, when it was drawn"
+    hit: bool
+    "whether it is the log's token"
+
+
+class Ahead:
+    """Of one request. `drafted` and `used` count tokens in this life of the device."""
+
+    def __init__(self, request: Request, log: TokenLog, *, draft_epoch: int) -> None:
+        """`draft_epoch`: the highest that was used before."""
+        self._request, self._log = request, log
+        self.drafted = self.used = 0
+        self.seen = self.hits = 0
+        "drafted tokens held against the log, and those that were its own, up to each path's first wrong one"
+        self.judged: list[Judged] = []
+        "since the caller last emptied it"
+        self.uplink_free_s = 0.0
+        "when the uplink is expected to have sent all that left; who sends knows the sizes, and sets it"
+        self._rests = False
+        "whether the BS has been told, with no ids, that none come for now"
+        self._rows: list[tuple[int, Row]] = []
+        "by position, to be sent behind the Draft that has their token"
+        self._begin(draft_epoch + 1)
+
+    def _begin(self, draft_epoch: int) -> None:
+        self.draft_epoch = draft_epoch
+        self.start = self._told = len(self._log)
+        self._ids: list[int] = []
+        self._chances: list[float] = []
+        self._token_s = 0.0
+        self._stopped = False
+        self._begun = False
+        "whether any token of this epoch has been drawn"
+
+    @property
+    def begun_epoch(self) -> int:
+        """The highest epoch that a token was drawn in."""
+        return self.draft_epoch if self._begun else self.draft_epoch - 1
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """q of each token outstanding, in order."""
+        return tuple(self._chances)
+
+    @property
+    def wasted(self) -> int:
+        """Tokens drafted for nothing: neither used nor still outstanding."""
+        return self.drafted - self.used - len(self._ids)
+
+    def work(self, plan: Plan) -> DraftWork | None:
+        """What to draw next, if anything: all that is missing of a block, or one token of a longer way."""
+        room = self._room(plan)
+        if room <= 0:
+            return None
+        length = room if _synchronous(plan) and not plan.early_stop else 1
+        until_row = -self.drafted % ROW_EVERY
+        wants_row = not self._request.sampling.greedy and until_row < length
+        return DraftWork(
+            tokens=[*self._log.tokens, *self._ids],
+            draft_epoch=self.draft_epoch,
+            length=length,
+            plan=plan,
+            row_of=until_row if wants_row else None,
+        )
+
+    def drew(self, block: Block, *, stops: bool) -> bool:
+        """Take what `work` asked for; False: the path is no longer the one it was drawn on.
+
+        `stops`: nothing more is to be drawn before the log grows.
+        """
+        self.drafted += len(block.ids)
+        if (block.draft_epoch, block.start) != (self.draft_epoch, self.start + len(self._ids)):
+            return False
+        if block.row_at is not None:
+            self._rows.append((block.start + block.row_at, block.rows[0]))
+        self._ids += block.ids
+        self._chances += block.chances or (1.0,) * len(block.ids)
+        self._token_s, self._stopped, self._begun, self._rests = block.token_s, stops, True, False
+        return True
+
+    def complete(self, plan: Plan) -> bool:
+        """Whether nothing more is to be drawn before the log grows."""
+        return self._room(plan) <= 0
+
+    def follow(self, commit: Commit, news: int) -> None:
+        """The log has grown by the last `news` tokens of `commit`: go on with the path, or begin another."""
+        self.used += sum(origin is Origin.ACCEPTED for origin in commit.origins[len(commit.origins) - news :])
+        grown = self._log.tokens[self.start :]
+        alive = len(grown) <= len(self._ids)
+        for token, drafted, chance in zip(grown, self._ids, self._chances, strict=False):
+            self.judged.append(Judged(chance, token == drafted))
+            self.seen += 1
+            self.hits += token == drafted
+            if token != drafted:
+                alive = False
+                break
+        if not alive:
+            self._begin(self.begun_epoch + 1)
+            self._rows.clear()
+            return
+        del self._ids[: len(grown)], self._chances[: len(grown)]
+        self.start = len(self._log)
+        self._told = max(self._told, self.start)
+        self._stopped = False
+
+    def say_again(self) -> None:
+        """Nothing of the path counts as told: a BS lacks some of it, or all."""
+        self._told, self._rests = self.start, False
+
+    def due(self, plan: Plan, now_s: float) -> bool:
+        """Whether a Draft should leave now.
+
+        Synchronously when the block is complete. Else as soon as the uplink is free for it, but not before a
+        BS that waits for min_draft ids could begin.
+        """
+        untold = self.start + len(self._ids) - self._told
+        if self.complete(plan):
+            return untold > 0 or (len(self._ids) < plan.min_draft and not self._rests)
+        awaited = len(self._ids) < plan.min_draft
+        return not _synchronous(plan) and untold > 0 and not awaited and now_s >= self.uplink_free_s
+
+    def tell(self, plan: Plan, incarnation: Incarnation) -> list[Message]:
+        """All that is untold, in one Draft, and the row that belongs to it."""
+        first = self._told - self.start
+        ids = tuple(self._ids[first:])
+        draft = Draft(
+            incarnation=incarnation,
+            draft_epoch=self.draft_epoch,
+            known=len(self._log),
+            start=self._told,
+            path_hash=self._log.hash_with(self.start, self._ids[:first]),
+            plan=plan,
+            ids=ids,
+            weights=(),
+            rows_hash=ids_hash(ids),
+            token_s=self._token_s,
+            last=self.complete(plan),
+        )
+        self._told += len(ids)
+        self._rests = not ids
+        rows, self._rows = self._rows, []
+        return [draft, *(self._row_of(position, row, incarnation) for position, row in rows)]
+
+    def _row_of(self, position: int, row: Row, incarnation: Incarnation) -> SparseLogits:
+        return SparseLogits(
+            incarnation=incarnation, draft_epoch=self.draft_epoch, start=position, rows=(row,)
+        )
+
+    def _room(self, plan: Plan) -> int:
+        """Tokens that may still be drawn before the log grows."""
+        if self._stopped:
+            return 0
+        request, produced = self._request, self._log.produced
+        room = min(plan.gamma, request.max_new_tokens - produced) - len(self._ids)
+        if request.max_waste is not None:
+            room = min(room, int(request.max_waste * produced) - (self.drafted - self.used))
+        return room
+
+
+def _synchronous(plan: Plan) -> bool:
+    return plan.min_draft >= plan.gamma
+
+
+__all__ = ["ROW_EVERY", "Ahead", "Judged"]
