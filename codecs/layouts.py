@@ -134,8 +134,8 @@ class Knife:
         """14 bytes."""
         for name, count in (("number", 4), ("k", 3), ("gamma", 1), ("min_draft", 1)):
             self.whole(f"{prefix}.{name}", count)
-        self.whole(f"{prefix}.flags", 1, _flags("blockwise", "early stop"))
-        self.whole(f"{prefix}.uplink_bps", 4, lambda bps: "" if bps else "not told")
+        self.whole(f"{prefix}.flags", 1, _flags("blockwise", "early_stop"))
+        self.whole(f"{prefix}.uplink_bps", 4, lambda bps: "" if bps else "none")
 
     def add(self, name: str, bits: int, value: Value, meaning: str = "") -> None:
         """What has just been read."""

@@ -67,6 +67,9 @@ class StepFields(TypedDict):
     k: int
     gamma: int
     min_draft: int
+    blockwise: bool
+    early_stop: bool
+    uplink_bps: int
     position: int
     drafted: int
     seen: int
@@ -90,6 +93,10 @@ class StepFields(TypedDict):
     pinned_k: int | None
     pinned_gamma: int | None
     tables: str
+    acceptance: str
+    tokens: int
+    asked_drafted: int
+    pinned_min_draft: int | None
 
 
 def step_fields(report: StepReport) -> StepFields:
@@ -102,6 +109,9 @@ def step_fields(report: StepReport) -> StepFields:
         k=report.plan.k,
         gamma=report.plan.gamma,
         min_draft=report.plan.min_draft,
+        blockwise=report.plan.blockwise,
+        early_stop=report.plan.early_stop,
+        uplink_bps=report.plan.uplink_bps,
         position=report.position,
         drafted=report.drafted,
         seen=report.seen,
@@ -125,6 +135,10 @@ def step_fields(report: StepReport) -> StepFields:
         pinned_k=report.pinned_k,
         pinned_gamma=report.pinned_gamma,
         tables=report.tables,
+        acceptance=report.acceptance,
+        tokens=report.tokens,
+        asked_drafted=report.asked_drafted,
+        pinned_min_draft=report.pinned_min_draft,
     )
 
 

@@ -215,20 +215,21 @@ def ahead(
     temperature: float,
 ) -> Iterator[Expected]:
     """What a block brings that the draft draws behind each of `starts`, and the target tests."""
-    contexts = target.open(), draft.open()
+    of_target, of_draft = target.open(), draft.open()
     sampling = Sampling(temperature=temperature)
     for place, tokens in enumerate(starts):
+
+        def guessed(ids: Sequence[int], tokens: tuple[int, ...] = tokens) -> Logits:
+            row: Logits = of_draft.logits([*tokens, *ids], 1)[0]
+            return row
+
         block = drafted(
-            lambda ids, tokens=tokens: contexts[1].logits([*tokens, *ids], 1)[0],
-            place=place,
-            vocab_size=vocab_size,
-            temperature=temperature,
-            support=draft.support,
+            guessed, place=place, vocab_size=vocab_size, temperature=temperature, support=draft.support
         )
-        logits = contexts[0].logits([*tokens, *block.ids[:-1]], GAMMA)
+        logits = of_target.logits([*tokens, *block.ids[:-1]], GAMMA)
         yield expected_tokens([target_distribution(one, sampling) for one in logits], block)
-    for context in contexts:
-        context.close()
+    of_target.close()
+    of_draft.close()
 
 
 if __name__ == "__main__":

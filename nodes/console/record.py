@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 import orjson
 
+from draftwire.codecs.control import COUPLED, REJECTION
 from draftwire.nodes.channel.punctuality import late_words
 from draftwire.nodes.console.outcome import OUTCOME_EVENT, Outcome
 from draftwire.nodes.controller.belief import Belief
@@ -60,8 +61,14 @@ class Step:
     ended_at_s: float
     pinned_k: int | None
     pinned_gamma: int | None
+    acceptance: str = REJECTION
     bs: str | None = None
     "of a simulation: the base station; None: a real run's record, which knows of one"
+
+    @property
+    def hints(self) -> bool:
+        """Whether its drafts were hints: `seen` and `accepted` are then of other steps' drafts too."""
+        return self.acceptance == COUPLED or self.temperature == 0
 
     @property
     def pinned(self) -> bool:
@@ -279,7 +286,7 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
         record.others[kind] += 1
 
 
-_OLDER_STEP: Final = {"bs": None}
+_OLDER_STEP: Final = {"acceptance": REJECTION, "bs": None}
 _OLDER_LINK: Final = {
     "device": None,
     "ordered": False,

@@ -13,6 +13,10 @@ learnt, so now and then a plan of a request is another one than the best:
   first of them is slowed by what the block before it left to do, so the second counts.
 - While the target decodes alone, drafts are tried again after a time: see pause.py.
 
+Where all rows of a block are expected before the pass over it ends, the block is tested as a whole: that
+accepts more, and costs nothing there. Requests whose drafts are hints are planned for in hints.py. What the
+next request begins with is said for both kinds, and the one that promises more is preferred.
+
 A plan rests on the reports of blocks drawn one plan earlier, as an order reaches the BS after the Commit of
 the step that it was asked for. Pure: the same reports and questions give the same plans.
 """
@@ -23,15 +27,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.codecs.control import ANY_REQUEST
+from draftwire.codecs.control import ANY_REQUEST, REJECTION
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief, belief_forecast
-from draftwire.nodes.controller.knowledge import PLAIN, DeviceState, Knowledge, RequestState, TextState
+from draftwire.nodes.controller.estimates import believed
+from draftwire.nodes.controller.hints import HintsPlanner
+from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.nodes.speculation.cost import TIE, alone_step_seconds, forecast_grid
-from draftwire.nodes.speculation.frames import rung_bits
 
 MAX_MOVE = 2
 "Of gamma, from one plan of a request to the next."
@@ -73,8 +78,14 @@ LOOKS_ALONE = 2
 ALONE_WORTH = 2.0
 "Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
 
-GREEDY_K = 32
-"Where K means nothing and nobody has named one."
+ROWS_MARGIN = 1.5
+"Rows are expected before a pass ends if they would be at a rate so many times lower."
+
+ROWS_JITTERS = 4.0
+"And so many standard deviations of a message's delay later."
+
+USUAL_TEMPERATURE = 1.0
+"Of a device that has only been heard of at temperature 0."
 
 
 class AdaptivePolicy:
@@ -105,6 +116,9 @@ class AdaptivePolicy:
         self._ladder, self._max_gamma = rungs, max_gamma
         self._target_only, self._explore_every = target_only, explore_every
         self._known = Knowledge(vocab_size=vocab_size)
+        self._hints = HintsPlanner(
+            self._known, ladder=rungs, max_gamma=max_gamma, target_only=target_only
+        )
         self._weighed: dict[_Question, _Choices] = {}
         "since the newest report"
 
@@ -116,7 +130,7 @@ class AdaptivePolicy:
     @vocab_size.setter
     def vocab_size(self, vocab_size: int) -> None:
         self._known.vocab_size = vocab_size
-        self._weighed.clear()
+        self._forget()
 
     @property
     def table_sets(self) -> TableSets:
@@ -126,27 +140,61 @@ class AdaptivePolicy:
     @table_sets.setter
     def table_sets(self, table_sets: TableSets) -> None:
         self._known.table_sets = table_sets
-        self._weighed.clear()
+        self._forget()
 
     def observe(self, report: Report) -> None:
         """Take one verification step, or the rows of one, into account."""
         self._known.observe(report)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Something new is known."""
         self._weighed.clear()
+        self._hints.forget()
+
+    def openings(self, device: str) -> tuple[PlanValues, ...]:
+        """What the device's next request begins with, under rejection and where drafts are hints.
+
+        Preferred is what promises more tokens a second; coupled, while nothing is known of the device's text.
+        """
+        known = self._known.devices[device]
+        drafts_bind = known.temperature or USUAL_TEMPERATURE
+        rejection = self._blocks(device, known, RequestState(temperature=drafts_bind), may_try=False)
+        hints = self._hints.opening(device, known, temperature=known.temperature)
+        text = known.texts[drafts_bind]
+        seen = text.acceptance.seen + text.coupled.seen
+        coupled = self._hints.opening(device, known, temperature=drafts_bind)
+        prefers = seen == 0 or _promise(coupled) >= _promise(rejection)
+        return rejection._replace(preferred=not prefers), hints._replace(preferred=prefers)
 
     def plan(self, device: str, request: int) -> PlanValues:
         """What this request should go by now; ANY_REQUEST: the device's next one."""
         known = self._known.devices[device]
-        state = RequestState() if request == ANY_REQUEST else self._known.requests[device, request]
-        temperature = known.temperature if state.temperature is None else state.temperature
-        text = known.texts[temperature]
-        choices = self._choices(device, known, text, state, temperature)
+        if request == ANY_REQUEST:
+            if known.temperature == 0:
+                return self._hints.opening(device, known, temperature=0.0)
+            return self._blocks(device, known, RequestState(temperature=known.temperature), may_try=False)
+        state = self._known.requests[device, request]
+        if state.temperature is None:
+            state.temperature = known.temperature
+        if state.hints:
+            return self._hints.plan(device, known, state)
+        return self._blocks(device, known, state, may_try=True)
+
+    def _blocks(
+        self, device: str, known: DeviceState, state: RequestState, *, may_try: bool
+    ) -> PlanValues:
+        """The plan of a request under rejection, whose drafts bind."""
+        assert state.temperature is not None
+        text = known.texts[state.temperature]
+        choices = self._choices(device, known, text, state)
         pin = state.pinned_gamma
         if pin is not None:
             k, gamma = choices.best(pin, pin) if pin else (choices.ks[0], 0)
         else:
             k, gamma = choices.best(1, self._max_gamma)
             if self._target_only and not self._may_pay(text, state, choices):
-                return self._alone(text, state, choices, may_try=request != ANY_REQUEST)
+                return self._alone(text, state, choices, may_try=may_try)
             text.pause.over()
             if state.gamma is not None:
                 k, gamma = choices.best(
@@ -155,15 +203,17 @@ class AdaptivePolicy:
         return self._with_a_look(text, state, choices, k, gamma)
 
     def _choices(
-        self, device: str, known: DeviceState, text: TextState, state: RequestState, temperature: float
+        self, device: str, known: DeviceState, text: TextState, state: RequestState
     ) -> "_Choices":
         """What is on offer, weighed once a report: the next request's plan is asked for with this one's."""
+        assert state.temperature is not None
         longest = max(self._max_gamma, state.pinned_gamma or 0)
         spelling = self._known.spelling(known, state)
-        question = device, temperature, spelling, state.pinned_k, longest
+        question = device, state.temperature, spelling, state.pinned_k, longest
         if question not in self._weighed:
-            belief = self._belief(known, text, state, spelling=spelling, greedy=temperature == 0)
-            self._weighed[question] = _Choices(belief, longest)
+            belief = self._belief(known, text, state, spelling=spelling)
+            late_s = ROWS_JITTERS * known.trip.jitter_s
+            self._weighed[question] = _Choices(belief, longest, rows_late_s=late_s)
         return self._weighed[question]
 
     def _may_pay(self, text: TextState, state: RequestState, choices: "_Choices") -> bool:
@@ -230,36 +280,22 @@ class AdaptivePolicy:
         return above
 
     def _belief(
-        self, known: DeviceState, text: TextState, state: RequestState, *, spelling: str, greedy: bool
+        self, known: DeviceState, text: TextState, state: RequestState, *, spelling: str
     ) -> Belief:
         """What reports have told; the expected speeds are not known yet."""
-        target = self._known.target
+        vocab_size = self.vocab_size
+        ks = tuple(k for k in self._ladder if k <= vocab_size) or (vocab_size,)
         if state.pinned_k is not None:
-            ks: tuple[int, ...] = (state.pinned_k,)
-        elif greedy:
-            ks = (known.k or GREEDY_K,)
-        else:
-            vocab_size = self.vocab_size
-            ks = tuple(k for k in self._ladder if k <= vocab_size) or (vocab_size,)
-        return Belief(
+            ks = (state.pinned_k,)
+        return believed(
+            self._known,
+            known,
+            text,
             alphas=text.acceptance.alphas(ks),
-            uplink_bps=known.link.bps,
-            off_s_per_bit=known.link.off_s_per_bit,
-            rtt_s=known.trip.rtt_s,
-            draft_step_s=known.draft.step_s,
-            target_step_s=target.at_zero_s,
-            target_per_token_s=target.slope_s,
-            alone_step_s=target.alone_s,
-            overhead_s=target.overhead_s,
-            row_scale=known.rows[spelling].scale,
-            plain_scale=known.rows[PLAIN].scale,
-            rows=not greedy,
-            vocab_size=self.vocab_size,
-            tables=spelling,
-            rung_bits=rung_bits(self._known.tables(spelling)),
-            tokens_per_s=0.0,
-            alone_tokens_per_s=0.0,
-            reason="best",
+            spelling=spelling,
+            acceptance=REJECTION,
+            hints=False,
+            greedy=False,
         )
 
 
@@ -270,8 +306,10 @@ _Question = tuple[str, float, str, int | None, int]
 class _Choices:
     """Every plan on offer, and what it is expected to bring."""
 
-    def __init__(self, belief: Belief, max_gamma: int) -> None:
+    def __init__(self, belief: Belief, max_gamma: int, *, rows_late_s: float = 0.0) -> None:
+        """rows_late_s: by which rows may come later than by their bits."""
         self.belief = belief
+        self._rows_late_s = rows_late_s
         self.ks = tuple(belief.alphas)
         self._gammas = range(1, max_gamma + 1)
         compute, link, frames = belief.compute, belief.link, belief.frames
@@ -295,8 +333,19 @@ class _Choices:
                 alone_tokens_per_s=self.rate(k, 0),
                 reason=reason,
             )
-            self._told[k, gamma, reason] = PlanValues(k=k, gamma=gamma, min_draft=gamma, belief=belief)
+            self._told[k, gamma, reason] = PlanValues(
+                k=k, gamma=gamma, min_draft=gamma, belief=belief, blockwise=self._rows_in_time(k, gamma)
+            )
         return self._told[k, gamma, reason]
+
+    def _rows_in_time(self, k: int, gamma: int) -> bool:
+        """Whether all rows of a block are there before the pass ends, were estimates as wrong as ever."""
+        if gamma < 2:
+            return False
+        belief = self.belief
+        s_per_bit = (1 / belief.uplink_bps + max(belief.off_s_per_bit, default=0.0)) * ROWS_MARGIN
+        rows_s = belief.frames.rows_bits(k, gamma) * s_per_bit + self._rows_late_s
+        return rows_s <= belief.target_step_s + gamma * belief.target_per_token_s
 
     def best(self, shortest: int, longest: int) -> tuple[int, int]:
         """K and gamma of the most tokens a second; of equal ones the smallest K, and there the best gamma."""
@@ -341,6 +390,12 @@ def _given(state: RequestState, choices: _Choices, k: int, gamma: int, reason: s
     """The plan, remembered as the request's last."""
     state.gamma = gamma
     return choices.told(k, gamma, reason)
+
+
+def _promise(plan: PlanValues) -> float:
+    """Tokens a second."""
+    assert plan.belief is not None
+    return plan.belief.tokens_per_s
 
 
 def _require(valid: bool, field: str, value: object, remedy: str) -> None:

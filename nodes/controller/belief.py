@@ -50,8 +50,8 @@ class Belief:
     greedy: bool = False
     "temperature 0: no row ever travels"
     survives: tuple[float, ...] = ()
-    """where drafts are hints: how likely the first k of a path are all right, k = 0, 1, ..; behind its end the
-    last one's chance goes on"""
+    """where drafts are hints: how likely the first k of a path are all right, k = 0, 1, ..; behind its end
+    the last one's chance goes on"""
     coupled_alpha: float | None = None
     "how often coupled picks are equal, as it was known then; None: nobody asked"
     vocab_size: int
@@ -127,7 +127,7 @@ class Belief:
             "acceptance": str(fields.get("acceptance", REJECTION)),
             "greedy": bool(fields.get("greedy", not fields["rows"])),
             "survives": tuple(float(value) for value in fields.get("survives", ())),
-            "coupled_alpha": fields.get("coupled_alpha"),
+            "coupled_alpha": None if (told := fields.get("coupled_alpha")) is None else float(told),
             "drafted_per_token": float(fields.get("drafted_per_token", 0.0)),
         }
         return cls(**made, **{name: fields[name] for name in cls.__dataclass_fields__ if name not in made})

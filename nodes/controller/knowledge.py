@@ -5,9 +5,9 @@ acceptance. For all: the target's steps. Everything is bounded; what was used le
 first. A StepReport and the RowsReport of the same block come in either order, and nothing that both tell is
 counted twice.
 
-Where drafts are hints (coupled, or temperature 0) reports are of passes over whatever had come, and single rows
-come now and then. While a device drafts ahead, passes may take longer, where both ends share a machine: so
-their times are kept apart from those of passes that it waited for.
+Where drafts are hints (coupled, or temperature 0) reports are of passes over whatever had come, and single
+rows come now and then. While a device drafts ahead, passes may take longer, where both ends share a machine:
+so their times are kept apart from those of passes that it waited for.
 """
 
 from collections import OrderedDict
@@ -113,6 +113,10 @@ class DeviceState:
     "of its newest rows: PLAIN or the hash of a set; before any, as agreed; None: it has not been heard of"
     k: int | None = None
     "of its newest plan"
+    told_bps: float = 0.0
+    "the rate that its plans last named, which is not said anew for every change"
+    looks_at_alone: int = 0
+    "how often the target alone was timed in vain"
 
 
 @dataclass(slots=True)

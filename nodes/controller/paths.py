@@ -1,8 +1,8 @@
 """What is on offer to a request whose drafts are hints, and what each plan is expected to bring.
 
-There the BS may start whenever it is free, so a plan is a pair: gamma, how far the device drafts beyond the log
-that it knows, and min_draft, how many drafted tokens a free BS waits for. With min_draft = gamma that is the
-synchronous protocol, and gamma = 0 is the target alone. nodes/speculation/pipeline.py has the model.
+There the BS may start whenever it is free, so a plan is a pair: gamma, how far the device drafts beyond the
+log that it knows, and min_draft, how many drafted tokens a free BS waits for. With min_draft = gamma that is
+the synchronous protocol, and gamma = 0 is the target alone. nodes/speculation/pipeline.py has the model.
 """
 
 from dataclasses import dataclass, replace
@@ -52,8 +52,8 @@ class Pins:
 
 
 class PathChoices:
-    """Every plan on offer. `waiting` is a belief with the target's times while the device waits for it, `ahead`
-    one with those while it drafts; else they are alike.
+    """Every plan on offer. `waiting` is a belief with the target's times while the device waits for it,
+    `ahead` one with those while it drafts; else they are alike.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PathChoices:
         found = flows(
             plans=plans,
             survives=belief.survives,
-            compute=belief.compute,
+            compute=replace(belief.compute, alone_step_s=None),  # the device drafts beside these as well
             link=belief.link,
             frames=belief.frames,
             row_bits=0.0 if belief.greedy else _row_bits(belief, next(iter(belief.alphas))),
@@ -101,7 +101,7 @@ class PathChoices:
         return found.tokens_per_s, found.drafted / found.tokens
 
     def best(self, *, longest: int) -> int:
-        """The plan of most tokens a second; of equal ones that which drafts least. ALONE: there is no other."""
+        """The plan of most tokens a second; of equal ones that which drafts least. ALONE: there is none."""
         if not self._plans:
             return ALONE
         rates = np.where(self._gammas <= longest, self._rates, 0.0)
@@ -158,7 +158,6 @@ class _Offered:
     synchronous: tuple[int, ...]
     "gammas"
     pipelined: Plans
-
     plans: Plans
     "pairs of gamma and min_draft"
     gammas: NDArray[np.int64]
@@ -187,7 +186,8 @@ def _waits(gamma: int, pinned: int | None) -> tuple[int, ...]:
 
 def lesson_k(belief: Belief, ladder: tuple[int, ...]) -> int:
     """The K of single rows: as large as the uplink bears without delaying ids much."""
-    fitting = [k for k in ladder if k <= LEAST_LESSON_K or _row_bits(belief, k) <= LESSON_S * belief.uplink_bps]
+    most_bits = LESSON_S * belief.uplink_bps
+    fitting = [k for k in ladder if k <= LEAST_LESSON_K or _row_bits(belief, k) <= most_bits]
     return max((k for k in fitting if k <= MOST_LESSON_K), default=ladder[0])
 
 

@@ -36,18 +36,18 @@ class Pause:
         """Drafts pay: nothing has to be tried."""
         self._alone_s, self._lost_s, self._left = 0.0, None, 0
 
-    def due(self, block_loss_s: float) -> bool:
-        """Whether the next plan should be a try; block_loss_s: what a block of it is expected to lose.
+    def due(self, step_loss_s: float, *, steps: int = BLOCKS) -> bool:
+        """Whether the next plan should be a try, of so many steps that are each expected to lose step_loss_s.
 
         Asked once a plan, while the target alone is expected to be faster.
         """
         if self._left:
             self._left -= 1
             return True
-        loss_s = max(BLOCKS * block_loss_s, self._lost_s or 0.0)
+        loss_s = max(steps * step_loss_s, self._lost_s or 0.0)
         if self._alone_s < min(max(loss_s / PRICE, MIN_PAUSE_S), MAX_PAUSE_S):
             return False
-        self._alone_s, self._lost_s, self._left = 0.0, None, BLOCKS - 1
+        self._alone_s, self._lost_s, self._left = 0.0, None, steps - 1
         return True
 
 

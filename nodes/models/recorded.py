@@ -21,6 +21,11 @@ positions have no solution of this form, since each rung was recorded of a row q
 the nearest one that was found. Over the shipped recordings the mean alpha at each K is met within 0.001, and
 single positions within 0.002 in the mean. Rows are quantised before they are drawn from, as those of any
 model are; here that costs up to 0.007 of the mean alpha once more.
+
+Coupled picks are not fitted: how p and q differ where they do not overlap, alpha leaves open, and with it how
+often picks by the same noise are equal, between alpha/(2 - alpha) and alpha. Within a group p and q are
+proportional and the rest of p lies apart, and so they come to the recorded probability all the same: within
+0.01 in the mean, and over positions the two correlate by COUPLED_CORRELATION.
 """
 
 from collections import OrderedDict

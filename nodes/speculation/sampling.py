@@ -254,10 +254,11 @@ class BlockRejection:
             if noise.accepts(keys[accepted - 1], chance, WEIGHT_SUM):
                 break
             accepted -= 1
-        key = target_key(drafted.seed, drafted.start + accepted)
+        position = drafted.start + accepted
         if accepted == n:
-            return Outcome(accepted=n, token=noise.draw_masses(key, p[n]))
+            return Outcome(accepted=n, token=sample_target(p[n], drafted.seed, position, noise))
         masses = residual(p[accepted], rows[accepted], shares[accepted])
+        key = target_key(drafted.seed, position)
         # No mass left: p equals q up to rounding, and the next draft stands.
         token = noise.draw_masses(key, masses) if masses.any() else ids[accepted]
         return Outcome(accepted=accepted, token=token)

@@ -10,7 +10,7 @@ import pytest
 from tests.harness import worlds
 from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.links import behind_its_rows, behind_the_last_block, late, lossy, without
-from tests.harness.pair import Direction, SessionPair, World
+from tests.harness.pair import Direction, SessionPair, World, as_plan
 from tests.harness.spelling import FIRST, SECOND, SpellingPair
 from tests.harness.worlds import EXACT, Scenario, Text, law_of_target, request, world
 
@@ -324,7 +324,7 @@ def test_law_holds_when_a_repeated_draft_waits_behind_its_own_rows(seed: int, to
 
         def replan() -> None:
             assert pair.target is not None
-            pair.target.replan(k=2, gamma=0, min_draft=0)
+            pair.target.replan(as_plan((2, 0)))
 
         if to_target_only:
             pair.at(1.5, replan)

@@ -7,9 +7,10 @@ import pytest
 from tests.harness.enumerate import EnumeratingNoise
 from tests.harness.learner import PLANS, LearnedPair, forgetful
 from tests.harness.links import behind_its_rows, rows_first
-from tests.harness.pair import SessionPair
+from tests.harness.pair import SessionPair, as_plan
 from tests.harness.worlds import Scenario, assert_caught, assert_exact, request, world
 
+from draftwire.codecs.messages import Plan
 from draftwire.nodes.device import drafter
 from draftwire.nodes.speculation.noise import Key, Purpose
 from draftwire.runtime.session.target import TargetSession
@@ -20,8 +21,8 @@ WITHIN = world(3, seed=77)
 class Hasty(TargetSession):
     """A BS that puts a plan in force at once, with a block out that was drawn by the plan before."""
 
-    def replan(self, *, k: int, gamma: int, min_draft: int) -> None:
-        super().replan(k=k, gamma=gamma, min_draft=min_draft)
+    def replan(self, plan: Plan, *, patience_s: float | None = None) -> None:
+        super().replan(plan, patience_s=patience_s)
         self._planning.turn()
 
 
@@ -59,7 +60,7 @@ def test_a_plan_in_force_at_once_is_caught() -> None:
 
             def order() -> None:
                 assert pair.target is not None
-                pair.target.replan(k=2, gamma=0, min_draft=0)
+                pair.target.replan(as_plan((2, 0)))
 
             pair.at(1.5, order)
             return pair

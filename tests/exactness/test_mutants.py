@@ -26,17 +26,27 @@ from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Block, DraftWork, Request, Timing
 from draftwire.runtime.session.states import Device, Target
-from draftwire.runtime.session.target import TargetSession
+from draftwire.runtime.session.target import Step, TargetSession
 
 WITHIN = world(3, seed=21)
 
 
 class Impatient(TargetSession):
-    """A BS that gives blocks up at any temperature. Exact as long as nothing else goes wrong; see below."""
+    """A BS that gives up blocks that bind, too. Exact as long as nothing else goes wrong; see below."""
 
-    @property
-    def _greedy(self) -> bool:
-        return True
+    _now_s = 0.0
+
+    def step(self, now_s: float) -> Step | None:
+        self._now_s = now_s
+        return super().step(now_s)
+
+    def next_deadline_s(self) -> float | None:
+        waits = self.state is Target.WAITING and self._may_run_ahead()
+        return self._waits_since_s + self._patience_s if waits else super().next_deadline_s()
+
+    def _alone_now(self) -> bool:
+        waited = self._now_s >= self._waits_since_s + self._patience_s
+        return super()._alone_now() or (waited and self._tested_epoch >= self._awaited_epoch)
 
 
 def distance(
@@ -127,7 +137,7 @@ def test_p_after_a_lost_row_is_caught() -> None:
                 return
             position = len(verdict.step.tokens) + verdict.accepted
             token = sampling.sample_target(verdict.p, self.request.seed, position, self.noise)
-            target.corrected(verdict.step, token, self.now_s)
+            target.settled(verdict.step, verdict.accepted, token, self.now_s)
 
     def scenario(noise: EnumeratingNoise) -> SessionPair:
         link = lossy(noise, of=SparseLogits, probability=0.3)
@@ -261,6 +271,7 @@ class Credulous(DeviceSession):
                 log_hash=self.log.hash_at(len(self.log)),
                 pending=None,
                 plan=message.plan,
+                acceptance=message.acceptance,
             )
         if isinstance(message, Commit) and self.state is not Device.FINISHED:
             news = max(0, message.position + len(message.ids) - len(self.log))
@@ -326,7 +337,7 @@ def test_an_old_incarnations_commit_is_caught() -> None:
 def test_residual_on_the_drafts_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The correction re-uses the number that the rejected draft was drawn with."""
 
-    def correct(verdict: Verdict, row: Row | None, wanted: Request, noise: Noise) -> int:
+    def correct(verdict: Verdict, row: Row, wanted: Request, noise: Noise) -> int:
         position = len(verdict.step.tokens) + verdict.accepted
         key = Key(wanted.seed, verdict.step.draft_epoch, position, Purpose.DRAFT)
         drafted = verdict.step.ids[verdict.accepted]

@@ -8,11 +8,11 @@ from hashlib import blake2b
 from typing import Any
 
 from tests.harness.enumerate import EnumeratingNoise
-from tests.harness.pair import Direction, SessionPair, World
+from tests.harness.pair import Direction, SessionPair, World, as_plan
 from tests.harness.worlds import request
 
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Draft, Message, Origin, Plan, SparseLogits
+from draftwire.codecs.messages import Commit, Draft, Message, Origin, SparseLogits
 from draftwire.runtime.session.request import Timing
 
 PLANS = ((1, 2), (2, 1), (3, 3), (2, 0))
@@ -85,13 +85,13 @@ class LearnedPair(SessionPair):
         self.orders.append((k, gamma))
         delay_s = self._delays_s[digest[1] % len(self._delays_s)]
         if delay_s == 0:
-            target.replan(k=k, gamma=gamma, min_draft=gamma)
+            target.replan(as_plan((k, gamma)))
         else:
             self.at(self.now_s + delay_s, lambda: self._arrives(k, gamma))
 
     def _arrives(self, k: int, gamma: int) -> None:
         if self.target is not None:
-            self.target.replan(k=k, gamma=gamma, min_draft=gamma)
+            self.target.replan(as_plan((k, gamma)))
 
 
 def _content(message: Draft | SparseLogits) -> tuple[object, ...]:
@@ -123,7 +123,7 @@ def forgetful(
     def restart() -> None:
         pair.restart_target()
         k, gamma = pair.orders[-1] if pair.orders else first
-        pair.plan = Plan(number=1, k=k, gamma=gamma, min_draft=gamma)
+        pair.plan = as_plan((k, gamma))
 
     pair.at(at_s, restart)
     return pair

@@ -8,19 +8,31 @@ a pass is under way.
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.codecs.messages import Finish, Hello, Incarnation, Message, Open, Plan, Reason, Refused
+from draftwire.codecs.frame import PROTOCOL_VERSION
+from draftwire.codecs.messages import (
+    Acceptance,
+    Draft,
+    Finish,
+    Hello,
+    Incarnation,
+    Message,
+    Open,
+    Plan,
+    Reason,
+    Refused,
+)
 from draftwire.nodes.device.drafter import draw_block
-from draftwire.nodes.speculation.noise import Noise
-from draftwire.nodes.target.verifier import Verdict, correct, verify
+from draftwire.nodes.speculation.noise import NOISE_VERSION, Noise
+from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
 from draftwire.runtime.session.device import DeviceSession
-from draftwire.runtime.session.request import DeviceRecord, Request, Taken, Timing
+from draftwire.runtime.session.request import Block, DeviceRecord, Request, Taken, Timing
 from draftwire.runtime.session.states import Device, Target
 from draftwire.runtime.session.target import Step, TargetSession
 
@@ -28,7 +40,20 @@ Direction = Literal["up", "down"]
 LinkScript = Callable[[Direction, Message, int], Sequence[float]]
 LogitsOf = Callable[[Sequence[int]], NDArray[np.float32]]
 
-HELLO = Hello(protocol_version=4, noise_version=1, vocab_size=2, fingerprint=bytes(8))
+HELLO = Hello(
+    protocol_version=PROTOCOL_VERSION, noise_version=NOISE_VERSION, vocab_size=2, fingerprint=bytes(8)
+)
+
+Planned = tuple[int, int] | Plan
+"""(K, gamma) of a plan whose blocks the BS waits for; or all of a plan."""
+
+
+def as_plan(planned: Planned, *, number: int = 1) -> Plan:
+    """The plan, by this number."""
+    if isinstance(planned, Plan):
+        return replace(planned, number=number)
+    k, gamma = planned
+    return Plan(number=number, k=k, gamma=gamma, min_draft=gamma)
 
 
 def perfect(direction: Direction, message: Message, index: int) -> Sequence[float]:
@@ -76,25 +101,30 @@ class SessionPair:
         request: Request,
         noise: Noise,
         *,
-        plan: tuple[int, int] = (2, 2),
+        plan: Planned = (2, 2),
         link: LinkScript = perfect,
-        policy: Callable[["SessionPair"], tuple[int, int]] | None = None,
+        policy: Callable[["SessionPair"], Planned] | None = None,
         timing: Timing | None = None,
         device_s: float = 0.0,
         target_s: float = 0.0,
+        uplink_s: float = 0.0,
+        stops: Callable[["SessionPair", Block], bool] | None = None,
         device_class: type[DeviceSession] = DeviceSession,
         target_class: type[TargetSession] = TargetSession,
         ahead: int = 64,
     ) -> None:
+        """`device_s` a block, or a token of a path; `uplink_s`: what a device thinks that a Draft takes to
+        leave; `stops`: whether it stops drafting behind a block, until the log grows.
+        """
         self.world, self.request, self.noise = world, request, noise
         self.link, self.policy, self.timing = link, policy, timing or Timing()
-        self.device_s, self.target_s = device_s, target_s
+        self.device_s, self.target_s, self.uplink_s, self.stops = device_s, target_s, uplink_s, stops
         self.device_class, self.target_class = device_class, target_class
         self.ahead = ahead
         self.now_s = 0.0
         self.boot = 1
         self.taken: list[Taken] = []
-        self.plan = Plan(number=1, k=plan[0], gamma=plan[1], min_draft=plan[1])
+        self.plan = as_plan(plan)
         self.target: TargetSession | None = None
         self.device = device_class(request, self.hello, now_s=0.0, timing=self.timing)
         self._events: list[_Event] = []
@@ -168,6 +198,7 @@ class SessionPair:
             device_try=record.device_try,
             draft_epoch=record.draft_epoch,
             outstanding=record.outstanding,
+            acceptance=record.acceptance,
         )
         self._drawing = False
 
@@ -190,8 +221,14 @@ class SessionPair:
         self._target_works()
         self._target_sends()
         self._device_works()
+        self._device_sends()
+
+    def _device_sends(self) -> None:
         self.taken.extend(self.device.take())
         for message in self.device.to_send():
+            ahead = self.device.ahead
+            if ahead is not None and isinstance(message, Draft):
+                ahead.uplink_free_s = max(ahead.uplink_free_s, self.now_s) + self.uplink_s
             self._transmit("up", message)
 
     def _transmit(self, direction: Direction, message: Message) -> None:
@@ -208,6 +245,8 @@ class SessionPair:
         """What a BS node does before its sessions: Hello is its own, unknown requests are refused."""
         if isinstance(message, Hello):
             return
+        if isinstance(message, Open) and message.acceptance is Acceptance.AUTO:
+            message = replace(message, acceptance=Acceptance.COUPLED)
         if isinstance(message, Open) and self._begins(message):
             self._served_try = message.device_try
             self.target = self.target_class(
@@ -243,29 +282,38 @@ class SessionPair:
         return Finish.LENGTH if done else Finish.RUNNING
 
     def _device_works(self) -> None:
-        work = self.device.work()
-        if work is None or self._drawing:
-            return
-        device = self.device
+        """All that it can draw now; what it has to say is said before it draws on."""
+        while not self._drawing and self._draws():
+            self._device_sends()
+
+    def _draws(self) -> bool:
+        """Whether there was something to draw."""
+        device, work = self.device, self.device.work()
+        if work is None:
+            return False
         block = draw_block(
             work,
-            self.request,
+            device.request,
             Context(self.world.draft),
             support=None,
             vocab_size=self.world.vocab_size,
             noise=self.noise,
         )
         if self.device_s == 0:
-            device.drawn(block, self.now_s)
-            return
+            device.drawn(block, self.now_s, stops=self._stops(block))
+            return True
         self._drawing = True
 
         def deliver() -> None:
             if device is self.device:
                 self._drawing = False
-                device.drawn(block, self.now_s)
+                device.drawn(block, self.now_s, stops=self._stops(block))
 
         self.at(self.now_s + self.device_s, deliver)
+        return True
+
+    def _stops(self, block: Block) -> bool:
+        return self.stops is not None and self.stops(self, block)
 
     def _target_works(self) -> None:
         while (target := self.target) is not None:
@@ -282,28 +330,32 @@ class SessionPair:
         if target is not self.target:
             return
         logits = Context(self.world.target).logits([*step.tokens, *step.ids], len(step.ids) + 1)
-        verdict = verify(step, logits, self.request, self.noise)
+        verdict = verify(step, logits, target.request, self.noise)
         self._verdict = verdict
-        if not step.ids:
-            assert verdict.token is not None
-            target.decoded(step, verdict.token, self.now_s)
-        else:
-            target.tested(step, verdict.accepted, verdict.token, self.now_s)
+        if verdict.token is None:
+            target.needs_rows(step, verdict.wanted, self.now_s)
+            return
+        target.tested(step, verdict.accepted, verdict.token, self.now_s)
         self._replan()
 
     def _correct(self) -> None:
         target, verdict = self.target, self._verdict
         if target is None or verdict is None or target.state is not Target.ROW_WAIT:
             return
-        row = target.row()
-        if row is not None:
-            target.corrected(verdict.step, correct(verdict, row, self.request, self.noise), self.now_s)
-            self._replan()
+        rows = target.rows()
+        if rows is None:
+            return
+        if verdict.step.plan.blockwise:
+            verdict = verify_block(verdict, rows, target.request, self.noise)
+        else:
+            verdict = replace(verdict, token=correct(verdict, rows[0], target.request, self.noise))
+        assert verdict.token is not None
+        target.settled(verdict.step, verdict.accepted, verdict.token, self.now_s)
+        self._replan()
 
     def _replan(self) -> None:
         if self.policy is not None and self.target is not None:
-            k, gamma = self.policy(self)
-            self.target.replan(k=k, gamma=gamma, min_draft=gamma)
+            self.target.replan(as_plan(self.policy(self)))
 
     def _target_sends(self) -> None:
         if self.target is None:

@@ -175,7 +175,7 @@ _ALL: Final = (*_HALVES, *_SINGLES, "hits")
 
 def save(trace: AcceptanceTrace, path: Path) -> None:
     """Write the trace, compressed, in half precision: alpha to 3 digits, and bits to 0.05 %."""
-    arrays: dict[str, NDArray[Any]] = {name: getattr(trace, name).astype(np.float16) for name in _HALVES}
+    arrays: dict[str, Any] = {name: getattr(trace, name).astype(np.float16) for name in _HALVES}
     arrays |= {name: getattr(trace, name).astype(np.float32) for name in _SINGLES}
     np.savez_compressed(
         path,

@@ -9,6 +9,9 @@ meets the same chances, and two of them differ by what they decided.
 A plan made on the report of step n is in force from step n + 2: its order reaches the BS after the Commit of
 step n has left, and goes to the device with the next one.
 
+A plan with `blockwise` waits for all rows of each block, and is taken to accept no more than token by token,
+which is the least that it does: what a text's blocks would gain hangs on the tokens drafted, not on alpha.
+
 `simulate` runs one policy, with its reports; many fixed settings at once run in lanes.py. The tests hold both
 against the real nodes.
 """
@@ -113,7 +116,7 @@ class Course:
         draft = [0.0] + [frames.draft_bits(1, gamma) for gamma in range(1, MAX_GAMMA + 1)]
         commit = [frames.commit_bits(accepted) for accepted in range(MAX_GAMMA + 1)]
         derived = {
-            "runs": _runs(passes.T),
+            "runs": runs_of(passes.T),
             "bits": bits,
             "late_s": late_s if self.jitter else np.zeros_like(late_s),
             # Draft and Commit are one packet at any gamma, so their bytes follow from their bits on the link.
@@ -125,7 +128,7 @@ class Course:
             object.__setattr__(self, name, value)
 
 
-def _runs(passes: Mask) -> Integers:
+def runs_of(passes: Mask) -> Integers:
     """Shape kept: how many True follow from each place on, itself included, to the end of its row."""
     length = passes.shape[1]
     next_miss = np.where(passes, length, np.arange(length))
@@ -180,7 +183,13 @@ class _Simulation:
     def _checked(self, values: PlanValues) -> Plan:
         if values.k not in self.rungs:
             raise ValueError(f"the plan's k is {values.k}: this trace knows {self.course.trace.ladder}")
-        return Plan(number=1, k=values.k, gamma=values.gamma, min_draft=values.min_draft)
+        return Plan(
+            number=1,
+            k=values.k,
+            gamma=values.gamma,
+            min_draft=values.min_draft,
+            blockwise=values.blockwise,
+        )
 
     def _alone(self, plan: Plan) -> StepReport:
         """The target decodes a token; it goes on at once, however long the Commit is under way."""
@@ -222,7 +231,7 @@ class _Simulation:
             rows = course.bits[rung, self.position + gamma] - course.bits[rung, self.position]
             rows_bytes = math.ceil((course.trace.envelope_bits + rows) / 8)
             rows_at_s = self.up.send(sent_s, rows_bytes, late[1])
-            if accepted < gamma:
+            if accepted < gamma or plan.blockwise:
                 ended_s = max(tested_s, rows_at_s)
         if self.rows is not None:  # rows never overtake: those of the block before came before this Draft
             self.policy.observe(self.rows)
@@ -276,6 +285,8 @@ class _Simulation:
             pinned_k=None,
             pinned_gamma=None,
             tables=self.course.trace.tables,
+            tokens=accepted + 1,
+            asked_drafted=gamma if self.step else 0,
         )
 
     def _rows_report(self, plan: Plan, *, seen: int) -> RowsReport | None:
@@ -328,10 +339,14 @@ def _pass_s(compute: Compute, gamma: int) -> float:
 
 __all__ = [
     "DEVICE",
+    "JITTER_S",
+    "JITTER_TAIL_S",
     "MEAN_JITTER_S",
     "PAPER_COMPUTE",
+    "PING_BYTES",
     "REQUEST",
     "Course",
     "Run",
+    "runs_of",
     "simulate",
 ]

@@ -20,8 +20,12 @@ Sizes = Floats | Integers
 _LINK = LinkSpec()
 
 
-def simulate_fixed(courses: Sequence[Course], settings: Sequence[tuple[int, int]]) -> Floats:
+def simulate_fixed(
+    courses: Sequence[Course], settings: Sequence[tuple[int, int]], *, blockwise: bool = False
+) -> Floats:
     """Tokens a second of fixed (K, gamma), gamma >= 1, at once; shape [settings, courses].
+
+    `blockwise`: all of them wait for all rows of each block.
 
     The courses differ in seed and link only. Equal to `simulate` with a FixedPolicy, course by course.
     """
@@ -29,7 +33,7 @@ def simulate_fixed(courses: Sequence[Course], settings: Sequence[tuple[int, int]
     rungs = {k: i for i, k in enumerate(first.trace.ladder)}
     lanes = [(rungs[k], k, gamma, c) for k, gamma in settings for c in range(len(courses))]
     finish = np.zeros((len(lanes), 2))
-    state = _Lanes(courses, np.array(lanes))
+    state = _Lanes(courses, np.array(lanes), blockwise=blockwise)
     while len(state.index):
         state.advance()
         done = state.position >= first.tokens
@@ -43,8 +47,8 @@ def simulate_fixed(courses: Sequence[Course], settings: Sequence[tuple[int, int]
 class _Lanes:
     """The state of many runs, one array entry each; every step is taken by all of them together."""
 
-    def __init__(self, courses: Sequence[Course], lanes: Integers) -> None:
-        self.first = courses[0]
+    def __init__(self, courses: Sequence[Course], lanes: Integers, *, blockwise: bool) -> None:
+        self.first, self.blockwise = courses[0], blockwise
         self.runs = np.stack([course.runs for course in courses])
         self.bits = np.stack([course.bits for course in courses])
         self.late_s = np.stack([course.late_s for course in courses])
@@ -80,7 +84,8 @@ class _Lanes:
             after = self.bits[self.course, self.rung, self.position + gamma]
             rows = after - self.bits[self.course, self.rung, self.position]
             rows_at_s = self._up(sent_s, np.ceil((course.trace.envelope_bits + rows) / 8), late[1])
-            ended_s = np.where(accepted < gamma, np.maximum(tested_s, rows_at_s), tested_s)
+            needed = (accepted < gamma) | self.blockwise
+            ended_s = np.where(needed, np.maximum(tested_s, rows_at_s), tested_s)
         self.device_s = self._down(ended_s, course.commit_bytes[accepted], late[2])
         self.position = self.position + accepted + 1
         self.step += 1

@@ -230,16 +230,15 @@ BLOCK_EVERY: Final = 6
 
 def _blocks(recipe: Recipe) -> Iterable[Expected]:
     """Drafted at successive positions. Logits there are what they are whatever was drafted before."""
-    source, sampling = _positions(recipe), Sampling(temperature=1.0)
+    source = _positions(recipe)
     for place in range(0, recipe.positions - GAMMA + 1, BLOCK_EVERY):
-        here = list(islice(source, BLOCK_EVERY))[:GAMMA]
-        block = drafted(
-            lambda ids, here=here: here[len(ids)][1],
-            place=place,
-            vocab_size=recipe.vocab_size,
-            temperature=1.0,
-        )
-        yield expected_tokens([target_distribution(target, sampling) for target, _ in here], block)
+        yield _block(list(islice(source, BLOCK_EVERY))[:GAMMA], place)
+
+
+def _block(here: Sequence[tuple[Logits, Logits]], place: int) -> Expected:
+    size, sampling = len(here[0][0]), Sampling(temperature=1.0)
+    block = drafted(lambda ids: here[len(ids)][1], place=place, vocab_size=size, temperature=1.0)
+    return expected_tokens([target_distribution(target, sampling) for target, _ in here], block)
 
 
 def _positions(recipe: Recipe) -> Iterable[tuple[Logits, Logits]]:

@@ -145,8 +145,8 @@ def _facts(one: Examined, words: Words) -> Text:
             asked = _accepted_by(message.acceptance)
             return Text(f"{about}{asked}, prompt of {count_of(message.prompt_length, 'token')}{behind}")
         case Opened():
-            known = count_of(message.known, "token")
-            return Text(f"try {message.device_try}{_accepted_by(message.acceptance)}, {known} known")
+            about = f"try {message.device_try}{_accepted_by(message.acceptance)}"
+            return Text(f"{about}, {count_of(message.known, 'token')} known")
         case Refused():
             return Text(f"{message.reason.name.lower()}: {quoted(message.detail)}")
         case Draft():

@@ -92,13 +92,16 @@ def run_values(record: Record) -> dict[str, Any]:
 
 
 def _rows_size(record: Record) -> tuple[int, int]:
-    """Entries, and bits of the frames that they came in, behind their step's report or before it."""
+    """Entries, and bits of the frames that they came in, behind their step's report or before it.
+
+    Where drafts are hints a row comes alone.
+    """
     late = {(one.device, one.request, one.step): one.rows_bytes for one in record.rows}
     entries = bits = 0
     for step in record.steps:
         size = step.rows_bytes or late.get((step.device, step.request, step.step), 0)
         if size and step.drafted:
-            entries += step.drafted * step.k
+            entries += step.k * (1 if step.hints else step.drafted)
             bits += 8 * size
     return entries, bits
 
@@ -127,9 +130,14 @@ def _step(one: Step, names: _Names) -> str:
         told = f"target alone, log of {one.position}"
     elif not one.drafted:
         told = f"no drafts, log of {one.position}"
+    elif one.hints:
+        told = f"gamma {one.gamma}, {count_of(one.drafted, 'draft')} at {one.position}"
     else:
         told = f"K {one.k}, gamma {one.gamma}, {one.accepted} of {one.drafted} accepted at {one.position}"
-    sent = f"{one.draft_bytes} B draft, {one.rows_bytes} B rows" if one.drafted else ""
+    if one.hints and one.seen:
+        told = f"{told}, {one.accepted} of {one.seen} right"
+    rows = "" if one.hints else f", {one.rows_bytes} B rows"
+    sent = f"{one.draft_bytes} B draft{rows}" if one.drafted else ""
     return _joined(f"{names.of(one)} step {one.step}".strip(), told, sent, f"pass {1e3 * one.step_s:.1f} ms")
 
 

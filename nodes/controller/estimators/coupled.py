@@ -24,7 +24,7 @@ PRIOR_POSITIONS = 8.0
 RATIO_DECAY = 0.98
 BIAS_DECAY = 0.995
 HIT_DECAY = 0.99
-"Of a place's hits, for each hit or miss, and for each position that rows of rejection have told of meanwhile."
+"Of a place's hits: for each hit or miss, and each position that rows of rejection have told of meanwhile."
 
 PRIOR_DECAY = 0.97
 "Of what rows weigh at the first place, for each hit or miss."

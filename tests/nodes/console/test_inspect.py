@@ -232,6 +232,23 @@ def test_a_record_in_order_of_time(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (values["k"], values["gamma"], values["alpha"]) == ([32, 320], [4, 4], 6 / 7)
 
 
+def test_a_record_of_drafts_that_are_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step tells what was right of all that it could judge, and a row that came alone counts as one."""
+    hints = {"acceptance": "coupled", "rows_bytes": 0, "k": 32}
+    lines = [
+        step(0, ends_s=1.0, position=10, drafted=2, seen=3, accepted=2, **hints),
+        step(1, ends_s=2.0, position=13, drafted=0, seen=1, accepted=1, alone=True, **hints),
+        {"event": "rows", "device": "device-1", "request": 7, "step": 0, "k": 32, "rows_bytes": 40,
+         "draft_at_s": 0.8, "rows_at_s": 0.9},
+    ]  # fmt: skip
+    path = write(tmp_path / "r", lines)
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "2 drafts at 10, 2 of 3 right, " in out and "target alone, log of 13, 1 of 1 right" in out
+    (values,) = _json(capsys, str(path))
+    assert (values["rows_bytes"], values["bits_per_entry"], values["alpha"]) == (40, 10.0, 0.75)
+
+
 def test_a_record_on_a_terminal(tmp_path: Path) -> None:
     """What does not fit goes on behind the margin of its event."""
     text = io.StringIO()

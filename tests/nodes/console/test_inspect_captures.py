@@ -123,6 +123,40 @@ def test_rows_fit_in_a_line(case: str) -> None:
     assert len(line) <= 80 and line.endswith("bits/entry")
 
 
+def test_what_lines_say_of_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another acceptance than rejection, drafts without rows, no more of them, and ids that are missing."""
+    cases = {
+        "open": "temperature 0.7, prompt",
+        "open_auto": "temperature 1, auto, prompt of 2 tokens",
+        "opened_coupled": "try 4, coupled, 3 tokens known",
+        "draft": "at 40, K 8: 5 0 31995",
+        "draft_path": "at 40: 5 6",
+        "draft_nothing_more": "at 43: no more for now",
+        "sparse_logits_one": "at 41: 1 x 8 plain",
+        "commit_missing": "at 40: 9  ids are missing here",
+    }
+    path = write_capture(tmp_path / "c", [("up", framed(CASES[name])) for name in cases])
+    assert main(["inspect", str(path), "--model", "none"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line, said in zip(lines, cases.values(), strict=False):
+        assert said in line
+
+
+def test_what_fields_say_of_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its flags by name, its rate; and what acceptance a number is."""
+    path = tmp_path / "f"
+    path.write_bytes(framed(CASES["opened_coupled"]))
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    for said in (r"acceptance +1 +coupled", r"plan\.flags +2 +early_stop", r"plan\.uplink_bps +2500000\n"):
+        assert re.search(said, out), said
+    path.write_bytes(framed(CASES["opened_pending"]))
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    for said in (r"acceptance +0 +rejection", r"pending\.plan\.flags +1 +blockwise", r"uplink_bps +0 +none"):
+        assert re.search(said, out), said
+
+
 def test_the_summary_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is what stands behind the lines without it; with what shows frames it is an error."""
     path = str(write_capture(tmp_path / "c", _conversation()))

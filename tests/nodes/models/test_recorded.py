@@ -11,6 +11,7 @@ from draftwire.nodes.models import recorded as module
 from draftwire.nodes.models.base import TopContext
 from draftwire.nodes.models.recorded import RecordedPair, solved
 from draftwire.nodes.speculation.acceptance import acceptance
+from draftwire.nodes.speculation.coupling import equal_probability
 from draftwire.nodes.speculation.sampling import sparsify, target_distribution
 from draftwire.nodes.speculation.topk import left_out_mass, top_k
 
@@ -54,6 +55,19 @@ def test_rows_of_the_codec_accept_as_recorded(name: str) -> None:
     off = told - trace.alpha[::60]
     assert np.abs(off.mean(axis=0)).max() < 0.015
     assert np.abs(off).mean() < 0.01
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_coupled_picks_are_equal_as_often_as_recorded(name: str) -> None:
+    """Within 0.01 in the mean, and where the recorded ones are: hard positions stay hard, easy ones easy."""
+    trace = recorded(name)
+    pair, sampling = pair_of(trace, every=12), Sampling(temperature=trace.temperature)
+    ends = [[target_distribution(end, sampling) for end in pair.rows_at(i)] for i in range(len(pair))]
+    found = np.array([equal_probability(p, q) for q, p in ends])
+    wanted = trace.coupled[::12]
+    assert found.mean() == pytest.approx(wanted.mean(), abs=0.01)
+    assert np.abs(found - wanted).mean() < 0.03
+    assert np.corrcoef(found, wanted)[0, 1] > 0.98
 
 
 def test_what_the_masses_promise_the_logits_keep() -> None:

@@ -1,4 +1,4 @@
-"""Acceptance from a row and p: each K', and the bounds for whole rows, against the definitions."""
+"""Acceptance from a row and p: each K', coupled, and the bounds for whole rows, against the definitions."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from draftwire.codecs.rows import Row
 from draftwire.codecs.strategies import rows
 from draftwire.codecs.weights import WEIGHT_SUM
 from draftwire.nodes.speculation.acceptance import LADDER, acceptance, rungs
+from draftwire.nodes.speculation.coupling import coupled_acceptance
 
 Floats = NDArray[np.float64]
 
@@ -55,14 +56,16 @@ def test_every_rung_and_both_bounds_are_their_definitions(case: tuple[Floats, Ro
     low, _ = _naive(p, row, third, mass)
     assert told.gap == pytest.approx(min(1 - sum(p[x] for x in largest), 1 - mass), abs=1e-12)
     assert told.filled == pytest.approx(told.alphas[-1] - low, abs=1e-12)
+    assert told.coupled == pytest.approx(coupled_acceptance(p, row), abs=1e-12)
 
 
 @given(_cases())
 def test_figures_are_probabilities_in_order(case: tuple[Floats, Row]) -> None:
     """Nothing is negative or, but for rounding, above 1; low stands below high and alpha."""
     told = acceptance(*case)
-    for value in (*told.alphas, told.low, told.high, told.gap, told.filled):
+    for value in (*told.alphas, told.low, told.high, told.gap, told.filled, told.coupled):
         assert 0.0 <= value <= 1 + 1e-9
+    assert told.coupled <= told.alphas[-1] + 1e-9  # no coupling agrees more often
     assert told.low <= told.high
     assert told.low <= told.alphas[-1] + 1e-12
 

@@ -276,6 +276,18 @@ def test_files_that_are_no_recording(
     assert "pickle" not in said and "Traceback" not in said
 
 
+def test_a_recording_of_an_older_version(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It knows nothing of coupled picks: exit code 2, and what to do about it."""
+    save(recorded("smollm2-0.7"), tmp_path / "now.npz")
+    with np.load(tmp_path / "now.npz") as file:
+        np.savez(tmp_path / "old.npz", **{name: file[name] for name in file.files if name != "coupled"})
+    assert main(["simulate", str(config), *SHORT, "--acceptance", str(tmp_path / "old.npz")]) == 2
+    said = capsys.readouterr().err
+    assert "older version" in said and "record the pair again with scripts/record_acceptance.py" in said
+
+
 def test_acceptance_of_a_file(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

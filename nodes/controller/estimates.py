@@ -1,0 +1,54 @@
+"""What a plan rests on: a belief, made from what is known of a device, its text and the target."""
+
+from collections.abc import Mapping
+
+from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.knowledge import PLAIN, DeviceState, Knowledge, TextState
+from draftwire.nodes.speculation.frames import rung_bits
+
+ROUNDED_S = 1e-4
+"Of a target's step more or less, no plan depends; and forecasts that hardly change are found again."
+
+
+def believed(
+    known: Knowledge,
+    device: DeviceState,
+    text: TextState,
+    *,
+    alphas: Mapping[int, float],
+    spelling: str,
+    acceptance: str,
+    hints: bool,
+    greedy: bool,
+    ahead: bool = False,
+    survives: tuple[float, ...] = (),
+) -> Belief:
+    """The expected speeds are not known yet. ahead: by the target's times while the device drafts."""
+    target = known.passes(beside=ahead)
+    return Belief(
+        alphas=alphas,
+        uplink_bps=device.link.bps,
+        off_s_per_bit=device.link.off_s_per_bit,
+        rtt_s=device.trip.rtt_s,
+        draft_step_s=device.draft.step_s,
+        target_step_s=target.at_zero_s,
+        target_per_token_s=target.slope_s,
+        alone_step_s=known.alone_s,
+        overhead_s=target.overhead_s,
+        row_scale=device.rows[spelling].scale,
+        plain_scale=device.rows[PLAIN].scale,
+        rows=not hints,
+        vocab_size=known.vocab_size,
+        tables=spelling,
+        rung_bits=rung_bits(known.tables(spelling)),
+        acceptance=acceptance,
+        greedy=greedy,
+        survives=survives,
+        coupled_alpha=text.coupled.mean(text.whole),
+        tokens_per_s=0.0,
+        alone_tokens_per_s=0.0,
+        reason="best",
+    )
+
+
+__all__ = ["believed"]

@@ -1,0 +1,179 @@
+"""The plan of a request whose drafts are hints: coupled, or at temperature 0.
+
+The best of nodes/controller/paths.py by what is known. Passes of many lengths come by themselves while the
+device drafts ahead, and hits tell of acceptance at every place of a run, so little has to be explored: the
+target alone, when it may be the faster choice, and drafts, when it was. Both take a few passes, until what is
+under way has passed.
+"""
+
+from dataclasses import replace
+from math import ceil
+
+from draftwire.codecs.control import COUPLED
+from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.estimates import believed
+from draftwire.nodes.controller.estimators.coupled import survives
+from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
+from draftwire.nodes.controller.paths import ALONE, STEP, PathChoices, Pins, in_steps, lesson_k
+from draftwire.nodes.controller.policy import PlanValues
+
+GREEDY_K = 32
+"Where K means nothing and nobody has named one."
+
+PATIENCE = 0.03
+"Drafts go on until they are expected to be slower than the target alone by this share."
+
+FIRST_GAMMA = 8
+"The longest draft while the target's time has hardly been seen at different lengths."
+
+KNOWN_SPREAD = 6.0
+"Tokens squared: with less spread of drafts in a pass the target's slope is not known."
+
+ALONE_WORTH = 1.35
+"Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
+
+ALONE_FIRST, ALONE_GROWS = 64, 4
+"""Passes with drafts before the target alone is timed, and how many times more before it is timed again: a
+look interrupts the path, and what it shows seldom changes."""
+
+RETRY_GAMMA = 4
+"The longest draft of a try."
+
+SETTLING = 4
+"Passes of a look or of a try, beside those that a round trip takes."
+
+
+class HintsPlanner:
+    """One for all devices of a BS."""
+
+    def __init__(
+        self, known: Knowledge, *, ladder: tuple[int, ...], max_gamma: int, target_only: bool
+    ) -> None:
+        self._known, self._ladder, self._max_gamma = known, ladder, max_gamma
+        self._target_only = target_only
+        self._weighed: dict[tuple[str, float, str, Pins], PathChoices] = {}
+        "since the newest report"
+
+    def forget(self) -> None:
+        """Something new is known."""
+        self._weighed.clear()
+
+    def opening(self, name: str, device: DeviceState, *, temperature: float) -> PlanValues:
+        """What the device's next request of this kind begins with."""
+        text, state = device.texts[temperature], RequestState(temperature=temperature, acceptance=COUPLED)
+        choices = self._choices(name, device, text, state)
+        plan = choices.best(longest=self._longest())
+        alone = self._target_only and not choices.pays(plan, PATIENCE)
+        return self._told(device, choices, ALONE if alone else plan, "alone" if alone else "best")
+
+    def plan(self, name: str, device: DeviceState, state: RequestState) -> PlanValues:
+        """What this request should go by now."""
+        assert state.temperature is not None
+        text = device.texts[state.temperature]
+        choices = self._choices(name, device, text, state)
+        plan = choices.best(longest=self._longest() if state.pinned_gamma is None else state.pinned_gamma)
+        if state.pinned_gamma is not None:
+            return self._given(device, state, choices, plan, "pinned")
+        if self._target_only and not choices.pays(plan, 0.0 if state.gamma == 0 else PATIENCE):
+            device.looks_at_alone = 0
+            return self._alone(device, text, state, choices)
+        text.pause.over()
+        state.plans += 1
+        if state.looks_left == 0 and self._look_at_alone(device, choices, plan):
+            device.looks_at_alone += 1
+            state.looks_left = self._settling(device, choices)
+        if state.looks_left:
+            state.looks_left -= 1
+            look = self._given(device, state, choices, ALONE, "explore")
+            state.gamma = choices.gamma(plan)  # what comes next goes on from here
+            return look
+        reason = "best" if state.pinned_k is None and state.pinned_min_draft is None else "pinned"
+        return self._given(device, state, choices, plan, reason)
+
+    def _alone(
+        self, device: DeviceState, text: TextState, state: RequestState, choices: PathChoices
+    ) -> PlanValues:
+        """The target alone is expected to be faster: so it decodes alone, or drafts are tried."""
+        trial = choices.best(longest=min(RETRY_GAMMA, self._max_gamma))
+        loss_s = max(0.0, 1 - choices.rate(trial) * choices.alone_s) * choices.alone_s
+        if text.pause.due(loss_s, steps=self._settling(device, choices)):
+            return self._given(device, state, choices, trial, "retry")
+        return self._given(device, state, choices, ALONE, "alone")
+
+    def _look_at_alone(self, device: DeviceState, choices: PathChoices, plan: int) -> bool:
+        """Whether the target alone should be timed: where it may be the better choice."""
+        wait = ALONE_FIRST * ALONE_GROWS**device.looks_at_alone
+        may_be = choices.rate(plan) * choices.alone_s < ALONE_WORTH
+        return self._target_only and may_be and self._known.target.since_alone >= wait
+
+    def _settling(self, device: DeviceState, choices: PathChoices) -> int:
+        return SETTLING + ceil(device.trip.rtt_s / choices.alone_s)
+
+    def _longest(self) -> int:
+        """gamma, as far as it is known what long drafts cost."""
+        known = self._known.passes(beside=True).spread >= KNOWN_SPREAD
+        return self._max_gamma if known else min(FIRST_GAMMA, self._max_gamma)
+
+    def _choices(
+        self, name: str, device: DeviceState, text: TextState, state: RequestState
+    ) -> PathChoices:
+        pins = Pins(k=state.pinned_k, gamma=state.pinned_gamma, min_draft=state.pinned_min_draft)
+        spelling = self._known.spelling(device, state)
+        assert state.temperature is not None
+        question = name, state.temperature, spelling, pins
+        if question not in self._weighed:
+            waiting, ahead = (
+                self._belief(device, text, state, spelling=spelling, ahead=ahead) for ahead in (False, True)
+            )
+            self._weighed[question] = PathChoices(
+                waiting=waiting,
+                ahead=ahead,
+                most_gamma=self._max_gamma,
+                pins=pins,
+                jitter_s=device.trip.jitter_s,
+            )
+        return self._weighed[question]
+
+    def _belief(
+        self, device: DeviceState, text: TextState, state: RequestState, *, spelling: str, ahead: bool
+    ) -> Belief:
+        greedy, whole = state.temperature == 0, text.whole
+        longest = max(self._max_gamma, state.pinned_gamma or 0)
+        belief = believed(
+            self._known,
+            device,
+            text,
+            alphas={GREEDY_K: 0.0},
+            spelling=spelling,
+            acceptance=state.acceptance,
+            hints=True,
+            greedy=greedy,
+            ahead=ahead,
+            survives=survives(text.coupled.chances(whole), longest),
+        )
+        k = self._k(device, belief, state.pinned_k)
+        return replace(belief, alphas={k: text.coupled.mean(whole)})
+
+    def _k(self, device: DeviceState, belief: Belief, pinned: int | None) -> int:
+        if pinned is not None:
+            return pinned
+        if belief.greedy:
+            return device.k or GREEDY_K
+        ladder = tuple(k for k in self._ladder if k <= self._known.vocab_size)
+        return lesson_k(belief, ladder or (self._known.vocab_size,))
+
+    def _given(
+        self, device: DeviceState, state: RequestState, choices: PathChoices, plan: int, reason: str
+    ) -> PlanValues:
+        """The plan, remembered as the request's last."""
+        state.gamma = choices.gamma(plan)
+        return self._told(device, choices, plan, reason)
+
+    def _told(self, device: DeviceState, choices: PathChoices, plan: int, reason: str) -> PlanValues:
+        told = device.link.bps
+        if not told / STEP < device.told_bps < told * STEP:
+            device.told_bps = in_steps(told / STEP**0.5)
+        return choices.told(plan, reason, uplink_bps=round(device.told_bps))
+
+
+__all__ = ["GREEDY_K", "HintsPlanner"]
