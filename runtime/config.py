@@ -26,7 +26,9 @@ from draftwire.runtime.settings import (
     DEFAULT_KEYS_FOLDER,
     DEFAULT_LINK,
     DTYPES,
+    MOST_WASTE,
     POLICIES,
+    AcceptanceRule,
     ChannelSettings,
     ComputeSettings,
     ControllerSettings,
@@ -59,6 +61,7 @@ _SECTIONS: Final[dict[str, type]] = {
 _EXAMPLES: Final = {
     "channel.schedule": "5s rate 1mbit; 10s rate 20mbit; repeat 15s",
     "security.folder": DEFAULT_KEYS_FOLDER,
+    "device.max_waste": 0.5,
     **{f"{node}.bind": "tcp://*:5701" for node in ("target", "channel", "controller")},
     **{f"{node}.key": "bs-2" for node in ("target", "channel", "controller")},
 }
@@ -319,7 +322,9 @@ __all__ = [
     "DEFAULT_KEYS_FOLDER",
     "DEFAULT_LINK",
     "DTYPES",
+    "MOST_WASTE",
     "POLICIES",
+    "AcceptanceRule",
     "ChannelSettings",
     "ComputeSettings",
     "ControllerSettings",

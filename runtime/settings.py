@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.codecs.messages import Acceptance
 from draftwire.runtime.channel_settings import DEFAULT_LINK, ChannelSettings, DeviceLinkSettings
 from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.security import Service
@@ -22,6 +23,9 @@ DEFAULT_KEYS_FOLDER: Final = "keys"
 
 POLICIES: Final = ("adaptive", "ucb", "pid")
 
+MOST_WASTE: Final = 1000.0
+"""Of max_waste: no device drafts so much in vain, so whoever writes more wants no bound."""
+
 
 class Profile(StrEnum):
     """How fast the models compute."""
@@ -30,6 +34,22 @@ class Profile(StrEnum):
     "as fast as the machine goes"
     PAPER = "paper"
     "each step paced to the paper's hardware"
+
+
+class AcceptanceRule(StrEnum):
+    """How drafted tokens are tested above temperature 0, as people write it."""
+
+    REJECTION = "rejection"
+    "by the ratio p/q; a row travels with each drafted token"
+    COUPLED = "coupled"
+    "by equality: both ends pick with one noise, and only ids travel"
+    AUTO = "auto"
+    "what is expected to be faster on the device's link, chosen when the request begins"
+
+    @property
+    def on_the_wire(self) -> Acceptance:
+        """As a request says it."""
+        return Acceptance[self.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +175,16 @@ class DeviceSettings:
     "so long a request looks for the target, a new one or one of a journal"
     absent_s: float = 120.0
     "no word from the target for so long ends a request that it has opened since"
+    max_waste: float | None = None
+    """where drafts are hints (coupled, or temperature 0): most drafted tokens thrown away for each one of the
+    output; None: no bound"""
 
     def __post_init__(self) -> None:
         check_device_name("name", self.name)
         between("threads", self.threads, 1, 1024)
         between("reach_s", self.reach_s, 0.1, 3600)
         between("absent_s", self.absent_s, 0.1, 3600)
+        between("max_waste", self.max_waste, 0, MOST_WASTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +200,8 @@ class SamplingSettings:
     max_new_tokens: int = 128
     seed: int | None = None
     "of all randomness of a request; None: each request draws its own, so that no two share their noise"
+    acceptance: AcceptanceRule = AcceptanceRule.REJECTION
+    "of drafted tokens; at temperature 0 they are compared, whatever it says"
 
     def __post_init__(self) -> None:
         between("temperature", self.temperature, 0, 100)
@@ -290,7 +316,9 @@ __all__ = [
     "DEFAULT_LINK",
     "DEFAULT_MODEL",
     "DTYPES",
+    "MOST_WASTE",
     "POLICIES",
+    "AcceptanceRule",
     "ChannelSettings",
     "ComputeSettings",
     "ControllerSettings",

@@ -24,7 +24,7 @@ from draftwire.nodes.console.assemble import build_device
 from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.device.account import Account
-from draftwire.nodes.device.checks import InvalidRequestError, check_text
+from draftwire.nodes.device.checks import InvalidRequestError, acceptance_of, check_hints, check_text
 from draftwire.nodes.device.entries import Entry, new_id
 from draftwire.nodes.device.journal import Journal
 from draftwire.nodes.device.node import DeviceNode
@@ -138,10 +138,12 @@ class ConnectedDevice:
         defaults: SamplingSettings,
         *,
         downlink: LinkSpec | None = None,
+        max_waste: float | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.compute = compute
         self._node, self._defaults, self._downlink = node, defaults, downlink
+        self._max_waste = max_waste
 
     @asynccontextmanager
     async def dependent_on(self, nodes: Launched) -> AsyncIterator[None]:
@@ -170,6 +172,9 @@ class ConnectedDevice:
         stop: Sequence[str] = (),
         k: int | None = None,
         gamma: int | None = None,
+        acceptance: str | None = None,
+        min_draft: int | None = None,
+        max_waste: float | None = None,
         journal: Journal | None = None,
     ) -> Generation:
         """Answer a prompt: a text (with the model's chat template unless `chat` is off) or token ids.
@@ -177,8 +182,14 @@ class ConnectedDevice:
         What is left out is the topology's [sampling]; without a seed there, each request draws its own.
         `k` and `gamma` fix the entries of a row and the drafted tokens a step (0: the target alone); left
         out, the controller chooses, unless the BS fixes them. With both fixed, the same seed and prompt give
-        the same text. With a `journal` the request can be gone on with after the end of this process, see
-        `resume`. Raises ValueError for values that can't be. Whole numbers may be numpy's.
+        the same text; with acceptance "coupled" they do whatever is fixed or not.
+
+        `acceptance`: "rejection", "coupled" (only ids travel) or "auto". Where only ids travel, `min_draft`
+        fixes how many drafted tokens a free target waits for (0: none; gamma or more: all), and `max_waste`
+        bounds the drafted tokens thrown away for each token of the output; left out, it is [device]'s.
+
+        With a `journal` the request can be gone on with after the end of this process, see `resume`. Raises
+        ValueError for values that can't be. Whole numbers may be numpy's.
         """
         if isinstance(prompt, str):
             check_text(prompt, key="prompt")
@@ -188,10 +199,15 @@ class ConnectedDevice:
             seed = secrets.randbits(SEED_BITS) if defaults.seed is None else defaults.seed
         if max_new_tokens is None:
             max_new_tokens = defaults.max_new_tokens
+        temperature = float(defaults.temperature if temperature is None else temperature)
+        rule = acceptance_of(defaults.acceptance if acceptance is None else acceptance, key="acceptance")
+        check_hints(rule, temperature, only={"min_draft": min_draft, "max_waste": max_waste})
+        if max_waste is None:
+            max_waste = self._max_waste
         request = Request(
             prompt=tuple(_whole("prompt", one) for one in ids),
             sampling=Sampling(
-                temperature=float(defaults.temperature if temperature is None else temperature),
+                temperature=temperature,
                 top_k=_whole("top_k", defaults.top_k if top_k is None else top_k),
                 top_p=float(defaults.top_p if top_p is None else top_p),
             ),
@@ -200,6 +216,9 @@ class ConnectedDevice:
             stop=tuple(stop),
             k=None if k is None else _whole("k", k),
             gamma=None if gamma is None else _whole("gamma", gamma),
+            min_draft=None if min_draft is None else _whole("min_draft", min_draft),
+            acceptance=rule,
+            max_waste=None if max_waste is None else float(max_waste),
         )
         return Generation(
             self._node,
@@ -278,7 +297,14 @@ async def connect(
         await _run(node, stack)
         name, channel = topology.device.name, topology.channel
         downlink = None if channel is None else channel.for_device(name).downlink_schedule.steps[0].link
-        device = ConnectedDevice(node, tokenizer, compute, topology.sampling, downlink=downlink)
+        device = ConnectedDevice(
+            node,
+            tokenizer,
+            compute,
+            topology.sampling,
+            downlink=downlink,
+            max_waste=topology.device.max_waste,
+        )
         if nodes is not None:
             await stack.enter_async_context(device.dependent_on(nodes))
         yield device

@@ -1,4 +1,4 @@
-"""`draftwire compare`: on one link the target alone, the paper's setting, a grid, and the controller.
+"""`draftwire compare`: the target alone, the paper's setting, a grid, ids only, the controller: on one link.
 
 All take turns on the same four nodes, with the same prompt, so what the machine does besides hits them alike.
 """
@@ -19,19 +19,20 @@ from draftwire.nodes.console.comparison import (
     CALIBRATION_GAMMA,
     PAPER_K,
     Conditions,
+    all_settings,
     as_json,
-    grid_of,
+    ids_only,
     paper_setting,
 )
 from draftwire.nodes.console.comparison_views import HEADER_EVENT, comparison_in, picture, print_comparison
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
-from draftwire.nodes.console.outcome import ALONE, AUTO, PROMPT, Outcome, Scene, Setting, append_event, fixed
+from draftwire.nodes.console.outcome import ALONE, PROMPT, Outcome, Scene, Setting, append_event, fixed
 from draftwire.nodes.console.plots import check_picture, save
 from draftwire.nodes.console.record import Record, read_record
 from draftwire.nodes.console.runner import Begin, Bench, experiment, interleaved, progress_bar
 from draftwire.nodes.device.checks import check_pins, check_text
-from draftwire.runtime.config import DEFAULT_LINK, ChannelSettings, Topology
+from draftwire.runtime.config import DEFAULT_LINK, AcceptanceRule, ChannelSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link, parse_schedule, traces_beside
 from draftwire.runtime.telemetry import set_up_logging
@@ -42,7 +43,7 @@ DEFAULTS = {"tokens": 96, "repeats": 3, "temperature": 1.0, "seed": 0}
 """Of options that are None until the person says otherwise: `--from` refuses those that were said."""
 
 OF_A_RUN = (
-    *("prompt", "link", "schedule", "k", "gamma", *DEFAULTS, "record"),
+    *("prompt", "link", "schedule", "k", "gamma", "acceptance", *DEFAULTS, "record"),
     *("draft", "target", "dtype", "config", "profile"),
 )
 """Options that mean nothing where nothing is run."""
@@ -52,6 +53,7 @@ examples:
   draftwire compare
   draftwire compare "Tell me a story." --link 'rate 1mbit delay 20ms' --k 8,32 --gamma 2,4
   draftwire compare --schedule 'rate 20mbit delay 2ms; 5s rate 1mbit; repeat 10s' --tokens 256
+  draftwire compare --acceptance auto --link 'rate 20mbit delay 50ms'
   draftwire compare --profile paper --record runs.jsonl --plot runs.png
   draftwire compare --from runs.jsonl --plot runs.pdf
 """
@@ -70,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--k", type=options.widths, metavar="N,...", help="of the grid; default: 8,32,320")
     parser.add_argument("--gamma", type=options.lengths, metavar="N,...", help="of the grid; default: 2,4,8")
+    options.add_acceptance_argument(parser, of="the controller's own row, auto")
     parser.add_argument("--tokens", type=options.tokens, metavar="N", help="of each answer: 96")
     parser.add_argument("--repeats", type=options.count, metavar="N", help="of each setting: 3")
     parser.add_argument("--temperature", type=options.temperature, metavar="T", help="default 1")
@@ -87,7 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Which K and gamma are fastest on a link, and does the controller find them? Measured, one table."""
+    """Which K and gamma are fastest on a link, and does the controller find them? Measured, one table.
+
+    With rows of requests that send ids only: coupled, and pipelined.
+    """
     set_up_logging(level="warning")
     check_picture(args.plot)
     if args.source is not None:
@@ -115,7 +121,8 @@ async def _run(args: argparse.Namespace) -> None:
         record = args.record
         if record is None:
             record = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))) / "record"
-        async with experiment(topology, record=record, progress=say) as bench:
+        also = ids_only(args.temperature)
+        async with experiment(topology, record=record, settings=also, progress=say) as bench:
             conditions = Conditions(
                 prompt=prompt,
                 link=scene.name,
@@ -131,15 +138,25 @@ async def _run(args: argparse.Namespace) -> None:
             )
             append_event(record, HEADER_EVENT, conditions.fields())
             grid = _grid(args, bench.vocab_size)
-            async for _ in measure(bench, conditions, scene, *grid):
+            rule = args.acceptance or AcceptanceRule.REJECTION
+            async for _ in measure(bench, conditions, scene, *grid, acceptance=rule):
                 pass
         _show(read_record(record), args)
 
 
 async def measure(
-    bench: Bench, conditions: Conditions, scene: Scene, ks: Sequence[int], gammas: Sequence[int]
+    bench: Bench,
+    conditions: Conditions,
+    scene: Scene,
+    ks: Sequence[int],
+    gammas: Sequence[int],
+    *,
+    acceptance: str,
 ) -> AsyncIterator[Outcome]:
-    """Every outcome of a comparison: first two requests that calibrate the paper's setting, then in turns."""
+    """Every outcome of a comparison: first two requests that calibrate the paper's setting, then in turns.
+
+    acceptance: of the controller's own row.
+    """
     wide = fixed(min(PAPER_K, bench.vocab_size), CALIBRATION_GAMMA)
     calibration = list[Outcome]()
     with progress_bar(2) as progress:
@@ -152,7 +169,9 @@ async def measure(
         raise ConfigurationError(
             str(error), key="--tokens", remedy="ask for more tokens, or of a prompt with a longer answer"
         ) from None
-    settings = [ALONE, paper, *grid_of(ks, gammas, besides=paper), AUTO]
+    settings = all_settings(
+        paper, ks, gammas, temperature=conditions.temperature, acceptance=acceptance
+    )
     with progress_bar(conditions.repeats * len(settings)) as progress:
         async for outcome in interleaved(
             bench,

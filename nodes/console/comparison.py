@@ -5,13 +5,13 @@ Pure: outcomes in, figures out; from a run that has just ended or from its recor
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Final, Self
 
 import numpy as np
 
 from draftwire.codecs.limits import MAX_GAMMA
-from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Setting, fixed
+from draftwire.nodes.console.outcome import ALONE, COUPLED, PIPELINED, Outcome, Setting, auto, fixed
 from draftwire.nodes.speculation.cost import (
     PAPER_ENTRY_BITS,
     best_length,
@@ -84,6 +84,12 @@ class Compared:
     "L(K) = b + c by the paper's count of bytes, in target steps a drafted token; None: nothing is drafted"
     speeds: tuple[float, ...]
     "tokens a second, by repeat"
+    passes_a_token: float | None = None
+    "of the target; None: the record does not tell"
+    wasted_a_token: float | None = None
+    "drafted tokens thrown away for each one of the output; None likewise"
+    acceptances: tuple[str, ...] = ()
+    "that its requests were answered with"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +119,11 @@ class Comparison:
     def row(self, setting: Setting) -> Compared | None:
         """Of this setting; None: it was not run."""
         return next((row for row in self.rows if row.setting == setting), None)
+
+    @property
+    def auto(self) -> Compared | None:
+        """The controller's row, whichever acceptance it had; None: it was not run."""
+        return next((row for row in self.rows if row.setting.rivals), None)
 
     @property
     def best_fixed(self) -> Compared | None:
@@ -156,9 +167,17 @@ def _row(
         ratio=median(ratios) if ratios else None,
         alpha=sum(one.accepted for one in outcomes) / seen if seen else None,
         bytes_up_a_token=sum(one.bytes_up for one in outcomes) / sum(one.tokens for one in outcomes),
+        passes_a_token=_mean([one.passes_per_token for one in outcomes]),
+        wasted_a_token=_mean([one.wasted_per_token for one in outcomes]),
+        acceptances=tuple(dict.fromkeys(one.acceptance for one in outcomes if one.acceptance)),
         paper_l=cost,
         speeds=tuple(speeds),
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [one for one in values if one is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 # Step times and the paper's setting -------------------------------------------------------------------------
@@ -255,10 +274,23 @@ def grid_of(ks: Sequence[int], gammas: Sequence[int], *, besides: Setting) -> li
     return [fixed(k, gamma) for k in ks for gamma in gammas if (k, gamma) != taken]
 
 
+def ids_only(temperature: float) -> list[Setting]:
+    """The settings whose rows stay at home; at temperature 0 the controller's own do that already."""
+    return [COUPLED] if temperature == 0 else [COUPLED, PIPELINED]
+
+
+def all_settings(
+    paper: Setting, ks: Sequence[int], gammas: Sequence[int], *, temperature: float, acceptance: str
+) -> list[Setting]:
+    """In the order of the table. acceptance: of the controller's own row."""
+    grid = grid_of(ks, gammas, besides=paper)
+    return [ALONE, paper, *grid, *ids_only(temperature), auto(acceptance)]
+
+
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """One object: units in the names."""
-    best, auto = comparison.best_fixed, comparison.row(AUTO)
-    over = auto.tokens_per_s / best.tokens_per_s if best and auto else None
+    best, chosen = comparison.best_fixed, comparison.auto
+    over = chosen.tokens_per_s / best.tokens_per_s if best and chosen else None
     return {
         "conditions": comparison.conditions.fields(),
         "settings": [asdict(row) for row in comparison.rows],
@@ -278,10 +310,12 @@ __all__ = [
     "Comparison",
     "Conditions",
     "StepSeconds",
+    "all_settings",
     "as_json",
     "colocated",
     "compare",
     "grid_of",
+    "ids_only",
     "paper_cost",
     "paper_setting",
     "step_times",

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from draftwire.nodes.console.comparison import PAPER_NAME, Compared, Comparison, Conditions, compare
-from draftwire.nodes.console.outcome import ALONE, AUTO, Setting
+from draftwire.nodes.console.outcome import ALONE, COUPLED, PIPELINED, Setting
 from draftwire.nodes.console.plots import Bar, comparison_figure
 from draftwire.nodes.console.record import Record, RecordError
 from draftwire.nodes.console.timeline import Traces, runs_of, traces_of
+from draftwire.runtime.config import AcceptanceRule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,23 +52,23 @@ def table_of(comparison: Comparison) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("setting", no_wrap=True)
-    for heading in ("tok/s", "least-most", "x", "alpha", "B up/tok", "L"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("tok /s", "least- most", "x", "alpha", "B/tok up", "pass /tok", "waste /tok", "L"):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     best = comparison.best_fixed
     for row in comparison.rows:
-        table.add_row(*_cells(row, star=row is best), style="bold" if row.setting == AUTO else "")
+        table.add_row(*_cells(row, star=row is best), style="bold" if row.setting.rivals else "")
     together, alone = comparison.colocated, comparison.row(ALONE)
     if together is not None:
         ratio = f"{together.tokens_per_s / alone.tokens_per_s:.2f}" if alone else "-"
-        cells = (_speed(together.tokens_per_s), "modelled", ratio, f"{together.alpha:.2f}", "0", "-")
-        table.add_row(f"colocated, gamma {together.gamma}", *cells, style="dim")
+        cells = (_speed(together.tokens_per_s), "modelled", ratio, f"{together.alpha:.2f}", "0")
+        table.add_row(f"colocated, gamma {together.gamma}", *cells, "-", "-", "-", style="dim")
     return table
 
 
 def words_of(comparison: Comparison) -> list[str]:
     """What the table does not say by itself."""
     lines = list[str]()
-    best, auto = comparison.best_fixed, comparison.row(AUTO)
+    best, auto = comparison.best_fixed, comparison.auto
     if best and auto:
         over = auto.tokens_per_s / best.tokens_per_s
         lines.append(f"* the best fixed setting, known afterwards only: auto has {over:.2f} x its speed.")
@@ -81,6 +82,9 @@ def words_of(comparison: Comparison) -> list[str]:
         "paper: K = 320 (or V), gamma by Theorem 2 from the alpha measured at that K, the link's true rate "
         "and the paper's count of bytes; sent with our frames. L is by that count too."
     )
+    if any(row.passes_a_token is not None for row in comparison.rows):
+        lines.append("pass: of the target; waste: drafted tokens thrown away; both for each token.")
+    lines += _about_acceptance(comparison)
     if comparison.conditions.temperature == 0:
         lines.append("Temperature 0: only ids travel, K makes no difference.")
     together = comparison.colocated
@@ -92,6 +96,21 @@ def words_of(comparison: Comparison) -> list[str]:
             f"the drafting, a BS has time for up to {together.users:.2f} times as many users, and "
             "the devices' cycles are free."
         )
+    return lines
+
+
+def _about_acceptance(comparison: Comparison) -> list[str]:
+    """What rows of ids only are, and what auto took."""
+    lines = list[str]()
+    if any(row.setting in (COUPLED, PIPELINED) for row in comparison.rows):
+        lines.append(
+            "coupled, pipelined: both ends pick with one noise, so only ids travel, 2 or 3 bytes a drafted "
+            "token in place of a row; they give up some acceptance for that (alpha). coupled: both ends take "
+            "turns; pipelined: the target never waits, and the device drafts on, some of it in vain."
+        )
+    auto = comparison.auto
+    if auto is not None and auto.acceptances and auto.acceptances != (AcceptanceRule.REJECTION.value,):
+        lines.append(f"auto took acceptance by: {', '.join(auto.acceptances)}.")
     return lines
 
 
@@ -112,15 +131,17 @@ def picture(comparison: Comparison, record: Record) -> "Figure":
 
 
 def _kind(setting: Setting) -> str:
-    if setting in (ALONE, AUTO):
+    if setting == ALONE or setting.rivals:
         return "alone" if setting == ALONE else "auto"
+    if setting in (COUPLED, PIPELINED):
+        return "ids"
     return "paper" if setting.name.startswith(PAPER_NAME) else "fixed"
 
 
 def traces_of_auto(record: Record) -> Traces | None:
     """Of the adaptive request whose speed is the median; None: its steps were not recorded."""
     outcomes = sorted(
-        (one for one in record.outcomes if one.setting == AUTO), key=lambda one: one.tokens_per_s
+        (one for one in record.outcomes if one.setting.rivals), key=lambda one: one.tokens_per_s
     )
     if not outcomes:
         return None
@@ -153,6 +174,8 @@ def _cells(row: Compared, *, star: bool) -> tuple[str, ...]:
         "-" if row.ratio is None else f"{row.ratio:.2f}",
         "-" if row.alpha is None else f"{row.alpha:.2f}",
         f"{row.bytes_up_a_token:.0f}",
+        "-" if row.passes_a_token is None else f"{row.passes_a_token:.2f}",
+        "-" if row.wasted_a_token is None else f"{row.wasted_a_token:.2f}",
         "-" if row.paper_l is None else f"{row.paper_l:.3f}",
     )
 

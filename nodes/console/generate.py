@@ -19,7 +19,14 @@ from draftwire.nodes.console.journals import (
     opened_journal,
     told_how_to_go_on,
 )
-from draftwire.nodes.console.options import add_pair_arguments, as_typed, check_writable, chosen_pair
+from draftwire.nodes.console.options import (
+    add_drafting_arguments,
+    add_pair_arguments,
+    as_typed,
+    check_writable,
+    chosen_pair,
+    with_chosen_drafting,
+)
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
 from draftwire.nodes.device.checks import InvalidRequestError, check_stops, check_text
 from draftwire.runtime.config import ChannelSettings, ControllerSettings, Topology
@@ -33,6 +40,7 @@ examples:
   draftwire generate "Why is the sky blue?"
   draftwire generate "Why is the sky blue?" --link 'rate 1mbit delay 20ms 3ms' --k 16 --gamma 4
   draftwire generate "Why is the sky blue?" --gamma 0                      the target alone, for comparison
+  draftwire generate "Why is the sky blue?" --acceptance coupled           ids only, no rows; nobody waits
   draftwire generate "Why is the sky blue?" --temperature 0 --json         greedy, as one JSON object
   draftwire generate "Why is the sky blue?" --journal j.jsonl              kept: it can be gone on with, by
   draftwire generate --journal j.jsonl --resume ID                         the ID that it was given
@@ -68,13 +76,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="fix the drafted tokens a step, 0: the target alone; left out, the controller chooses",
     )
+    add_drafting_arguments(link)
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--temperature", type=float, metavar="T", help="0 is greedy; default 1")
     sampling.add_argument("--top-k", type=int, metavar="N", help="of the target's distribution; 0: off")
     sampling.add_argument("--top-p", type=float, metavar="P", help="of the target's distribution; 1: off")
     sampling.add_argument("--max-new-tokens", type=int, metavar="N", help="default 128")
     sampling.add_argument(
-        "--seed", type=int, metavar="S", help="with K and gamma fixed, the same seed gives the same text"
+        "--seed",
+        type=int,
+        metavar="S",
+        help="the same seed gives the same text, with K and gamma fixed or --acceptance coupled",
     )
     sampling.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end behind this text; may be repeated"
@@ -124,7 +136,12 @@ async def _answer(topology: Topology, args: argparse.Namespace) -> None:
             generation = device.resume(journal, args.resume)
         else:
             generation = device.generate(
-                args.prompt, stop=args.stop, k=args.k, gamma=args.gamma, journal=journal
+                args.prompt,
+                stop=args.stop,
+                k=args.k,
+                gamma=args.gamma,
+                min_draft=args.min_draft,
+                journal=journal,
             )
         with told_how_to_go_on(generation, "generate", args):
             if args.json:
@@ -183,13 +200,10 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
         seed=args.seed,
     )
     try:
-        return replace(
-            topology,
-            channel=channel,
-            sampling=replace(topology.sampling, **sampling),
-        )
+        topology = replace(topology, channel=channel, sampling=replace(topology.sampling, **sampling))
     except ConfigurationError as error:
         raise error.placed(key="--" + error.key.rpartition(".")[2].replace("_", "-")) from None
+    return with_chosen_drafting(topology, args)
 
 
 def _given(**values: Any) -> dict[str, Any]:

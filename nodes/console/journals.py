@@ -18,7 +18,10 @@ NO_JOURNAL: Final = "no --journal: if this device dies or is stopped, its answer
 _REPEATED: Final = ("config", "name", "draft", "target", "dtype", "profile", "link", "schedule", "journal")
 """Options that describe the system and not the request, so that whoever goes on must give them again."""
 
-_OF_THE_REQUEST: Final = ("k", "gamma", "temperature", "top_k", "top_p", "max_new_tokens", "seed", "stop")
+_OF_THE_REQUEST: Final = (
+    *("k", "gamma", "min_draft", "acceptance", "max_waste"),
+    *("temperature", "top_k", "top_p", "max_new_tokens", "seed", "stop"),
+)
 
 
 def add_journal_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,15 @@ from typing import Any, Final
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.nodes.console.assemble import check_model
+from draftwire.nodes.device.checks import check_hints
 from draftwire.nodes.models.tables import load_tables
-from draftwire.runtime.config import Profile, Topology, load_topology
+from draftwire.runtime.config import (
+    AcceptanceRule,
+    ControllerSettings,
+    Profile,
+    Topology,
+    load_topology,
+)
 from draftwire.runtime.errors import ConfigurationError
 
 NO_TABLES_WORD: Final = "none"
@@ -32,6 +39,55 @@ def add_pair_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
         choices=[one.value for one in Profile],
         help="native: as fast as this machine goes; paper: paced to the paper's hardware",
     )
+
+
+def add_acceptance_argument(parser: argparse._ActionsContainer, *, of: str = "the request") -> None:
+    """How drafted tokens are tested. `of`: whose."""
+    parser.add_argument(
+        "--acceptance",
+        type=acceptance,
+        metavar="RULE",
+        help=f"of {of}: rejection (rows travel; the default), coupled (ids only: both ends pick with one "
+        "noise), or auto: the one that is expected to be faster",
+    )
+
+
+def add_drafting_arguments(parser: argparse._ActionsContainer) -> None:
+    """What a request, or a device, says of its drafts besides K and gamma."""
+    add_acceptance_argument(parser)
+    parser.add_argument(
+        "--min-draft",
+        type=int,
+        metavar="N",
+        help="ids only: fix how many drafted tokens a free target waits for, 0: none; as large as gamma or "
+        "more: synchronous, both ends take turns; left out, the controller chooses",
+    )
+    parser.add_argument(
+        "--max-waste",
+        type=float,
+        metavar="X",
+        help="ids only: most drafted tokens thrown away for each token of the answer, such as 0.5, to "
+        "spare the device's battery; left out: no bound",
+    )
+
+
+def with_chosen_drafting(topology: Topology, args: argparse.Namespace) -> Topology:
+    """With what `add_drafting_arguments` took in place of the file's.
+
+    Raises ConfigurationError, naming the option, for what can't be, or means nothing beside the others.
+    """
+    sampling, device = topology.sampling, topology.device
+    if args.acceptance is not None:
+        sampling = replace(sampling, acceptance=args.acceptance)
+    only = {"--min-draft": args.min_draft, "--max-waste": args.max_waste}
+    try:
+        ControllerSettings(min_draft=args.min_draft)
+        if args.max_waste is not None:
+            device = replace(device, max_waste=args.max_waste)
+    except ConfigurationError as error:
+        raise error.placed(key=f"--{error.key.replace('_', '-')}") from None
+    check_hints(sampling.acceptance.on_the_wire, sampling.temperature, only=only)
+    return replace(topology, sampling=sampling, device=device)
 
 
 def add_tables_argument(parser: argparse._ActionsContainer) -> None:
@@ -158,6 +214,14 @@ def lengths(text: str) -> tuple[int, ...]:
     return _numbers(text, low=1, high=MAX_GAMMA, example="2,4,8")
 
 
+def acceptance(text: str) -> AcceptanceRule:
+    """Of --acceptance."""
+    known = [rule.value for rule in AcceptanceRule]
+    if text not in known:
+        raise ArgumentTypeError(f"{text!r} is none: write {', '.join(known[:-1])} or {known[-1]}")
+    return AcceptanceRule(text)
+
+
 def tokens(text: str) -> int:
     """Of --tokens."""
     return _number(text, 1, MAX_TOKENS)
@@ -217,6 +281,9 @@ def _number(text: str, low: int, high: int) -> int:
 
 __all__ = [
     "NO_TABLES_WORD",
+    "acceptance",
+    "add_acceptance_argument",
+    "add_drafting_arguments",
     "add_pair_arguments",
     "add_tables_argument",
     "as_typed",
@@ -231,5 +298,6 @@ __all__ = [
     "tokens",
     "told_of_tables_option",
     "widths",
+    "with_chosen_drafting",
     "with_chosen_tables",
 ]

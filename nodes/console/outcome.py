@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Self
 
 import orjson
 
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.console.api import Generation
+from draftwire.nodes.console.summary import settled
+from draftwire.runtime.config import AcceptanceRule
 from draftwire.runtime.link import LinkSchedule, LinkSpec, RandomLoss, parse_schedule, traces_beside
 from draftwire.runtime.link.quoting import tidied
 
@@ -25,27 +28,55 @@ OUTCOME_EVENT: Final = "outcome"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How K and gamma are chosen for a request."""
+    """How K and gamma, and what goes with them, are chosen for a request."""
 
     name: str
     k: int | None = None
     "entries of each row; None: the controller's choice"
     gamma: int | None = None
     "drafted tokens a step; None: the controller's choice; 0: the target alone"
+    acceptance: str = AcceptanceRule.REJECTION.value
+    "one of AcceptanceRule"
+    min_draft: int | None = None
+    """where drafts are hints: drafted tokens that a free target waits for, ALL: all; None: the controller's
+    choice"""
 
     @property
     def is_auto(self) -> bool:
         """Whether the controller chooses anything."""
-        return self.gamma is None or (self.gamma > 0 and self.k is None)
+        if self.gamma is None:
+            return True
+        waits = self.acceptance == AcceptanceRule.REJECTION or self.min_draft is not None
+        return self.gamma > 0 and not (self.k is not None and waits)
 
+    @property
+    def rivals(self) -> bool:
+        """Whether it is the one that others are held against, whichever acceptance it has."""
+        return self.name == AUTO.name
+
+    def waits_at(self, temperature: float) -> int | None:
+        """min_draft, of a request that has one."""
+        hints = temperature == 0 or self.acceptance != AcceptanceRule.REJECTION
+        return self.min_draft if hints else None
+
+
+ALL: Final = MAX_GAMMA
+"""Of min_draft."""
 
 AUTO: Final = Setting(name="auto")
 ALONE: Final = Setting(name="target alone", gamma=0)
+COUPLED: Final = Setting(name="coupled", acceptance=AcceptanceRule.COUPLED.value, min_draft=ALL)
+PIPELINED: Final = Setting(name="pipelined", acceptance=AcceptanceRule.COUPLED.value)
+
+
+def auto(acceptance: str) -> Setting:
+    """AUTO with an acceptance of its own; `auto` leaves that to the system as well."""
+    return Setting(name=AUTO.name, acceptance=str(acceptance))
 
 
 def fixed(k: int, gamma: int) -> Setting:
-    """One K and one gamma for the whole request."""
-    return Setting(name=f"K {k}, gamma {gamma}", k=k, gamma=gamma)
+    """One K and one gamma for the whole request; at temperature 0, too, both ends take turns."""
+    return Setting(name=f"K {k}, gamma {gamma}", k=k, gamma=gamma, min_draft=ALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +164,26 @@ class Outcome:
     gamma_used: int | None
     "what most steps were made with, 0: the target alone; None: there was none"
     vocab_size: int
+    acceptance: str | None = None
+    "that the request was answered with; None: an older record's, or no BS had settled it"
+    used: int | None = None
+    "drafted tokens in the output that the target has tested; None: not told, as in the next two"
+    wasted: int | None = None
+    "drafted tokens that do not"
+    passes: int | None = None
+    "of the target"
+    min_draft_used: int | None = None
+    "where drafts are hints: what most plans waited for, ALL: all; None: there was none"
+
+    @property
+    def passes_per_token(self) -> float | None:
+        """Of the target; None: not told."""
+        return None if self.passes is None or not self.tokens else self.passes / self.tokens
+
+    @property
+    def wasted_per_token(self) -> float | None:
+        """Drafted tokens thrown away for each one of the output; None: not told."""
+        return None if self.wasted is None or not self.tokens else self.wasted / self.tokens
 
     @property
     def tokens_per_s(self) -> float:
@@ -149,12 +200,14 @@ class Outcome:
         return asdict(self) | {"tokens_per_s": self.tokens_per_s, "alpha": self.alpha}
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Back from `fields`. Raises KeyError or TypeError for anything else."""
-        values = {name: fields[name] for name in cls.__dataclass_fields__}
-        values["setting"] = Setting(**fields["setting"])
-        values["scene"] = Scene(**fields["scene"])
-        values["token_ids"] = tuple(fields["token_ids"])
+    def from_fields(cls, told: Mapping[str, Any]) -> Self:
+        """Back from `fields`, where older records lack the last ones. Raises KeyError or TypeError else."""
+        values = {name: told[name] for name in _required(cls)} | {
+            name: told[name] for name in cls.__dataclass_fields__ if name in told
+        }
+        values["setting"] = Setting(**told["setting"])
+        values["scene"] = Scene(**told["scene"])
+        values["token_ids"] = tuple(told["token_ids"])
         return cls(**values)
 
 
@@ -195,7 +248,16 @@ def outcome_of(
         k_used=_most(account.k_used),
         gamma_used=_most(account.gamma_used),
         vocab_size=account.vocab_size,
+        acceptance=settled(account),
+        used=account.used,
+        wasted=account.wasted,
+        passes=account.passes,
+        min_draft_used=_most(account.min_draft_used + Counter({ALL: account.synchronous})),
     )
+
+
+def _required(kind: type) -> list[str]:
+    return [one.name for one in fields(kind) if one.default is MISSING]
 
 
 def _schedule(words: str) -> LinkSchedule:
@@ -220,14 +282,18 @@ def append_event(record: Path, event: str, fields: Mapping[str, Any]) -> None:
 
 
 __all__ = [
+    "ALL",
     "ALONE",
     "AUTO",
+    "COUPLED",
     "OUTCOME_EVENT",
+    "PIPELINED",
     "PROMPT",
     "Outcome",
     "Scene",
     "Setting",
     "append_event",
+    "auto",
     "fixed",
     "outcome_of",
 ]

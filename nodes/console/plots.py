@@ -68,7 +68,7 @@ class Bar:
     speeds: tuple[float, ...]
     "tokens a second, by repeat; one of them for what was modelled"
     kind: str
-    "alone, paper, fixed, auto or modelled"
+    "alone, paper, fixed, ids (only these travel), auto or modelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def comparison_figure(bars: Sequence[Bar], *, title: str, traces: Traces | None)
 
     With `traces`, of an adaptive request: rate, K and gamma over its time below.
     """
-    colours = {"alone": BLACK, "paper": ORANGE, "fixed": GREY, "auto": BLUE, "modelled": GREEN}
+    colours = {"alone": BLACK, "paper": ORANGE, "fixed": GREY, "ids": PURPLE, "auto": BLUE, "modelled": GREEN}
     heights = [0.22 * len(bars) + 0.7, *((1.25, 0.8, 0.8) if traces is not None else ())]
     figure, axes = _figure(heights, share_time_from=1)
     top = axes[0]

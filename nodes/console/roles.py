@@ -30,9 +30,11 @@ from draftwire.nodes.console.journals import (
 from draftwire.nodes.console.keys import node_keys, node_transport, transport_with
 from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_away_keys
 from draftwire.nodes.console.options import (
+    add_drafting_arguments,
     add_tables_argument,
     as_typed,
     told_of_tables_option,
+    with_chosen_drafting,
     with_chosen_tables,
 )
 from draftwire.nodes.console.summary import summary_line
@@ -102,6 +104,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="in place of [device] name: that of this device's key, or below it")
     add_tables_argument(parser)
     parser.add_argument("prompt", nargs="?", help="what to answer; left out: every line of standard input")
+    add_drafting_arguments(parser.add_argument_group("drafts"))
     add_journal_arguments(parser)
 
 
@@ -109,6 +112,7 @@ def add_file_argument(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire up`."""
     parser.add_argument("config", metavar="FILE", type=Path, help="topology file")
     add_tables_argument(parser)
+    add_drafting_arguments(parser.add_argument_group("drafts"))
     add_capture_argument(parser)
 
 
@@ -180,6 +184,7 @@ def _run_one(args: argparse.Namespace, topology: Topology, role: Role, build: Ca
 def run_device(args: argparse.Namespace) -> int:
     """The draft device alone: answers the prompt given, or every line of standard input."""
     topology = _named(with_chosen_tables(_topology(args), args), args.name)
+    topology = with_chosen_drafting(topology, args)
     set_up_logging(level="warning")
     check_resume(args)
     conversation = _Conversation()
@@ -200,7 +205,10 @@ def run_device(args: argparse.Namespace) -> int:
                 await answer(device.resume(journal, args.resume))
             else:
                 await conversation.hold(
-                    lambda line: answer(device.generate(line, journal=journal)), args.prompt
+                    lambda line: answer(
+                        device.generate(line, min_draft=args.min_draft, journal=journal)
+                    ),
+                    args.prompt,
                 )
 
     return run_foreground(main, rests=lambda: conversation.waits) or conversation.failed
@@ -212,6 +220,7 @@ def run_up(args: argparse.Namespace) -> int:
     They have throw-away keys: no other node can join them, unless [security] says `plain = true`.
     """
     topology = sharing_cores(with_chosen_tables(load_topology(args.config), args))
+    topology = with_chosen_drafting(topology, args)
     check_capture(args.capture, topology)
     set_up_logging(level="warning")
     conversation = _Conversation()
@@ -226,7 +235,9 @@ def run_up(args: argparse.Namespace) -> int:
             await nodes.ready()
             device = await stack.enter_async_context(connect(system, launch=False, progress=say))
             await stack.enter_async_context(device.dependent_on(nodes))
-            await conversation.hold(lambda line: _answer(device, device.generate(line)), None)
+            await conversation.hold(
+                lambda line: _answer(device, device.generate(line, min_draft=args.min_draft)), None
+            )
 
     return (
         run_foreground(lambda: as_typed(args, main()), rests=lambda: conversation.waits)

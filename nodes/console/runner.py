@@ -11,7 +11,7 @@ last token. Both ends' reading of the prompt is within it, starting the nodes an
 import asyncio
 import math
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,12 +27,15 @@ from draftwire.nodes.console.launch import launched, on_this_host
 from draftwire.nodes.console.outcome import (
     ALONE,
     AUTO,
+    COUPLED,
     OUTCOME_EVENT,
+    PIPELINED,
     PROMPT,
     Outcome,
     Scene,
     Setting,
     append_event,
+    auto,
     fixed,
     outcome_of,
 )
@@ -67,7 +70,9 @@ class Bench:
         topology: Topology,
         transport: ZmqTransport,
         record: Path | None,
+        own: Mapping[str, ConnectedDevice],
     ) -> None:
+        """`own`: of adaptive settings beside AUTO, by the setting's name."""
         assert topology.channel is not None
         self.device = device
         "whose K and gamma the controller chooses"
@@ -78,6 +83,7 @@ class Bench:
         "what the link does now"
         self._transport = transport
         self._record = record
+        self._own = own
 
     @property
     def vocab_size(self) -> int:
@@ -86,6 +92,8 @@ class Bench:
 
     def device_for(self, setting: Setting) -> ConnectedDevice:
         """The device that asks by this setting."""
+        if setting.name in self._own:
+            return self._own[setting.name]
         return self.device if setting.is_auto else self.other
 
     async def link(self, scene: Scene) -> None:
@@ -111,9 +119,18 @@ class Bench:
             )
         self.scene = scene
 
-    async def settle(self, prompt: str = PROMPT, *, tokens: int, temperature: float = 1.0) -> None:
+    async def settle(
+        self,
+        prompt: str = PROMPT,
+        *,
+        tokens: int,
+        temperature: float = 1.0,
+        acceptance: str = AUTO.acceptance,
+    ) -> None:
         """An answer of the controller's choice that nobody measures."""
-        meeting = self.device.generate(prompt, max_new_tokens=tokens, temperature=temperature)
+        meeting = self.device.generate(
+            prompt, max_new_tokens=tokens, temperature=temperature, acceptance=acceptance
+        )
         async for _ in meeting:
             pass
 
@@ -141,6 +158,8 @@ class Bench:
             seed=seed,
             k=setting.k,
             gamma=setting.gamma,
+            acceptance=setting.acceptance,
+            min_draft=setting.waits_at(temperature),
         )
         ids = [token.id async for token in generation]
         outcome = outcome_of(
@@ -164,15 +183,18 @@ async def experiment(
     *,
     record: Path | None = None,
     capture: Path | None = None,
+    settings: Sequence[Setting] = (),
     progress: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[Bench]:
     """The four nodes of `topology` on this host, started once and warmed up by two short requests.
 
-    There are two devices, one for what the controller chooses and one for fixed settings. A topology without
-    a channel gets one. `record`: a file that the nodes and the bench append their events to; `capture`: one
-    that gets every frame. Raises a DraftwireError, or UnsupportedModelError, where a node can't be had.
+    There are two devices, one for what the controller chooses and one for fixed settings, and one more for
+    each adaptive setting of `settings` that is not AUTO's. A topology without a channel gets one. `record`: a
+    file that the nodes and the bench append their events to; `capture`: one that gets every frame. Raises a
+    DraftwireError, or UnsupportedModelError, where a node can't be had.
     """
-    controller = replace(topology.controller, k=None, gamma=None)  # each request says what it fixes
+    # Each request says what it fixes.
+    controller = replace(topology.controller, k=None, gamma=None, min_draft=None)
     topology = replace(topology, channel=topology.channel or ChannelSettings(), controller=controller)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
@@ -185,14 +207,20 @@ async def experiment(
         await stack.enter_async_context(device.dependent_on(nodes))
         transport = node_transport(topology, Role.CHANNEL)  # for orders to it
         stack.push_async_callback(transport.close)
-        second = replace(topology, device=replace(topology.device, name=f"{topology.device.name}/fixed"))
-        other = await stack.enter_async_context(connect(second, launch=False))
-        await stack.enter_async_context(other.dependent_on(nodes))
+
+        async def another(name: str) -> ConnectedDevice:
+            named = replace(topology.device, name=f"{topology.device.name}/{name}")
+            one = await stack.enter_async_context(connect(replace(topology, device=named), launch=False))
+            await stack.enter_async_context(one.dependent_on(nodes))
+            return one
+
+        other = await another("fixed")
+        own = {one.name: await another(one.name) for one in settings if one.is_auto and not one.rivals}
         progress("warming up")
-        for one in (other, device):
+        for one in (other, *own.values(), device):
             async for _ in one.generate(PROMPT, max_new_tokens=WARM_UP_TOKENS):
                 pass
-        yield Bench(device, other, topology, transport, record)
+        yield Bench(device, other, topology, transport, record, own)
 
 
 def order_of(
@@ -226,14 +254,18 @@ async def interleaved(
     and repeat: where the controller has learnt from a request, none with the same noise may follow.
 
     `settle_tokens`: of an answer that is not measured, with which the controller meets a link that stands
-    still, whenever it is another one than before. `progress` is told of each request before it runs.
+    still, whenever it is another one than before, by the acceptance of the setting called auto. `progress` is
+    told of each request before it runs.
     """
+    meets = next((one.acceptance for one in settings if one.rivals), AUTO.acceptance)
     for repeat, scene, setting in order_of(settings, scenes, repeats):
         met, number = scene == bench.scene, repeat * len(scenes) + scenes.index(scene)
         progress(f"{setting.name}, repeat {repeat + 1}")
         await bench.link(scene)
         if settle_tokens and not met and not scene.changes:
-            await bench.settle(prompt, tokens=settle_tokens, temperature=temperature)
+            await bench.settle(
+                prompt, tokens=settle_tokens, temperature=temperature, acceptance=meets
+            )
         yield await bench.run(
             setting, prompt, tokens=tokens, seed=seed + number, temperature=temperature, repeat=repeat
         )
@@ -280,7 +312,9 @@ def _slow_bps(link: LinkSpec) -> float:
 __all__ = [
     "ALONE",
     "AUTO",
+    "COUPLED",
     "OUTCOME_EVENT",
+    "PIPELINED",
     "PROMPT",
     "Begin",
     "Bench",
@@ -288,6 +322,7 @@ __all__ = [
     "Scene",
     "Setting",
     "append_event",
+    "auto",
     "experiment",
     "fixed",
     "interleaved",

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from draftwire.codecs.messages import Origin, Plan
+from draftwire.codecs.messages import Acceptance, Origin, Plan
 from draftwire.nodes.console.api import Generation, Token
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.models.pacing import PAPER, Compute, PacedCompute
@@ -83,18 +83,30 @@ def summary_line(account: Account, compute: Compute, *, resumed_tokens: int = 0)
         parts.append(f"target-only about {account.target_only_tokens_per_s:.1f} ({_estimated_from(account)})")
     parts.append("alpha -" if account.alpha is None else f"alpha {account.alpha:.2f}")
     up = f"{_size(account.bytes_up)} up"
-    if account.drafted:
+    if account.drafted and not account.hints:
         up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
     parts.append(f"{up}, {_size(account.bytes_down)} down")
     if account.bits_per_entry is not None:
         parts.append(f"rows {account.bits_per_entry:.1f} bits an entry with frames, {_spelling(account)}")
     if account.plan is not None:
         parts.append(_plans(account, account.plan))
+    if account.hints and account.drafted:
+        parts.append(drafts_words(account))
     overruns = _overruns(account, compute)
     if overruns is not None:
         late = sum(overruns.values())
         parts.append(f"paced to the paper's hardware; {late} steps took longer than that")
     return " | ".join(parts)
+
+
+def drafts_words(account: Account) -> str:
+    """What became of the drafted tokens, where they are hints, and how many passes the target made."""
+    under_way = f", {account.outstanding} open" if account.outstanding else ""
+    passes = account.passes_per_token or 0.0
+    return (
+        f"{account.drafted} drafted: {account.used} used, {account.wasted} wasted{under_way}; "
+        f"{passes:.2f} passes a token"
+    )
 
 
 def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
@@ -111,7 +123,13 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "target_only_tokens_per_s_estimated": account.target_only_tokens_per_s,
         "alpha": account.alpha,
         "steps": account.steps,
+        "acceptance": settled(account),
         "drafted": account.drafted,
+        "used": account.used,
+        "wasted": account.wasted,
+        "outstanding": account.outstanding,
+        "passes": account.passes,
+        "passes_per_token": account.passes_per_token,
         "seen": account.seen,
         "accepted": account.accepted,
         "bytes_up": account.bytes_up,
@@ -124,11 +142,20 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "tables": account.tables,
         "k": None if account.plan is None else account.plan.k,
         "gamma": None if account.plan is None else account.plan.gamma,
+        "min_draft": None if account.plan is None or not account.hints else account.plan.min_draft,
+        "max_waste": generation.request.max_waste,
         "k_used": _counts(account.k_used),
         "gamma_used": _counts(account.gamma_used),
+        "min_draft_used": _counts(account.min_draft_used),
+        "synchronous": account.synchronous,
         "paced": isinstance(compute, PacedCompute),
         "overruns": _overruns(account, compute),
     }
+
+
+def settled(account: Account) -> str | None:
+    """The request's acceptance; None: no BS has settled it yet."""
+    return None if account.acceptance is Acceptance.AUTO else account.acceptance.name.lower()
 
 
 def _spelling(account: Account) -> str:
@@ -138,11 +165,20 @@ def _spelling(account: Account) -> str:
 
 
 def _plans(account: Account, last: Plan) -> str:
-    """K and gamma of the steps; as ranges where they changed on the way."""
+    """K and gamma of the steps, or how far ids run ahead; as ranges where they changed on the way."""
     ks, gammas = account.k_used or [last.k], account.gamma_used or [last.gamma]
     if max(gammas) == 0:
         return "target alone"
-    return f"K {_range(ks)}, gamma {_range(gammas)}"
+    if not account.hints:
+        return f"K {_range(ks)}, gamma {_range(gammas)}"
+    kind = "coupled, " if account.acceptance is Acceptance.COUPLED else ""
+    return f"{kind}gamma {_range(gammas)}, {_waits(account)}"
+
+
+def _waits(account: Account) -> str:
+    """How many drafted tokens a free target waited for."""
+    waits = [_range(account.min_draft_used)] if account.min_draft_used else []
+    return f"waits for {' or '.join(waits + ['all'] * (account.synchronous > 0))}"
 
 
 def _range(values: Collection[int]) -> str:
@@ -177,4 +213,4 @@ def _size(count: int) -> str:
     return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.2f} MB"
 
 
-__all__ = ["Printer", "summary_fields", "summary_line"]
+__all__ = ["Printer", "drafts_words", "settled", "summary_fields", "summary_line"]

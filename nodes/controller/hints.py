@@ -7,7 +7,7 @@ under way has passed.
 """
 
 from dataclasses import replace
-from math import ceil
+from math import ceil, log
 
 from draftwire.codecs.control import COUPLED
 from draftwire.nodes.controller.belief import Belief
@@ -38,6 +38,12 @@ look interrupts the path, and what it shows seldom changes."""
 
 RETRY_GAMMA = 4
 "The longest draft of a try."
+
+CHANCE, DRY_MARGIN, MOST_DRY = 3e-4, 0.3, 48
+"""Drafts that are sent faster than the link bears wait in its queue: then none is in time, and none tells how
+slow the link is. Passes without drafts are taken for that once so many in a row have no more than this chance
+of being bad luck; the margin is of passes, as drafts may just miss one. Where that would be very many, drafts
+hardly pay, and a false alarm costs little."""
 
 SETTLING = 4
 "Passes of a look or of a try, beside those that a round trip takes."
@@ -72,6 +78,10 @@ class HintsPlanner:
         text = device.texts[state.temperature]
         choices = self._choices(name, device, text, state)
         plan = choices.best(longest=self._longest() if state.pinned_gamma is None else state.pinned_gamma)
+        late = state.dry >= self._most_dry(device, choices)
+        if late:
+            state.dry = 0
+            device.link.lost()
         if state.pinned_gamma is not None:
             return self._given(device, state, choices, plan, "pinned")
         if self._target_only and not choices.pays(plan, 0.0 if state.gamma == 0 else PATIENCE):
@@ -79,7 +89,9 @@ class HintsPlanner:
             return self._alone(device, text, state, choices)
         text.pause.over()
         state.plans += 1
-        if state.looks_left == 0 and self._look_at_alone(device, choices, plan):
+        if late:  # what is on the link has to be gone before new drafts can be in time
+            state.looks_left = self._settling(device, choices)
+        elif state.looks_left == 0 and self._look_at_alone(device, choices, plan):
             device.looks_at_alone += 1
             state.looks_left = self._settling(device, choices)
         if state.looks_left:
@@ -105,6 +117,13 @@ class HintsPlanner:
         wait = ALONE_FIRST * ALONE_GROWS**device.looks_at_alone
         may_be = choices.rate(plan) * choices.alone_s < ALONE_WORTH
         return self._target_only and may_be and self._known.target.since_alone >= wait
+
+    def _most_dry(self, device: DeviceState, choices: PathChoices) -> int:
+        """Passes without drafts that may follow each other by chance: of paths that end before ids come."""
+        alone = ceil((device.trip.rtt_s + device.draft.step_s) / choices.alone_s + DRY_MARGIN)
+        ends = 1 - choices.survives(alone)
+        paths = 1 + log(CHANCE) / log(ends) if 0 < ends < 1 else 1.0
+        return min(ceil(alone * paths), MOST_DRY) if ends < 1 else MOST_DRY
 
     def _settling(self, device: DeviceState, choices: PathChoices) -> int:
         return SETTLING + ceil(device.trip.rtt_s / choices.alone_s)

@@ -148,6 +148,8 @@ class RequestState:
     "step -> when the rows of its block came"
     waiting: dict[int, int] = field(default_factory=dict)
     "step -> rows in its block, which had not come with its StepReport"
+    dry: int = 0
+    "passes in a row that had no drafts, though the plan was to draft"
     answered: tuple[float, float] = (0.0, 0.0)
     "when the newest question whose answer was counted was asked, and when the answer came"
 
@@ -274,7 +276,8 @@ class Knowledge:
             if alone_before:  # the first one behind a block shares the machine with what that left to do
                 self.target.observe_alone(report.step_s if waited else passed_s)
         elif request.hints and not 0 < report.plan.gamma <= report.plan.min_draft:
-            around_s = None if waited else passed_s - report.step_s
+            at_once = report.plan.min_draft == 0 and not waited
+            around_s = passed_s - report.step_s if at_once else None
             self.beside.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
             self.target.since_alone += 1
         elif report.drafted:
@@ -285,6 +288,7 @@ class Knowledge:
         self, report: StepReport, device: DeviceState, request: RequestState, text: TextState
     ) -> None:
         """A pass over drafts that may be dropped freely, none, one or several Drafts of them."""
+        request.dry = request.dry + 1 if report.plan.gamma and not report.drafted else 0
         if report.seen:
             text.coupled.observe_hits(accepted=report.accepted, seen=report.seen, whole=text.whole)
         if report.device_step_s is not None:
@@ -345,8 +349,12 @@ def _queued(report: StepReport, device: DeviceState, request: RequestState) -> b
 
 
 def _round_trip(device: DeviceState, *, turnaround_s: float, drafting_s: float, bits: float) -> None:
-    """Two messages, of `bits` together. They took at least the time of their bits: the rate is no lower."""
-    device.link.at_most((turnaround_s - drafting_s) / bits)
+    """Two messages, of `bits` together. They took at least the time of their bits: the rate is no lower.
+
+    Where it was taken for lower, the round trip can't be told from the bits.
+    """
+    if device.link.at_most((turnaround_s - drafting_s) / bits):
+        return
     device.trip.observe(
         turnaround_s=turnaround_s, drafting_s=drafting_s, bits=bits, s_per_bit=device.link.s_per_bit
     )

@@ -116,6 +116,11 @@ class PathChoices:
         """Of a plan."""
         return 0 if plan == ALONE else self._plans[plan][0]
 
+    def survives(self, ids: int) -> float:
+        """The probability that so many drafts are all right."""
+        known = self._waiting.survives
+        return known[min(ids, len(known) - 1)]
+
     def pays(self, plan: int, patience: float) -> bool:
         """Whether it is expected to beat the target alone, or to come that close."""
         return self.rate(plan) * self.alone_s > 1 - patience
@@ -137,7 +142,7 @@ class PathChoices:
             k=next(iter(belief.alphas)),
             gamma=gamma,
             min_draft=min_draft,
-            early_stop=self.pins.gamma is None,
+            early_stop=gamma == min_draft > 0 and self.pins.gamma is None,
             uplink_bps=uplink_bps,
             patience_s=in_steps(awaited_s + JITTERS * self._jitter_s),
             acceptance=COUPLED,

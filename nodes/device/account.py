@@ -5,7 +5,16 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Draft, Finish, Message, Origin, Plan, SparseLogits
+from draftwire.codecs.messages import (
+    Acceptance,
+    Commit,
+    Draft,
+    Finish,
+    Message,
+    Origin,
+    Plan,
+    SparseLogits,
+)
 from draftwire.runtime.link import LinkSpec
 from draftwire.runtime.session.ahead import Ahead
 
@@ -20,6 +29,10 @@ class Account:
     vocab_size: int
     downlink: LinkSpec | None = None
     "of the topology's channel; None: what the link does is not known here"
+    acceptance: Acceptance = Acceptance.AUTO
+    "of the request, once a BS has settled it; AUTO: not yet"
+    hints: bool = False
+    "drafts were hints: coupled, or at temperature 0"
     began_s: float = 0.0
     first_token_s: float | None = None
     ended_s: float = 0.0
@@ -34,7 +47,7 @@ class Account:
     used: int = 0
     "drafted tokens that stand in the output because the target tested them"
     outstanding: int = 0
-    "drafted tokens that nothing is known of yet"
+    "drafted tokens that nothing is known of yet; at the end there are none, as all is known"
     draft_s: list[float] = field(default_factory=list, repr=False)
     "per drafted token"
     step_s: list[float] = field(default_factory=list, repr=False)
@@ -53,7 +66,13 @@ class Account:
     k_used: Counter[int] = field(default_factory=Counter)
     "K -> steps whose block was drawn with it"
     gamma_used: Counter[int] = field(default_factory=Counter)
-    "gamma -> steps whose block was drawn with it; 0: the target decoded alone"
+    """gamma -> steps whose block was drawn with it, 0: the target decoded alone; where drafts are hints:
+    Commits that named it"""
+    min_draft_used: Counter[int] = field(default_factory=Counter)
+    """where drafts are hints: of those Commits the pipelined ones, by how many drafted tokens a free target
+    waits for"""
+    synchronous: int = 0
+    "and those whose plan waits for all of gamma"
     finish: Finish = Finish.RUNNING
     _drawn: Plan | None = field(default=None, repr=False)
     "of the last block"
@@ -96,15 +115,26 @@ class Account:
             self.seen += commit.seen
             self._count_plan(commit)
         else:
-            self.accepted, self.seen, self.outstanding = ahead.hits, ahead.seen, len(ahead.chances)
-            self.k_used[commit.plan.k] += 1
-            self.gamma_used[commit.plan.gamma] += 1
+            self.hints = True
+            self.accepted, self.seen = ahead.hits, ahead.seen
+            self.outstanding = len(ahead.chances) if commit.finish is Finish.RUNNING else 0
+            self._count_hints(commit.plan)
         self.step_s.append(commit.times.step_s)
         self.ended_s = now_s
         if self.first_token_s is None:
             self.first_token_s = now_s
         if self._example is None:
             self._example = commit
+
+    def _count_hints(self, plan: Plan) -> None:
+        """By the plan in force. K is that of single rows, which count for nothing at temperature 0."""
+        self.gamma_used[plan.gamma] += 1
+        if plan.gamma:
+            self.k_used[plan.k] += 1
+        if plan.min_draft < plan.gamma:
+            self.min_draft_used[plan.min_draft] += 1
+        elif plan.gamma:
+            self.synchronous += 1
 
     def _count_plan(self, commit: Commit) -> None:
         """A Commit that tells of tested drafts tells of the block drawn last: there is one at a time."""

@@ -1,6 +1,6 @@
 """What can be known to be wrong with a request before a byte of it is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from draftwire.codecs.limits import (
@@ -13,10 +13,11 @@ from draftwire.codecs.limits import (
     MAX_UINT64,
     MAX_VOCAB_SIZE,
 )
-from draftwire.codecs.messages import Hello, Sampling
+from draftwire.codecs.messages import Acceptance, Hello, Sampling
 from draftwire.nodes.device.entries import Entry
 from draftwire.nodes.models.catalogue import SHIPPED
-from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.config import MOST_WASTE, AcceptanceRule
+from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.session.request import Request
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
@@ -42,6 +43,10 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
     _between("seed", request.seed, 0, MAX_UINT64)
     _check_sampling(request.sampling)
     check_pins(request.k, request.gamma, vocab_size)
+    if request.min_draft is not None:
+        _between("min_draft", request.min_draft, 0, MAX_GAMMA)
+    if request.max_waste is not None:
+        _check_waste(request.max_waste)
     check_stops(request.stop, key="stop")
     if len(prompt) + new > context_length:
         raise InvalidRequestError(
@@ -81,6 +86,30 @@ def check_pins(k: int | None, gamma: int | None, vocab_size: int, *, key: str = 
             key=key,
             remedy=f"write {room} for gamma, or a number from 1 to {MAX_PLAIN_K} here",
         )
+
+
+def acceptance_of(name: str, *, key: str) -> Acceptance:
+    """As a request says it. Raises InvalidRequestError, naming `key`, for what is none."""
+    known = [rule.value for rule in AcceptanceRule]
+    if name not in known:
+        raise InvalidRequestError(f"{name!r} will not do", key=key, remedy=nearest(str(name), known))
+    return AcceptanceRule(name).on_the_wire
+
+
+def check_hints(acceptance: Acceptance, temperature: float, *, only: Mapping[str, object]) -> None:
+    """Raise InvalidRequestError, naming the key, for values that only drafts which are hints have.
+
+    only: key -> value; None: it was not given.
+    """
+    if temperature == 0 or acceptance is not Acceptance.REJECTION:
+        return
+    for key, value in only.items():
+        if value is not None:
+            raise InvalidRequestError(
+                f"{value} says nothing of acceptance by rejection, where the target tests whole blocks",
+                key=key,
+                remedy="choose acceptance coupled or auto (or temperature 0), or leave it out",
+            )
 
 
 def check_stops(texts: Sequence[str], *, key: str) -> None:
@@ -158,6 +187,14 @@ def _check_sampling(sampling: Sampling) -> None:
             raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one")
 
 
+def _check_waste(value: float) -> None:
+    if type(value) not in (int, float):
+        raise InvalidRequestError(f"{value!r} is no number", key="max_waste", remedy="write one")
+    if not 0 <= value <= MOST_WASTE:  # NaN fails too
+        remedy = f"write 0 (no draft in vain) to {MOST_WASTE:g}, or leave it out for no bound"
+        raise InvalidRequestError(f"{value} will not do", key="max_waste", remedy=remedy)
+
+
 def _whole(key: str, *values: int) -> None:
     """Of bool and of numpy's integers no line of a journal is made."""
     for value in values:
@@ -175,7 +212,9 @@ def _between(key: str, value: int, low: int, high: int) -> None:
 
 __all__ = [
     "InvalidRequestError",
+    "acceptance_of",
     "check_entry",
+    "check_hints",
     "check_pins",
     "check_request",
     "check_stops",

@@ -6,7 +6,8 @@
     end         the request has ended, and why
 
 Each is one JSON object on a line of its own. Events of several requests may alternate; those of one request
-stand in the order in which they happened, so every beginning of a journal is a journal as well.
+stand in the order in which they happened, so every beginning of a journal is a journal as well. What older
+versions did not write, they had not.
 """
 
 import secrets
@@ -17,23 +18,30 @@ from typing import Any, Final
 import orjson
 
 from draftwire.codecs.errors import LocalError as InvalidValueError
-from draftwire.codecs.limits import MAX_UINT32, MAX_UINT64, MAX_VOCAB_SIZE
+from draftwire.codecs.limits import MAX_UINT64, MAX_VOCAB_SIZE
 from draftwire.codecs.messages import Acceptance, Origin, PendingBlock, Plan, Sampling
+from draftwire.nodes.device.entry_fields import (
+    DamagedError,
+    acceptance_in,
+    eight_bytes_in,
+    ids_in,
+    need,
+    number_in,
+    pin_of,
+    real_in,
+    text_in,
+    truth_in,
+    waste_in,
+)
 from draftwire.runtime.session.request import DeviceRecord, Request, Taken
 
 ID_LENGTH: Final = 8
 """Characters: few enough to type, and enough that no two requests of a journal draw the same."""
-
 ID_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Those that nobody takes for another."""
 
-
 NOTHING_YET: Final = DeviceRecord(device_try=0, draft_epoch=0, outstanding=None)
 """Of a request that has not been sent."""
-
-
-class DamagedError(ValueError):
-    """Raised when a line is not what a journal can say there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,19 +191,19 @@ class Requests:
             raise DamagedError("no JSON") from None
 
     def _take(self, event: Mapping[str, Any]) -> Callable[[], None]:
-        kind, id = _text(event, "event"), _text(event, "id")
+        kind, id = text_in(event, "event"), text_in(event, "id")
         if kind == "request":
-            _need(id not in self._begun, f"request {id} has begun already")
+            need(id not in self._begun, f"request {id} has begun already")
             return self._begin(_entry(event))
-        _need(id in self._begun, f"request {id} has not begun")
-        _need(id not in self._ends, f"request {id} has ended")
+        need(id in self._begun, f"request {id} has not begun")
+        need(id not in self._ends, f"request {id} has ended")
         match kind:
             case "state":
                 return self._record(id, _record(event))
             case "tokens":
                 return self._append(id, event)
             case "end":
-                return self._end(id, _text(event, "finish" if "finish" in event else "reason"))
+                return self._end(id, text_in(event, "finish" if "finish" in event else "reason"))
             case _:
                 raise DamagedError(f"an unknown event {kind!r}")
 
@@ -237,20 +245,20 @@ class Requests:
 
     def _record(self, id: str, record: DeviceRecord) -> Callable[[], None]:
         before = self._records[id]
-        self._records[id] = _later(record, before)
+        self._records[id] = _later(record, before, asked=self._begun[id].request.acceptance)
         return lambda: self._records.update({id: before})
 
     def _end(self, id: str, why: str) -> Callable[[], None]:
-        _need(bool(why), "an end without a reason")
+        need(bool(why), "an end without a reason")
         self._ends[id] = why
         return lambda: self._ends.__delitem__(id)
 
     def _append(self, id: str, event: Mapping[str, Any]) -> Callable[[], None]:
         begun, output = self._begun[id], self._output[id]
-        ids = _ids(event, "ids", below=begun.vocab_size)
-        origins = _ids(event, "origins", below=len(Origin))
-        _need(_number(event, "position") == len(begun.request.prompt) + len(output), "tokens are missing")
-        _need(0 < len(ids) == len(origins), "not one origin for each of some ids")
+        ids = ids_in(event, "ids", below=begun.vocab_size)
+        origins = ids_in(event, "origins", below=len(Origin))
+        need(number_in(event, "position") == len(begun.request.prompt) + len(output), "tokens are missing")
+        need(0 < len(ids) == len(origins), "not one origin for each of some ids")
         length = len(output)
         output += ids
         self._origins[id] += [Origin(one) for one in origins]
@@ -262,117 +270,70 @@ class Requests:
 
 
 def _entry(event: Mapping[str, Any]) -> Entry:
-    vocab_size = _number(event, "vocab_size", most=MAX_VOCAB_SIZE)
+    vocab_size = number_in(event, "vocab_size", most=MAX_VOCAB_SIZE)
     stop = event["stop"]
-    _need(isinstance(stop, list) and all(isinstance(one, str) for one in stop), "stop: no list of texts")
+    need(isinstance(stop, list) and all(isinstance(one, str) for one in stop), "stop: no list of texts")
     return Entry(
-        id=_text(event, "id"),
-        number=_number(event, "number"),
-        device=_text(event, "device"),
-        draft=_text(event, "draft"),
+        id=text_in(event, "id"),
+        number=number_in(event, "number"),
+        device=text_in(event, "device"),
+        draft=text_in(event, "draft"),
         vocab_size=vocab_size,
-        fingerprint=_bytes(event, "fingerprint"),
+        fingerprint=eight_bytes_in(event, "fingerprint"),
         request=Request(
-            prompt=tuple(_ids(event, "prompt", below=vocab_size)),
+            prompt=tuple(ids_in(event, "prompt", below=vocab_size)),
             sampling=Sampling(
-                temperature=_real(event, "temperature"),
-                top_k=_number(event, "top_k"),
-                top_p=_real(event, "top_p"),
+                temperature=real_in(event, "temperature"),
+                top_k=number_in(event, "top_k"),
+                top_p=real_in(event, "top_p"),
             ),
-            seed=_number(event, "seed", most=MAX_UINT64),
-            max_new_tokens=_number(event, "max_new_tokens"),
+            seed=number_in(event, "seed", most=MAX_UINT64),
+            max_new_tokens=number_in(event, "max_new_tokens"),
             stop=tuple(stop),
-            k=None if event["k"] is None else _number(event, "k"),
-            gamma=None if event["gamma"] is None else _number(event, "gamma"),
-            min_draft=None if event["min_draft"] is None else _number(event, "min_draft"),
-            acceptance=_acceptance(event),
-            max_waste=None if event["max_waste"] is None else _real(event, "max_waste"),
+            k=pin_of(event["k"], "k"),
+            gamma=pin_of(event["gamma"], "gamma"),
+            min_draft=pin_of(event.get("min_draft"), "min_draft"),
+            acceptance=acceptance_in(event, otherwise=Acceptance.REJECTION),
+            max_waste=None if event.get("max_waste") is None else waste_in(event),
         ),
-        text=_text(event, "text"),
+        text=text_in(event, "text"),
     )
 
 
 def _record(event: Mapping[str, Any]) -> DeviceRecord:
     block = event["outstanding"]
-    _need(block is None or isinstance(block, dict), "outstanding: no block")
+    need(block is None or isinstance(block, dict), "outstanding: no block")
     return DeviceRecord(
-        device_try=_number(event, "device_try"),
-        draft_epoch=_number(event, "draft_epoch"),
-        acceptance=_acceptance(event),
+        device_try=number_in(event, "device_try"),
+        draft_epoch=number_in(event, "draft_epoch"),
+        acceptance=acceptance_in(event, otherwise=Acceptance.AUTO),
         outstanding=None
         if block is None
         else PendingBlock(
-            draft_epoch=_number(block, "draft_epoch"),
-            start=_number(block, "start"),
-            length=_number(block, "length"),
+            draft_epoch=number_in(block, "draft_epoch"),
+            start=number_in(block, "start"),
+            length=number_in(block, "length"),
             plan=Plan(
-                number=_number(block, "plan"),
-                k=_number(block, "k"),
-                gamma=_number(block, "gamma"),
-                min_draft=_number(block, "min_draft"),
-                blockwise=_truth(block, "blockwise"),
+                number=number_in(block, "plan"),
+                k=number_in(block, "k"),
+                gamma=number_in(block, "gamma"),
+                min_draft=number_in(block, "min_draft"),
+                blockwise=truth_in(block, "blockwise") if "blockwise" in block else False,
             ),
-            rows_hash=_bytes(block, "rows_hash"),
+            rows_hash=eight_bytes_in(block, "rows_hash"),
         ),
     )
 
 
-def _later(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
-    """Neither may repeat: the BS takes the older for a copy, and keys of draws would be used twice."""
+def _later(record: DeviceRecord, before: DeviceRecord, *, asked: Acceptance) -> DeviceRecord:
+    """Tries and epochs may not repeat: the BS takes the older for a copy, and keys of draws would come twice.
+    Acceptance is settled once.
+    """
+    settled = {asked, before.acceptance, record.acceptance} - {Acceptance.AUTO}
+    need(len(settled) <= 1, "acceptance has changed")
     grows = record.device_try >= before.device_try and record.draft_epoch >= before.draft_epoch
-    _need(grows, "device_try or draft_epoch has gone back")
+    need(grows, "device_try or draft_epoch has gone back")
     return record
-
-
-def _number(event: Mapping[str, Any], key: str, *, most: int = MAX_UINT32) -> int:
-    value = event[key]
-    _need(type(value) is int and 0 <= value <= most, f"{key}: no number from 0 to {most}")
-    return int(value)
-
-
-def _real(event: Mapping[str, Any], key: str) -> float:
-    value = event[key]
-    _need(type(value) in (int, float), f"{key}: no number")
-    return float(value)
-
-
-def _truth(event: Mapping[str, Any], key: str) -> bool:
-    value = event[key]
-    _need(isinstance(value, bool), f"{key}: neither true nor false")
-    return bool(value)
-
-
-def _acceptance(event: Mapping[str, Any]) -> Acceptance:
-    name = _text(event, "acceptance").upper()
-    _need(name in Acceptance.__members__, f"acceptance: {name.lower()!r} is none")
-    return Acceptance[name]
-
-
-def _text(event: Mapping[str, Any], key: str) -> str:
-    value = event[key]
-    _need(isinstance(value, str), f"{key}: no text")
-    return str(value)
-
-
-def _bytes(event: Mapping[str, Any], key: str) -> bytes:
-    try:
-        value = bytes.fromhex(_text(event, key))
-    except ValueError:
-        value = b""
-    _need(len(value) == 8, f"{key}: not 8 bytes in hexadecimal")
-    return value
-
-
-def _ids(event: Mapping[str, Any], key: str, *, below: int) -> list[int]:
-    value = event[key]
-    fits = isinstance(value, list) and all(type(one) is int and 0 <= one < below for one in value)
-    _need(fits, f"{key}: no list of numbers below {below}")
-    return list(value)
-
-
-def _need(holds: bool, problem: str) -> None:
-    if not holds:
-        raise DamagedError(problem)
 
 
 __all__ = [

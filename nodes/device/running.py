@@ -54,6 +54,7 @@ class Running:
             self.account.received(size)
             if isinstance(message, Commit):
                 news = len(self.session.log) - before
+                self.account.acceptance = self.session.request.acceptance
                 self.account.committed(message, news, now_s, ahead=self.session.ahead)
 
     def frames(self, taken: Sequence[Taken], now_s: float) -> Iterator[tuple[Message, bytes]]:

@@ -41,6 +41,9 @@ from draftwire.runtime.session.ahead import ROW_EVERY
 
 Floats = NDArray[np.float64]
 
+LAST_HAZARDS: Final = 4
+"""Of the end of survives: their mean goes on behind it, as few paths get so far and one says little."""
+
 MOST_HAZARD: Final = 1 - 1e-6
 """Of what repeats: a path that is never wrong has no renewals."""
 
@@ -131,7 +134,7 @@ def flows(
 ) -> Flows:
     """What pipelined plans, min_draft < gamma, are expected to bring.
 
-    survives: see above, survives[0] = 1; behind its end the last hazard goes on. frames: of hints, whose
+    survives: see above, survives[0] = 1; behind its end the last hazards go on. frames: of hints, whose
     Drafts have no weights. row_bits: on the link, of the row behind every 8th drafted token; 0: none is sent.
     Raises ValueError for a plan out of range, or survives that are no such probabilities.
     """
@@ -204,8 +207,9 @@ def patience_s(*, min_draft: int, compute: Compute, link: LinkEstimate, frames: 
 @lru_cache(maxsize=64)
 def _extended(survives: tuple[float, ...], most: int) -> tuple[Floats, Floats, float]:
     """survives up to index `most`, the sums of all before each index, and the hazard that goes on."""
-    before, last = survives[-2:] if len(survives) > 1 else (1.0, 0.0)
-    hazard = min(last / before if before > 0 else 0.0, MOST_HAZARD)
+    count = min(LAST_HAZARDS, len(survives) - 1)
+    before, last = survives[-1 - count], survives[-1]
+    hazard = min((last / before) ** (1 / count) if count and last > 0 else 0.0, MOST_HAZARD)
     more = max(0, most + 1 - len(survives))
     chances = np.concatenate([survives, last * hazard ** np.arange(1, more + 1)])
     sums = np.zeros(len(chances) + 1)

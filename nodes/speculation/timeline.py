@@ -136,27 +136,27 @@ def timeline_of(plans: Plans, pace: Pace) -> Timeline:
     # What bounds the ids that are there: how far they had come, and when they go on, a draft step each.
     bases = np.zeros((passes + 1, len(plans)))
     froms = np.zeros_like(bases)
-    late = np.maximum(batch - token, 0) / 2  # of ids that don't travel in a path's first message
-    together = np.maximum(wait, 1)
+    late = np.maximum(batch - token, 0) / 2  # of ids that find the link busy
+    together = np.ones_like(bases)  # those of the first message, which does not
+    together[0] = np.maximum(wait, 1)
     # A device whose window has room when it hears of the end is in the middle of a token of the old path.
     draws = np.where(gamma > wait + (pace.loop + pace.alone) / token, token / 2, 0.0)
-    froms[0] = pace.loop + pace.first + pace.per_id * together + draws
-    lag = pace.loop + pace.first + pace.per_id + late
+    froms[0] = pace.loop + pace.first + pace.per_id * together[0] + draws
+    lag = pace.loop + pace.first + pace.per_id
     patience = pace.loop + pace.first + pace.per_id * wait + token * (wait + 1) + pace.margin
     ended, log, tested = np.zeros((3, len(plans)))
     begins = np.zeros((passes + 1, len(plans)))
     counts, spans, drawn = np.zeros((3, passes, len(plans)))
     window = gamma
     for k in range(passes):
-        base, since = bases[: k + 1], froms[: k + 1]
+        base, since, at_once = bases[: k + 1], froms[: k + 1], together[: k + 1]
         wanted = log + wait - base
-        when = np.where(wanted > 0, since + wanted * token, 0.0)
-        when[0] += np.where(wanted[0] > together, late, 0.0)
+        when = np.where(wanted > 0, since + wanted * token + np.where(wanted > at_once, late, 0.0), 0.0)
         there = np.minimum(np.maximum.reduce(when), ended + patience)
         start = np.where(wait > 0, np.maximum(ended, there), ended)
         ids = (start - since) / token + 1e-6
-        ids[0] = np.where(ids[0] < together, 0.0, np.maximum(ids[0] - late / token, together))
-        drafts = np.floor(np.minimum.reduce(base + np.maximum(ids, 0.0))) - log
+        ids = np.where(ids < at_once, 0.0, np.maximum(ids - late / token, at_once))
+        drafts = np.floor(np.minimum.reduce(base + ids)) - log
         drafts = np.minimum(np.maximum(drafts, 0.0), gamma)
         span = np.where(drafts > 0, pace.drafted + drafts * pace.per_draft, pace.alone)
         end = start + span
@@ -192,7 +192,8 @@ def _batch(pace: Pace, gamma: Floats) -> Floats:
     """How long a message with the ids that were drawn during the one before it takes, in target steps."""
     per_id = pace.per_id + pace.per_row
     share = min(per_id / pace.token, MOST_SHARE)
-    batch: Floats = np.minimum(pace.first / (1 - share), pace.first + gamma * per_id)
+    sending = np.minimum(pace.first / (1 - share), pace.first + gamma * per_id)
+    batch: Floats = np.ceil(sending / pace.token - 1e-6) * pace.token  # a message leaves with its last token
     return batch
 
 

@@ -179,7 +179,7 @@ class PathHints:
         same = draft.draft_epoch == self.newest_epoch
         if same and not self._alive and self._judged > draft.start:
             return Ignored.HISTORY  # of a path that is known to be wrong, and has been counted
-        held_end = len(log) + len(self.ids) if same and self._alive else -1
+        held_end = self._judged + len(self.ids) if same and self._alive else -1
         if draft.start + len(draft.ids) <= held_end:
             return self._repeated(draft)
         self.newest_epoch, self._alive, self.missing = draft.draft_epoch, True, False

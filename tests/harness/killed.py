@@ -28,7 +28,9 @@ class KilledPair(SessionPair):
         self.record = DeviceRecord(device_try=0, draft_epoch=0, outstanding=None)
         "on disk, as `taken` is"
         self.drafts: dict[int, Draft] = {}
-        "by epoch, as first sent"
+        "blocks that bind, by epoch, as first sent"
+        self.told: dict[tuple[int, int], int] = {}
+        "ids of paths, by epoch and position"
         self._tries: dict[int, object] = {}
         "who sent an Open of that try"
 
@@ -48,9 +50,11 @@ class KilledPair(SessionPair):
                 self.restart_device()
 
     def _device_acts(self) -> None:
-        self._moment()
-        self._write_and_send()
+        self._device_sends()
         self._device_works()
+        self._device_sends()
+
+    def _device_sends(self) -> None:
         self._moment()
         self._write_and_send()
 
@@ -86,6 +90,10 @@ class KilledPair(SessionPair):
     def _transmit(self, direction: Direction, message: Message) -> None:
         if isinstance(message, Open):
             assert self._tries.setdefault(message.device_try, self.device) is self.device, message.device_try
+        elif isinstance(message, Draft) and self.device.ahead is not None:
+            for position, token in enumerate(message.ids, message.start):
+                told = self.told.setdefault((message.draft_epoch, position), token)
+                assert told == token, (message.draft_epoch, position)
         elif isinstance(message, Draft):
             first = self.drafts.setdefault(message.draft_epoch, message)
             assert _what_was_drawn(message) == _what_was_drawn(first), message.draft_epoch

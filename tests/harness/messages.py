@@ -7,6 +7,7 @@ from tests.harness.pair import HELLO
 
 from draftwire.codecs.hashes import log_hash
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -43,9 +44,17 @@ if the BS has never served the request, else after 120.
 """
 
 
-def a_request(*, temperature: float = 1.0, tokens: int = 12) -> Request:
+def a_request(
+    *, temperature: float = 1.0, tokens: int = 12, acceptance: Acceptance = Acceptance.REJECTION
+) -> Request:
     """One token of prompt, answered by so many."""
-    return Request(prompt=PROMPT, sampling=Sampling(temperature=temperature), seed=5, max_new_tokens=tokens)
+    return Request(
+        prompt=PROMPT,
+        sampling=Sampling(temperature=temperature),
+        seed=5,
+        max_new_tokens=tokens,
+        acceptance=acceptance,
+    )
 
 
 def a_row(token: int, *, other: int = 0, nats: float = 1.0, vocab_size: int = VOCAB) -> Row:
@@ -69,6 +78,7 @@ def opened(
     incarnation: Incarnation = LIFE,
     pending: Block | None = None,
     plan: Plan = PLAN,
+    acceptance: Acceptance = Acceptance.REJECTION,
 ) -> Opened:
     """The BS serves a device that knows `tokens`."""
     return Opened(
@@ -78,6 +88,7 @@ def opened(
         log_hash=log_hash(tokens),
         pending=None if pending is None else as_pending(pending),
         plan=plan,
+        acceptance=acceptance,
     )
 
 
@@ -100,6 +111,7 @@ def commit(
     tested_epoch: int = 0,
     plan: Plan = PLAN,
     finish: Finish = Finish.RUNNING,
+    missing: bool = False,
 ) -> Commit:
     """The BS holds `log`; this tells it from `position` on."""
     return Commit(
@@ -114,6 +126,7 @@ def commit(
         plan=plan,
         times=NO_TIMES,
         finish=finish,
+        missing=missing,
     )
 
 
@@ -148,14 +161,21 @@ def an_open(
         outstanding=outstanding,
         pinned_k=wanted.k,
         pinned_gamma=wanted.gamma,
+        pinned_min_draft=wanted.min_draft,
+        acceptance=wanted.acceptance,
         life=life,
     )
 
 
 def a_draft(
-    block: Block, log: Sequence[int] = PROMPT, *, known: int | None = None, incarnation: Incarnation = LIFE
+    block: Block,
+    log: Sequence[int] = PROMPT,
+    *,
+    known: int | None = None,
+    incarnation: Incarnation = LIFE,
+    last: bool = True,
 ) -> Draft:
-    """The block's Draft, drawn behind the first `block.start` tokens of `log`."""
+    """The block's Draft, drawn behind the first `block.start` tokens of `log`; of a path, some or all of it."""
     return Draft(
         incarnation=incarnation,
         draft_epoch=block.draft_epoch,
@@ -166,6 +186,7 @@ def a_draft(
         ids=block.ids,
         weights=block.weights,
         rows_hash=block.digest,
+        last=last,
     )
 
 
@@ -251,7 +272,7 @@ def target_in(
         step = end.step(0.0)
         assert step is not None
         if state is Target.ROW_WAIT:
-            end.tested(step, 0, None, 0.0)
+            end.needs_rows(step, range(1), 0.0)
     elif state is Target.FINISHED:
         end.receive(Cancel(incarnation=LIFE, known=1), 0.0)
     elif state is Target.CLOSED:

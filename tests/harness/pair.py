@@ -133,6 +133,9 @@ class SessionPair:
         self._drawing = False
         self._verdict: Verdict | None = None
         self._incarnations = self._served_try = 0
+        self.on_drawn: Callable[[Block, bool], None] = lambda block, kept: None
+        """hears of each block, once the session has it, and whether it stands: of a path it may have come too
+        late"""
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -300,20 +303,24 @@ class SessionPair:
             noise=self.noise,
         )
         if self.device_s == 0:
-            device.drawn(block, self.now_s, stops=self._stops(block))
+            self._drew(block)
             return True
         self._drawing = True
 
         def deliver() -> None:
             if device is self.device:
                 self._drawing = False
-                device.drawn(block, self.now_s, stops=self._stops(block))
+                self._drew(block)
 
         self.at(self.now_s + self.device_s, deliver)
         return True
 
-    def _stops(self, block: Block) -> bool:
-        return self.stops is not None and self.stops(self, block)
+    def _drew(self, block: Block) -> None:
+        ahead = self.device.ahead
+        held = 0 if ahead is None else len(ahead.chances)
+        stops = self.stops is not None and self.stops(self, block)
+        self.device.drawn(block, self.now_s, stops=stops)
+        self.on_drawn(block, ahead is None or len(ahead.chances) > held)
 
     def _target_works(self) -> None:
         while (target := self.target) is not None:
@@ -334,8 +341,8 @@ class SessionPair:
         self._verdict = verdict
         if verdict.token is None:
             target.needs_rows(step, verdict.wanted, self.now_s)
-            return
-        target.tested(step, verdict.accepted, verdict.token, self.now_s)
+        else:
+            target.tested(step, verdict.accepted, verdict.token, self.now_s)
         self._replan()
 
     def _correct(self) -> None:

@@ -50,4 +50,14 @@ def reference_text(
     return tuple(tokens[len(request.prompt) : end])
 
 
-__all__ = ["reference_text"]
+def target_text(request: Request, target: DraftLogits, noise: Noise) -> tuple[int, ...]:
+    """What the target writes by itself, token by token: the text of any request whose drafts are hints."""
+    tokens = list(request.prompt)
+    for _ in range(request.max_new_tokens):
+        p = target_distribution(target.logits(tokens, 1)[0], request.sampling)
+        greedy = request.sampling.greedy
+        tokens.append(int(p.argmax()) if greedy else sample_target(p, request.seed, len(tokens), noise))
+    return tuple(tokens[len(request.prompt) :])
+
+
+__all__ = ["reference_text", "target_text"]

@@ -6,19 +6,21 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
-from tests.harness.pair import Direction, SessionPair, World
+from tests.harness.pair import Direction, Planned, SessionPair, World
+from tests.harness.paths import RepeatingDevice, Watch
 from tests.harness.worlds import Text, request, world
 
 from draftwire.codecs.limits import MAX_GAMMA
-from draftwire.codecs.messages import Finish, Message
+from draftwire.codecs.messages import Acceptance, Finish, Message
 from draftwire.nodes.speculation.noise import PhiloxNoise
-from draftwire.runtime.session.device import DeviceSession
-from draftwire.runtime.session.request import Timing
+from draftwire.runtime.session.request import Block, Request, Timing
 from draftwire.runtime.session.states import Device, Target
 from draftwire.runtime.session.target import TargetSession
 
 Who = Literal["device", "target", "both"]
 Fate = tuple[float, ...]
+Draftsman = Literal["another", "target"]
+"""The draft model: one that has nothing to do with the target, or the target itself."""
 P = TypeVar("P", bound=SessionPair)
 
 CALM_S = 0.05
@@ -57,17 +59,39 @@ class Schedule:
     "(seconds, who loses all but what it has on record)"
     cancel_s: float | None = None
     "when the device is told to cancel; one that restarts later has forgotten it"
-    plans: tuple[tuple[int, int], ...] = ((2, 2),)
-    "(K, gamma), by the length of the log in turn"
+    plans: tuple[Planned, ...] = ((2, 2),)
+    "by the length of the log in turn"
     timing: Timing = QUICK
     device_s: float = 0.0
     target_s: float = 0.0
     ahead: int = 64
     tokens: int = 8
     seed: int = 1
+    acceptance: Acceptance = Acceptance.REJECTION
+    max_waste: float | None = None
+    uplink_s: float = 0.0
+    stops: bool = False
+    "whether the device stops drafting behind each token 0, where its plan allows for that"
+    draft: Draftsman = "another"
+
+    @property
+    def world(self) -> World:
+        """Its models."""
+        within = world(3, self.seed)
+        return World(3, within.target, within.target if self.draft == "target" else within.draft)
+
+    def request(self, temperature: float) -> Request:
+        """What is asked for."""
+        return request(
+            self.tokens,
+            temperature=temperature,
+            seed=self.seed,
+            acceptance=self.acceptance,
+            max_waste=self.max_waste,
+        )
 
 
-class WatchedDevice(DeviceSession):
+class WatchedDevice(RepeatingDevice):
     """Refuses to let its queue grow."""
 
     def to_send(self) -> list[Message]:
@@ -100,13 +124,17 @@ def play_with(make: Callable[..., P], schedule: Schedule, *, temperature: float 
         fates = schedule.up if direction == "up" else schedule.down
         return fates[index] if index < len(fates) else (CALM_S,)
 
-    def policy(pair: P) -> tuple[int, int]:
+    def policy(pair: P) -> Planned:
         assert pair.target is not None
         return schedule.plans[pair.target.log.produced % len(schedule.plans)]
 
+    def stops(pair: P, block: Block) -> bool:
+        assert pair.device.plan is not None
+        return schedule.stops and pair.device.plan.early_stop and block.ids[-1] == 0
+
     pair = make(
-        world(3, schedule.seed),
-        request(schedule.tokens, temperature=temperature, seed=schedule.seed),
+        schedule.world,
+        schedule.request(temperature),
         PhiloxNoise(),
         plan=schedule.plans[0],
         policy=policy,
@@ -114,6 +142,8 @@ def play_with(make: Callable[..., P], schedule: Schedule, *, temperature: float 
         timing=schedule.timing,
         device_s=schedule.device_s,
         target_s=schedule.target_s,
+        uplink_s=schedule.uplink_s,
+        stops=stops,
         ahead=schedule.ahead,
         device_class=WatchedDevice,
         target_class=WatchedTarget,
@@ -129,16 +159,19 @@ def play_with(make: Callable[..., P], schedule: Schedule, *, temperature: float 
         pair.at(at_s, partial(restart, who))
     if schedule.cancel_s is not None:
         pair.at(schedule.cancel_s, lambda: pair.device.cancel())
+    watch = Watch(pair, schedule.plans)
     moments = 0
 
     def promises_hold() -> bool:
         nonlocal moments
         moments += 1
         check(pair)
+        watch.check()
         return moments < MOST_MOMENTS
 
     pair.run(while_=promises_hold)
     check(pair)
+    watch.check()
     assert pair.over(), f"no end at {pair.now_s} s: {pair.device.state}, {pair.target and pair.target.state}"
     return pair
 

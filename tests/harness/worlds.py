@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tests.harness.enumerate import EnumeratingNoise, explore
 from tests.harness.pair import LogitsOf, SessionPair, World, total_variation
 
-from draftwire.codecs.messages import Sampling
+from draftwire.codecs.messages import Acceptance, Sampling
 from draftwire.nodes.speculation.sampling import target_distribution
 from draftwire.runtime.session.request import Request
 
@@ -37,11 +38,28 @@ def world(vocab_size: int, seed: int, *, spread: float = 1.3) -> World:
     return World(vocab_size, model(1), model(2))
 
 
-def request(tokens: int, *, temperature: float = 1.0, seed: int = 1) -> Request:
+def request(
+    tokens: int,
+    *,
+    temperature: float = 1.0,
+    seed: int = 1,
+    acceptance: Acceptance = Acceptance.REJECTION,
+    max_waste: float | None = None,
+) -> Request:
     """A prompt of one token, to be continued by `tokens`."""
     return Request(
-        prompt=(0,), sampling=Sampling(temperature=temperature), seed=seed, max_new_tokens=tokens
+        prompt=(0,),
+        sampling=Sampling(temperature=temperature),
+        seed=seed,
+        max_new_tokens=tokens,
+        acceptance=acceptance,
+        max_waste=max_waste,
     )
+
+
+def coupled(tokens: int, **others: Any) -> Request:
+    """The same, with drafts as hints at temperature 1."""
+    return request(tokens, acceptance=Acceptance.COUPLED, **others)
 
 
 def law_of_target(within: World, wanted: Request) -> dict[Text, float]:

@@ -1,7 +1,8 @@
 """One pair on one link, with every policy, over several seeds: a row of the controller benchmark."""
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.codecs.control import RowsReport
+from draftwire.codecs.control import COUPLED, RowsReport
 from draftwire.codecs.tables import NO_TABLES, TableSets, by_tag
 from draftwire.nodes.console.bench.cycles import (
     MEAN_JITTER_S,
@@ -17,8 +18,12 @@ from draftwire.nodes.console.bench.cycles import (
     Course,
     simulate,
 )
+from draftwire.nodes.console.bench.drafting import Text
 from draftwire.nodes.console.bench.lanes import simulate_fixed
 from draftwire.nodes.console.bench.links import LINKS, RadioLink
+from draftwire.nodes.console.bench.pipelined import PipelinedRun, best_fixed, fixed_plan, simulate_plan
+from draftwire.nodes.console.bench.pipelined import simulate as simulate_pipelined
+from draftwire.nodes.console.bench.requests import simulate_requests
 from draftwire.nodes.console.bench.traces import AcceptanceTrace
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
 from draftwire.nodes.controller.baselines import (
@@ -37,12 +42,24 @@ from draftwire.nodes.speculation.frames import on_link_bits
 GAMMAS: Final = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 """Of the fixed settings, with every K of the ladder."""
 
+SYNCHRONOUS: Final = tuple((gamma, gamma) for gamma in GAMMAS)
+"""Of coupled requests: the BS waits for whole blocks."""
+
+EARLY_STOP_GAMMAS: Final = (1, 2, 3, 4, 5, 6, 8, 12)
+EARLY_STOP_SEEDS: Final = 3
+
 PAPER_BITS: Final = 31
 """An entry as the paper sends it: 16 bits of probability, 15 of index."""
 
-METHODS: Final = ("alone", "best_rows", "paper", "ucb", "pid", "oracle", "rows_only", "auto")
-"""Target alone; best fixed (K, gamma) in hindsight, seed by seed; baselines.py; the adaptive policy, first
-with drafts only, then as shipped."""
+ROWS: Final = ("alone", "best_rows", "paper", "ucb", "pid", "oracle", "rows_only", "auto")
+"""Target alone; best fixed (K, gamma) in hindsight, seed by seed; baselines.py; the adaptive policy under
+rejection, first with drafts only, then as shipped."""
+
+HINTS: Final = ("best_sync", "best_pipelined", "coupled", "open")
+"""Coupled acceptance: the best fixed gamma in hindsight of a BS that waits for blocks, the best fixed (gamma,
+min_draft) of all; the adaptive policy; and where requests leave their acceptance open."""
+
+METHODS: Final = (*ROWS, *HINTS)
 
 RATE_STEP: Final = 10
 RTT_STEP: Final = 20
@@ -57,6 +74,8 @@ class Cell:
     link: str
     changing: bool
     mean_bps: float
+    rtt_s: float
+    "of an empty message without jitter"
     tokens_per_s: dict[str, list[float]]
     "method -> by seed"
     best_setting: tuple[int, int]
@@ -68,6 +87,16 @@ class Cell:
     rtt_errors_s: list[float]
     plan_s: float
     "median time of the adaptive policy a step, observing included"
+    best_plan: tuple[int, int]
+    "gamma and min_draft of the fixed plan of coupled requests that is best over all seeds"
+    early_stop: list[float]
+    "by seed: the best fixed synchronous gamma with early stop over the best without"
+    waste: float
+    "of the adaptive policy in coupled requests: drafted tokens thrown away for each token of the output"
+    passes_per_token: float
+    "of the target, there"
+    opened_coupled: float
+    "share of the requests that left acceptance open"
 
 
 class Watched:
@@ -109,7 +138,17 @@ def run_cell(trace: AcceptanceTrace, link: str, *, seeds: Iterable[int], tokens:
     reached: dict[str, list[float]] = {name: [] for name in METHODS}
     rate_errors, rtt_errors, plan_s = list[float](), list[float](), list[float]()
     reached["best_rows"] = fixed.max(axis=0).tolist()
+    reached["best_sync"] = best_fixed(courses, plans=SYNCHRONOUS)[0].tolist()
+    best_pipelined, best_plan = best_fixed(courses)
+    reached["best_pipelined"] = best_pipelined.tolist()
+    streams = list[PipelinedRun]()
+    opened = Counter[str]()
     for course in courses:
+        streams.append(simulate_pipelined(course, adaptive(trace, target_only=True)))
+        asked = simulate_requests(course, adaptive(trace, target_only=True))
+        reached["coupled"].append(streams[-1].tokens_per_s)
+        reached["open"].append(asked.tokens_per_s)
+        opened += asked.opened
         policies: dict[str, Policy] = {
             "alone": FixedPolicy(PlanValues(k=trace.ladder[-1], gamma=0, min_draft=0)),
             "ucb": UcbPolicy(k=_paper_k(trace)),
@@ -131,13 +170,35 @@ def run_cell(trace: AcceptanceTrace, link: str, *, seeds: Iterable[int], tokens:
         link=link,
         changing=courses[0].link.changing,
         mean_bps=float(np.mean([course.link.mean_bps for course in courses])),
+        rtt_s=2 * courses[0].link.delay_s,
         tokens_per_s=reached,
         best_setting=settings[int(fixed.mean(axis=1).argmax())],
         colocated=colocated(trace),
         rate_errors=rate_errors,
         rtt_errors_s=rtt_errors,
         plan_s=float(np.median(plan_s)),
+        best_plan=best_plan,
+        early_stop=early_stop_gains(courses[:EARLY_STOP_SEEDS]),
+        waste=float(np.mean([run.waste for run in streams])),
+        passes_per_token=float(np.mean([run.steps / run.tokens for run in streams])),
+        opened_coupled=opened[COUPLED] / opened.total(),
     )
+
+
+def early_stop_gains(courses: Sequence[Course]) -> list[float]:
+    """By course: synchronous drafts of the best fixed gamma with early stop, over the best without."""
+    gains = []
+    for course in courses:
+        text = Text(course=course)
+        best = [
+            max(
+                simulate_plan(text, fixed_plan(course, gamma, gamma, early_stop=stops)).tokens_per_s
+                for gamma in EARLY_STOP_GAMMAS
+            )
+            for stops in (False, True)
+        ]
+        gains.append(best[1] / best[0])
+    return gains
 
 
 def adaptive(trace: AcceptanceTrace, *, target_only: bool) -> AdaptivePolicy:

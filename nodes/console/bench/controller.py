@@ -17,8 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from draftwire.nodes.console.bench.cells import METHODS, Cell, run_cell
+from draftwire.nodes.console.bench.acceptance_trace import (
+    block_over_token,
+    coupled_alpha_over_rejection_alpha,
+)
+from draftwire.nodes.console.bench.cells import HINTS, METHODS, ROWS, Cell, run_cell
 from draftwire.nodes.console.bench.links import LINKS
+from draftwire.nodes.console.bench.renewal import Compared, error_percentile, renewal_errors
 from draftwire.nodes.console.bench.traces import SYNTHETIC, AcceptanceTrace, recorded, synthetic
 from draftwire.nodes.console.plots import check_picture
 from draftwire.runtime.errors import ConfigurationError
@@ -37,12 +42,23 @@ TOKENS, QUICK_TOKENS = 2500, 1000
 LOW_BPS: Final = 1e6
 """A stationary link of at most this rate counts as slow."""
 
+LONG_RTT_S: Final = 10e-3
+"""From here on a BS that waits for blocks pays for it."""
+
 GOALS: Final = {
     "rows_only_vs_best_rows": (1.0, "drafts only, over the best fixed (K, gamma) in hindsight: mean"),
     "rows_only_vs_best_rows_p5": (0.97, "the same, 5th percentile"),
     "rows_only_vs_best_rows_changing": (1.0, "the same, mean over links that change"),
     "worst_vs_target_only": (0.97, "as shipped, over the target alone: least of all pairs and links"),
     "vs_paper_low_rate": (1.2, "as shipped, over the paper's setting at 1 Mbit/s and below: mean"),
+    "auto_vs_best_fixed": (0.98, "acceptance left open, over the best fixed plan of any kind: mean"),
+    "auto_vs_best_fixed_p5": (0.95, "the same, 5th percentile"),
+    "auto_vs_best_fixed_changing": (1.0, "the same, mean over links that change"),
+    "pipelined_vs_best_sync_rtt10": (1.08, "coupled, over the best that waits or drafts not, RTT >= 10 ms"),
+    "pipelined_worst_vs_target_only": (0.99, "coupled, over the target alone: least of all pairs and links"),
+    "renewal_model_error_p90_pct": (-6.0, "error of the renewal model, %: 90th percentile"),
+    "early_stop_gain": (1.01, "coupled, waiting for blocks: the best gamma with early stop over without"),
+    "block_over_token": (1.01, "tokens a step, gamma 4: block verification over token by token, mean"),
     "rate_error_pct_after_10": (-10.0, "error of the estimated rate after 10 steps, %: median"),
     "rtt_error_ms_after_20": (-1.0, "error of the estimated round trip after 20 steps, ms: median"),
     "plan_us": (-300.0, "time of the policy a step, us: median"),
@@ -81,6 +97,12 @@ columns, in tokens a second
   oracle      the cost model with the true link and alpha
   rows only   adaptive, always drafting
   auto        adaptive, as shipped
+and of requests with coupled acceptance
+  best sync       the best fixed gamma in hindsight of a base station that waits for blocks
+  best pipelined  the best fixed (gamma, min_draft) in hindsight of all
+  coupled         adaptive
+  open            acceptance left open, in requests of 250 tokens: the controller chooses at each Open
+  wasted, passes  of coupled: drafted tokens thrown away, and the target's passes, for each token
 """
 
 
@@ -115,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
             ],
             "pairs and links",
         )
+        compared = _in_parallel([pool.submit(renewal_errors, [trace]) for trace in traces], "renewal model")
+        renewal = [one for of_pair in compared for one in of_pair]
         if args.plot is not None:
             from draftwire.nodes.console.bench import figure
 
@@ -122,7 +146,8 @@ def run(args: argparse.Namespace) -> int:
             figure.draw(args.plot, points, pair=traces[0].name)
     order = {key: i for i, key in enumerate((trace.name, link) for trace in traces for link in LINKS)}
     cells.sort(key=lambda cell: order[cell.pair, cell.link])
-    found = summary(cells) | {"quick": bool(args.quick), "seeds": seeds, "tokens": tokens}
+    found = summary(cells) | of_pairs(traces, renewal)
+    found |= {"quick": bool(args.quick), "seeds": seeds, "tokens": tokens}
     show(console, cells, found)
     if args.json:
         print(json.dumps(found | {"table": table_of(cells)}))
@@ -159,6 +184,7 @@ def summary(cells: Sequence[Cell]) -> dict[str, float]:
     """The figures of GOALS, and some more; ratios are of tokens a second."""
     rows = _ratios(cells, "rows_only", "best_rows")
     changing = [cell for cell in cells if cell.changing]
+    better = _over_best(cells, "auto", ("best_rows", "alone"))
     slow = [cell for cell in cells if not cell.changing and cell.mean_bps <= LOW_BPS]
     return {
         "rows_only_vs_best_rows": float(rows.mean()),
@@ -172,30 +198,80 @@ def summary(cells: Sequence[Cell]) -> dict[str, float]:
         "rows_only_vs_best_rows_least": float(rows.min()),
         "least_run_vs_target_only": float(_ratios(cells, "auto", "alone").min()),
         "auto_vs_target_only": float(_ratios(cells, "auto", "alone").mean()),
-        "auto_vs_better_of_best_rows_and_alone": float(_best_ratios(cells).mean()),
-        "auto_vs_better_of_best_rows_and_alone_p5": float(np.percentile(_best_ratios(cells), 5)),
+        "auto_vs_better_of_best_rows_and_alone": float(better.mean()),
+        "auto_vs_better_of_best_rows_and_alone_p5": float(np.percentile(better, 5)),
         "auto_vs_oracle": float(_ratios(cells, "auto", "oracle").mean()),
         "auto_vs_ucb": float(_ratios(cells, "auto", "ucb").mean()),
         "auto_vs_pid": float(_ratios(cells, "auto", "pid").mean()),
         "auto_vs_paper": float(_ratios(cells, "auto", "paper").mean()),
+    } | _of_hints(cells)
+
+
+def _of_hints(cells: Sequence[Cell]) -> dict[str, float]:
+    """Of requests with coupled acceptance, and of those that leave it open."""
+    fixed = ("best_rows", "best_pipelined", "alone")
+    waiting = ("best_rows", "best_sync", "alone")
+    open_ratios = _over_best(cells, "open", fixed)
+    far = [cell for cell in cells if cell.rtt_s >= LONG_RTT_S]
+    over_waiting = _over_best(far, "coupled", waiting)
+    over_pipelined = _over_best(cells, "coupled", ("best_pipelined",))
+    return {
+        "auto_vs_best_fixed": float(open_ratios.mean()),
+        "auto_vs_best_fixed_p5": float(np.percentile(open_ratios, 5)),
+        "auto_vs_best_fixed_changing": float(
+            _over_best([cell for cell in cells if cell.changing], "open", fixed).mean()
+        ),
+        "pipelined_vs_best_sync_rtt10": float(over_waiting.mean()),
+        "pipelined_worst_vs_target_only": min(
+            _mean(cell, "coupled") / _mean(cell, "alone") for cell in cells
+        ),
+        "early_stop_gain": float(np.mean([gain for cell in cells for gain in cell.early_stop])),
+        "auto_vs_best_fixed_least": float(open_ratios.min()),
+        "pipelined_vs_best_sync_rtt10_p5": float(np.percentile(over_waiting, 5)),
+        "pipelined_vs_best_pipelined": float(over_pipelined.mean()),
+        "pipelined_vs_best_pipelined_p5": float(np.percentile(over_pipelined, 5)),
+        "pipelined_vs_target_only": float(_ratios(cells, "coupled", "alone").mean()),
+        "pipelined_waste": float(np.mean([cell.waste for cell in cells])),
+        "pipelined_passes_per_token": float(np.mean([cell.passes_per_token for cell in cells])),
+        "auto_opened_coupled": float(np.mean([cell.opened_coupled for cell in cells])),
+        **_of_shipped(cells),
     }
+
+
+def _of_shipped(cells: Sequence[Cell]) -> dict[str, float]:
+    """What coupling's lower alpha does to the shipped pair."""
+    shipped = [cell for cell in cells if cell.pair == RECORDED[0] and cell.rtt_s >= LONG_RTT_S]
+    if not shipped:
+        return {}
+    ratios = _over_best(shipped, "coupled", ("best_rows", "best_sync", "alone"))
+    return {"pipelined_vs_best_sync_rtt10_shipped": float(ratios.mean())}
+
+
+def of_pairs(traces: Sequence[AcceptanceTrace], renewal: Sequence[Compared]) -> dict[str, float]:
+    """Figures that hang on no link."""
+    shipped = next(trace for trace in traces if trace.name == RECORDED[0])
+    return {
+        "renewal_model_error_p90_pct": error_percentile(renewal, 90),
+        "renewal_model_error_p50_pct": error_percentile(renewal, 50),
+        "block_over_token": float(np.mean([block_over_token(trace) for trace in traces])),
+        "block_over_token_shipped": block_over_token(shipped),
+        "coupled_alpha_over_rejection_alpha": coupled_alpha_over_rejection_alpha(shipped),
+    }
+
+
+def _over_best(cells: Iterable[Cell], over: str, under: Sequence[str]) -> NDArray[np.float64]:
+    """One a cell and seed: over the best of these, seed by seed."""
+    return np.concatenate(
+        [
+            np.divide(cell.tokens_per_s[over], np.max([cell.tokens_per_s[name] for name in under], axis=0))
+            for cell in cells
+        ]
+    )
 
 
 def _ratios(cells: Iterable[Cell], over: str, under: str) -> NDArray[np.float64]:
     """One a cell and seed."""
     return np.concatenate([np.divide(cell.tokens_per_s[over], cell.tokens_per_s[under]) for cell in cells])
-
-
-def _best_ratios(cells: Iterable[Cell]) -> NDArray[np.float64]:
-    return np.concatenate(
-        [
-            np.divide(
-                cell.tokens_per_s["auto"],
-                np.maximum(cell.tokens_per_s["best_rows"], cell.tokens_per_s["alone"]),
-            )
-            for cell in cells
-        ]
-    )
 
 
 def _mean(cell: Cell, method: str) -> float:
@@ -215,6 +291,10 @@ def table_of(cells: Iterable[Cell]) -> list[dict[str, object]]:
             **{method: round(_mean(cell, method), 3) for method in METHODS},
             "best_k": cell.best_setting[0],
             "best_gamma": cell.best_setting[1],
+            "best_pipelined_gamma": cell.best_plan[0],
+            "best_pipelined_min_draft": cell.best_plan[1],
+            "waste": round(cell.waste, 3),
+            "passes_per_token": round(cell.passes_per_token, 3),
             "colocated": round(cell.colocated, 3),
             "colocated_is": "modelled",
         }
@@ -222,16 +302,34 @@ def table_of(cells: Iterable[Cell]) -> list[dict[str, object]]:
     ]
 
 
+def hints_table(cells: Sequence[Cell]) -> Table:
+    """Coupled requests, and those that leave acceptance open, beside the target alone and the best rows."""
+    table = Table(
+        title="Tokens a second: ids only, and either", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    shown = ("alone", "best_rows", *HINTS)
+    headings = (*(name.replace("_", " ") for name in shown), "best", "wasted", "passes", "opened coupled")
+    for heading in ("pair", "link", *headings):
+        table.add_column(heading, justify="left" if heading in ("pair", "link") else "right")
+    for cell in cells:
+        values = [f"{_mean(cell, method):.1f}" for method in shown]
+        gamma, min_draft = cell.best_plan
+        counts = f"{cell.waste:.1f}", f"{cell.passes_per_token:.2f}", f"{100 * cell.opened_coupled:.0f} %"
+        table.add_row(cell.pair, cell.link, *values, f"g{gamma} m{min_draft}", *counts)
+    return table
+
+
 def show(console: Console, cells: Sequence[Cell], found: dict[str, float]) -> None:
     """Tables for people."""
     table = Table(title="Tokens a second", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("pair", "link", *(name.replace("_", " ") for name in METHODS), "best", "colocated"):
+    for heading in ("pair", "link", *(name.replace("_", " ") for name in ROWS), "best", "colocated"):
         table.add_column(heading, justify="left" if heading in ("pair", "link") else "right")
     for cell in cells:
-        values = [f"{_mean(cell, method):.1f}" for method in METHODS]
+        values = [f"{_mean(cell, method):.1f}" for method in ROWS]
         k, gamma = cell.best_setting
         table.add_row(cell.pair, cell.link, *values, f"K{k} g{gamma}", f"{cell.colocated:.1f}")
     console.print(table)
+    console.print(hints_table(cells))
     console.print(WHY_SPLIT)
     goals = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("figure", "value", "goal", "", "what it is"):

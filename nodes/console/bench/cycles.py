@@ -83,6 +83,8 @@ class Course:
     tokens: int
     "a run ends with the step that reaches so many"
     seed: int
+    first: int = 0
+    "position of the text at which the run begins: what it meets there is the same wherever runs begin"
     compute: Compute = PAPER_COMPUTE
     jitter: bool = True
     paper_bits: int | None = None
@@ -106,8 +108,9 @@ class Course:
             raise ValueError(f"tokens is {self.tokens}: give 1 or more")
         rng = np.random.default_rng([self.seed, 77])
         length = self.tokens + MAX_GAMMA
-        places = (int(rng.integers(len(self.trace.alpha))) + np.arange(length)) % len(self.trace.alpha)
-        passes = rng.random(length)[:, None] < self.trace.alpha[places]
+        begins = int(rng.integers(len(self.trace.alpha))) + self.first
+        places = (begins + np.arange(length)) % len(self.trace.alpha)
+        passes = rng.random(self.first + length)[self.first :, None] < self.trace.alpha[places]
         bits = np.zeros((len(self.trace.ladder), length + 1))
         np.cumsum(self.trace.row_bits[places].T, axis=1, out=bits[:, 1:])
         late_s = np.abs(rng.normal(0.0, JITTER_S, (self.tokens + 1, 3)))

@@ -55,7 +55,7 @@ class Text:
         count = course.tokens + BEYOND
         places = (course.places[0] + np.arange(count)) % len(trace.alpha)
         rng = np.random.default_rng([course.seed, 78])
-        columns = rng.integers(trace.hits.shape[1], size=count)
+        columns = rng.integers(trace.hits.shape[1], size=course.first + count)[course.first :]
         late_s = np.abs(rng.normal(0.0, JITTER_S, LATE)) + rng.exponential(JITTER_TAIL_S, LATE)
         derived = {
             "right": (np.arange(count) + runs_of(trace.hits[places, columns][None])[0]).tolist(),
@@ -104,13 +104,13 @@ class Radio:
 
     def __init__(self, link: RadioLink, late_s: list[float], first: int) -> None:
         self._rates_bps: list[float] = link.rates_bps.tolist()
-        self._slot_s, self._delay_s = link.slot_s, link.delay_s
+        self._slot_s, self._delay_s, self._began_s = link.slot_s, link.delay_s, link.began_s
         self._late_s, self._next = late_s, first
         self._free_s = self._last_s = 0.0
 
     def rate_bps(self, at_s: float) -> float:
         """Of a message that begins then."""
-        return self._rates_bps[int(at_s / self._slot_s) % len(self._rates_bps)]
+        return self._rates_bps[int((at_s + self._began_s) / self._slot_s) % len(self._rates_bps)]
 
     def send(self, now_s: float, bits: float) -> float:
         """When it arrives; none overtakes the one before it."""
@@ -165,23 +165,13 @@ class Drafting:
         """Up to that time; `or_told`: no further than to the next message, if there is none yet."""
         while not (or_told and self.told):
             heard_s = self.heard[0].at_s if self.heard else NEVER
-            leaves_s = self._leaves_s()
-            draws_s = self._draws_s
-            next_s = min(heard_s, draws_s, leaves_s)
+            next_s = min(heard_s, self._draws_s)
             if next_s > until_s or next_s == NEVER:
                 return
             if next_s == heard_s:
                 self._hear(self.heard.popleft())
-            elif next_s == leaves_s:
-                self._tell(next_s)
             else:
                 self._drew(next_s)
-
-    def _leaves_s(self) -> float:
-        """When what waits for the uplink alone leaves."""
-        if self._end == self._said or self._complete() or self._synchronous():
-            return NEVER
-        return self._free_s if self._end - self.known >= self.plan.min_draft else NEVER
 
     def _synchronous(self) -> bool:
         return self.plan.min_draft >= self.plan.gamma

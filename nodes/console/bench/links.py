@@ -38,6 +38,8 @@ class RadioLink:
     "how long a rate lasts"
     rates_bps: Floats = field(repr=False)
     "shape [slots], bits a second, above 0; repeated for ever"
+    began_s: float = 0.0
+    "how far the link's time is ahead of the clock of who asks: of a run that goes on where another ended"
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_s < math.inf:
@@ -59,7 +61,7 @@ class RadioLink:
 
     def slot(self, at_s: float) -> int:
         """Index of the slot that `at_s` lies in."""
-        return int(at_s / self.slot_s) % len(self.rates_bps)
+        return int((at_s + self.began_s) / self.slot_s) % len(self.rates_bps)
 
     def rate_bps(self, at_s: float) -> float:
         """Bits a second of a message that begins at `at_s`."""

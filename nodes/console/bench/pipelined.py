@@ -44,7 +44,10 @@ GAMMAS: Final = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 WAITS: Final = (0, 1, 2, 3, 5)
 """Of the fixed plans, with min_draft below gamma; and min_draft = gamma, which is a synchronous one."""
 
-FIXED: Final = ((0, 0), *((gamma, wait) for gamma in GAMMAS for wait in (*WAITS, gamma) if wait <= gamma))
+FIXED: Final = (
+    (0, 0),
+    *((gamma, wait) for gamma in GAMMAS for wait in sorted({*WAITS, gamma}) if wait <= gamma),
+)
 """Every (gamma, min_draft) that hindsight chooses from; the first is the target alone."""
 
 DEFAULT_PATIENCE_S: Final = Timing().patience_s

@@ -25,6 +25,9 @@ PLANS: Final = ((2, 0), (2, 1), (4, 0), (4, 2), (8, 0), (8, 1), (8, 3), (16, 0),
 
 TOKENS: Final = 2500
 
+LEAST_RUNS: Final = 20
+"""Paths that got so far, for a hazard to be known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -46,17 +49,20 @@ class Compared:
         return self.modelled / self.simulated - 1
 
 
-def survives_of(text: Text, *, most: int = MAX_GAMMA) -> tuple[float, ...]:
-    """The chance that the first k ids of a path are right, k = 0 .. most, along a text.
+def survives_of(text: Text, *, most: int = 2 * MAX_GAMMA) -> tuple[float, ...]:
+    """The chance that the first k ids of a path are right, k = 0, 1, .. up to `most`, along a text.
 
-    Of paths that begin behind a miss, as those of a renewal do: in hard stretches more often than in easy ones.
+    Of paths that begin behind a miss, as a renewal's does: in hard stretches more often than in easy ones. It
+    ends where fewer than LEAST_RUNS paths got.
     """
     start, runs = 0, list[int]()
     while start < text.course.tokens:
         runs.append(text.right[start] - start)
         start = text.right[start] + 1
     lengths = np.array(runs)
-    return tuple(float((lengths >= k).mean()) for k in range(most + 1))
+    reached = [int((lengths >= k).sum()) for k in range(most + 1)]
+    known = max(2, sum(count >= LEAST_RUNS for count in reached))
+    return tuple(count / len(runs) for count in reached[:known])
 
 
 def renewal_errors(

@@ -29,6 +29,9 @@ NOISE_S = 0.5e-3
 SURPRISE = 3.0
 "Standard deviations: beyond it twice running, the link has changed."
 
+LOST_BPS = 40e3
+"Two messages in the time of a usual pass."
+
 PLAN_LAG = 2
 "Steps from the report that a plan rests on to the block that goes by it."
 
@@ -82,11 +85,22 @@ class LinkRate:
         self._variance *= 1 - gain * bits
         self._made.append(self.s_per_bit)
 
-    def at_most(self, s_per_bit: float) -> None:
-        """Messages that the estimate would have taken longer for have come: it is no more than this."""
-        if MIN_S_PER_BIT <= s_per_bit < self.s_per_bit:
+    def lost(self) -> None:
+        """Nothing that was sent has come in time: until it is measured again it is as slow as links are."""
+        self.s_per_bit = max(self.s_per_bit, 1 / LOST_BPS)
+        self._variance = (2 * self.s_per_bit) ** 2
+        self._surprised = False
+
+    def at_most(self, s_per_bit: float) -> bool:
+        """Messages that the estimate would have taken longer for have come: it is no more than this.
+
+        Whether that has changed it.
+        """
+        changed = MIN_S_PER_BIT <= s_per_bit < self.s_per_bit
+        if changed:
             self.s_per_bit = s_per_bit
             self._variance = max(self._variance, s_per_bit**2)
+        return changed
 
 
 __all__ = ["LinkRate"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.nodes.controller.world import VOCAB_SIZE, World, play
 
 from draftwire.codecs.control import ANY_REQUEST, StepReport
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.controller import adaptive, knowledge
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
 from draftwire.nodes.controller.belief import Belief, belief_forecast
@@ -254,11 +255,12 @@ def test_pins_end_with_their_request() -> None:
 
 def test_at_temperature_0_only_ids_count() -> None:
     """K stays what it was, no rows are reckoned with, and gamma is the best for ids alone."""
-    world = World(temperature=0.0, alpha=0.8, rate_bps=0.1e6, pinned_k=None)
+    world = World(temperature=0.0, alpha=0.8, rate_bps=0.1e6, pinned_min_draft=MAX_GAMMA)
     decided = [step.decided for step in play(world, policy(), 150)]
     assert len({plan.k for plan in decided[2:]}) == 1
     assert not any(belief_of(plan).rows for plan in decided)
-    settled = [plan for plan in decided[100:] if belief_of(plan).reason == "best"]
+    settled = [plan for plan in decided[100:] if belief_of(plan).reason == "pinned"]
+    assert all(plan.min_draft == plan.gamma for plan in settled)
     assert world.speed(settled) >= 0.93 * world.best().tokens_per_s
 
 
@@ -381,7 +383,8 @@ def test_the_same_reports_give_the_same_plans(
     assert first == second
     for step in first:
         plan = step.decided
-        assert plan.k in LADDER and 0 <= plan.gamma <= 16 and plan.min_draft == plan.gamma
+        assert plan.k in LADDER and 0 <= plan.min_draft <= plan.gamma <= 16
+        assert plan.min_draft == plan.gamma or not temperature
 
 
 def test_a_belief_tells_what_every_other_plan_would_bring() -> None:

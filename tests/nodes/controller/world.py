@@ -50,6 +50,8 @@ class World:
     sends_rows_reports: bool = True
     pinned_k: int | None = None
     pinned_gamma: int | None = None
+    pinned_min_draft: int | None = None
+    "the BS of this world waits for whole blocks, whatever a plan says"
     device: str = "device-1"
     request: int = 1
     seed: int = 0
@@ -202,6 +204,9 @@ class World:
             temperature=self.temperature,
             pinned_k=self.pinned_k,
             pinned_gamma=self.pinned_gamma,
+            pinned_min_draft=self.pinned_min_draft,
+            tokens=1 + values.get("accepted", 0),
+            asked_drafted=gamma,
             tables=self._spelling(k, came=values.get("rows_at_s") is not None),
             **(nothing | values),
         )

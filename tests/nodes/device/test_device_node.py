@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from tests.harness.cell import BS, CHANNEL, VOCAB_SIZE, cell, checked, greedy, request, run, text
 from tests.harness.reference import reference_text
 
 from draftwire.codecs.control import ANY_REQUEST, StepReport
+from draftwire.codecs.limits import MAX_GAMMA
+from draftwire.codecs.messages import Acceptance
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Report
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.speculation.noise import PhiloxNoise
@@ -101,24 +104,32 @@ def test_other_seeds_give_other_texts() -> None:
 
 
 def test_lossy_link_changes_nothing() -> None:
-    """A link whose queue drops messages costs time; the text at temperature 0 and 1 stays as it was."""
+    """A link whose queue drops messages costs time; the text of a seed stays as it was where drafts are hints."""
 
-    async def over(link: str, temperature: float) -> tuple[tuple[int, ...], int]:
+    async def over(link: str, **how: Any) -> tuple[tuple[int, ...], int]:
         async with cell() as bs:
             channel = await bs.channel(link)
             device = await bs.device(address=CHANNEL)
-            wanted = [request(temperature=temperature, max_new_tokens=25, seed=seed) for seed in range(4)]
+            wanted = [request(max_new_tokens=25, seed=seed, **how) for seed in range(4)]
             answers = await asyncio.gather(*(text(device, one) for one in wanted))
             links = channel.statistics().links.values()
             return sum(answers, ()), sum(sum(one.dropped.values()) for one in links)
 
-    for temperature in (0.0, 1.0):
-        whole, none = run(over("rate 1mbit delay 10ms", temperature))
-        lossy, dropped = run(over("rate 60kbit delay 10ms limit 2", temperature))
+    coupled, whole_paths = Acceptance.COUPLED, {"min_draft": MAX_GAMMA}
+    cases: tuple[tuple[int, dict[str, Any]], ...] = (
+        (2, {"temperature": 1.0}),
+        (2, {"temperature": 0.0, **whole_paths}),
+        (2, {"acceptance": coupled, **whole_paths}),
+        (4, {"temperature": 0.0}),  # ids one by one, four requests at once: 2 would let no Open through
+        (4, {"acceptance": coupled}),
+    )
+    for queue, how in cases:
+        whole, none = run(over("rate 1mbit delay 10ms", **how))
+        lossy, dropped = run(over(f"rate 60kbit delay 10ms limit {queue}", **how))
         assert none == 0
-        assert dropped > 10
-        if temperature == 0:
-            assert lossy == whole  # at 1 a lost block may let the BS decode alone: another exact draw
+        assert dropped > 10, how
+        if len(how) > 1 or queue == 4:
+            assert lossy == whole, how  # else a lost block may let the BS decode alone: another exact draw
         assert len(lossy) == len(whole)
 
 

@@ -63,12 +63,12 @@ def test_a_renewal_has_as_many_tokens_as_guesses_are_right_and_one(
 
 
 def test_hazards_need_not_be_alike() -> None:
-    """survives counts as it is, and goes on behind its end with its last hazard."""
-    survives = [1.0, 0.3, 0.24]  # then 0.8 a token
-    expected = 1 + 0.3 + 0.24 / (1 - 0.8)
+    """survives counts as it is, and goes on behind its end with its last hazards."""
+    survives = [1.0, 0.3, *(0.3 * 0.8**k for k in range(1, 5))]  # then 0.8 a token
+    expected = 1 + 0.3 / (1 - 0.8)
     one = flow(gamma=8, min_draft=0, survives=survives, compute=COMPUTE, link=link(), frames=FRAMES)
     assert one.tokens == pytest.approx(expected)
-    longer = [*survives, *(0.24 * 0.8**k for k in range(1, 40))]
+    longer = [*survives[:2], *(0.3 * 0.8**k for k in range(1, 40))]
     same = flow(gamma=8, min_draft=0, survives=longer, compute=COMPUTE, link=link(), frames=FRAMES)
     assert same.seconds == pytest.approx(one.seconds)
 

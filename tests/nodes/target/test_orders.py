@@ -12,7 +12,7 @@ from tests.harness.policies import Scripted, plan
 
 from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder, StepReport
 from draftwire.codecs.limits import MAX_PLAIN_K
-from draftwire.codecs.messages import Opened
+from draftwire.codecs.messages import Opened, Plan
 from draftwire.nodes.controller.node import POLICY_FAILED
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.target.plans import MAX_DEVICES, START_GAMMA, START_K, FirstPlans
@@ -320,11 +320,11 @@ def test_what_is_followed_can_be_sent(
         pinned_gamma = min(pinned_gamma, most_rows(pinned_k, vocab_size))
     if not can_be_sent(k, vocab_size):
         k = vocab_size
-    values = plans.followed(_order(k=k, gamma=gamma), pinned_k=pinned_k, pinned_gamma=pinned_gamma)
-    used_k = values["k"] if pinned_k is None else pinned_k
-    used_gamma = values["gamma"] if pinned_gamma is None else pinned_gamma
+    plan = plans.followed(_order(k=k, gamma=gamma), pinned_k=pinned_k, pinned_gamma=pinned_gamma)
+    used_k = plan.k if pinned_k is None else pinned_k
+    used_gamma = plan.gamma if pinned_gamma is None else pinned_gamma
     assert can_be_sent(used_k, vocab_size)
     assert used_gamma <= most_rows(used_k, vocab_size)
-    assert values["min_draft"] <= values["gamma"]
+    assert plan.min_draft <= plan.gamma
     if max(k, pinned_k or 0) <= min(MAX_PLAIN_K, vocab_size):
-        assert values == {"k": k, "gamma": gamma, "min_draft": gamma}
+        assert plan == Plan(number=1, k=k, gamma=gamma, min_draft=gamma)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.harness.cell import CHANNEL, VOCAB_SIZE, Cell, cell, request, run, text
@@ -11,7 +12,8 @@ from tests.harness.policies import Scripted
 
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.frame import Frame
-from draftwire.codecs.messages import Draft, Sampling, SparseLogits
+from draftwire.codecs.limits import MAX_GAMMA
+from draftwire.codecs.messages import Acceptance, Draft, Sampling, SparseLogits
 from draftwire.nodes.models.pacing import PAPER
 from draftwire.nodes.speculation.acceptance import rungs
 from draftwire.nodes.speculation.sampling import sparsify, target_distribution
@@ -167,14 +169,31 @@ def test_a_block_is_timed_from_the_message_that_asked_for_it(temperature: float)
     run(main())
 
 
-def test_a_block_that_nothing_here_asked_for() -> None:
-    """Drawn before the BS's own token, or before its restart, a block tells nothing of the round trip."""
+@pytest.mark.parametrize("min_draft", [0, 2, MAX_GAMMA])
+@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"acceptance": Acceptance.COUPLED}])
+def test_a_path_tells_its_round_trip_once(how: dict[str, Any], min_draft: int) -> None:
+    """Of its first Draft, by the Commit that it was begun upon, however far the BS has gone on meanwhile."""
 
-    async def greedy_run_ahead() -> list[StepReport]:
+    async def main() -> list[StepReport]:
         async with cell(gamma=8, patience_s=0.05) as bs:
-            await bs.channel("delay 100ms")
-            await text(await bs.device(address=CHANNEL), request(temperature=0.0, max_new_tokens=60))
+            await bs.channel("delay 20ms")
+            wanted = request(max_new_tokens=100, min_draft=min_draft, **how)
+            await text(await bs.device(address=CHANNEL), wanted)
             return bs.reports
+
+    steps = run(main())
+    asked = [step for step in steps if step.asked_at_s is not None]
+    assert len({step.asked_at_s for step in asked}) == len(asked) > 3
+    assert all(step.drafted > 0 and step.asked_drafted > 0 for step in asked)
+    for step in asked:
+        assert step.asked_at_s is not None
+        drafting_s = step.draft_at_s - step.asked_at_s - 0.04
+        first_s, busy_s = step.asked_drafted * PAPER.draft_position_s, 8 * PAPER.draft_position_s
+        assert first_s - 1e-6 <= drafting_s <= first_s + busy_s + 1e-6  # a path just left may have to end
+
+
+def test_a_block_that_nothing_here_asked_for() -> None:
+    """Drawn before the BS's restart, a block tells nothing of the round trip."""
 
     async def restarted() -> list[StepReport]:
         async with cell() as bs:
@@ -188,8 +207,6 @@ def test_a_block_that_nothing_here_asked_for() -> None:
             await answering
             return bs.reports
 
-    ahead = [step for step in run(greedy_run_ahead()) if step.drafted]
-    assert any(step.asked_at_s is None for step in ahead)
     first, *others = run(restarted())
     assert first.drafted and first.asked_at_s is None
     assert all(step.asked_at_s is not None for step in others)

@@ -19,6 +19,7 @@ from tests.harness.cell import (
     text,
 )
 
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import (
     Close,
     Commit,
@@ -177,7 +178,7 @@ def test_a_device_that_was_let_go_comes_back() -> None:
     async def main() -> None:
         async with cell(max_sessions=1) as bs:
             device, peer = await bs.device(), await bs.greeted("other")
-            answer = device.answer(request(temperature=0.0))
+            answer = device.answer(request(temperature=0.0, min_draft=MAX_GAMMA))
             tokens = [(await anext(answer)).token]
             await asyncio.sleep(25)  # the reader sleeps, so nothing is driven: the BS hears nothing
             peer.say(open_for(request()))

@@ -57,19 +57,22 @@ def _forgotten(logs: Sequence[Any]) -> list[Any]:
     return [log for log in logs if log["event"] == "target.forgot"]
 
 
-@pytest.mark.parametrize("gamma", [0, 4])
-def test_a_device_that_vanishes_costs_memory_for_a_while_only(gamma: int) -> None:
-    """The BS stops `ahead` tokens later, sends nothing once it is parked, and frees all after forget_s."""
+@pytest.mark.parametrize(("gamma", "min_draft", "held"), [(0, 0, 10), (4, 0, 10), (4, 4, 3)])
+def test_a_device_that_vanishes_costs_memory_for_a_while_only(gamma: int, min_draft: int, held: int) -> None:
+    """The BS stops `ahead` tokens later, sends nothing once it is parked, and frees all after forget_s.
+
+    One that waits for drafts decodes a token every patience_s, till it parks.
+    """
     model = Counting()
 
     async def main() -> None:
         async with cell(gamma=gamma, model=model, ahead=10, forget_s=60) as bs:
             peer = await bs.greeted("gone")
-            peer.say(open_for(request(max_new_tokens=300, temperature=0.0)))
+            peer.say(open_for(request(max_new_tokens=300, temperature=0.0, min_draft=min_draft)))
             await peer.hear_of(Opened)
             await asyncio.sleep(Timing().parked_s + 5)
             (session,) = bs.sessions()
-            assert len(session.log) == (3 + 3 if gamma else 3 + 10)  # every patience_s a token, till parked
+            assert session.log.produced == held
             assert session.parked(bs.clock.now_s()) and len(model.opened) == 1
             while peer.endpoint.statistics().waiting:
                 await peer.hear()

@@ -15,7 +15,7 @@ from tests.harness.schedules import Schedule, check_rest, greedy_text, play, pla
 from tests.harness.worlds import Text, world
 from tests.runtime.session.test_schedules import schedules
 
-from draftwire.codecs.messages import Finish, Open, Origin, Plan, Reason
+from draftwire.codecs.messages import Acceptance, Finish, Open, Origin, Plan, Reason
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.request import Block, DeviceRecord, DraftWork
 from draftwire.runtime.session.states import Device
@@ -33,16 +33,37 @@ def test_the_record_names_what_the_next_messages_need() -> None:
     end.receive(commit((7, 4), tested_epoch=1), 0.3)
     records.append(end.record)
     assert records == [
-        DeviceRecord(device_try=5, draft_epoch=0, outstanding=None),
-        DeviceRecord(device_try=5, draft_epoch=1, outstanding=BLOCK.pending),
-        DeviceRecord(device_try=5, draft_epoch=1, outstanding=None),
+        DeviceRecord(device_try=5, draft_epoch=epoch, outstanding=block, acceptance=Acceptance.REJECTION)
+        for epoch, block in ((0, None), (1, BLOCK.pending), (1, None))
     ]
 
 
 def test_at_temperature_0_no_block_is_on_record() -> None:
     """Nothing hangs on it; its epoch is, since none is used twice."""
     end = device_in(Device.WAITING, temperature=0.0)
-    assert end.record == DeviceRecord(device_try=1, draft_epoch=1, outstanding=None)
+    assert end.record == DeviceRecord(
+        device_try=1, draft_epoch=1, outstanding=None, acceptance=Acceptance.REJECTION
+    )
+
+
+def test_the_record_names_the_acceptance_once_it_is_settled() -> None:
+    """A request that leaves it open has none before Opened; its next life asks for the same one."""
+    end = DeviceSession(a_request(acceptance=Acceptance.AUTO), HELLO, now_s=0.0)
+    assert end.record.acceptance is Acceptance.AUTO
+    end.receive(opened(acceptance=Acceptance.COUPLED), 0.1)
+    assert end.record.acceptance is Acceptance.COUPLED
+    record = end.record
+    again = DeviceSession(
+        a_request(acceptance=Acceptance.AUTO),
+        HELLO,
+        now_s=0.2,
+        device_try=record.device_try,
+        draft_epoch=record.draft_epoch,
+        outstanding=record.outstanding,
+        acceptance=record.acceptance,
+    )
+    _, asks = again.to_send()
+    assert isinstance(asks, Open) and asks.acceptance is Acceptance.COUPLED
 
 
 def gone_on(*, output: Sequence[int] = (), block: Block = BLOCK) -> DeviceSession:

@@ -6,9 +6,11 @@ from typing import TypeVar
 
 import pytest
 from tests.harness.messages import (
+    ALONE,
     PLAN,
     a_block,
     a_draft,
+    a_request,
     an_open,
     commit,
     device_in,
@@ -17,9 +19,11 @@ from tests.harness.messages import (
     refused,
     target_in,
 )
+from tests.harness.pair import HELLO
 from tests.harness.schedules import QUICK, Schedule, play
 
 from draftwire.codecs.messages import Cancel, Close, Finish, Reason
+from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.states import DEVICE, TARGET, Device, Target
 
 K = TypeVar("K")
@@ -83,6 +87,11 @@ def the_runs() -> None:
             end.receive(refused(Reason.UNKNOWN_REQUEST), 0.1)
             end.receive(opened(device_try=2), 0.2)
 
+    # Drafts are wanted again, and none may be thrown away.
+    end = DeviceSession(replace(a_request(temperature=0.0), max_waste=0.0), HELLO, now_s=0.0)
+    end.receive(opened(plan=ALONE), 0.1)
+    end.receive(commit((7, 2), plan=replace(PLAN, number=2)), 0.2)
+
     for place in Target:
         if place is not Target.CLOSED:
             target = target_in(place)
@@ -96,8 +105,8 @@ def the_runs() -> None:
     target.receive(a_draft(block), 0.1)
     step = target.step(0.1)
     assert step is not None
-    target.tested(step, 0, None, 0.2)
-    target.corrected(step, 5, 0.2)
+    target.needs_rows(step, range(1), 0.2)
+    target.settled(step, 0, 5, 0.2)
 
 
 def test_every_transition_of_the_tables_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

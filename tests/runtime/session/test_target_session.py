@@ -9,6 +9,7 @@ from tests.harness.messages import (
     EOS,
     LIFE,
     NEXT_LIFE,
+    PLAN,
     TIMING,
     VOCAB,
     a_block,
@@ -21,10 +22,12 @@ from tests.harness.messages import (
     opened,
     target_in,
 )
+from tests.harness.pair import as_plan
 
 from draftwire.codecs.hashes import log_hash
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import (
+    Acceptance,
     Cancel,
     Close,
     Commit,
@@ -113,7 +116,7 @@ def decode_alone(end: TargetSession, token: int, now_s: float) -> None:
     """The pass that is due comes to `token`."""
     step = end.step(now_s)
     assert step is not None and step.ids == ()
-    end.decoded(step, token, now_s)
+    end.tested(step, 0, token, now_s)
 
 
 def commits(end: TargetSession) -> list[Commit]:
@@ -134,7 +137,7 @@ def test_patience_ends_in_a_token_decoded_alone() -> None:
 def test_a_sampled_block_is_waited_for_without_end() -> None:
     """Above temperature 0 nothing is decoded in place of a block that may be out; no deadline is named."""
     end = target_in(Target.WAITING)
-    end.replan(k=2, gamma=0, min_draft=0)
+    end.replan(ALONE)
     assert (end.next_deadline_s(), end.step(15.0)) == (None, None)
     end.receive(a_draft(BLOCK), 16.0)
     step = end.step(16.0)
@@ -199,7 +202,7 @@ def test_a_block_is_dropped_when_the_pass_it_met_contradicts_it() -> None:
     step = end.step(5.0)
     assert step is not None
     end.receive(a_draft(a_block(1, 1, (2, 3), greedy=True)), 5.1)
-    end.decoded(step, 4, 5.2)
+    end.tested(step, 0, 4, 5.2)
     assert end.step(5.3) is None
     assert end.next_deadline_s() == 5.2 + 5.0
 
@@ -240,14 +243,14 @@ def test_the_log_ends_inside_an_accepted_run() -> None:
 def test_a_rejection_waits_for_its_row_and_for_nothing_else() -> None:
     """Nothing is drawn in its place; meanwhile a Commit says neither tokens nor that the epoch is settled."""
     end = target_in(Target.ROW_WAIT)
-    assert (end.row(), end.step(1000.0)) == (None, None)
+    assert (end.rows(), end.step(1000.0)) == (None, None)
     end.receive(an_open(device_try=2, draft_epoch=1), 0.1)
     (again,) = end.to_send()
     assert isinstance(again, Opened) and again.pending is not None
     assert (again.pending.draft_epoch, again.pending.length) == (1, 2)
     end.receive(its_rows(BLOCK, incarnation=again.incarnation), 0.2)
-    assert end.row() == BLOCK.rows[0]
-    end.corrected(end.under_way, 5, 0.3)
+    assert end.rows() == BLOCK.rows[:1]
+    end.settled(end.under_way, 0, 5, 0.3)
     (commit,) = commits(end)
     assert (commit.ids, commit.origins, commit.tested_epoch) == ((5,), (Origin.CORRECTED,), 1)
 
@@ -264,7 +267,8 @@ def test_an_outcome_that_was_overtaken_is_dropped(how: str) -> None:
         end.receive(kind(incarnation=LIFE, known=1), 0.1)
     before = (end.state, list(end.log.tokens))
     end.tested(step, 1, 6, 0.2)
-    end.corrected(step, 6, 0.2)
+    end.settled(step, 1, 6, 0.2)
+    end.needs_rows(step, range(1), 0.2)
     assert (end.state, end.log.tokens) == before
 
 
@@ -278,8 +282,8 @@ def test_rows_may_overtake_their_draft() -> None:
     end.receive(a_draft(BLOCK), 0.2)
     step = end.step(0.2)
     assert step is not None
-    end.tested(step, 1, None, 0.3)
-    assert end.row() == BLOCK.rows[1]
+    end.needs_rows(step, range(1, 2), 0.3)
+    assert end.rows() == BLOCK.rows[1:]
 
 
 def test_rows_of_an_older_block_do_not_push_out_newer_ones() -> None:
@@ -295,12 +299,12 @@ def test_a_row_that_contradicts_its_draft_is_not_used() -> None:
     end = target_in(Target.ROW_WAIT)
     wrong = replace(its_rows(BLOCK), rows=(a_row(2, nats=3.0), a_row(3)))
     end.receive(wrong, 0.1)
-    assert end.row() is None
+    assert end.rows() is None
     assert end.ignored == {Ignored.ROW_MISMATCH: 1}
     end.on_timer(1.0)
     assert end.to_send() == [SparseLogitsRequest(incarnation=LIFE, draft_epoch=1, positions=(1,))]
     end.receive(its_rows(BLOCK), 1.1)
-    assert end.row() == BLOCK.rows[0]
+    assert end.rows() == BLOCK.rows[:1]
 
 
 def test_rows_are_never_more_than_a_block() -> None:
@@ -482,7 +486,7 @@ def test_plans_are_numbered_by_what_changes() -> None:
     """The same values again are the same plan; a new one is in force from the next tokens on."""
     end = target_in(Target.WAITING, plan=ALONE)
     for k in (2, 3, 3):
-        end.replan(k=k, gamma=2, min_draft=2)
+        end.replan(replace(PLAN, k=k))
     assert end.plan == ALONE
     decode_alone(end, 2, 0.0)
     assert end.plan == replace(ALONE, number=ALONE.number + 1, k=3, gamma=2, min_draft=2)
@@ -490,24 +494,70 @@ def test_plans_are_numbered_by_what_changes() -> None:
 
 
 PINS = [(None, None), (5, None), (None, 0), (None, 3), (4, 1)]
+ORDERS = [(2, 2), (3, 4), (1, 0)]
+"(k, gamma), one after the other."
 
 
 @pytest.mark.parametrize(("k", "gamma"), PINS)
 @pytest.mark.parametrize("min_draft", [0, 1, 2])
 def test_every_plan_has_what_the_user_fixed(k: int | None, gamma: int | None, min_draft: int) -> None:
-    """The first plan and each that follows; a BS that waits for whole blocks goes on to."""
-    first = Plan(number=1, k=2, gamma=2, min_draft=min_draft)
-    end = a_target(an_open(request=replace(a_request(), k=k, gamma=gamma)), plan=first)
+    """The first plan and each that follows; where blocks bind the BS waits for all of them, whatever it says."""
+    end = a_target(
+        an_open(request=replace(a_request(), k=k, gamma=gamma)),
+        plan=Plan(number=1, k=2, gamma=2, min_draft=min_draft),
+    )
     (answer,) = end.to_send()
     assert isinstance(answer, Opened) and answer.plan == end.plan
-    for number, (free_k, free_gamma) in enumerate([(2, 2), (3, 4), (1, 0)], start=1):
-        least = min(min_draft, free_gamma)
-        if number > 1:
-            end.replan(k=free_k, gamma=free_gamma, min_draft=least)
+    for number, (free_k, free_gamma) in enumerate(ORDERS):
+        if number > 0:
+            least = min(min_draft, free_gamma)
+            end.replan(replace(PLAN, k=free_k, gamma=free_gamma, min_draft=least))
             let_one_token_come(end)
         fixed = free_gamma if gamma is None else gamma
         assert (end.plan.k, end.plan.gamma) == (free_k if k is None else k, fixed)
-        assert end.plan.min_draft == (fixed if least == free_gamma else min(least, fixed))
+        assert end.plan.min_draft == fixed
+
+
+@pytest.mark.parametrize("pinned", [None, 0, 1, MAX_GAMMA])
+@pytest.mark.parametrize("gamma", [None, 0, 3])
+@pytest.mark.parametrize("min_draft", [0, 1, 2])
+def test_where_drafts_are_hints_the_user_may_fix_what_is_waited_for(
+    min_draft: int, gamma: int | None, pinned: int | None
+) -> None:
+    """MAX_GAMMA is all of a path; a BS that waits for whole paths goes on to where gamma is fixed."""
+    wanted = replace(
+        a_request(acceptance=Acceptance.COUPLED), gamma=gamma, min_draft=pinned
+    )
+    end = a_target(an_open(request=wanted), plan=Plan(number=1, k=2, gamma=2, min_draft=min_draft))
+    for number, (k, free_gamma) in enumerate(ORDERS):
+        least = min(min_draft, free_gamma)
+        if number > 0:
+            end.replan(replace(PLAN, k=k, gamma=free_gamma, min_draft=least))
+            end.receive(Ping(incarnation=LIFE, known=len(end.log), stamp=0), 9.0 * number)
+            step = end.step(9.0 * number)
+            assert step is not None
+            end.tested(step, 0, 4, 9.0 * number)
+        fixed = free_gamma if gamma is None else gamma
+        assert (end.plan.k, end.plan.gamma) == (k, fixed)
+        if pinned is not None:
+            assert end.plan.min_draft == min(pinned, fixed)
+        else:
+            assert end.plan.min_draft == (fixed if least == free_gamma > 0 else min(least, fixed))
+
+
+def test_a_plan_has_only_what_its_acceptance_has_a_use_for() -> None:
+    """Blockwise is of blocks that bind; early stop and the uplink's rate are of hints, and a fixed gamma is no
+    gamma to stop before.
+    """
+    plan = replace(PLAN, gamma=3, min_draft=1, blockwise=True, early_stop=True, uplink_bps=10**6)
+    coupled = a_request(acceptance=Acceptance.COUPLED)
+    for wanted, kept in (
+        (a_request(), replace(plan, min_draft=3, early_stop=False, uplink_bps=0)),
+        (coupled, replace(plan, blockwise=False)),
+        (a_request(temperature=0.0), replace(plan, blockwise=False)),
+        (replace(coupled, gamma=3), replace(plan, blockwise=False, early_stop=False)),
+    ):
+        assert a_target(an_open(request=wanted), plan=plan).plan == kept
 
 
 def let_one_token_come(end: TargetSession) -> None:
@@ -522,7 +572,7 @@ def let_one_token_come(end: TargetSession) -> None:
     if step.ids:
         end.tested(step, 0, 4, 0.0)
     else:
-        end.decoded(step, 4, 0.0)
+        end.tested(step, 0, 4, 0.0)
 
 
 def test_what_the_user_fixed_is_no_new_plan() -> None:
@@ -531,7 +581,7 @@ def test_what_the_user_fixed_is_no_new_plan() -> None:
     first = end.plan
     assert first == Plan(number=1, k=5, gamma=0, min_draft=0)
     for k in (2, 3):
-        end.replan(k=k, gamma=k, min_draft=k)
+        end.replan(as_plan((k, k)))
         decode_alone(end, 2, 0.0)
         assert end.plan == first
 
@@ -546,6 +596,6 @@ def test_what_the_user_fixed_outlives_a_new_try(log: tuple[int, ...]) -> None:
     end.receive(an_open(log, device_try=2, draft_epoch=2, request=wanted), 0.1)
     answers = [message for message in end.to_send() if isinstance(message, Opened)]
     assert [(answer.plan.k, answer.plan.gamma) for answer in answers] == [(5, 1)]
-    end.replan(k=2, gamma=2, min_draft=2)
+    end.replan(PLAN)
     let_one_token_come(end)
     assert (end.plan.k, end.plan.gamma, end.plan.min_draft) == (5, 1, 1)

@@ -32,8 +32,8 @@ def fixed(k: int, gamma: int) -> FixedPolicy:
 class Listener:
     """Plans by a rule of the number of reports heard, and keeps everything."""
 
-    def __init__(self, gammas: tuple[int, ...] = (4,), k: int = 8) -> None:
-        self.gammas, self.k = gammas, k
+    def __init__(self, gammas: tuple[int, ...] = (4,), k: int = 8, *, blockwise: bool = False) -> None:
+        self.gammas, self.k, self.blockwise = gammas, k, blockwise
         self.steps: list[StepReport] = []
         self.rows: list[RowsReport] = []
         self.heard: list[Report] = []
@@ -49,7 +49,7 @@ class Listener:
     def plan(self, device: str, request: int) -> PlanValues:
         self.asked.append(request)
         gamma = self.gammas[len(self.steps) % len(self.gammas)]
-        return PlanValues(k=self.k, gamma=gamma, min_draft=gamma)
+        return PlanValues(k=self.k, gamma=gamma, min_draft=gamma, blockwise=self.blockwise)
 
 
 @pytest.mark.parametrize("paper_bits", [None, 31])
@@ -141,11 +141,40 @@ def test_a_rejected_draft_waits_for_its_rows_and_an_accepted_block_does_not() ->
         assert (step.wait_s > 0) == (step.accepted < step.drafted)
 
 
+@pytest.mark.parametrize("link", ["0.1/10", "20/40"])
+def test_a_block_tested_as_a_whole_waits_for_all_its_rows(link: str) -> None:
+    """Accepted or not: its outcome needs them. Where they come before the pass ends, that costs nothing."""
+    policy = Listener(k=320, blockwise=True)
+    whole = simulate(course(link), policy)
+    for step in policy.steps:
+        assert step.plan.blockwise and step.rows_at_s is not None
+        assert step.wait_s == pytest.approx(
+            max(0.0, step.rows_at_s - step.draft_at_s - step.step_s - PAPER_COMPUTE.overhead_s)
+        )
+    by_token = simulate(course(link), fixed(320, 4))
+    assert whole.steps == by_token.steps
+    assert (whole.seconds > by_token.seconds) == (link == "0.1/10")
+    together = simulate_fixed([course(link)], [(320, 4)], blockwise=True)
+    assert together[0, 0] == pytest.approx(whole.tokens_per_s, rel=1e-9)
+
+
+def test_rows_tell_what_coupled_picks_would_have_been() -> None:
+    """Each tested position with the probability that picks of its row and of p are equal."""
+    policy = Listener(k=320)
+    one = course()
+    simulate(one, policy)
+    rung = TRACE.ladder.index(320)
+    for rows, step in zip(policy.rows, policy.steps, strict=False):
+        places = one.places[step.position : step.position + step.seen]
+        assert rows.coupled == pytest.approx(TRACE.row_coupled[places, rung])
+
+
 def test_the_target_alone_is_told_without_a_block() -> None:
     """Reports of steps alone name no sizes and no question; their times go on from the last."""
     policy = Listener(gammas=(0, 3, 3, 0, 0, 0))
     simulate(course(), policy)
     for before, step in zip(policy.steps, policy.steps[1:], strict=False):
+        assert step.tokens == step.accepted + 1 and step.asked_drafted == step.drafted
         assert step.alone == (step.plan.gamma == 0)
         if step.alone:
             assert (step.draft_bytes, step.rows_bytes, step.asked_at_s, step.rows_at_s) == (0, 0, None, None)

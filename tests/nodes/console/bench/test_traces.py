@@ -159,8 +159,8 @@ def test_ratios_of_a_trace() -> None:
         block_over_token(replace(trace, block_tokens=np.empty(0), token_tokens=np.empty(0)))
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("smollm2", 1.0), ("smollm2-0.7", 1.0)])
-def test_the_shipped_pair_s_picks(name: str, blocks: float) -> None:
+@pytest.mark.parametrize("name", ["smollm2", "smollm2-0.7"])
+def test_the_shipped_pair_s_picks_and_blocks(name: str) -> None:
     """Real picks are equal as often as p and q say; less often than rows accept, by the bounds of TV."""
     trace = recorded(name)
     deviation = np.sqrt((trace.coupled * (1 - trace.coupled)).sum() / SAMPLES) / len(trace.coupled)
@@ -168,7 +168,7 @@ def test_the_shipped_pair_s_picks(name: str, blocks: float) -> None:
     alpha = trace.alpha[:, -1]  # of 1280 entries: nearly all of q
     assert (trace.coupled < alpha + 0.03).all() and (trace.coupled > alpha / (2 - alpha) - 0.03).all()
     assert 0.8 < coupled_alpha_over_rejection_alpha(trace) < 1
-    assert len(trace.block_tokens) >= 400 and block_over_token(trace) > blocks
+    assert len(trace.block_tokens) >= 400 and block_over_token(trace) > 1
     # A pick of a sure draft is right more often: what early stop learns from.
     sure = trace.chances > 0.3
     assert trace.hits[sure].mean() > trace.hits[~sure].mean() + 0.2
@@ -210,7 +210,7 @@ def test_synthetic_pairs_are_the_same_every_time() -> None:
 
 def test_synthetic_pairs_are_unlike_each_other() -> None:
     """alpha at K = 1280 runs from about .4 to .9; with the sharper target a small K is best."""
-    means = [synthetic(replace(recipe, positions=150)).mean_alphas() for recipe in SYNTHETIC]
+    means = [synthetic(replace(recipe, positions=80)).mean_alphas() for recipe in SYNTHETIC]
     whole = [mean[1280] for mean in means]
     assert min(whole) < 0.5 and max(whole) > 0.85
     sharp = means[-1]
