@@ -58,7 +58,7 @@ _SECTIONS: Final[dict[str, type]] = {
     "compute": ComputeSettings,
     "security": SecuritySettings,
 }
-_EXAMPLES: Final = {
+_EXAMPLES: Final[Mapping[str, str | float]] = {
     "channel.schedule": "5s rate 1mbit; 10s rate 20mbit; repeat 15s",
     "security.folder": DEFAULT_KEYS_FOLDER,
     "device.max_waste": 0.5,

@@ -1,7 +1,7 @@
-"""Record how a pair accepts, for `draftwire simulate --acceptance FILE`: minutes on one core.
+"""Record how a pair accepts, for `draftwire simulate --recording FILE`: minutes on one core.
 
     python scripts/record_acceptance.py mine --draft ORG/SMALL --target ORG/LARGE --tables my.tables
-    draftwire simulate --acceptance mine.npz --devices 20
+    draftwire simulate --recording mine.npz --devices 20
 
 The target answers prompts, sampling at the temperature; at each position of its answers the draft's row is
 held against p at every K (nodes/console/bench/traces.py), and measured as it travels: spelt with the tables;

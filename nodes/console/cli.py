@@ -40,6 +40,7 @@ gamma are: they only change the speed.
 
   draftwire generate "Why is the sky blue?"                      all four nodes here, the shipped pair
   draftwire generate "..." --link 'rate 1mbit delay 20ms'        over another link
+  draftwire generate "..." --acceptance coupled                  ids only: no rows travel, and nobody waits
   draftwire generate "..." --draft ORG/SMALL --target ORG/LARGE  with your own pair
   draftwire up configs/demo.toml                                 all nodes of a file; type prompts
 """

@@ -4,7 +4,7 @@ Pure: outcomes in, figures out; from a run that has just ended or from its recor
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 from typing import Any, Final, Self
 
@@ -240,7 +240,7 @@ def paper_setting(calibration: Sequence[Outcome], conditions: Conditions) -> tup
     k = min(PAPER_K, conditions.vocab_size)
     cost = paper_cost(k, conditions=conditions, times=times)
     gamma = best_length(alpha=alpha, draft_cost=cost, gamma_max=MAX_GAMMA)
-    setting = Setting(name=f"{PAPER_NAME}: K {k}, gamma {gamma}", k=k, gamma=gamma)
+    setting = replace(fixed(k, gamma), name=f"{PAPER_NAME}: K {k}, gamma {gamma}")
     return setting, speedup(alpha=alpha, gamma=gamma, draft_cost=cost)
 
 

@@ -104,7 +104,7 @@ def _about_acceptance(comparison: Comparison) -> list[str]:
     lines = list[str]()
     if any(row.setting in (COUPLED, PIPELINED) for row in comparison.rows):
         lines.append(
-            "coupled, pipelined: both ends pick with one noise, so only ids travel, 2 or 3 bytes a drafted "
+            "coupled, pipelined: both ends pick with one noise, so only ids travel, 3 bytes for a drafted "
             "token in place of a row; they give up some acceptance for that (alpha). coupled: both ends take "
             "turns; pipelined: the target never waits, and the device drafts on, some of it in vain."
         )
@@ -176,7 +176,7 @@ def _cells(row: Compared, *, star: bool) -> tuple[str, ...]:
         f"{row.bytes_up_a_token:.0f}",
         "-" if row.passes_a_token is None else f"{row.passes_a_token:.2f}",
         "-" if row.wasted_a_token is None else f"{row.wasted_a_token:.2f}",
-        "-" if row.paper_l is None else f"{row.paper_l:.3f}",
+        "-" if row.paper_l is None else f"{row.paper_l:.2f}",
     )
 
 

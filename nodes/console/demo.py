@@ -1,8 +1,8 @@
 """`draftwire demo`: the whole story with real models.
 
 The link goes 20 -> 1 -> 0.1 -> 20 Mbit/s, and K and gamma follow. First the adaptive controller answers, with
-a live line; then the target alone and two fixed settings meet the same link for the same time, and a table
-and a picture compare them.
+a live line; then the target alone, two fixed settings and requests that send ids only, coupled and pipelined,
+meet the same link for the same time, and a table and a picture compare them.
 """
 
 import argparse
@@ -27,14 +27,15 @@ from draftwire.nodes.console.explanation import explain
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.live import Status, Watch
-from draftwire.nodes.console.options import check_record
-from draftwire.nodes.console.outcome import ALONE, AUTO, Scene, Setting, fixed
+from draftwire.nodes.console.options import add_acceptance_argument, check_record
+from draftwire.nodes.console.outcome import ALONE, COUPLED, PIPELINED, Scene, Setting, auto, fixed
 from draftwire.nodes.console.plots import Bar, check_picture, comparison_figure, save
-from draftwire.nodes.console.record import Record, read_record
+from draftwire.nodes.console.record import Record, of_device, read_record
 from draftwire.nodes.console.runner import Bench, experiment
 from draftwire.nodes.console.summary import STYLES, Printer
 from draftwire.nodes.console.timeline import Traces
-from draftwire.runtime.config import Topology
+from draftwire.nodes.device.account import Account
+from draftwire.runtime.config import AcceptanceRule, Topology
 from draftwire.runtime.telemetry import set_up_logging
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ QUESTIONS: Final = (
 )
 """Asked in turn until the time is over."""
 
-SEGMENT_S: Final = 5
+SEGMENT_S: Final = 4
 RATES: Final = ("20mbit", "1mbit", "100kbit", "20mbit")
 TOUR_S: Final = SEGMENT_S * len(RATES)
 SCENE: Final = Scene(
@@ -57,6 +58,8 @@ SCENE: Final = Scene(
 )
 FIXED: Final = (fixed(320, 4), fixed(8, 2))
 """One that suits a fast link, one that suits a slow one."""
+
+IDS_ONLY: Final = (COUPLED, PIPELINED)
 
 PICTURE: Final = Path("draftwire-demo.png")
 SHOWN_CHARACTERS: Final = 600
@@ -71,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", metavar="FILE", type=Path, help="keep the record, for `draftwire explain`"
     )
+    add_acceptance_argument(parser, of="the controller's own tour, auto")
     add_capture_argument(parser)
 
 
@@ -80,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     check_record(args.record)
     check_capture(args.capture, Topology.default(), record=args.record, plot=args.plot)
     set_up_logging(level="warning")
-    return run_foreground(lambda: _demo(args.plot, args.record, args.capture))
+    chosen = auto(args.acceptance or AcceptanceRule.REJECTION)
+    return run_foreground(lambda: _demo(args.plot, args.record, args.capture, chosen))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,27 +97,36 @@ class Tour:
     "on the host's monotonic clock"
     tokens: tuple[int, ...]
     "by segment of SEGMENT_S"
-    accepted: int
-    seen: int
-    bytes_up: int
+    accounts: tuple[Account, ...]
+    "of its requests"
 
     @property
     def tokens_per_s(self) -> float:
         """Over the whole tour."""
         return sum(self.tokens) / TOUR_S
 
+    def total(self, name: str) -> int:
+        """Of a count of its accounts."""
+        return sum(getattr(one, name) for one in self.accounts)
 
-async def _demo(picture: Path, record: Path | None, capture: Path | None) -> None:
+    def a_token(self, name: str) -> float:
+        """The same for each token that its accounts tell of."""
+        return self.total(name) / max(1, self.total("tokens"))
+
+
+async def _demo(picture: Path, record: Path | None, capture: Path | None, chosen: Setting) -> None:
     say(f"four nodes on this machine; the link between them, each way: {SCENE.link}")
     say(
         "draft: 2 layers, on the device; target: SmolLM2-135M-Instruct, at the base station; temperature 1"
     )
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         path = record or Path(folder) / "record.jsonl"
-        async with experiment(Topology.default(), record=path, capture=capture, progress=say) as bench:
+        async with experiment(
+            Topology.default(), record=path, capture=capture, settings=IDS_ONLY, progress=say
+        ) as bench:
             say(f"\nThe controller chooses K and gamma; {TOUR_S} s.")
-            tours = [await _shown_tour(bench, path)]
-            for setting in (ALONE, *FIXED):
+            tours = [await _shown_tour(bench, path, chosen)]
+            for setting in (ALONE, *FIXED, *IDS_ONLY):
                 say(f"the same {TOUR_S} s, {setting.name} ...")
                 tours.append(await _tour(bench, setting))
         _conclude(tours, path, picture)
@@ -126,34 +140,24 @@ async def _tour(
     now_s = asyncio.get_running_loop().time
     began_s = now_s()
     tokens = [0] * len(RATES)
-    accepted = seen = bytes_up = 0
-    asked = 0
+    accounts = list[Account]()
     while now_s() < began_s + TOUR_S:
         generation = bench.device_for(setting).generate(
-            QUESTIONS[asked % len(QUESTIONS)],
+            QUESTIONS[len(accounts) % len(QUESTIONS)],
             max_new_tokens=400,
-            seed=asked,
+            seed=len(accounts),
             k=setting.k,
             gamma=setting.gamma,
+            acceptance=setting.acceptance,
+            min_draft=setting.waits_at(1.0),
         )
-        asked += 1
+        accounts.append(generation.account)
         async for token in _until(began_s + TOUR_S, aiter(generation)):
             segment = int((now_s() - began_s) // SEGMENT_S)
             if segment < len(tokens):
                 tokens[segment] += 1
             on_token(token)
-        account = generation.account
-        accepted += account.accepted
-        seen += account.seen
-        bytes_up += account.bytes_up
-    return Tour(
-        setting=setting,
-        began_s=began_s,
-        tokens=tuple(tokens),
-        accepted=accepted,
-        seen=seen,
-        bytes_up=bytes_up,
-    )
+    return Tour(setting=setting, began_s=began_s, tokens=tuple(tokens), accounts=tuple(accounts))
 
 
 async def _until(deadline_s: float, tokens: AsyncIterator[Token]) -> AsyncIterator[Token]:
@@ -169,12 +173,12 @@ async def _until(deadline_s: float, tokens: AsyncIterator[Token]) -> AsyncIterat
 # -- what people see -----------------------------------------------------------------------------------------
 
 
-async def _shown_tour(bench: Bench, record: Path) -> Tour:
+async def _shown_tour(bench: Bench, record: Path, chosen: Setting) -> Tour:
     """The controller's tour, with the text and the live line."""
     watch = Watch(record, asyncio.get_running_loop().time)
     console = Console(highlight=False)
     if not console.is_terminal:
-        return await _plainly_shown(bench, watch)
+        return await _plainly_shown(bench, watch, chosen)
     Printer().legend()
     text = Text()
     with Live(
@@ -187,10 +191,10 @@ async def _shown_tour(bench: Bench, record: Path) -> Tour:
             text.append(token.text, STYLES.get(token.origin, "default"))
             text = text[max(0, len(text) - SHOWN_CHARACTERS) :]
 
-        return await _tour(bench, AUTO, on_token)
+        return await _tour(bench, chosen, on_token)
 
 
-async def _plainly_shown(bench: Bench, watch: Watch) -> Tour:
+async def _plainly_shown(bench: Bench, watch: Watch, chosen: Setting) -> Tour:
     """Without a terminal: the text on stdout, the line on stderr when the link or the plan has changed."""
     shown: tuple[object, ...] = ()
 
@@ -204,7 +208,7 @@ async def _plainly_shown(bench: Bench, watch: Watch) -> Tour:
             shown = key
             say(f"\n[{status}]")
 
-    tour = await _tour(bench, AUTO, on_token)
+    tour = await _tour(bench, chosen, on_token)
     sys.stdout.write("\n")
     return tour
 
@@ -225,14 +229,17 @@ def _conclude(tours: Sequence[Tour], record: Path, picture: Path) -> None:
     auto = tours[0].tokens_per_s
     console.print(
         f"auto: {auto / alone.tokens_per_s:.2f}x the target alone, {auto / best.tokens_per_s:.2f}x "
-        f"the better of the fixed settings.\nAll texts are draws from one distribution, the target's own.\n"
+        f"the better of the fixed settings.\ncoupled, pipelined: only ids travel, for a little acceptance; "
+        f"pipelined, the target waits for nobody.\n"
+        f"All texts are draws from one distribution, the target's own.\n"
         f"picture: {picture}",
         markup=False,
     )
 
 
 def _since(began_s: float, record: Record) -> Record:
-    """Without the answers that warmed the nodes up."""
+    """The controller's own tour, without the answers that warmed the nodes up."""
+    record = of_device(record, Topology.default().device.name)
     record.steps = [step for step in record.steps if step.ended_at_s >= began_s]
     record.decisions = [decision for decision in record.decisions if decision.at_s >= began_s]
     return record
@@ -248,22 +255,25 @@ def _table(tours: Sequence[Tour], alone: Tour) -> Table:
     )
     table.add_column("setting", no_wrap=True)
     rates = [step.link.rate_bps or 0 for step in SCENE.schedule.steps]
-    for heading in (*(f"{rate / 1e6:g}" for rate in rates), "all", "x alone", "alpha", "B/token up"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    figures = ("all", "x alone", "alpha", "B/tok up", "pass /tok", "waste /tok")
+    for heading in (*(f"{rate / 1e6:g}" for rate in rates), *figures):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for tour in tours:
         table.add_row(
             tour.setting.name,
             *(f"{count / SEGMENT_S:.1f}" for count in tour.tokens),
             f"{tour.tokens_per_s:.1f}",
             f"{tour.tokens_per_s / alone.tokens_per_s:.2f}x",
-            f"{tour.accepted / tour.seen:.2f}" if tour.seen else "-",
-            f"{tour.bytes_up / max(1, sum(tour.tokens)):.0f}",
+            f"{tour.total('accepted') / tour.total('seen'):.2f}" if tour.total("seen") else "-",
+            f"{tour.total('bytes_up') / max(1, sum(tour.tokens)):.0f}",
+            f"{tour.a_token('passes'):.2f}",
+            f"{tour.a_token('wasted'):.2f}",
         )
     return table
 
 
 def _figure(tours: Sequence[Tour], traces: Traces) -> "Figure":
-    kinds = {AUTO: "auto", ALONE: "alone"}
+    kinds = {ALONE: "alone", tours[0].setting: "auto", **dict.fromkeys(IDS_ONLY, "ids")}
     bars = [
         Bar(
             name=tour.setting.name,

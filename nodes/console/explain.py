@@ -10,11 +10,21 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from draftwire.nodes.console.choices import ALONE, Moment, Option, few_digits, grid, options, speed_of
-from draftwire.nodes.console.explanation import Explanation, Slice, explain
+from draftwire.nodes.console.choices import (
+    ALONE,
+    Choice,
+    Moment,
+    Option,
+    few_digits,
+    grid,
+    options,
+    speed_of,
+)
+from draftwire.nodes.console.explanation import Explanation, Paths, Slice, explain
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.plots import check_picture, explanation_figure, save
 from draftwire.nodes.console.record import of_device, read_record
+from draftwire.nodes.controller.belief import Belief
 from draftwire.runtime.errors import ConfigurationError
 
 TOP = 5
@@ -91,6 +101,8 @@ def print_explanation(console: Console, explanation: Explanation, *, devices: in
     several, each controller has its own choice.
     """
     console.print(summary(explanation), highlight=False, soft_wrap=True)
+    if explanation.paths is not None:
+        console.print(paths_words(explanation.paths), highlight=False, soft_wrap=True)
     console.print(table_of(explanation.slices))
     for change in explanation.changes:
         console.print(f"{change.at_s:7.1f} s  {change.words}", highlight=False, soft_wrap=True)
@@ -103,6 +115,9 @@ def print_explanation(console: Console, explanation: Explanation, *, devices: in
 def table_of(slices: tuple[Slice, ...]) -> Table:
     """A row a slice: what was chosen most, by what belief, what it promised, and what came."""
     title = "believed / true; next: the best other K, gamma"
+    if not all(one.moment.belief.rows for one in slices):
+        title += "; where only ids travel, g:\ngamma / what a free target waits for; "
+        title += "alpha: of drafts that are the target's own"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     headings = ("to s", "K", "g", "Mbit/s", "RTT ms", "alpha", "t_d ms", "t_v ms", "tok/s", "alone")
     for heading in (*headings, "next tok/s"):
@@ -110,6 +125,18 @@ def table_of(slices: tuple[Slice, ...]) -> Table:
     for one in slices:
         table.add_row(*_cells(one))
     return table
+
+
+def paths_words(paths: Paths) -> str:
+    """What became of drafts where only ids travelled, in a line."""
+    right = f", {paths.right / paths.seen:.0%} of those held against the text right" if paths.seen else ""
+    told = (
+        f"ids only: {paths.tested / paths.passes:.1f} drafted ids a pass{right}; "
+        f"{paths.passes / max(1, paths.tokens):.2f} passes a token"
+    )
+    if paths.drafted is not None:
+        told += f"; {paths.drafted} drafted, {paths.wasted} of them wasted"
+    return told + ("; the device may stop early" if paths.early_stop > 0.5 else "")
 
 
 def print_moment(console: Console, moment: Moment) -> None:
@@ -124,8 +151,7 @@ def print_moment(console: Console, moment: Moment) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    alphas = ", ".join(f"{k}: {alpha:.2f}" for k, alpha in belief.alphas.items())
-    console.print(f"alpha by K: {alphas}", highlight=False, soft_wrap=True)
+    console.print(_acceptance(belief), highlight=False, soft_wrap=True)
     title = "By this belief, tokens a second"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("choice", no_wrap=True)
@@ -135,6 +161,17 @@ def print_moment(console: Console, moment: Moment) -> None:
     for name, speed in _alternatives(moment):
         table.add_row(name, f"{speed:.1f}", f"{speed / chosen:.2f}")
     console.print(table)
+
+
+def _acceptance(belief: Belief) -> str:
+    if belief.rows:
+        return "alpha by K: " + ", ".join(f"{k}: {alpha:.2f}" for k, alpha in belief.alphas.items())
+    chances = ", ".join(f"{chance:.2f}" for chance in belief.survives[1:7])
+    alpha = next(iter(belief.alphas.values()))
+    return (
+        f"only ids travel ({'temperature 0' if belief.greedy else belief.acceptance}): a draft is right with "
+        f"{alpha:.2f}" + (f"; the first 1, 2, ... of a path all are with {chances}" if chances else "")
+    )
 
 
 def _alternatives(moment: Moment) -> list[tuple[str, float]]:
@@ -148,12 +185,13 @@ def _alternatives(moment: Moment) -> list[tuple[str, float]]:
 
 def _cells(one: Slice) -> tuple[str, ...]:
     belief, choice = one.moment.belief, one.moment.choice
-    alpha = belief.alphas.get(choice.k)
+    alpha = belief.alphas.get(choice.k) if belief.rows else next(iter(belief.alphas.values()))
     other = one.alternative
     return (
         f"{one.ends_s:.1f}",
-        str(choice.k) if choice.gamma else "-",
-        str(choice.gamma) + ("?" if belief.reason in ("explore", "retry") else ""),
+        str(choice.k) if choice.gamma and belief.rows else "-",
+        (str(choice.gamma) if choice.min_draft is None else _short(choice))
+        + ("?" if belief.reason in ("explore", "retry") else ""),
         "/".join(_mbit(rate) for rate in (belief.uplink_bps, one.moment.true_bps)),
         f"{1e3 * belief.rtt_s:.0f}",
         "-" if alpha is None or not choice.gamma else f"{alpha:.2f}",
@@ -161,8 +199,13 @@ def _cells(one: Slice) -> tuple[str, ...]:
         f"{1e3 * (belief.target_step_s + choice.gamma * belief.target_per_token_s):.0f}",
         f"{one.predicted:.1f}/{'-' if one.measured is None else f'{one.measured:.1f}'}",
         f"{one.alone:.1f}",
-        "-" if other is None else f"{other.choice.k},{other.choice.gamma} {other.tokens_per_s:.1f}",
+        "-" if other is None else f"{_short(other.choice)} {other.tokens_per_s:.1f}",
     )
+
+
+def _short(choice: Choice) -> str:
+    """`32,4`: K and gamma; `8/2`: gamma and what a free target waits for, where only ids travel."""
+    return f"{choice.k},{choice.gamma}" if choice.min_draft is None else f"{choice.gamma}/{choice.min_draft}"
 
 
 def _mbit(rate_bps: float | None) -> str:
@@ -181,6 +224,7 @@ def fields(explanation: Explanation) -> dict[str, Any]:
         "tokens_per_s": explanation.measured,
         "predicted_tokens_per_s": explanation.predicted,
         "alone_tokens_per_s_predicted": explanation.alone,
+        "ids_only": None if explanation.paths is None else asdict(explanation.paths),
         "slices": [
             {
                 "begins_s": one.begins_s,
@@ -218,6 +262,7 @@ __all__ = [
     "add_arguments",
     "fields",
     "moment_fields",
+    "paths_words",
     "print_explanation",
     "print_moment",
     "run",

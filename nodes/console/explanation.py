@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from draftwire.nodes.console.choices import ALONE, Choice, Moment, Option, change_words, options
+from draftwire.nodes.console.choices import Moment, Option, change_words, choice_of, options
 from draftwire.nodes.console.record import Decision, Record, RecordError
 from draftwire.nodes.console.timeline import Run, Traces, rate_at, runs_of, speed_between, traces_of
 from draftwire.nodes.controller.belief import Belief
@@ -36,7 +36,7 @@ class Slice:
     measured: float | None
     "tokens over seconds of the steps in it; None: there were none"
     alternative: Option | None
-    "the best other K and gamma, by the moment's belief"
+    "the best other plan with drafts, by the moment's belief"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,28 @@ class Change:
 
     at_s: float
     words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """What drafts that are hints came to, as the base station saw them."""
+
+    passes: int
+    "of the target"
+    tokens: int
+    "of the output"
+    tested: int
+    "drafted ids in those passes"
+    seen: int
+    "drafted ids held against the output, up to each path's first wrong one"
+    right: int
+    "of these"
+    early_stop: float
+    "share of the passes whose plan let the device stop early"
+    drafted: int | None
+    "by the devices that wrote their answer into the record; None: none did"
+    wasted: int | None
+    "of these, for nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +82,8 @@ class Explanation:
     predicted: float
     "tokens a second, over time"
     alone: float
+    paths: "Paths | None"
+    "of the requests in which only ids travelled; None: there were none"
     moments: tuple[Moment, ...]
     slices: tuple[Slice, ...]
     changes: tuple[Change, ...]
@@ -89,7 +113,7 @@ def explain(record: Record) -> Explanation:
     moments = tuple(
         Moment(
             at_s=run.on_axis(one.at_s),
-            choice=Choice(one.k, one.gamma) if one.gamma else ALONE,
+            choice=choice_of(one),
             belief=one.belief,
             true_bps=rate_at(record.links, one.at_s, device=run.device),
         )
@@ -107,10 +131,28 @@ def explain(record: Record) -> Explanation:
         seconds=sum(seconds for _, seconds in totals),
         predicted=_over_time(moments, traces.seconds, lambda belief: belief.tokens_per_s),
         alone=_over_time(moments, traces.seconds, lambda belief: belief.alone_tokens_per_s),
+        paths=_paths(runs, record),
         moments=moments,
         slices=slices,
         changes=tuple(_changes(slices)),
         traces=traces,
+    )
+
+
+def _paths(runs: Sequence[Run], record: Record) -> Paths | None:
+    steps = [step for run in runs for step in run.steps if step.hints]
+    if not steps:
+        return None
+    answers = [one for one in record.answers if one.get("wasted") is not None and one.get("min_draft_used")]
+    return Paths(
+        passes=len(steps),
+        tokens=sum(sum(run.tokens) for run in runs if run.hints),
+        tested=sum(step.drafted for step in steps),
+        seen=sum(step.seen for step in steps),
+        right=sum(step.accepted for step in steps),
+        early_stop=sum(step.early_stop for step in steps) / len(steps),
+        drafted=sum(one["drafted"] for one in answers) if answers else None,
+        wasted=sum(one["wasted"] for one in answers) if answers else None,
     )
 
 
@@ -164,8 +206,7 @@ def _slices(moments: Sequence[Moment], runs: Sequence[Run], seconds: float) -> t
 def _alternative(moment: Moment) -> Option | None:
     chosen = moment.choice
     for option in options(moment.belief):
-        k, gamma = option.choice
-        if gamma and (gamma != chosen.gamma or (k != chosen.k and moment.belief.rows)):
+        if option.choice.gamma and option.choice != chosen:
             return option
     return None
 
@@ -197,4 +238,4 @@ def _changes(slices: Sequence[Slice]) -> list[Change]:
     ]
 
 
-__all__ = ["Change", "Explanation", "Slice", "explain"]
+__all__ = ["Change", "Explanation", "Paths", "Slice", "explain"]

@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import orjson
 
+from draftwire.codecs.control import COUPLED
+from draftwire.nodes.console.choices import Choice
+
 SPEED_OVER_S: Final = 2.5
 """The speed shown is over so many seconds: a step alone says little."""
 
@@ -42,8 +45,16 @@ class Status:
     k: int | None = None
     gamma: int | None = None
     "0: the target decodes alone"
+    min_draft: int | None = None
+    "what a free target waits for, where only ids travel; None: rows travel"
     alpha: float | None = None
-    "believed, at this K"
+    "believed, at this K, or of ids alone"
+    passes: int = 0
+    "of the target, in which drafts were hints"
+    tokens: int = 0
+    "that they yielded"
+    drafted: int = 0
+    "ids that they tested"
     tokens_per_s: float | None = None
 
     def told(self, event: Mapping[str, Any]) -> "Status":
@@ -57,16 +68,40 @@ class Status:
                 self,
                 k=event["k"],
                 gamma=event["gamma"],
+                min_draft=None if belief.get("rows", True) else event.get("min_draft", event["gamma"]),
                 believed_bps=belief.get("uplink_bps"),
                 alpha=alphas.get(str(event["k"])),
+            )
+        if event["event"] == "step" and (event.get("acceptance") == COUPLED or event["temperature"] == 0):
+            return replace(
+                self,
+                passes=self.passes + 1,
+                tokens=self.tokens + event.get("tokens", event["accepted"] + 1),
+                drafted=self.drafted + event["drafted"],
             )
         return self
 
     def __str__(self) -> str:
-        plan = "target alone" if self.gamma == 0 else f"K {_shown(self.k)}, gamma {_shown(self.gamma)}"
         return (
-            f"link {_megabits(self.true_bps)}, believed {_megabits(self.believed_bps)} Mbit/s | {plan} | "
-            f"alpha {_shown(self.alpha, '.2f')} | {_shown(self.tokens_per_s, '.1f')} tok/s"
+            f"link {_megabits(self.true_bps)}, believed {_megabits(self.believed_bps)} Mbit/s | "
+            f"{self._plan} | alpha {_shown(self.alpha, '.2f')}{self._passes} | "
+            f"{_shown(self.tokens_per_s, '.1f')} tok/s"
+        )
+
+    @property
+    def _plan(self) -> str:
+        if self.gamma == 0:
+            return "target alone"
+        if self.min_draft is None or self.gamma is None:
+            return f"K {_shown(self.k)}, gamma {_shown(self.gamma)}"
+        return str(Choice(0, self.gamma, self.min_draft))
+
+    @property
+    def _passes(self) -> str:
+        if not self.tokens:
+            return ""
+        return (
+            f" | {self.drafted / self.passes:.1f} ids a pass, {self.passes / self.tokens:.2f} passes a token"
         )
 
 

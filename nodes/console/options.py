@@ -218,7 +218,8 @@ def acceptance(text: str) -> AcceptanceRule:
     """Of --acceptance."""
     known = [rule.value for rule in AcceptanceRule]
     if text not in known:
-        raise ArgumentTypeError(f"{text!r} is none: write {', '.join(known[:-1])} or {known[-1]}")
+        recorded = "; what scripts/record_acceptance.py wrote is --recording's" * text.endswith(".npz")
+        raise ArgumentTypeError(f"{text!r} is none: write {', '.join(known[:-1])} or {known[-1]}{recorded}")
     return AcceptanceRule(text)
 
 

@@ -19,8 +19,9 @@ from rich.table import Table
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSet
 from draftwire.nodes.console.escape import safe
-from draftwire.nodes.console.options import NO_TABLES_WORD
+from draftwire.nodes.console.options import NO_TABLES_WORD, add_acceptance_argument
 from draftwire.nodes.console.paper_tables import print_paper
+from draftwire.nodes.console.plan_ids import IdsOnly, advise_ids, as_json, print_ids
 from draftwire.nodes.models.catalogue import SHIPPED
 from draftwire.nodes.models.tables import load_tables, shipped_tables
 from draftwire.nodes.speculation.cost import (
@@ -36,6 +37,7 @@ from draftwire.nodes.speculation.cost import (
     speedup,
 )
 from draftwire.nodes.speculation.frames import true_frames
+from draftwire.runtime.config import AcceptanceRule
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import LinkSpec, parse_link
 
@@ -75,6 +77,9 @@ class Advice:
     true_best: Forecast
     tables: TableSet | None
     "that rows of the true frames are spelt with; None: plain rows"
+    compute: Compute
+    link: LinkEstimate
+    vocab_size: int
 
 
 def advise(
@@ -133,6 +138,9 @@ def advise(
             alphas=sendable, gammas=range(1, MAX_GAMMA + 1), compute=compute, link=link, frames=frames
         ),
         tables=tables,
+        compute=compute,
+        link=link,
+        vocab_size=vocab_size,
     )
 
 
@@ -146,7 +154,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "frame sizes, or print the paper's Tables I and II beside the paper's own figures."
     )
     parser.epilog = (
-        "example: draftwire plan --alpha-of-k 3=.28,32=.34,320=.354 --c .07 --rate 5mbit --rtt 20ms"
+        "examples:\n"
+        "  draftwire plan --alpha-of-k 3=.28,32=.34,320=.354 --c .07 --rate 5mbit --rtt 20ms\n"
+        "  draftwire plan --alpha .35 --c .07 --rate 20mbit --rtt 100ms --acceptance coupled"
     )
     parser.add_argument("--paper", action="store_true", help="print Tables I and II; needs nothing else")
     parser.add_argument(
@@ -180,6 +190,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="T_target, one step of the target; default: %(default)s, the paper's 7B target",
     )
+    add_acceptance_argument(parser, of="requests; coupled or auto: plans of ids alone too, by --alpha")
     parser.add_argument("--json", action="store_true", help="JSON on standard output instead of tables")
 
 
@@ -189,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
         if args.paper:
             given = [
                 name
-                for name in ("alpha", "alpha_of_k", "c", "rate", "rtt", "tables")
+                for name in ("alpha", "alpha_of_k", "c", "rate", "rtt", "tables", "acceptance")
                 if getattr(args, name) is not None
             ]
             if given:
@@ -197,14 +208,29 @@ def run(args: argparse.Namespace) -> int:
             print_paper(Console(), as_json=args.json)
             return 0
         advice = _advice(args)
+        ids = _ids(args, advice)
     except ValueError as error:
         print(f"draftwire plan: {error}", file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps(_as_json(advice), indent=2))
+        besides = {} if ids is None else {"ids_only": as_json(ids)}
+        print(json.dumps(_as_json(advice) | besides, indent=2))
     else:
         _print(Console(), advice, one_alpha=args.alpha_of_k is None)
+        if ids is not None:
+            print_ids(Console(), ids)
     return 0
+
+
+def _ids(args: argparse.Namespace, advice: Advice) -> IdsOnly | None:
+    """What ids alone would bring; None: nobody asked."""
+    if args.acceptance in (None, AcceptanceRule.REJECTION):
+        return None
+    if args.alpha is None:
+        raise ValueError("--acceptance has one alpha for ids alone: give --alpha, not --alpha-of-k")
+    return advise_ids(
+        alpha=args.alpha, compute=advice.compute, link=advice.link, vocab_size=advice.vocab_size
+    )
 
 
 def _advice(args: argparse.Namespace) -> Advice:

@@ -281,10 +281,16 @@ def _choice_panels(top: "Axes", bottom: "Axes", traces: Traces) -> None:
     shown = _spread(ks)
     if ks:
         top.set_ylim(ks[0] / 1.5, ks[-1] * 1.5)
+    elif any(value == value for _, value in traces.drafted):
+        top.text(0.5, 0.5, "only ids travel: no K", transform=top.transAxes, ha="center", va="center")
     top.set_yticks(shown, [f"{k:g}" for k in shown])
     top.minorticks_off()
     top.set_ylabel("K")
-    _line(bottom, traces.gamma, color=BLUE, drawstyle="steps-pre")
+    _line(bottom, traces.gamma, color=BLUE, drawstyle="steps-pre", label="gamma")
+    if any(value == value for _, value in traces.drafted):
+        _line(bottom, traces.min_draft, color=ORANGE, drawstyle="steps-pre", linestyle=":", label="waits for")
+        _line(bottom, traces.drafted, color=GREY, linestyle="", marker=".", label="ids in a pass")
+        _legend(bottom)
     most = max((value for _, value in traces.gamma if value == value), default=1)
     bottom.set_ylim(-0.5, max(4, most) + 0.5)
     bottom.yaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -61,6 +61,11 @@ class Step:
     ended_at_s: float
     pinned_k: int | None
     pinned_gamma: int | None
+    min_draft: int
+    early_stop: bool
+    tokens: int
+    "that it appended to the log"
+    pinned_min_draft: int | None
     acceptance: str = REJECTION
     bs: str | None = None
     "of a simulation: the base station; None: a real run's record, which knows of one"
@@ -72,8 +77,11 @@ class Step:
 
     @property
     def pinned(self) -> bool:
-        """Whether the controller had nothing to choose."""
-        return self.pinned_gamma == 0 or (self.pinned_k is not None and self.pinned_gamma is not None)
+        """Whether the controller had nothing to choose. K is nothing where only ids travel."""
+        if self.pinned_gamma == 0:
+            return True
+        other = self.pinned_min_draft if self.hints else self.pinned_k
+        return self.pinned_gamma is not None and other is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,8 @@ class Decision:
     at_s: float
     k: int
     gamma: int
+    min_draft: int
+    early_stop: bool
     belief: Belief | None
     "None: a policy without a model"
 
@@ -258,7 +268,7 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
         raise RecordError("this line is no event", source=source, remedy="give a file that --record wrote")
     kind = event["event"]
     if kind == STEP_EVENT:
-        step = _value(Step, _OLDER_STEP | event, source)
+        step = _value(Step, _older_step(event) | event, source)
         if (key := (step.device, step.request, step.step, step.ended_at_s)) not in told:
             told.add(key)
             record.steps.append(step)
@@ -286,7 +296,19 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
         record.others[kind] += 1
 
 
-_OLDER_STEP: Final = {"acceptance": REJECTION, "bs": None}
+def _older_step(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that records of real runs, or older ones, lack: there blocks were waited for, whole."""
+    accepted = event.get("accepted")
+    return {
+        "acceptance": REJECTION,
+        "bs": None,
+        "min_draft": event.get("gamma"),
+        "early_stop": False,
+        "tokens": accepted + 1 if type(accepted) is int else 1,
+        "pinned_min_draft": event.get("pinned_gamma"),
+    }
+
+
 _OLDER_LINK: Final = {
     "device": None,
     "ordered": False,
@@ -295,7 +317,7 @@ _OLDER_LINK: Final = {
     "rates_before": 0,
     "bs": None,
 }
-"""Fields of a step's and of a link's line that records of real runs, or older ones, lack."""
+"""The same of a link's line."""
 
 
 def _decision(event: Mapping[str, Any], source: str) -> Decision:
@@ -303,7 +325,8 @@ def _decision(event: Mapping[str, Any], source: str) -> Decision:
         belief = None if event.get("belief") is None else Belief.from_fields(event["belief"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _odd(DECISION_EVENT, f"belief: {error}", source) from None
-    return _value(Decision, {**event, "belief": belief}, source)
+    older = {"min_draft": event.get("gamma"), "early_stop": False}
+    return _value(Decision, {**older, **event, "belief": belief}, source)
 
 
 def _lateness(event: Mapping[str, Any], source: str) -> Lateness:

@@ -50,9 +50,14 @@ class Run:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """By step: how far the log grew; of the last one, what it accepted and the token behind that."""
+        """By step: how far the log grew; of the last one, as it says itself."""
         grown = [after.position - before.position for before, after in pairwise(self.steps)]
-        return (*grown, self.steps[-1].accepted + 1)
+        return (*grown, self.steps[-1].tokens)
+
+    @property
+    def hints(self) -> bool:
+        """Whether only ids travelled: drafts were hints."""
+        return self.steps[0].hints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +73,14 @@ class Traces:
     a rate that moves by itself the mean in each bin."""
     believed_bps: Points
     k: Points
-    "of the steps as they were drawn; NaN for the target alone"
+    "of the steps as they were drawn; NaN for the target alone, and where only ids travelled"
     gamma: Points
+    """of the steps; 0: the target alone. Where drafts are hints, how far the device drafts beyond what it
+    knows: a pass may have any number up to that"""
+    drafted: Points
+    "where drafts are hints: ids in each pass; else NaN"
+    min_draft: Points
+    "where drafts are hints: what a free target waits for; else NaN"
     predicted: Points
     "tokens a second, by the controller"
     alone: Points
@@ -119,8 +130,10 @@ def traces_of(runs: Sequence[Run], links: Iterable[LinkChange]) -> Traces:
         borders=tuple(run.offset_s for run in runs[1:]),
         true_bps=_joined(runs, lambda run: _true_rates(run, changes, seconds=last.on_axis(last.ends_s))),
         believed_bps=_believed(runs, lambda belief: belief.uplink_bps),
-        k=_drawn(runs, lambda step: float(step.k) if step.drafted else math.nan),
-        gamma=_drawn(runs, lambda step: float(step.drafted and step.gamma)),
+        k=_drawn(runs, lambda step: float(step.k) if step.drafted and not step.hints else math.nan),
+        gamma=_drawn(runs, lambda step: float((step.hints or step.drafted) and step.gamma)),
+        drafted=_drawn(runs, lambda step: float(step.drafted) if step.hints else math.nan),
+        min_draft=_drawn(runs, lambda step: float(step.min_draft) if step.hints else math.nan),
         predicted=_believed(runs, lambda belief: belief.tokens_per_s),
         alone=_believed(runs, lambda belief: belief.alone_tokens_per_s),
         measured=_joined(runs, _measured),

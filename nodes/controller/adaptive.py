@@ -22,30 +22,30 @@ the step that it was asked for. Pure: the same reports and questions give the sa
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from draftwire.codecs.control import ANY_REQUEST, REJECTION
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSets
-from draftwire.nodes.controller.belief import Belief, belief_forecast
+from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.blocks import BlockChoices
 from draftwire.nodes.controller.estimates import believed
 from draftwire.nodes.controller.hints import HintsPlanner
-from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
+from draftwire.nodes.controller.knowledge import (
+    MAX_DEVICES,
+    DeviceState,
+    Knowledge,
+    RequestState,
+    TextState,
+)
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.speculation.acceptance import LADDER
-from draftwire.nodes.speculation.cost import TIE, alone_step_seconds, forecast_grid
+from draftwire.runtime.memory import remember
 
 MAX_MOVE = 2
 "Of gamma, from one plan of a request to the next."
 
 RETRY_GAMMA = 2
 "The longest draft of a try: it is likely to be lost."
-
-EQUAL = 0.002
-"Speeds that differ by less, relatively, are equal: no estimate is as good as that, and the smaller K wins."
 
 OPTIMISM, OPTIMISM_POSITIONS = 0.2, 8
 """Before the target is left to decode alone, alpha is taken for larger by this share of it, falling as the
@@ -78,11 +78,12 @@ LOOKS_ALONE = 2
 ALONE_WORTH = 2.0
 "Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
 
-ROWS_MARGIN = 1.5
-"Rows are expected before a pass ends if they would be at a rate so many times lower."
+OPENINGS_EVERY = 8
+"Reports."
 
-ROWS_JITTERS = 4.0
-"And so many standard deviations of a message's delay later."
+REMEMBERED = 0.9
+"""Of what both acceptances promised at the last look, beside what they promise now: a request lasts longer than
+a state of a link that fades, so which of them is preferred hangs on the last ten looks."""
 
 USUAL_TEMPERATURE = 1.0
 "Of a device that has only been heard of at temperature 0."
@@ -119,8 +120,12 @@ class AdaptivePolicy:
         self._hints = HintsPlanner(
             self._known, ladder=rungs, max_gamma=max_gamma, target_only=target_only
         )
-        self._weighed: dict[_Question, _Choices] = {}
+        self._weighed: dict[_Question, BlockChoices] = {}
         "since the newest report"
+        self._opened: dict[str, tuple[int, tuple[PlanValues, ...]]] = {}
+        "by device: reports of it until then, and what its next request was to begin with"
+        self._promised: dict[str, tuple[float, float]] = {}
+        "by device: seconds a token that rejection and coupled acceptance promised of late"
 
     @property
     def vocab_size(self) -> int:
@@ -131,6 +136,7 @@ class AdaptivePolicy:
     def vocab_size(self, vocab_size: int) -> None:
         self._known.vocab_size = vocab_size
         self._forget()
+        self._opened.clear()
 
     @property
     def table_sets(self) -> TableSets:
@@ -141,6 +147,7 @@ class AdaptivePolicy:
     def table_sets(self, table_sets: TableSets) -> None:
         self._known.table_sets = table_sets
         self._forget()
+        self._opened.clear()
 
     def observe(self, report: Report) -> None:
         """Take one verification step, or the rows of one, into account."""
@@ -155,17 +162,37 @@ class AdaptivePolicy:
     def openings(self, device: str) -> tuple[PlanValues, ...]:
         """What the device's next request begins with, under rejection and where drafts are hints.
 
-        Preferred is what promises more tokens a second; coupled, while nothing is known of the device's text.
+        Preferred is what has promised more tokens a second of late; coupled, while nothing is known of the
+        device's text.
+        Weighed anew after every report at first, then after some: nothing hangs on the newest.
         """
+        reports = self._known.devices[device].reports
+        told = self._opened.get(device)
+        every = 1 if told is None or told[0] < OPENINGS_EVERY else OPENINGS_EVERY
+        if told is None or not 0 <= reports - told[0] < every:
+            told = reports, self._openings(device)
+            remember(self._opened, device, told, most=MAX_DEVICES)
+        return told[1]
+
+    def _openings(self, device: str) -> tuple[PlanValues, ...]:
         known = self._known.devices[device]
         drafts_bind = known.temperature or USUAL_TEMPERATURE
         rejection = self._blocks(device, known, RequestState(temperature=drafts_bind), may_try=False)
-        hints = self._hints.opening(device, known, temperature=known.temperature)
+        coupled = hints = self._hints.opening(device, known, temperature=drafts_bind)
+        if known.temperature == 0:
+            hints = self._hints.opening(device, known, temperature=0.0)
         text = known.texts[drafts_bind]
         seen = text.acceptance.seen + text.coupled.seen
-        coupled = self._hints.opening(device, known, temperature=drafts_bind)
-        prefers = seen == 0 or _promise(coupled) >= _promise(rejection)
+        prefers = seen == 0 or self._promises_more(device, rejection, coupled)
         return rejection._replace(preferred=not prefers), hints._replace(preferred=prefers)
+
+    def _promises_more(self, device: str, rejection: PlanValues, coupled: PlanValues) -> bool:
+        """Whether coupled acceptance is expected to need fewer seconds a token."""
+        now = 1 / _promise(rejection), 1 / _promise(coupled)
+        before = self._promised.get(device, now)
+        of_late = [REMEMBERED * old + (1 - REMEMBERED) * new for old, new in zip(before, now, strict=True)]
+        remember(self._promised, device, (of_late[0], of_late[1]), most=MAX_DEVICES)
+        return of_late[1] <= of_late[0]
 
     def plan(self, device: str, request: int) -> PlanValues:
         """What this request should go by now; ANY_REQUEST: the device's next one."""
@@ -204,7 +231,7 @@ class AdaptivePolicy:
 
     def _choices(
         self, device: str, known: DeviceState, text: TextState, state: RequestState
-    ) -> "_Choices":
+    ) -> BlockChoices:
         """What is on offer, weighed once a report: the next request's plan is asked for with this one's."""
         assert state.temperature is not None
         longest = max(self._max_gamma, state.pinned_gamma or 0)
@@ -212,11 +239,10 @@ class AdaptivePolicy:
         question = device, state.temperature, spelling, state.pinned_k, longest
         if question not in self._weighed:
             belief = self._belief(known, text, state, spelling=spelling)
-            late_s = ROWS_JITTERS * known.trip.jitter_s
-            self._weighed[question] = _Choices(belief, longest, rows_late_s=late_s)
+            self._weighed[question] = BlockChoices(belief, longest, jitter_s=known.trip.jitter_s)
         return self._weighed[question]
 
-    def _may_pay(self, text: TextState, state: RequestState, choices: "_Choices") -> bool:
+    def _may_pay(self, text: TextState, state: RequestState, choices: BlockChoices) -> bool:
         """Whether drafts are expected to be faster than the target alone, or may turn out to be: AS2."""
         if choices.pays(0.0 if state.gamma == 0 else PATIENCE):
             return True
@@ -224,7 +250,7 @@ class AdaptivePolicy:
         return choices.if_alpha(1 + OPTIMISM * prior).pays(0.0)
 
     def _alone(
-        self, text: TextState, state: RequestState, choices: "_Choices", *, may_try: bool
+        self, text: TextState, state: RequestState, choices: BlockChoices, *, may_try: bool
     ) -> PlanValues:
         """The target alone is expected to be faster: so it decodes alone, or a draft is tried."""
         k, gamma = choices.best(1, min(RETRY_GAMMA, self._max_gamma))
@@ -233,7 +259,7 @@ class AdaptivePolicy:
         return _given(state, choices, k, 0, "alone")
 
     def _with_a_look(
-        self, text: TextState, state: RequestState, choices: "_Choices", k: int, gamma: int
+        self, text: TextState, state: RequestState, choices: BlockChoices, k: int, gamma: int
     ) -> PlanValues:
         """This plan, or now and then one that shows what it does not."""
         pinned = state.pinned_k is not None or state.pinned_gamma is not None
@@ -256,14 +282,14 @@ class AdaptivePolicy:
             k, reason = above, "explore"
         return _given(state, choices, k, gamma, reason)
 
-    def _look_at_alone(self, choices: "_Choices", k: int, gamma: int) -> bool:
+    def _look_at_alone(self, choices: BlockChoices, k: int, gamma: int) -> bool:
         """Whether steps alone should say how fast the target alone is: where it may be the better choice."""
         target = self._known.target
         old = not target.knows_alone or target.since_alone >= ALONE_EVERY
         return self._target_only and old and choices.rate(k, gamma) < ALONE_WORTH * choices.rate(k, 0)
 
     def _look_above(
-        self, text: TextState, state: RequestState, choices: "_Choices", k: int, gamma: int
+        self, text: TextState, state: RequestState, choices: BlockChoices, k: int, gamma: int
     ) -> int | None:
         """The larger K to draw from now, if there may be anything to find."""
         ks = choices.ks
@@ -303,90 +329,7 @@ _Question = tuple[str, float, str, int | None, int]
 "Device, temperature, spelling, the K that is fixed, the longest draft: choices rest on these and on reports."
 
 
-class _Choices:
-    """Every plan on offer, and what it is expected to bring."""
-
-    def __init__(self, belief: Belief, max_gamma: int, *, rows_late_s: float = 0.0) -> None:
-        """rows_late_s: by which rows may come later than by their bits."""
-        self.belief = belief
-        self._rows_late_s = rows_late_s
-        self.ks = tuple(belief.alphas)
-        self._gammas = range(1, max_gamma + 1)
-        compute, link, frames = belief.compute, belief.link, belief.frames
-        tokens, seconds = forecast_grid(
-            alphas=belief.alphas, gammas=self._gammas, compute=compute, link=link, frames=frames
-        )
-        self._alone_s = alone_step_seconds(compute=compute, link=link, frames=frames)
-        self._rates: NDArray[np.float64] = tokens / seconds
-        self._losses_s: NDArray[np.float64] = seconds - tokens * self._alone_s
-        self._most = float(np.maximum.reduce(self._rates, axis=None))
-        self._found: dict[tuple[int, int], tuple[int, int]] = {}
-        self._told: dict[tuple[int, int, str], PlanValues] = {}
-        self._others: dict[float, _Choices] = {}
-
-    def told(self, k: int, gamma: int, reason: str) -> PlanValues:
-        """A plan as the BS is told it, with what it rests on. A BS waits for whole blocks."""
-        if (k, gamma, reason) not in self._told:
-            belief = replace(
-                self.belief,
-                tokens_per_s=self.rate(k, gamma),
-                alone_tokens_per_s=self.rate(k, 0),
-                reason=reason,
-            )
-            self._told[k, gamma, reason] = PlanValues(
-                k=k, gamma=gamma, min_draft=gamma, belief=belief, blockwise=self._rows_in_time(k, gamma)
-            )
-        return self._told[k, gamma, reason]
-
-    def _rows_in_time(self, k: int, gamma: int) -> bool:
-        """Whether all rows of a block are there before the pass ends, were estimates as wrong as ever."""
-        if gamma < 2:
-            return False
-        belief = self.belief
-        s_per_bit = (1 / belief.uplink_bps + max(belief.off_s_per_bit, default=0.0)) * ROWS_MARGIN
-        rows_s = belief.frames.rows_bits(k, gamma) * s_per_bit + self._rows_late_s
-        return rows_s <= belief.target_step_s + gamma * belief.target_per_token_s
-
-    def best(self, shortest: int, longest: int) -> tuple[int, int]:
-        """K and gamma of the most tokens a second; of equal ones the smallest K, and there the best gamma."""
-        if (shortest, longest) not in self._found:
-            self._found[shortest, longest] = self._best(shortest, longest)
-        return self._found[shortest, longest]
-
-    def _best(self, shortest: int, longest: int) -> tuple[int, int]:
-        rates = self._rates[:, shortest - 1 : longest]
-        by_k = np.maximum.reduce(rates, axis=1)
-        row = int((by_k >= np.maximum.reduce(by_k) * (1 - EQUAL)).argmax())
-        return self.ks[row], shortest + int(rates[row].argmax())
-
-    def pays(self, patience: float) -> bool:
-        """Whether a draft is expected to beat the target alone, or to come that close; a tie is neither."""
-        return self._most * self._alone_s > 1 - patience + TIE
-
-    def if_alpha(self, factor: float) -> "_Choices":
-        """The same choices, should every alpha be so many times larger."""
-        if factor not in self._others:
-            alphas = {k: min(1.0, factor * alpha) for k, alpha in self.belief.alphas.items()}
-            self._others[factor] = _Choices(replace(self.belief, alphas=alphas), len(self._gammas))
-        return self._others[factor]
-
-    def more_above(self, k: int, gamma: int, hidden: float) -> bool:
-        """Whether a larger K would be worth having, if all that this one hides were there to be had."""
-        alpha = min(1.0, self.belief.alphas[k] * (1 + hidden))
-        above = {larger: alpha for larger in self.ks if larger > k}
-        tokens, seconds = belief_forecast(replace(self.belief, alphas=above), gammas=self._gammas)
-        return float((tokens / seconds).max()) > self.rate(k, gamma) * (1 + EQUAL)
-
-    def rate(self, k: int, gamma: int) -> float:
-        """Tokens a second; gamma = 0: of the target alone."""
-        return float(self._rates[self.ks.index(k), gamma - 1]) if gamma else 1 / self._alone_s
-
-    def loss_s(self, k: int, gamma: int) -> float:
-        """Seconds a step takes beyond what the target alone would have needed for its tokens."""
-        return float(self._losses_s[self.ks.index(k), gamma - 1])
-
-
-def _given(state: RequestState, choices: _Choices, k: int, gamma: int, reason: str) -> PlanValues:
+def _given(state: RequestState, choices: BlockChoices, k: int, gamma: int, reason: str) -> PlanValues:
     """The plan, remembered as the request's last."""
     state.gamma = gamma
     return choices.told(k, gamma, reason)

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 
 from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.estimators.target_step import TargetStep
 from draftwire.nodes.controller.knowledge import PLAIN, DeviceState, Knowledge, TextState
 from draftwire.nodes.speculation.frames import rung_bits
-
-ROUNDED_S = 1e-4
-"Of a target's step more or less, no plan depends; and forecasts that hardly change are found again."
 
 
 def believed(
@@ -20,11 +18,11 @@ def believed(
     acceptance: str,
     hints: bool,
     greedy: bool,
-    ahead: bool = False,
+    passes: TargetStep | None = None,
     survives: tuple[float, ...] = (),
 ) -> Belief:
-    """The expected speeds are not known yet. ahead: by the target's times while the device drafts."""
-    target = known.passes(beside=ahead)
+    """The expected speeds are not known yet. passes: of the target; None: those that a device waits for."""
+    target = known.passes(beside=False) if passes is None else passes
     return Belief(
         alphas=alphas,
         uplink_bps=device.link.bps,

@@ -6,22 +6,32 @@ target alone, when it may be the faster choice, and drafts, when it was. Both ta
 under way has passed.
 """
 
-from dataclasses import replace
-from math import ceil, log
+from math import ceil, inf, log
 
 from draftwire.codecs.control import COUPLED
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.estimates import believed
 from draftwire.nodes.controller.estimators.coupled import survives
-from draftwire.nodes.controller.knowledge import DeviceState, Knowledge, RequestState, TextState
+from draftwire.nodes.controller.knowledge import (
+    PLAIN,
+    DeviceState,
+    Knowledge,
+    RequestState,
+    TextState,
+)
 from draftwire.nodes.controller.paths import ALONE, STEP, PathChoices, Pins, in_steps, lesson_k
 from draftwire.nodes.controller.policy import PlanValues
+from draftwire.nodes.speculation.frames import frames_of, rung_bits
 
 GREEDY_K = 32
 "Where K means nothing and nobody has named one."
 
 PATIENCE = 0.03
-"Drafts go on until they are expected to be slower than the target alone by this share."
+"""Drafts that the target waits for go on until they are expected to be slower than the target alone by this
+share."""
+
+WORTH = 1e-3
+"And others as long as they are expected to be faster by this share: else they are drafted for nothing."
 
 FIRST_GAMMA = 8
 "The longest draft while the target's time has hardly been seen at different lengths."
@@ -29,7 +39,7 @@ FIRST_GAMMA = 8
 KNOWN_SPREAD = 6.0
 "Tokens squared: with less spread of drafts in a pass the target's slope is not known."
 
-ALONE_WORTH = 1.35
+ALONE_WORTH = 1.25
 "Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
 
 ALONE_FIRST, ALONE_GROWS = 64, 4
@@ -69,7 +79,7 @@ class HintsPlanner:
         text, state = device.texts[temperature], RequestState(temperature=temperature, acceptance=COUPLED)
         choices = self._choices(name, device, text, state)
         plan = choices.best(longest=self._longest())
-        alone = self._target_only and not choices.pays(plan, PATIENCE)
+        alone = self._target_only and not choices.pays(plan, PATIENCE, WORTH)
         return self._told(device, choices, ALONE if alone else plan, "alone" if alone else "best")
 
     def plan(self, name: str, device: DeviceState, state: RequestState) -> PlanValues:
@@ -78,16 +88,17 @@ class HintsPlanner:
         text = device.texts[state.temperature]
         choices = self._choices(name, device, text, state)
         plan = choices.best(longest=self._longest() if state.pinned_gamma is None else state.pinned_gamma)
-        late = state.dry >= self._most_dry(device, choices)
+        late = state.dry >= self._most_dry(device, choices, gamma=state.gamma or 0)
         if late:
             state.dry = 0
             device.link.lost()
         if state.pinned_gamma is not None:
             return self._given(device, state, choices, plan, "pinned")
-        if self._target_only and not choices.pays(plan, 0.0 if state.gamma == 0 else PATIENCE):
+        patience = 0.0 if state.gamma == 0 else PATIENCE
+        if self._target_only and not choices.pays(plan, patience, WORTH):
             device.looks_at_alone = 0
             return self._alone(device, text, state, choices)
-        text.pause.over()
+        text.pause_of_hints.over()
         state.plans += 1
         if late:  # what is on the link has to be gone before new drafts can be in time
             state.looks_left = self._settling(device, choices)
@@ -108,7 +119,7 @@ class HintsPlanner:
         """The target alone is expected to be faster: so it decodes alone, or drafts are tried."""
         trial = choices.best(longest=min(RETRY_GAMMA, self._max_gamma))
         loss_s = max(0.0, 1 - choices.rate(trial) * choices.alone_s) * choices.alone_s
-        if text.pause.due(loss_s, steps=self._settling(device, choices)):
+        if text.pause_of_hints.due(loss_s, steps=self._settling(device, choices)):
             return self._given(device, state, choices, trial, "retry")
         return self._given(device, state, choices, ALONE, "alone")
 
@@ -118,10 +129,12 @@ class HintsPlanner:
         may_be = choices.rate(plan) * choices.alone_s < ALONE_WORTH
         return self._target_only and may_be and self._known.target.since_alone >= wait
 
-    def _most_dry(self, device: DeviceState, choices: PathChoices) -> int:
+    def _most_dry(self, device: DeviceState, choices: PathChoices, *, gamma: int) -> float:
         """Passes without drafts that may follow each other by chance: of paths that end before ids come."""
         alone = ceil((device.trip.rtt_s + device.draft.step_s) / choices.alone_s + DRY_MARGIN)
         ends = 1 - choices.survives(alone)
+        if gamma <= alone:  # the log is always ahead of so short a draft, which fills no queue
+            return inf
         paths = 1 + log(CHANCE) / log(ends) if 0 < ends < 1 else 1.0
         return min(ceil(alone * paths), MOST_DRY) if ends < 1 else MOST_DRY
 
@@ -141,9 +154,7 @@ class HintsPlanner:
         assert state.temperature is not None
         question = name, state.temperature, spelling, pins
         if question not in self._weighed:
-            waiting, ahead = (
-                self._belief(device, text, state, spelling=spelling, ahead=ahead) for ahead in (False, True)
-            )
+            waiting, ahead = self._beliefs(device, text, state, spelling=spelling)
             self._weighed[question] = PathChoices(
                 waiting=waiting,
                 ahead=ahead,
@@ -153,33 +164,46 @@ class HintsPlanner:
             )
         return self._weighed[question]
 
-    def _belief(
-        self, device: DeviceState, text: TextState, state: RequestState, *, spelling: str, ahead: bool
-    ) -> Belief:
-        greedy, whole = state.temperature == 0, text.whole
-        longest = max(self._max_gamma, state.pinned_gamma or 0)
-        belief = believed(
-            self._known,
-            device,
-            text,
-            alphas={GREEDY_K: 0.0},
-            spelling=spelling,
-            acceptance=state.acceptance,
-            hints=True,
-            greedy=greedy,
-            ahead=ahead,
-            survives=survives(text.coupled.chances(whole), longest),
-        )
-        k = self._k(device, belief, state.pinned_k)
-        return replace(belief, alphas={k: text.coupled.mean(whole)})
+    def _beliefs(
+        self, device: DeviceState, text: TextState, state: RequestState, *, spelling: str
+    ) -> tuple[Belief, Belief]:
+        """With the target's times while the device waits, and while it drafts."""
+        whole, longest = text.whole, max(self._max_gamma, state.pinned_gamma or 0)
+        passes = [self._known.passes(beside=beside) for beside in (False, True)]
+        alphas = {self._k(device, state, spelling): text.coupled.mean(whole)}
+        chances = survives(text.coupled.chances(whole), longest)
+        made = {
+            one: believed(
+                self._known,
+                device,
+                text,
+                alphas=alphas,
+                spelling=spelling,
+                acceptance=state.acceptance,
+                hints=True,
+                greedy=state.temperature == 0,
+                passes=one,
+                survives=chances,
+            )
+            for one in set(passes)  # most often the same
+        }
+        return made[passes[0]], made[passes[1]]
 
-    def _k(self, device: DeviceState, belief: Belief, pinned: int | None) -> int:
-        if pinned is not None:
-            return pinned
-        if belief.greedy:
+    def _k(self, device: DeviceState, state: RequestState, spelling: str) -> int:
+        """Of single rows."""
+        if state.pinned_k is not None:
+            return state.pinned_k
+        if state.temperature == 0:
             return device.k or GREEDY_K
-        ladder = tuple(k for k in self._ladder if k <= self._known.vocab_size)
-        return lesson_k(belief, ladder or (self._known.vocab_size,))
+        known = self._known
+        ladder = tuple(k for k in self._ladder if k <= known.vocab_size) or (known.vocab_size,)
+        frames = frames_of(
+            vocab_size=known.vocab_size,
+            row_scale=device.rows[spelling].scale,
+            plain_scale=device.rows[PLAIN].scale,
+            rungs=rung_bits(known.tables(spelling)),
+        )
+        return lesson_k(frames, uplink_bps=device.link.bps, ladder=ladder)
 
     def _given(
         self, device: DeviceState, state: RequestState, choices: PathChoices, plan: int, reason: str
@@ -189,7 +213,7 @@ class HintsPlanner:
         return self._told(device, choices, plan, reason)
 
     def _told(self, device: DeviceState, choices: PathChoices, plan: int, reason: str) -> PlanValues:
-        told = device.link.bps
+        told = device.link.bearable_bps
         if not told / STEP < device.told_bps < told * STEP:
             device.told_bps = in_steps(told / STEP**0.5)
         return choices.told(plan, reason, uplink_bps=round(device.told_bps))

@@ -89,6 +89,7 @@ class TextState:
     acceptance: AcceptanceEstimate = field(default_factory=AcceptanceEstimate)
     coupled: CoupledAcceptance = field(default_factory=CoupledAcceptance)
     pause: Pause = field(default_factory=Pause)
+    pause_of_hints: Pause = field(default_factory=Pause)
     silent_blocks: int = 0
 
     @property
@@ -117,6 +118,8 @@ class DeviceState:
     "the rate that its plans last named, which is not said anew for every change"
     looks_at_alone: int = 0
     "how often the target alone was timed in vain"
+    reports: int = 0
+    "of it so far"
 
 
 @dataclass(slots=True)
@@ -187,6 +190,7 @@ class Knowledge:
         """Take one report into account."""
         device, request = self.devices[report.device], self.requests[report.device, report.request]
         device.temperature = request.temperature = report.temperature
+        device.reports += 1
         if isinstance(report, RowsReport):
             self._spelt(report.tables, report.k, device, request)
             self._rows(report, device, request)
@@ -256,11 +260,12 @@ class Knowledge:
             self._hints(report, device, request, text)
         elif report.drafted:
             self._block(report, device, request, text)
+        pause = text.pause_of_hints if request.hints else text.pause
         if request.alone:
-            text.pause.alone(passed_s)
+            pause.alone(passed_s)
         else:
             tokens = report.tokens if request.hints else report.accepted + 1
-            text.pause.drafted(passed_s, tokens=tokens, alone_step_s=self.alone_s)
+            pause.drafted(passed_s, tokens=tokens, alone_step_s=self.alone_s)
         if report.echo_s is not None:
             bits = on_link_bits(report.echo_bytes) + on_link_bits(0)
             _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)

@@ -190,6 +190,9 @@ class ControllerNode:
             at_s=report.ended_at_s,
             k=plan.k,
             gamma=plan.gamma,
+            min_draft=plan.min_draft,
+            early_stop=plan.early_stop,
+            blockwise=plan.blockwise,
             belief=plan.belief.fields(),
         )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from draftwire.codecs.control import COUPLED
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.policy import PlanValues
-from draftwire.nodes.speculation.cost import alone_step_seconds, forecast_grid
+from draftwire.nodes.speculation.cost import Frames, alone_step_seconds, forecast_grid
 from draftwire.nodes.speculation.frames import frames_of
 from draftwire.nodes.speculation.pipeline import Plans, flows, patience_s
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 ALONE = -1
 "In place of an index: the target alone."
 
-EQUAL = 0.003
+EQUAL = 0.001
 "Speeds that differ by less, relatively, are equal, and the plan that drafts least wins."
 
 MOST_WAIT = 8
@@ -100,6 +100,11 @@ class PathChoices:
         )
         return found.tokens_per_s, found.drafted / found.tokens
 
+    @property
+    def plans(self) -> Plans:
+        """Pairs of gamma and min_draft, by index."""
+        return self._plans
+
     def best(self, *, longest: int) -> int:
         """The plan of most tokens a second; of equal ones that which drafts least. ALONE: there is none."""
         if not self._plans:
@@ -121,9 +126,12 @@ class PathChoices:
         known = self._waiting.survives
         return known[min(ids, len(known) - 1)]
 
-    def pays(self, plan: int, patience: float) -> bool:
-        """Whether it is expected to beat the target alone, or to come that close."""
-        return self.rate(plan) * self.alone_s > 1 - patience
+    def pays(self, plan: int, patience: float, worth: float) -> bool:
+        """Whether it is expected to beat the target alone: by `worth`, or, where the target waits for drafts,
+        to come that close.
+        """
+        waits = plan != ALONE and self._plans[plan][1] > 0
+        return self.rate(plan) * self.alone_s > (1 - patience if waits else 1 + worth)
 
     def told(self, plan: int, reason: str, *, uplink_bps: int) -> PlanValues:
         """A plan as the BS is told it, with what it rests on."""
@@ -189,11 +197,14 @@ def _waits(gamma: int, pinned: int | None) -> tuple[int, ...]:
     return (*range(min(gamma, MOST_WAIT)), gamma)
 
 
-def lesson_k(belief: Belief, ladder: tuple[int, ...]) -> int:
+def lesson_k(frames: Frames, *, uplink_bps: float, ladder: tuple[int, ...]) -> int:
     """The K of single rows: as large as the uplink bears without delaying ids much."""
-    most_bits = LESSON_S * belief.uplink_bps
-    fitting = [k for k in ladder if k <= LEAST_LESSON_K or _row_bits(belief, k) <= most_bits]
-    return max((k for k in fitting if k <= MOST_LESSON_K), default=ladder[0])
+    for k in reversed(ladder):
+        if k <= LEAST_LESSON_K:
+            return k
+        if k <= MOST_LESSON_K and frames.rows_bits(k, 1) <= LESSON_S * uplink_bps:
+            return k
+    return ladder[0]
 
 
 def _row_bits(belief: Belief, k: int) -> float:

@@ -116,7 +116,7 @@ class Account:
             self._count_plan(commit)
         else:
             self.hints = True
-            self.accepted, self.seen = ahead.hits, ahead.seen
+            self.accepted, self.seen, self.used = ahead.hits, ahead.seen, ahead.used
             self.outstanding = len(ahead.chances) if commit.finish is Finish.RUNNING else 0
             self._count_hints(commit.plan)
         self.step_s.append(commit.times.step_s)

@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -212,9 +213,15 @@ class Page:
 
         `leaves`: such a message, an Open or a Draft, is about to be sent. `rests`: no block is wanted now.
         Either brings all to disk, which is once a step: where a block is drawn behind the tokens they come to
-        disk with its record, before its Draft leaves. Raises JournalError.
+        disk with its record, before its Draft leaves. An acceptance that has been settled stands before the
+        tokens that were drawn by it: whoever goes on from them must not choose anew. Raises JournalError.
         """
-        events: list[dict[str, object]] = [tokens_event(self.id, taken)] if taken else []
+        events: list[dict[str, object]] = []
+        if record.acceptance is not self._written.acceptance and (taken or not leaves):
+            self._written = replace(self._written, acceptance=record.acceptance)
+            events.append(state_event(self.id, self._written))
+        if taken:
+            events.append(tokens_event(self.id, taken))
         if leaves and record != self._written:
             events.append(state_event(self.id, record))
             self._written = record

@@ -1,11 +1,13 @@
 """When a device stops drafting before its plan ends: once the next token is not worth what it costs.
 
 A drafted token is worth something only if all those before it stand. How likely that is, is learnt from what
-became of earlier ones by how sure the draft was of them: the chance q(x) of each token x that was drawn, in
-ten bins. Only where drafts are hints: under rejection a length that hangs on drawn tokens would bend the
-text's distribution (docs/theory.md, early stop).
+became of earlier ones: by how sure the draft was of them, the chance q(x) of each token x that was drawn, in
+ten bins; and by how many stood in a row before them, as easy stretches of text are easy for longer. Only where
+drafts are hints: under rejection a length that hangs on drawn tokens would bend the text's distribution
+(docs/theory.md, early stop).
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 
 BINS = 10
@@ -14,8 +16,11 @@ BINS = 10
 DECAY = 0.999
 "What an older observation counts beside the next one: a memory of about a thousand."
 
-PRIOR_COUNT = 4.0
-"Observations that the first guess of a bin is worth."
+PRIOR_COUNT = 6.0
+"Observations that the mean is worth, where a bin or a group of runs has few of its own."
+
+RUNS = (1, 2, 3, 5, 9, 17)
+"Tokens in a row that stand: where the next group begins."
 
 PRIOR_MEAN, PRIOR_MEAN_COUNT = 0.65, 8.0
 "The mean acceptance before anything is known, and the observations that it is worth."
@@ -24,33 +29,44 @@ PRIOR_MEAN, PRIOR_MEAN_COUNT = 0.65, 8.0
 class _Rate:
     """Hits of observations, older ones fading."""
 
-    def __init__(self, guess: float, worth: float) -> None:
-        self.hits, self.seen = guess * worth, worth
+    def __init__(self) -> None:
+        self._hits = self._seen = 0.0
 
     def observe(self, hit: bool) -> None:
-        self.hits = DECAY * self.hits + hit
-        self.seen = DECAY * self.seen + 1
+        self._hits = DECAY * self._hits + hit
+        self._seen = DECAY * self._seen + 1
 
-    @property
-    def value(self) -> float:
-        return self.hits / self.seen
+    def value(self, guess: float, worth: float = PRIOR_COUNT) -> float:
+        """`guess` is worth so many observations."""
+        return (self._hits + guess * worth) / (self._seen + worth)
 
 
 class EarlyStop:
-    """Of one draft model at one temperature. The first guess of a bin is its centre."""
+    """Of one draft model at one temperature."""
 
     def __init__(self) -> None:
-        self._rates = [_Rate((i + 0.5) / BINS, PRIOR_COUNT) for i in range(BINS)]
-        self._mean = _Rate(PRIOR_MEAN, PRIOR_MEAN_COUNT)
+        self._rates = [_Rate() for _ in range(BINS)]
+        self._behind = [_Rate() for _ in range(len(RUNS) + 1)]
+        "by how many stood in a row before"
+        self._all = _Rate()
+        self._run = 0
+        "that have stood in a row until now"
 
     def observe(self, chance: float, hit: bool) -> None:
         """A token drawn with `chance`, 0 to 1, was tested behind ones that stand: whether it stands too."""
         self._rates[_bin(chance)].observe(hit)
-        self._mean.observe(hit)
+        self._behind[bisect(RUNS, self._run)].observe(hit)
+        self._all.observe(hit)
+        self._run = self._run + 1 if hit else 0
 
     def rate(self, chance: float) -> float:
         """How often a token that was drawn with `chance` stands behind ones that do, 0 to 1."""
-        return self._rates[_bin(chance)].value
+        return self._rates[_bin(chance)].value(self.mean)
+
+    @property
+    def mean(self) -> float:
+        """How often one does that is drawn with any chance."""
+        return self._all.value(PRIOR_MEAN, PRIOR_MEAN_COUNT)
 
     def stops(self, chances: Sequence[float], *, tokens_per_s: float, token_s: float) -> bool:
         """Whether to draw no further token behind the outstanding ones, which were drawn with `chances`.
@@ -60,9 +76,14 @@ class EarlyStop:
         late. The first token is always drawn: whether to draft at all is the plan's.
         """
         survives = 1.0
-        for chance in chances:
-            survives *= self.rate(chance)
-        return bool(chances) and survives * self._mean.value < tokens_per_s * token_s
+        for i, chance in enumerate(chances):
+            survives *= min(1.0, self.rate(chance) * self._ease(i))
+        next_one = min(1.0, self.mean * self._ease(len(chances)))
+        return bool(chances) and survives * next_one < tokens_per_s * token_s
+
+    def _ease(self, drafted: int) -> float:
+        """By how much more likely than usual a token stands behind so many outstanding ones that do."""
+        return self._behind[bisect(RUNS, self._run + drafted)].value(self.mean) / self.mean
 
 
 def _bin(chance: float) -> int:

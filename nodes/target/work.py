@@ -82,9 +82,8 @@ class Work:
         self._ended.set()
 
     def tell_rows(self, served: Served) -> None:
-        """What the rows of its last block tell, where they have come."""
-        report = served.lesson.due()
-        if report is not None:
+        """What the rows of its last block tell, where they have come; of a path it may be several times."""
+        while (report := served.lesson.due()) is not None:
             self._told(report, served.number)
 
     def _over(self) -> bool:

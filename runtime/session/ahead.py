@@ -108,13 +108,14 @@ class Ahead:
 
     def follow(self, commit: Commit, news: int) -> None:
         """The log has grown by the last `news` tokens of `commit`: go on with the path, or begin another."""
-        self.used += sum(origin is Origin.ACCEPTED for origin in commit.origins[len(commit.origins) - news :])
-        grown = self._log.tokens[self.start :]
+        grown, origins = self._log.tokens[self.start :], self._log.origins[self.start :]
         alive = len(grown) <= len(self._ids)
-        for token, drafted, chance in zip(grown, self._ids, self._chances, strict=False):
+        judged = zip(grown, origins, self._ids, self._chances, strict=False)
+        for token, origin, drafted, chance in judged:
             self.judged.append(Judged(chance, token == drafted))
             self.seen += 1
             self.hits += token == drafted
+            self.used += token == drafted and origin is Origin.ACCEPTED  # not what an earlier life drafted
             if token != drafted:
                 alive = False
                 break
@@ -125,7 +126,7 @@ class Ahead:
         del self._ids[: len(grown)], self._chances[: len(grown)]
         self.start = len(self._log)
         self._told = max(self._told, self.start)
-        self._stopped = False
+        self._stopped = self._stopped and not news
 
     def say_again(self) -> None:
         """Nothing of the path counts as told: a BS lacks some of it, or all."""

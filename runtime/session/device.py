@@ -381,6 +381,8 @@ class DeviceSession:
             self.plan = commit.plan
         if commit.finish is not Finish.RUNNING and end == len(self.log):
             self.last_commit, self.finish = commit, commit.finish
+            if self.ahead is not None:
+                self.ahead.follow(commit, news)  # what was drafted for its end counts too
             self._advance(DeviceEvent.ENDED)
             self._close()
             return

@@ -226,7 +226,7 @@ class PathHints:
             self.seen += 1
             self.hits += token == drafted
             if token != drafted:
-                self._alive = False
+                self._alive = self.last = False
                 return
         self.ids = ids[len(behind) :]
 

@@ -473,6 +473,7 @@ class TargetSession:
     def _end(self, finish: Finish, now_s: float) -> None:
         self.finish = finish
         self._step = None
+        self._hints.follow(self.log, tested_epoch=self._tested_epoch)  # what was drafted for its end counts
         self._hints.leave()
         self._advance(TargetEvent.ENDED)
         self._commit_due = True

@@ -175,7 +175,7 @@ def a_draft(
     incarnation: Incarnation = LIFE,
     last: bool = True,
 ) -> Draft:
-    """The block's Draft, drawn behind the first `block.start` tokens of `log`; of a path, some or all of it."""
+    """The block's Draft, drawn behind the first `block.start` tokens of `log`; or some of a path."""
     return Draft(
         incarnation=incarnation,
         draft_epoch=block.draft_epoch,

@@ -115,6 +115,24 @@ def link(
     return values | {"delay_s": 0.005, "jitter_s": 0.0, "at_s": at_s} | others
 
 
+def pipelined_steps(count: int, *, request: int = 9, begins_s: float = 300.0) -> list[dict[str, Any]]:
+    """Passes of 50 ms over 0, 1, 2, 0, .. ids, each with one token more; the plan changes halfway."""
+    lines, position = list[dict[str, Any]](), 10
+    for number in range(count):
+        at_s, tested = begins_s + 0.05 * (number + 1), number % 3
+        gamma, waits = (8, 0) if 2 * number < count else (4, 4)
+        how = {"request": request, "gamma": gamma, "min_draft": waits, "early_stop": True}
+        told = {"acceptance": "coupled", "drafted": tested, "seen": 3, "accepted": 2, "tokens": tested + 1}
+        lines.append(step(number, ends_s=at_s, position=position, **how, **told, pinned_min_draft=None))
+        believes: dict[str, Any] = {"rows": False, "acceptance": "coupled", "greedy": False}
+        believes |= {"alphas": {"32": 0.6}, "tokens_per_s": 40.0}
+        chances = [0.6**n for n in range(17)]
+        made = decision(number, at_s=at_s, k=32, gamma=gamma, survives=chances, **believes)
+        lines.append(made | {"request": request, "min_draft": waits, "early_stop": True})
+        position += tested + 1
+    return lines
+
+
 def falling_link() -> list[dict[str, Any]]:
     """40 steps of 0.1 s, 3 tokens each; after 2 s the link falls from 20 to 0.1 Mbit/s, the choice too."""
     lines = [link(99.0, 20e6), link(99.0, 20e6, "downlink"), link(102.0, 0.1e6)]

@@ -1,12 +1,14 @@
 """What holds at every moment of a request whose drafts are hints, worked out anew from what passes by."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
 from tests.harness.pair import Direction, Planned, SessionPair, as_plan
 
 from draftwire.codecs.limits import MAX_GAMMA
-from draftwire.codecs.messages import Commit, Draft, Message, Opened, SparseLogits
+from draftwire.codecs.messages import Commit, Draft, Incarnation, Message, Opened, SparseLogits
 from draftwire.runtime.session.ahead import ROW_EVERY, Ahead
 from draftwire.runtime.session.device import DeviceSession
 from draftwire.runtime.session.hints import PathHints
@@ -25,17 +27,17 @@ class Counts:
     hits: int
 
 
-def judged(paths: dict[int, Path], log: list[int]) -> Counts:
-    """Each path from its first id to the first that is wrong, as far as it is known and the log reaches."""
+def judged(paths: Mapping[Any, Path], log: Sequence[int]) -> Counts:
+    """Each path up to its first id that is wrong, as far as it is known and the log reaches."""
     seen = hits = 0
     for path in paths.values():
-        position = min(path)
-        while position in path and position < len(log):
+        for position in sorted(path):
+            if position >= len(log):
+                break
             seen += 1
             if path[position] != log[position]:
                 break
             hits += 1
-            position += 1
     return Counts(seen, hits)
 
 
@@ -61,11 +63,11 @@ class Watch:
         self._target: TargetSession | None = None
         self._drawn: dict[int, Path] = {}
         "by epoch: what stands of this life of the device"
-        self._told: dict[int, Path] = {}
-        "by epoch: what has come to this life of the BS"
+        self._told: dict[tuple[Incarnation, int], Path] = {}
+        "by incarnation and epoch: what has come to this life of the BS"
         self._drafted = 0
         "in this life of the device"
-        self._whose: dict[int, Ahead] = {}
+        self._whose: dict[int, Ahead | None] = {}
         self._lives: list[Ahead] = []
         self._devices: list[DeviceSession] = []
         self._happened: Counter[str] = Counter()
@@ -96,7 +98,7 @@ class Watch:
         assert len(path.ids) <= MAX_GAMMA
         log, most = target.log.tokens, judged(self._told, target.log.tokens)
         if path.ids:
-            told = self._told[path.newest_epoch]
+            told = self._told[target.incarnation, path.newest_epoch]
             whole = [*log, *path.ids]
             assert all(whole[position] == told[position] for position in told if position < len(whole))
         assert path.seen <= most.seen and path.hits <= most.hits
@@ -125,7 +127,6 @@ class Watch:
         if kept:
             path = self._drawn.setdefault(block.draft_epoch, {})
             path.update(enumerate(block.ids, block.start))
-            assert self._whose.setdefault(block.draft_epoch, self._ahead) is self._ahead, "an epoch comes twice"
 
     def _listen(self) -> None:
         pair, transmit, deliver_up = self.pair, self.pair._transmit, self.pair._deliver_up
@@ -144,11 +145,9 @@ class Watch:
             self._meet()
             target = pair.target
             if isinstance(message, Draft) and target is not None:
-                if message.incarnation == target.incarnation:
-                    path = self._told.setdefault(message.draft_epoch, {})
+                if message.incarnation == target.incarnation and message.ids:
+                    path = self._told.setdefault((message.incarnation, message.draft_epoch), {})
                     path.update(enumerate(message.ids, message.start))
-                    if not path:
-                        del self._told[message.draft_epoch]
             deliver_up(message)
 
         def delivering_down(message: Message) -> None:
@@ -162,6 +161,9 @@ class Watch:
     def _check_told(self, draft: Draft) -> None:
         drawn = self._drawn.get(draft.draft_epoch, {})
         assert all(drawn[position] == x for position, x in enumerate(draft.ids, draft.start))
+        if draft.ids:  # what has been drawn and not told before a death may be drawn again
+            whose = self._whose.setdefault(draft.draft_epoch, self._ahead)
+            assert whose is self._ahead, "an epoch comes twice"
 
 
 __all__ = ["Counts", "RepeatingDevice", "Watch", "judged"]

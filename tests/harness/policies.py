@@ -13,6 +13,22 @@ def plan(k: int, gamma: int) -> PlanValues:
 
 
 @dataclass
+class Steady:
+    """One plan for all steps, of any kind; keeps what it is told."""
+
+    values: PlanValues
+    reports: list[Report] = field(default_factory=list)
+
+    def observe(self, report: Report) -> None:
+        """Keep it."""
+        self.reports.append(report)
+
+    def plan(self, device: str, request: int) -> PlanValues:
+        """Always the same."""
+        return self.values
+
+
+@dataclass
 class Scripted:
     """One plan after the other, over and over, a plan a step; keeps what it is told."""
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from draftwire.codecs.messages import Acceptance
 from draftwire.runtime import channel_settings
 from draftwire.runtime.config import (
+    AcceptanceRule,
     ChannelSettings,
     ComputeSettings,
     ControllerSettings,
@@ -53,6 +55,17 @@ def test_sections_and_keys_have_defaults_each() -> None:
     assert parse_topology("[sampling]\ntemperature = 0") == replace(
         default, sampling=replace(default.sampling, temperature=0.0)
     )
+
+
+def test_acceptance_and_waste_are_read() -> None:
+    """As a request says them on the wire; rejection, and no bound, unless they are written."""
+    default = parse_topology("")
+    assert default.sampling.acceptance.on_the_wire is Acceptance.REJECTION
+    assert default.device.max_waste is None
+    for rule in AcceptanceRule:
+        read = parse_topology(f'[sampling]\nacceptance = "{rule}"\n[device]\nmax_waste = 1')
+        assert read.sampling.acceptance.on_the_wire.name == rule.name
+        assert read.device.max_waste == 1.0
 
 
 def test_a_schedule_changes_what_each_direction_is_at_first() -> None:
@@ -342,6 +355,19 @@ def test_what_is_said_of_one_end_goes_first() -> None:
         ),
         ("sampling = 1", "x.toml: sampling: 1 is no section; write [sampling]"),
         (
+            '[sampling]\nacceptance = "coupld"',
+            'x.toml: sampling.acceptance: "coupld" will not do; did you mean \'coupled\'?',
+        ),
+        (
+            "[device]\nmax_waste = -1",
+            "x.toml: device.max_waste: -1.0 will not do; write a number from 0 to 1000.0",
+        ),
+        ("[device]\nmax_waste = inf", "x.toml: device.max_waste: Infinity will not do"),
+        (
+            '[device]\nmax_waste = "little"',
+            'x.toml: device.max_waste: "little" is not a number; write for instance max_waste = 0.5',
+        ),
+        (
             "[sampling]\ntemprature = 1",
             "x.toml: sampling.temprature: unknown key; did you mean 'temperature'?",
         ),
@@ -617,7 +643,12 @@ _topologies = st.builds(
     device=st.builds(
         DeviceSettings, name=_names, reach_s=st.floats(0.1, 3600), absent_s=st.floats(0.1, 3600)
     ),
-    sampling=st.builds(SamplingSettings, temperature=st.floats(0, 2), seed=st.integers(0, 2**63 - 1)),
+    sampling=st.builds(
+        SamplingSettings,
+        temperature=st.floats(0, 2),
+        seed=st.integers(0, 2**63 - 1),
+        acceptance=st.sampled_from(AcceptanceRule),
+    ),
     compute=st.builds(ComputeSettings, profile=st.sampled_from(Profile)),
     security=st.builds(SecuritySettings, folder=_texts.filter(lambda text: "\0" not in text))
     | st.builds(SecuritySettings, plain=st.booleans()),

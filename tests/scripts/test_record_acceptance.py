@@ -38,7 +38,7 @@ def test_a_recording_of_ones_own_is_simulated(
     size = Path("mine.npz").stat().st_size
     assert f"mine.npz: {size / 1e3:.0f} kB, 24 positions" in said.replace("\n", " ")
     how = ("--devices", "2", "--seconds", "2", "--json")
-    assert main(["simulate", "--acceptance", "mine.npz", *how]) == 0
+    assert main(["simulate", "--recording", "mine.npz", *how]) == 0
     came = json.loads(capsys.readouterr().out)
     assert came["pair"] == "acceptance of mine, recorded at temperature 1" and came["tokens"] > 20
 
@@ -68,4 +68,4 @@ def test_the_help_says_what_it_is_for(script: Any, monkeypatch: pytest.MonkeyPat
     """`simulate` takes what it writes."""
     with pytest.raises(SystemExit):
         record(script, monkeypatch, "--help")
-    assert "draftwire simulate --acceptance mine.npz" in capsys.readouterr().out
+    assert "draftwire simulate --recording mine.npz" in capsys.readouterr().out

@@ -53,6 +53,24 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     f"{QUESTION} --k 24 --gamma 4": Run(adding=SHORT, says="K 24"),
     f"{QUESTION} --temperature 0": Run(adding=SHORT),
     f"{QUESTION} --profile paper --json": Run(adding=SHORT, says='"paced":true'),
+    f"{QUESTION} --acceptance coupled": Run(adding=SHORT, says="tokens |"),
+    f"{QUESTION} --acceptance coupled --max-waste 0.5": Run(adding=SHORT, says="tokens |"),
+    f"{QUESTION} --acceptance coupled --gamma 4 --min-draft 4": Run(
+        adding=SHORT, says="coupled, gamma 4, waits for all"
+    ),
+    f"{QUESTION} --acceptance auto": Run(adding=SHORT),
+    'draftwire device --config FILE --acceptance auto "Why is the sky blue?"': By(
+        file="tests/system/test_roles.py", test="test_a_device_asks_for_ids_only"
+    ),
+    "draftwire compare --acceptance auto --link 'rate 20mbit delay 50ms'": Run(
+        adding="--tokens 8 --repeats 1 --k 32 --gamma 2", says="pipelined"
+    ),
+    "draftwire plan --alpha .35 --c .07 --rate 20mbit --rtt 100ms --acceptance coupled": Run(
+        says="pipelined: gamma"
+    ),
+    "draftwire simulate --devices 20 --seconds 30 --acceptance coupled": Run(
+        changing={"20": "3", "30": "5"}, says="ids only: "
+    ),
     "draftwire plan --alpha 0.36 --c 0.02 --rate 5mbit --rtt 10ms": Run(says="gamma"),
     "draftwire plan --alpha-of-k 3=.28,32=.34,320=.354 --c .07 --rate 5mbit --rtt 2ms": Run(says="gamma"),
     "draftwire compare --link 'rate 1mbit delay 5ms' --plot c.png": Run(
@@ -172,7 +190,7 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "python scripts/record_acceptance.py mine --draft ORG/SMALL --target ORG/LARGE": By(
         file="tests/scripts/test_record_acceptance.py", test="test_a_recording_of_ones_own_is_simulated"
     ),
-    "draftwire simulate --acceptance mine.npz --devices 20 --seconds 10": By(
+    "draftwire simulate --recording mine.npz --devices 20 --seconds 10": By(
         file="tests/scripts/test_record_acceptance.py", test="test_a_recording_of_ones_own_is_simulated"
     ),
     "draftwire simulate --devices 3 --seconds 20 --seed 1 --record fleet.jsonl": Run(

@@ -82,6 +82,26 @@ def test_each_role_alone(folder: Path, channel: bool) -> None:
             assert b"Traceback" not in (node.stderr.read() if node.stderr else b"")
 
 
+def test_a_device_asks_for_ids_only(folder: Path) -> None:
+    """`device` and `up` take acceptance, min_draft and waste as options; a coupled text is its seed's own."""
+    file = _file(folder, channel=True)
+    drawn = file.read_text().replace("temperature = 0", "temperature = 1\nseed = 7")
+    file.write_text(drawn)
+    path, answers = str(file), list[str]()
+    with ExitStack() as stack:
+        for role in ("target", "controller", "channel"):
+            _ready(stack.enter_context(started(role, "--config", path, temporary=folder)))
+        for how in (["--acceptance", "auto"], ["--acceptance", "coupled", "--min-draft", "0"]):
+            ran = finished("device", "--config", path, *how, "hello there", temporary=folder)
+            assert ran.returncode == 0 and "| coupled, gamma 4, waits for" in ran.stderr, ran.stderr
+            answers.append(ran.stdout)
+    file.write_text(drawn.replace("gamma = 4", "gamma = 0"))
+    how = ["--acceptance", "coupled", "--max-waste", "1"]
+    ran = finished("up", path, *how, temporary=folder, stdin=b"hello there\n")
+    assert ran.returncode == 0, ran.stderr
+    assert {*answers, ran.stdout} == {answers[0]} and len(answers[0].split()) == TOKENS
+
+
 def test_up_answers_standard_input(folder: Path) -> None:
     """`draftwire up FILE` answers every line that is not empty, until standard input ends."""
     path = str(_file(folder, channel=True))

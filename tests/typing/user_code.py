@@ -43,6 +43,9 @@ async def everything_said(path: Path) -> list[int]:
                 top_k=5,
                 top_p=0.9,
                 seed=1,
+                acceptance="coupled",
+                min_draft=2,
+                max_waste=0.5,
                 stop=["\n"],
             )
             return [token.id async for token in generation]

@@ -20,20 +20,21 @@ from draftwire.nodes.console.bench.exact import Exactness, exactness
 from draftwire.nodes.console.bench.scores import Scores, scores_of, scores_table
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
-from draftwire.nodes.console.options import check_record, count
-from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene, Setting, fixed
+from draftwire.nodes.console.options import add_acceptance_argument, check_record, count
+from draftwire.nodes.console.outcome import ALONE, Outcome, Scene, Setting, auto, fixed
 from draftwire.nodes.console.record import read_record
 from draftwire.nodes.console.runner import experiment, interleaved, progress_bar
-from draftwire.runtime.config import Profile, Topology
+from draftwire.runtime.config import AcceptanceRule, Profile, Topology
 from draftwire.runtime.telemetry import set_up_logging
 
 GOOD: Final = Scene(name="20/5", link="rate 20mbit delay 2500us")
+FAR: Final = Scene(name="20/100", link="rate 20mbit delay 50ms")
 LINKS: Final = (
     GOOD,
     Scene(name="0.1/10", link="rate 100kbit delay 5ms"),
     Scene(name="1/10", link="rate 1mbit delay 5ms"),
     Scene(name="5/40", link="rate 5mbit delay 20ms"),
-    Scene(name="20/100", link="rate 20mbit delay 50ms"),
+    FAR,
 )
 """Mbit/s and round trip in ms."""
 
@@ -96,18 +97,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Measure the shipped pair through four real processes: the adaptive controller, the target alone "
         "and a grid of fixed settings, interleaved, on five links and one that changes; natively and paced "
-        "to the paper's hardware. Then exactness, with the target in fp32."
+        "to the paper's hardware. Then exactness, with the target in fp32. --acceptance is that of the "
+        "adaptive requests; the fixed settings stay under rejection."
     )
     parser.epilog = (
         "speedup_good_link           auto over the target alone at 20 Mbit/s, RTT 5 ms\n"
+        "speedup_rtt100              the same at 20 Mbit/s, RTT 100 ms\n"
         "worst_vs_target_only        auto over the target alone, the least of the links that stand still\n"
         "adaptive_over_best_fixed    auto over the best fixed setting of each link in hindsight, mean\n"
         "measured_over_predicted     tokens a second over what the controller expected, median of requests\n"
         "tv, tv_noise_floor          of sampled texts against the target's own law\n"
+        "greedy_mismatches           texts at temperature 0 that differ from the target's own\n"
+        "with --acceptance coupled or auto besides:\n"
+        "pipelined_mismatches        the same with gamma 8 and a target that never waits\n"
+        "coupled_mismatches          coupled texts that differ from the target's own of the same seed\n"
+        "gaps                        of each that differs, by what the target prefers its own token there\n"
     )
     parser.add_argument(
         "--quick", action="store_true", help="at most 3 minutes: less of everything, a smaller grid"
     )
+    add_acceptance_argument(parser, of="the adaptive requests")
     parser.add_argument("--repeats", type=count, metavar="N", help="interleaved; default: 3, quick 1")
     parser.add_argument(
         "--profile",
@@ -129,34 +138,39 @@ def run(args: argparse.Namespace) -> int:
 async def _bench(args: argparse.Namespace) -> None:
     effort = QUICK if args.quick else FULL
     effort = replace(effort, repeats=args.repeats or effort.repeats)
+    acceptance = args.acceptance or AcceptanceRule.REJECTION
     profiles = [Profile(name) for name in args.profile or ("native", "paper")]
     began_s = asyncio.get_running_loop().time()
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         measured: dict[str, Scores] = {}
         for profile in profiles:
             record = args.record or Path(folder) / f"{profile.value}.jsonl"
-            outcomes = await _speeds(profile, effort, record)
-            measured[profile.value] = scores_of(outcomes, read_record(record), good=GOOD)
+            outcomes = await _speeds(profile, effort, record, auto(acceptance))
+            measured[profile.value] = scores_of(outcomes, read_record(record), good=GOOD, far=FAR)
             say(f"\n{profile.value}{' (paced)' if profile is Profile.PAPER else ''}")
             scores_table(measured[profile.value])
-        found = await _exactness(effort)
-    say(
-        f"\ngreedy: {found.greedy_mismatches} of {effort.greedy_prompts} texts differ "
-        f"({found.greedy_tokens} tokens); TV {found.tv:.4f}, floor {found.tv_noise_floor:.4f} "
-        f"({found.texts} texts)"
-    )
+        found = await _exactness(effort, acceptance)
+    say("")
+    for line in found.lines():
+        say(line)
     wall_s = asyncio.get_running_loop().time() - began_s
     if args.json:
-        print(
-            orjson.dumps(result(measured, found, effort, quick=args.quick, wall_s=wall_s)).decode(),
-            flush=True,
+        fields = result(
+            measured, found, effort, acceptance=acceptance, quick=args.quick, wall_s=wall_s
         )
+        print(orjson.dumps(fields).decode(), flush=True)
     else:
         say(f"{wall_s:.0f} s")
 
 
 def result(
-    measured: Mapping[str, Scores], found: Exactness, effort: Effort, *, quick: bool, wall_s: float
+    measured: Mapping[str, Scores],
+    found: Exactness,
+    effort: Effort,
+    *,
+    acceptance: AcceptanceRule,
+    quick: bool,
+    wall_s: float,
 ) -> dict[str, Any]:
     """The JSON object: the paper profile's figures on top, the native ones under `native`.
 
@@ -169,6 +183,7 @@ def result(
     native = by_profile.pop(Profile.NATIVE, None)
     return {
         "quick": quick,
+        "acceptance": acceptance.value,
         "repeats": effort.repeats,
         "grid": [setting.name for setting in effort.grid],
         "tokens": effort.tokens,
@@ -178,11 +193,11 @@ def result(
     }
 
 
-async def _speeds(profile: Profile, effort: Effort, record: Path) -> list[Outcome]:
+async def _speeds(profile: Profile, effort: Effort, record: Path, adaptive: Setting) -> list[Outcome]:
     """All settings on all links."""
     topology = Topology.default()
     topology = replace(topology, compute=replace(topology.compute, profile=profile))
-    settings: Sequence[Setting] = (AUTO, ALONE, *effort.grid)
+    settings: Sequence[Setting] = (adaptive, ALONE, *effort.grid)
     plan = (
         (LINKS, effort.tokens),
         ((changing(effort.changing_every_s),), effort.changing_tokens),
@@ -205,7 +220,7 @@ async def _speeds(profile: Profile, effort: Effort, record: Path) -> list[Outcom
     return outcomes
 
 
-async def _exactness(effort: Effort) -> Exactness:
+async def _exactness(effort: Effort, acceptance: AcceptanceRule) -> Exactness:
     topology = Topology.default()
     target = replace(topology.pair.target, dtype="float32")
     topology = replace(topology, pair=replace(topology.pair, target=target))
@@ -216,6 +231,7 @@ async def _exactness(effort: Effort) -> Exactness:
                 prompts=effort.greedy_prompts,
                 tokens=effort.greedy_tokens,
                 texts=effort.texts,
+                acceptance=acceptance,
                 progress=begin,
             )
 
@@ -225,6 +241,7 @@ def _loading(profile: Profile) -> Callable[[str], None]:
 
 
 __all__ = [
+    "FAR",
     "FULL",
     "GOOD",
     "GRID",

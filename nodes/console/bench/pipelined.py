@@ -8,8 +8,8 @@ Blocks, with min_draft = gamma, and the target alone are special cases. The devi
 Left out: the bound on how far the BS may be ahead of the device, whose 64 tokens are three seconds of the
 target alone, and `max_waste`, which is a user's.
 
-One run at a time, no arrays of many: passes of different lanes do not keep step. 2500 tokens take 0.03 to
-0.15 s where nobody wants reports; `best_fixed` says how hindsight's best is found with that.
+One run at a time, no arrays of many: passes of different lanes do not keep step. 2500 tokens take 0.01 to
+0.05 s where nobody wants reports; `best_fixed` says how hindsight's best is found with that.
 """
 
 from collections.abc import Sequence

@@ -63,7 +63,10 @@ class _Numbered:
 
     def plan(self, device: str, request: int) -> PlanValues:
         """As the inner policy; the first one is what the request was opened with."""
-        return self._opening if request == ANY_REQUEST else self._inner.plan(device, self._number)
+        if request == ANY_REQUEST:
+            return self._opening
+        self._inner.openings(device)  # the controller's node asks for them with every plan
+        return self._inner.plan(device, self._number)
 
 
 __all__ = ["EACH_TOKENS", "Requests", "simulate_requests"]

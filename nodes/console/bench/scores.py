@@ -46,12 +46,13 @@ class Scores:
 
     scenes: Mapping[str, SceneScore]
     speedup_good_link: float
+    speedup_rtt100: float
     worst_vs_target_only: float
     adaptive_over_best_fixed: float
     adaptive_over_best_fixed_changing: float
     measured_over_predicted: float | None
     k_used: Mapping[str, int | None]
-    "by link segment: the K of the most steps with drafts; None: there were none"
+    "by link segment: the K of the most steps with rows; None: there were none"
     gamma_used: Mapping[str, int]
     "by link segment: the gamma of the most steps"
     sparse_frames: int
@@ -62,8 +63,11 @@ class Scores:
         return asdict(self)
 
 
-def scores_of(outcomes: Sequence[Outcome], record: Record, *, good: Scene) -> Scores:
-    """The figures of one profile. Raises ValueError where a link lacks auto, the target alone or the grid."""
+def scores_of(outcomes: Sequence[Outcome], record: Record, *, good: Scene, far: Scene) -> Scores:
+    """The figures of one profile. `good`, `far`: links with a figure of their own, over the target alone.
+
+    Raises ValueError where a link lacks auto, the target alone or the grid.
+    """
     by_scene: dict[Scene, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_scene[outcome.scene].append(outcome)
@@ -75,6 +79,7 @@ def scores_of(outcomes: Sequence[Outcome], record: Record, *, good: Scene) -> Sc
     return Scores(
         scenes=scenes,
         speedup_good_link=scenes[good.name].over_alone,
+        speedup_rtt100=scenes[far.name].over_alone,
         worst_vs_target_only=min(score.over_alone for score in still),
         adaptive_over_best_fixed=mean(score.over_best_fixed for score in still),
         adaptive_over_best_fixed_changing=mean(score.over_best_fixed for score in moving),
@@ -99,7 +104,7 @@ def _scene(scene: Scene, outcomes: Sequence[Outcome]) -> SceneScore:
     auto, alone = speeds[AUTO.name], speeds[ALONE.name]
     ratios = [auto[repeat] / alone[repeat] for repeat in auto]
     best = max(fixed, key=lambda name: fixed[name])
-    adaptive = [one for one in outcomes if one.setting == AUTO]
+    adaptive = [one for one in outcomes if one.setting.rivals]
     seen = sum(one.seen for one in adaptive)
     return SceneScore(
         changes=scene.changes,
@@ -119,7 +124,7 @@ def _scene(scene: Scene, outcomes: Sequence[Outcome]) -> SceneScore:
 
 def _adaptive(outcomes: Iterable[Outcome], record: Record) -> list[tuple[Run, Outcome]]:
     """The record's runs that were measured, each with its outcome."""
-    adaptive = [one for one in outcomes if one.setting == AUTO]
+    adaptive = [one for one in outcomes if one.setting.rivals]
     pairs = ((run, _outcome_of(run, adaptive)) for run in runs_of(record))
     return [(run, outcome) for run, outcome in pairs if outcome is not None]
 
@@ -144,8 +149,8 @@ def _used(
     for run, outcome in runs:
         for step in run.steps:
             segment = _segment(outcome.scene, record, step.ended_at_s, device=run.device)
-            gammas[segment][step.drafted and step.gamma] += 1
-            if step.drafted:
+            gammas[segment][step.gamma if step.hints or step.drafted else 0] += 1
+            if step.drafted and not step.hints:
                 ks[segment][step.k] += 1
     return (
         {name: ks[name].most_common(1)[0][0] if ks[name] else None for name in gammas},
@@ -194,7 +199,7 @@ def scores_table(scores: Scores) -> None:
     console.print(table)
     ratio = scores.measured_over_predicted
     for line in (
-        f"speedup_good_link {scores.speedup_good_link:.2f}, "
+        f"speedup_good_link {scores.speedup_good_link:.2f}, speedup_rtt100 {scores.speedup_rtt100:.2f}, "
         f"worst_vs_target_only {scores.worst_vs_target_only:.2f}",
         f"adaptive_over_best_fixed {scores.adaptive_over_best_fixed:.2f}, "
         f"changing {scores.adaptive_over_best_fixed_changing:.2f}",

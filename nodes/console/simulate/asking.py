@@ -35,7 +35,9 @@ Ask = Callable[[str, int], Request]
 """(device, number of its request from 0 on) -> the request."""
 
 
-def random_requests(sampling: SamplingSettings, *, seed: int, vocab_size: int) -> Ask:
+def random_requests(
+    sampling: SamplingSettings, *, seed: int, vocab_size: int, max_waste: float | None = None
+) -> Ask:
     """Prompts of random ids, and a seed for each request; `sampling` says the rest, but for its own seed."""
     how = Sampling(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
 
@@ -46,6 +48,8 @@ def random_requests(sampling: SamplingSettings, *, seed: int, vocab_size: int) -
             sampling=how,
             seed=stream.getrandbits(64),
             max_new_tokens=sampling.max_new_tokens,
+            acceptance=sampling.acceptance.on_the_wire,
+            max_waste=max_waste,
         )
 
     return ask

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from draftwire.nodes.console.bars import bar_on
 from draftwire.nodes.console.generate import say
-from draftwire.nodes.console.options import check_record
+from draftwire.nodes.console.options import add_acceptance_argument, check_record
 from draftwire.nodes.console.options import seed as seed_option
 from draftwire.nodes.console.plots import check_picture, save
 from draftwire.nodes.models.pacing import PAPER, StepTimes
@@ -28,6 +28,7 @@ EXAMPLES = """\
 examples:
   draftwire simulate --devices 100 --seconds 60
   draftwire simulate --devices 20 --seconds 60 --link 'rate 1mbit delay 20ms'
+  draftwire simulate --devices 20 --seconds 60 --acceptance coupled       ids only, a target that never waits
   draftwire simulate configs/changing-link.toml --devices 50 --seconds 120 --plot fleet.png
   draftwire simulate cell.toml --devices 32 --per-bs 16 --seconds 60      16 devices share a BS and its model
   draftwire simulate --devices 3 --seconds 20 --record run.jsonl
@@ -58,13 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-bs", type=int, default=1, metavar="M", help="devices that share a BS and a channel; default 1"
     )
+    add_acceptance_argument(parser, of="every request")
     parser.add_argument("--seed", type=seed_option, default=0, metavar="X", help="of everything; default 0")
     models = parser.add_argument_group("models")
     models.add_argument(
-        "--acceptance",
+        "--recording",
         metavar="FILE",
         type=Path,
-        help="of scripts/record_acceptance.py: your own pair's; left out: that of the shipped pair",
+        help="of scripts/record_acceptance.py: how your own pair accepts; left out: the shipped pair",
     )
     models.add_argument("--draft-step", metavar="TIME", help="of a drafted token; default 3.1ms, the paper's")
     models.add_argument("--target-step", metavar="TIME", help="of a verification step; default 44.5ms")
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     times = step_times(args)
     check_size(topology, devices=args.devices, seconds=args.seconds, per_bs=args.per_bs, times=times)
     _check_output(args)
-    pair = pair_of(topology, acceptance=args.acceptance)
+    pair = pair_of(topology, recording=args.recording)
     if not args.json:
         say(f"times: {_told(times, topology.compute.profile)}")
     try:
@@ -126,6 +128,8 @@ def chosen_topology(args: argparse.Namespace) -> Topology:
         )
     path = args.config or args.config_option
     topology = Topology.default() if path is None else load_topology(path)
+    if args.acceptance is not None:
+        topology = replace(topology, sampling=replace(topology.sampling, acceptance=args.acceptance))
     if args.link is None:
         return topology
     try:

@@ -32,7 +32,7 @@ class Series:
         at = min(int(report.ended_at_s / self.bin_s), BINS - 1) * _SUMS
         sums = self._sums
         sums[at] += 1
-        sums[at + 1] += report.accepted + 1
+        sums[at + 1] += report.tokens
         if report.drafted:
             sums[at + 2] += 1
             sums[at + 3] += report.plan.k
@@ -90,6 +90,12 @@ class Tally:
     "drafted tokens tested, the first rejected one of a block included"
     accepted: int = 0
     drafted: int = 0
+    used: int = 0
+    "drafted tokens in the output that the target has tested"
+    wasted: int = 0
+    "drafted tokens that came to nothing"
+    passes: int = 0
+    "of the target"
     bytes_up: int = 0
     bytes_down: int = 0
     rows_bytes: int = 0
@@ -97,6 +103,8 @@ class Tally:
     "K -> steps whose block was drawn with it"
     gamma_used: Counter[int] = field(default_factory=Counter)
     "gamma -> steps; 0: the target alone"
+    passes_of_hints: int = 0
+    "of `passes`, of requests whose drafts were hints"
 
     def add(self, other: "Account | Tally") -> None:
         """Of a request that is over, or of another device."""
@@ -104,7 +112,10 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.k_used.update(other.k_used)
         self.gamma_used.update(other.gamma_used)
-        if isinstance(other, Tally):
+        if isinstance(other, Account):
+            self.passes_of_hints += other.passes if other.hints else 0
+        else:
+            self.passes_of_hints += other.passes_of_hints
             self.answered += other.answered
             self.cut += other.cut
             self.refused.update(other.refused)
@@ -130,12 +141,25 @@ class Tally:
         return self.tokens / self.steps if self.steps else None
 
     @property
+    def passes_a_token(self) -> float | None:
+        """Of the target; None: there was no token."""
+        return self.passes / self.tokens if self.tokens else None
+
+    @property
+    def wasted_a_token(self) -> float | None:
+        """Drafted tokens thrown away for each one of the output; None: there was none."""
+        return self.wasted / self.tokens if self.tokens else None
+
+    @property
     def bytes_up_a_token(self) -> float | None:
         """None: there was no token."""
         return self.bytes_up / self.tokens if self.tokens else None
 
 
-_SUMMED: Final = ("tokens", "steps", "seen", "accepted", "drafted", "bytes_up", "bytes_down", "rows_bytes")
+_SUMMED: Final = (
+    *("tokens", "steps", "seen", "accepted", "drafted", "used", "wasted", "passes"),
+    *("bytes_up", "bytes_down", "rows_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

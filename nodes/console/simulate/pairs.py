@@ -42,15 +42,15 @@ class Pair:
     "for a pair with another vocabulary, which was recorded"
 
 
-def pair_of(topology: Topology, *, acceptance: Path | None = None) -> Pair:
+def pair_of(topology: Topology, *, recording: Path | None = None) -> Pair:
     """The pair of a topology, synthetic or shipped, or one that accepts as a file says.
 
     Raises ConfigurationError where there is no recording of it, or none at the temperature of [sampling].
     """
     names = topology.pair.draft.model, topology.pair.target.model
-    if acceptance is not None:
-        trace = _loaded(acceptance)
-        _check(trace, topology.sampling, source=str(acceptance))
+    if recording is not None:
+        trace = _loaded(recording)
+        _check(trace, topology.sampling, source=str(recording))
         return recorded_pair(trace)
     if all(name.startswith(FORMULA) for name in names):
         return _synthetic(topology.pair)
@@ -58,7 +58,7 @@ def pair_of(topology: Topology, *, acceptance: Path | None = None) -> Pair:
         raise ConfigurationError(
             f"there is no recording of the acceptance of {names[0]} and {names[1]}",
             key="pair",
-            remedy="record it with scripts/record_acceptance.py and give --acceptance FILE, or write "
+            remedy="record it with scripts/record_acceptance.py and give --recording FILE, or write "
             f"{SHIPPED} or synthetic:V=1024 for both",
         )
     name = SHIPPED_RECORDINGS.get(topology.sampling.temperature, SHIPPED_RECORDINGS[1.0])
@@ -99,7 +99,7 @@ def _check(trace: AcceptanceTrace, sampling: SamplingSettings, *, source: str) -
             f"({source})",
             key="sampling.temperature",
             remedy=f"write {trace.temperature:g}, or record another with scripts/record_acceptance.py "
-            "and give --acceptance FILE",
+            "and give --recording FILE",
         )
     for key, value, off in (("top_k", sampling.top_k, 0), ("top_p", sampling.top_p, 1.0)):
         if value != off:
@@ -146,7 +146,7 @@ def _loaded(path: Path) -> AcceptanceTrace:
         problem += "" if "pickle" in str(error) else f" ({error})"
     raise ConfigurationError(
         f"{str(path)!r}: {problem}",
-        key="--acceptance",
+        key="--recording",
         remedy="name a file that scripts/record_acceptance.py wrote",
     )
 

@@ -24,6 +24,7 @@ def lines(came: Simulation) -> list[str]:
         f"{_given(', alpha {:.2f}', total.alpha)}{_given(', mean K {:.0f}', total.mean_k)}"
         f"{_given(', mean gamma {:.2f}', total.mean_gamma)}"
         f"{_given(', {:.0f} bytes up a token', total.bytes_up_a_token)}",
+        *_hints(total),
         f"tok/s by device: mean {fmean(speeds):.1f}, {spread}; target alone, modelled, "
         f"{fmean(one.alone_tokens_per_s for one in came.devices):.1f}"
         f"{_given(': {:.2f} times (median)', came.over_alone)}",
@@ -81,10 +82,27 @@ def _tally(tally: Tally) -> Mapping[str, Any]:
         "mean_k": tally.mean_k,
         "mean_gamma": tally.mean_gamma,
         "tokens_a_step": tally.tokens_a_step,
+        "drafted": tally.drafted,
+        "used": tally.used,
+        "wasted": tally.wasted,
+        "passes": tally.passes,
+        "passes_a_token": tally.passes_a_token,
+        "wasted_a_token": tally.wasted_a_token,
         "bytes_up": tally.bytes_up,
         "bytes_down": tally.bytes_down,
         "bytes_up_a_token": tally.bytes_up_a_token,
     }
+
+
+def _hints(total: Tally) -> list[str]:
+    """Where only ids travelled: what became of them."""
+    if not total.passes_of_hints:
+        return []
+    return [
+        f"ids only: {total.drafted} drafted, {total.used} used, {total.wasted} wasted"
+        f"{_given(' ({:.2f} a token)', total.wasted_a_token)}"
+        f"{_given('; {:.2f} passes a token', total.passes_a_token)}"
+    ]
 
 
 def _refused(total: Tally) -> str:

@@ -101,7 +101,9 @@ def simulate(
     check_size(topology, devices=devices, seconds=seconds, per_bs=per_bs, times=times)
     pair = pair_of(topology) if pair is None else pair
     _check_pins(topology, pair)
-    ask = ask or random_requests(topology.sampling, seed=seed, vocab_size=pair.vocab_size)
+    ask = ask or random_requests(
+        topology.sampling, seed=seed, vocab_size=pair.vocab_size, max_waste=topology.device.max_waste
+    )
     telling = Telling(record)
     fleet = Fleet(
         topology,

@@ -23,8 +23,11 @@ PRIOR_POSITIONS = 8.0
 
 RATIO_DECAY = 0.98
 BIAS_DECAY = 0.995
-HIT_DECAY = 0.99
-"Of a place's hits: for each hit or miss, and each position that rows of rejection have told of meanwhile."
+HIT_DECAY = 0.997
+"Of a place's hits, for each hit or miss."
+
+ROWS_DECAY = 0.98
+"Of all hits, for each position that rows of rejection have told of meanwhile."
 
 PRIOR_DECAY = 0.97
 "Of what rows weigh at the first place, for each hit or miss."
@@ -32,7 +35,7 @@ PRIOR_DECAY = 0.97
 PLACES = 8
 "Of a run: what follows is like the last of them."
 
-NEIGHBOUR_WEIGHT = 6.0
+NEIGHBOUR_WEIGHT = 12.0
 "What the place before weighs, in hits and misses."
 
 MAX_CHANCE = 0.985
@@ -60,10 +63,10 @@ class CoupledAcceptance:
             self._equal = RATIO_DECAY * self._equal + equal
             self._alpha = RATIO_DECAY * self._alpha + alpha
         if binding:
-            fade = HIT_DECAY ** len(report.low)
+            fade = ROWS_DECAY ** len(report.low)
             self._hits = [fade * hits for hits in self._hits]
             self._seen = [fade * seen for seen in self._seen]
-            self._prior = max(self._prior, PRIOR_POSITIONS * (1 - fade))
+            self._prior = fade * self._prior + (1 - fade) * PRIOR_POSITIONS
             self._run = 0
 
     def observe_hits(self, *, accepted: int, seen: int, whole: float) -> None:
@@ -72,7 +75,7 @@ class CoupledAcceptance:
         Of several paths that ended in one step, which is rare, the misses are taken to have come last.
         """
         self.seen += seen
-        from_rows = self.from_rows(whole)
+        promised = whole * self._equal / self._alpha
         for hit in (True,) * accepted + (False,) * (seen - accepted):
             place = min(self._run, PLACES - 1)
             self._hits = [HIT_DECAY * hits for hits in self._hits]
@@ -80,7 +83,7 @@ class CoupledAcceptance:
             self._hits[place] += hit
             self._seen[place] += 1
             self._prior *= PRIOR_DECAY
-            self._expected = BIAS_DECAY * self._expected + from_rows
+            self._expected = BIAS_DECAY * self._expected + promised
             self._came = BIAS_DECAY * self._came + hit
             self._run = self._run + 1 if hit else 0
 

@@ -29,6 +29,10 @@ NOISE_S = 0.5e-3
 SURPRISE = 3.0
 "Standard deviations: beyond it twice running, the link has changed."
 
+CAUTIOUS_BPS = 100e3
+"""Before anything is measured, what may be sent at: ids at this rate come a few milliseconds later than they
+could on a fast link, and at the prior they would fill the queue of a slow one."""
+
 LOST_BPS = 40e3
 "Two messages in the time of a usual pass."
 
@@ -46,7 +50,8 @@ class LinkRate:
         self.s_per_bit = 1 / PRIOR_BPS
         self._variance = (2 * self.s_per_bit) ** 2  # wide: the first frame of some length decides
         self._last_at_s: float | None = None
-        self._surprised = False
+        self._surely_bps = CAUTIOUS_BPS
+        self._surprised = True  # the prior has no weight against a first frame that is far off
         self._made = deque[float](maxlen=PLAN_LAG)
         self._off = deque[float](maxlen=WINDOW)
 
@@ -54,6 +59,11 @@ class LinkRate:
     def bps(self) -> float:
         """Bits a second."""
         return 1 / self.s_per_bit
+
+    @property
+    def bearable_bps(self) -> float:
+        """What may be sent without filling the link's queue, as far as is known."""
+        return self.bps if self._last_at_s is not None else min(self.bps, self._surely_bps)
 
     @property
     def off_s_per_bit(self) -> tuple[float, ...]:
@@ -90,12 +100,15 @@ class LinkRate:
         self.s_per_bit = max(self.s_per_bit, 1 / LOST_BPS)
         self._variance = (2 * self.s_per_bit) ** 2
         self._surprised = False
+        self._surely_bps = LOST_BPS
 
     def at_most(self, s_per_bit: float) -> bool:
         """Messages that the estimate would have taken longer for have come: it is no more than this.
 
         Whether that has changed it.
         """
+        if s_per_bit >= MIN_S_PER_BIT:
+            self._surely_bps = max(self._surely_bps, 1 / s_per_bit)
         changed = MIN_S_PER_BIT <= s_per_bit < self.s_per_bit
         if changed:
             self.s_per_bit = s_per_bit

@@ -16,6 +16,7 @@ from draftwire.nodes.console.cli import main
 from draftwire.nodes.console.compare import _scene_and_topology, add_arguments
 from draftwire.nodes.console.comparison import (
     Conditions,
+    all_settings,
     as_json,
     compare,
     grid_of,
@@ -24,7 +25,18 @@ from draftwire.nodes.console.comparison import (
     step_times,
 )
 from draftwire.nodes.console.comparison_views import comparison_in, print_comparison, traces_of_auto
-from draftwire.nodes.console.outcome import ALONE, AUTO, OUTCOME_EVENT, Outcome, Setting, fixed
+from draftwire.nodes.console.outcome import (
+    ALL,
+    ALONE,
+    AUTO,
+    COUPLED,
+    OUTCOME_EVENT,
+    PIPELINED,
+    Outcome,
+    Setting,
+    auto,
+    fixed,
+)
 from draftwire.nodes.console.record import RecordError, read_record
 from draftwire.nodes.speculation.cost import best_length, tokens_per_step
 from draftwire.runtime.link import parse_link
@@ -168,6 +180,14 @@ def test_the_grid_leaves_out_what_the_paper_has_already() -> None:
     assert grid_of((8, 320), (2, 3), besides=PAPER) == [fixed(8, 2), fixed(8, 3), fixed(320, 2)]
 
 
+def test_ids_only_stand_beside_the_grid() -> None:
+    """Coupled and pipelined, before the controller's own; at temperature 0 its own are pipelined already."""
+    settings = all_settings(PAPER, (8,), (2,), temperature=1.0, acceptance="auto")
+    assert settings == [ALONE, PAPER, fixed(8, 2), COUPLED, PIPELINED, auto("auto")]
+    assert PIPELINED not in all_settings(PAPER, (8,), (2,), temperature=0.0, acceptance="rejection")
+    assert paper_setting([outcome(ALONE), outcome(fixed(320, 4))], CONDITIONS)[0].waits_at(0.0) == ALL
+
+
 # What is shown ----------------------------------------------------------------------------------------------
 
 
@@ -187,6 +207,24 @@ def test_the_table_fits_80_columns_and_says_what_is_modelled() -> None:
     assert "Speculation pays on this link: 1.30 x with the best fixed setting, 1.40 x with auto." in text
     assert "modelled" in text
     assert "times as many users" in text
+
+
+def test_ids_only_are_told_with_what_they_give_up() -> None:
+    """Passes and waste a token, within 80 columns; what auto took; older records have dashes."""
+    told: dict[str, Any] = {"acceptance": "coupled", "passes": 62, "used": 38, "wasted": 271}
+    runs = [*outcomes(), outcome(COUPLED, **told), outcome(PIPELINED, **told)]
+    runs = [one for one in runs if one.setting != AUTO] + [outcome(auto("auto"), speed=20, **told)]
+    text = printed(compare(runs, CONDITIONS))
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "…" not in text
+    assert rows["pipelined"].split()[-3:] == ["0.62", "2.71", "-"]
+    assert rows["target"].split()[-3:] == ["-", "-", "-"]
+    assert "only ids travel" in text and "give up some acceptance" in text
+    assert "auto took acceptance by: coupled." in text
+    found = as_json(compare(runs, CONDITIONS))
+    assert found["auto_over_best_fixed"] is not None
+    assert found["settings"][-1]["acceptances"] == ("coupled",)
+    assert "only ids travel" not in printed(compare(outcomes(), CONDITIONS))
 
 
 def test_a_link_on_which_drafts_do_not_pay_is_called_that() -> None:
@@ -270,6 +308,7 @@ def test_what_can_not_be_is_refused_before_anything_runs(
     "option",
     [
         ["a prompt"],
+        ["--acceptance", "auto"],
         *([f"--{name}", "1"] for name in ("k", "gamma", "tokens", "repeats", "temperature", "seed")),
         *([f"--{name}", "x"] for name in ("link", "schedule", "record", "draft", "target", "dtype")),
         ["--config", "x"],
@@ -351,11 +390,15 @@ def test_a_comparison_of_four_real_processes(tmp_path: Path) -> None:
     names = [row["setting"]["name"] for row in fields["settings"]]
     assert names[0] == "target alone"
     assert names[1].startswith("paper: K 64")
-    assert names[2:] == ["K 4, gamma 2", "K 16, gamma 2", "auto"]
+    assert names[2:] == ["K 4, gamma 2", "K 16, gamma 2", "coupled", "pipelined", "auto"]
     assert all(len(row["speeds"]) == 2 for row in fields["settings"])
     record = read_record(tmp_path / "r")
     assert {one.seed for one in record.outcomes if one.repeat == 1} == {6}
     for one in record.outcomes:
+        if one.setting.acceptance == "coupled":
+            assert one.acceptance == "coupled" and one.sparse_frames <= one.drafted
+            same = [other for other in record.outcomes if other.setting == ALONE and other.seed == one.seed]
+            assert {other.token_ids for other in same if other.repeat >= 0} == {one.token_ids}
         if one.setting.k is not None and one.repeat >= 0:
             assert (one.k_used, one.gamma_used) == (one.setting.k, one.setting.gamma)
     assert {change.rate_bps for change in record.links} == {20e6, 1e6}

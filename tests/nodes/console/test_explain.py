@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness.outcomes import belief, decision, falling_link, link, outcome, step, write
+from tests.harness.outcomes import (
+    belief,
+    decision,
+    falling_link,
+    link,
+    outcome,
+    pipelined_steps,
+    step,
+    write,
+)
 
 from draftwire.nodes.channel.links import streams_of
 from draftwire.nodes.channel.playing import Direction
@@ -204,6 +213,94 @@ def test_speed_between_counts_steps_that_ended_there(tmp_path: Path) -> None:
     first, second = speed_between(run, 100.0, 101.1001), speed_between(run, 101.1001, 200.0)
     assert first == pytest.approx((10 * 3, 1.0))
     assert second == pytest.approx((29 * 3, 2.9))
+
+
+# Ids only ---------------------------------------------------------------------------------------------------
+
+
+def test_passes_of_a_pipelined_request_have_as_many_tokens_as_they_say(tmp_path: Path) -> None:
+    """2 tokens each 50 ms in the mean; ids a pass, passes a token, and the plans in words and pictures."""
+    found = explained(tmp_path, pipelined_steps(60))
+    assert found.measured == pytest.approx(40, rel=0.02)
+    paths = found.paths
+    assert paths is not None and (paths.passes, paths.tokens, paths.tested) == (60, 120, 60)
+    assert (paths.seen, paths.right, paths.early_stop, paths.wasted) == (180, 120, 1.0, None)
+    assert {one.moment.choice for one in found.slices} == {Choice(0, 8, 0), Choice(0, 4, 4)}
+    assert str(Choice(0, 8, 0)) == "gamma 8, waits for 0" and str(Choice(0, 4, 4)) == "gamma 4, waits for all"
+    (change,) = found.changes
+    assert change.words.startswith("gamma 8 -> 4, waits for 0 -> all: ")
+    assert {value for _, value in found.traces.gamma} == {8.0, 4.0}
+    assert {value for _, value in found.traces.drafted} == {0.0, 1.0, 2.0}
+    assert {value for _, value in found.traces.min_draft} == {0.0, 4.0}
+    assert not [value for _, value in found.traces.k if value == value]
+
+
+def test_waste_is_told_where_the_device_has_told_it(tmp_path: Path) -> None:
+    """By its answer's line; what older versions wrote has none."""
+    answer = {"event": "answer", "drafted": 150, "used": 60, "wasted": 90, "min_draft_used": {"0": 60}}
+    paths = explained(tmp_path, [*pipelined_steps(30), answer]).paths
+    assert paths is not None and (paths.drafted, paths.wasted) == (150, 90)
+    assert explained(tmp_path, falling_link()).paths is None
+
+
+def test_options_of_ids_only_are_gamma_and_min_draft() -> None:
+    """As the controller offers them, the best first, the target alone among them; of none a K matters."""
+    one = Belief.from_fields(belief(rows=False, alphas={"32": 0.6}, survives=[0.6**n for n in range(17)]))
+    found = options(one)
+    assert found[0].choice.min_draft is not None and found[0].tokens_per_s > speed_of(one, ALONE)
+    assert ALONE in {option.choice for option in found}
+    for option in found[:40]:
+        assert option.choice.k == 0
+        assert speed_of(one, option.choice) == pytest.approx(option.tokens_per_s)
+    far = Choice(0, 24, 3)
+    assert speed_of(Belief.from_fields(belief(rows=False, alphas={"32": 0.6})), far) > 0
+    assert grid(one) == ()
+
+
+def test_a_long_round_trip_is_told_as_the_reason_not_to_wait() -> None:
+    """Trials take the new estimate into the old belief, as where rows travel."""
+    ids = {"rows": False, "alphas": {"32": 0.6}, "survives": [0.6**n for n in range(17)]}
+    words = change_words(moment(Choice(0, 4, 4), **ids), moment(Choice(0, 12, 0), **ids, rtt_s=0.1))
+    assert words == "gamma 4 -> 12, waits for all -> 0: the round trip rose from 10 to 100 ms"
+    words = change_words(moment(Choice(32, 4)), moment(Choice(0, 8, 0), **ids))
+    assert words == "K 32, gamma 4 -> gamma 8, waits for 0: another request, in which only ids travel"
+    words = change_words(moment(Choice(0, 8, 0), **ids), moment(ALONE, **ids, reason="explore"))
+    assert words == "gamma 8, waits for 0 -> target alone: a look at how fast the target alone is"
+
+
+def test_requests_of_ids_only_whose_plans_the_user_fixed_are_left_out(tmp_path: Path) -> None:
+    """gamma and min_draft; K has nothing to say there. Older records at temperature 0 fixed both at once."""
+    told: dict[str, Any] = {"acceptance": "coupled", "min_draft": 2, "early_stop": False, "tokens": 3}
+    pins = ((4, 2, 1), (4, None, 2), (None, 2, 3), (0, None, 4))
+    lines = [
+        step(0, ends_s=10.0 * request, position=1, request=request, **told, pinned_k=8)
+        | {"pinned_gamma": gamma, "pinned_min_draft": waits}
+        for gamma, waits, request in pins
+    ]
+    lines.append(step(0, ends_s=90.0, position=1, request=5, temperature=0.0, pinned_k=8, pinned_gamma=2))
+    assert [run.request for run in runs_of(read_record(write(tmp_path / "r", lines)))] == [2, 3]
+
+
+def test_ids_only_are_explained_within_80_columns(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Both kinds in one record; one decision in full; as JSON; with a picture."""
+    path = str(write(tmp_path / "r", [*falling_link(), *pipelined_steps(60)]))
+    picture = str(tmp_path / "p.png")
+    assert main(["explain", path, "--plot", picture]) == 0
+    out = capfd.readouterr().out
+    assert "…" not in out and " 8/0 " in out and " 4/4 " in out
+    assert "ids only: 1.0 drafted ids a pass, 67% of those held against the text right" in out
+    assert "0.50 passes a token; the device may stop early" in out
+    assert "another request, in which only ids travel" in out
+    assert main(["explain", path, "--at", "4.5"]) == 0
+    out = capfd.readouterr().out
+    assert "only ids travel (coupled): a draft is right with 0.60" in out
+    assert "with 0.60, 0.36, 0.22" in out and "waits for 0, chosen" in out
+    assert main(["explain", path, "--json"]) == 0
+    fields = json.loads(capfd.readouterr().out)
+    assert fields["ids_only"]["passes"] == 60
+    assert fields["slices"][-1]["decision"]["min_draft"] == 4
 
 
 # By a belief ------------------------------------------------------------------------------------------------

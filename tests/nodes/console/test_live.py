@@ -4,7 +4,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.harness.outcomes import decision, link, step, write
+from tests.harness.outcomes import decision, link, pipelined_steps, step, write
 
 from draftwire.nodes.console.live import SPEED_OVER_S, Status, Tail, Watch
 
@@ -39,6 +39,13 @@ def test_the_status_follows_link_and_decisions(tmp_path: Path) -> None:
     with (tmp_path / "r.jsonl").open("ab") as file:
         file.write(orjson.dumps(decision(1, at_s=2.0, k=32, gamma=0)) + b"\n")
     assert "target alone" in str(watch.now())
+
+
+def test_ids_only_are_shown_by_what_the_target_waits_for(tmp_path: Path) -> None:
+    """No K; ids a pass and passes a token, of all passes so far."""
+    lines = [link(0.0, 1e6), *pipelined_steps(30)]
+    line = str(Watch(write(tmp_path / "r.jsonl", lines), lambda: 0.0).now())
+    assert "| gamma 4, waits for all | alpha 0.60 | 1.0 ids a pass, 0.50 passes a token | " in line
 
 
 def test_a_rate_that_moves_is_shown_by_its_mean(tmp_path: Path) -> None:

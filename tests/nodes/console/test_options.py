@@ -1,11 +1,14 @@
-"""Files that options name are looked at before anything runs."""
+"""What options say is looked at before anything runs."""
 
 import os
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
-from draftwire.nodes.console.options import check_writable
+from draftwire.nodes.console.options import add_drafting_arguments, check_writable, with_chosen_drafting
+from draftwire.nodes.device.checks import InvalidRequestError
+from draftwire.runtime.config import AcceptanceRule, Topology, parse_topology
 from draftwire.runtime.errors import ConfigurationError
 
 
@@ -26,3 +29,28 @@ def test_a_file_is_left_as_it_was(tmp_path: Path) -> None:
     check_writable(Path("/dev/null"), key="--record")
     with pytest.raises(ConfigurationError, match="Is a directory"):
         check_writable(tmp_path, key="--record")
+
+
+def _drafting(*argv: str, text: str = "") -> Topology:
+    parser = ArgumentParser()
+    add_drafting_arguments(parser)
+    return with_chosen_drafting(parse_topology(text), parser.parse_args(argv))
+
+
+def test_the_command_line_says_how_drafts_are_taken() -> None:
+    """In place of the file's, which stands where nothing is said."""
+    chosen = _drafting("--acceptance", "auto", "--max-waste", "0.5", "--min-draft", "0")
+    assert (chosen.sampling.acceptance, chosen.device.max_waste) == (AcceptanceRule.AUTO, 0.5)
+    file = "[sampling]\nacceptance = 'coupled'\n[device]\nmax_waste = 2\n"
+    assert _drafting(text=file) == parse_topology(file)
+    chosen = _drafting("--acceptance", "rejection", text=file)
+    assert (chosen.sampling.acceptance, chosen.device.max_waste) == (AcceptanceRule.REJECTION, 2.0)
+
+
+@pytest.mark.parametrize("option", ["--min-draft", "--max-waste"])
+def test_what_means_nothing_is_not_taken_in_silence(option: str) -> None:
+    """Beside rejection above temperature 0; a file's acceptance, or temperature 0, gives it a meaning."""
+    with pytest.raises(InvalidRequestError, match=f"{option}: 1.* says nothing of acceptance by rejection"):
+        _drafting(option, "1")
+    _drafting(option, "1", text="[sampling]\nacceptance = 'coupled'\n")
+    _drafting(option, "1", text="[sampling]\ntemperature = 0\n")

@@ -16,9 +16,18 @@ from draftwire.codecs.messages import Incarnation, SparseLogits
 from draftwire.codecs.tables import table_set_bytes
 from draftwire.nodes.console.paper_tables import PAPER_L, PAPER_TABLE_I, table_i, table_ii
 from draftwire.nodes.console.plan import Advice, add_arguments, advise, run
+from draftwire.nodes.console.plan_ids import advise_ids
 from draftwire.nodes.models.tables import load_tables, shipped_tables
-from draftwire.nodes.speculation.cost import as2, best_length, draft_cost_of_k, full_row_cost
+from draftwire.nodes.speculation.cost import (
+    Compute,
+    LinkEstimate,
+    as2,
+    best_length,
+    draft_cost_of_k,
+    full_row_cost,
+)
 from draftwire.nodes.speculation.frames import row_bits, true_frames, zipf_rows
+from draftwire.nodes.speculation.pipeline import flow, pipelined_plans, synchronous
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import LinkSpec
 
@@ -273,3 +282,51 @@ def test_a_wrong_argument_is_one_line_and_2(
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("draftwire plan: ") and says in err
     assert err.count("\n") == 1
+
+
+# Ids only ---------------------------------------------------------------------------------------------------
+
+FAR = ("--alpha", ".5", "--c", ".07", "--rate", "20mbit", "--rtt", "100ms")
+
+
+def test_ids_alone_are_planned_for_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each kind's best plan by the models of in turns and pipelined; rows are planned for as before."""
+    found = plan_json(capsys, *FAR, "--acceptance", "coupled")
+    alone, coupled, pipelined = found.pop("ids_only")["plans"]
+    assert found == plan_json(capsys, *FAR) == plan_json(capsys, *FAR, "--acceptance", "rejection")
+    assert (alone["name"], alone["speedup"], alone["passes_per_token"]) == ("target alone", 1.0, 1.0)
+    assert coupled["min_draft"] == coupled["gamma"] and coupled["speedup"] < 0.7
+    assert pipelined["min_draft"] < pipelined["gamma"] and pipelined["speedup"] > 1.05
+    assert pipelined["drafted_per_token"] > 1 > pipelined["passes_per_token"]
+    assert plan(*FAR, "--acceptance", "auto") == 0
+    out = capsys.readouterr().out
+    assert "Ids only, if picks are equal with 0.5" in out and "pipelined: gamma" in out
+
+
+def test_the_best_plans_of_ids_alone_are_the_best() -> None:
+    """No plan in turns is faster, and no pipelined one by more than what counts as equal."""
+    compute = Compute(draft_step_s=0.003, target_step_s=0.045)
+    link = LinkEstimate(uplink_bps=1e6, downlink_bps=1e6, rtt_s=0.02)
+    ids = advise_ids(alpha=0.6, compute=compute, link=link, vocab_size=32_000)
+    frames, survives = true_frames(vocab_size=32_000, rows=False), [0.6**k for k in range(MAX_GAMMA + 1)]
+    for gamma in range(1, MAX_GAMMA + 1):
+        one = synchronous(gamma=gamma, survives=survives, compute=compute, link=link, frames=frames)
+        assert one.tokens_per_s <= ids.coupled.flow.tokens_per_s
+    for gamma, min_draft in pipelined_plans(16):
+        one = flow(
+            gamma=gamma, min_draft=min_draft, survives=survives, compute=compute, link=link, frames=frames
+        )
+        assert one.tokens_per_s <= 1.004 * ids.pipelined.flow.tokens_per_s
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--alpha-of-k", "3=.2", *A_LINK], "give --alpha, not --alpha-of-k"),
+        (["--paper"], "--paper prints fixed tables: leave out --acceptance"),
+    ],
+)
+def test_ids_alone_have_one_alpha(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of equal picks, which no K changes."""
+    assert plan(*words, "--acceptance", "coupled") == 2
+    assert said in capsys.readouterr().err

@@ -68,6 +68,15 @@ def test_explain_says_that_the_channel_was_late(tmp_path: Path, capsys: pytest.C
     assert "late" not in capsys.readouterr().err
 
 
+def test_fields_that_older_records_lack(tmp_path: Path) -> None:
+    """Blocks were waited for whole, under rejection, and gave what was accepted and one token."""
+    path = write(tmp_path / "r", [step(0, ends_s=1.0, position=10), decision(0, at_s=1.0, k=8, gamma=2)])
+    record = read_record(path)
+    (one,), (made,) = record.steps, record.decisions
+    assert (one.acceptance, one.min_draft, one.tokens, one.early_stop) == ("rejection", 4, 3, False)
+    assert (made.min_draft, made.early_stop) == (2, False)
+
+
 def test_a_step_told_twice_counts_once(tmp_path: Path) -> None:
     """The BS and the controller may both have written the same step."""
     lines = [step(0, ends_s=1.0, position=10)] * 2 + [step(0, ends_s=1.0, position=10, request=8)]

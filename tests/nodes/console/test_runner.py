@@ -14,12 +14,24 @@ from rich.console import Console
 from tests.harness.outcomes import outcome
 
 from draftwire.nodes.console.api import Generation
-from draftwire.nodes.console.outcome import ALONE, AUTO, Outcome, Scene, Setting, fixed, outcome_of
+from draftwire.nodes.console.outcome import (
+    ALL,
+    ALONE,
+    AUTO,
+    COUPLED,
+    PIPELINED,
+    Outcome,
+    Scene,
+    Setting,
+    auto,
+    fixed,
+    outcome_of,
+)
 from draftwire.nodes.console.runner import order_of, progress_bar, settling_s
 from draftwire.nodes.device.account import Account
 from draftwire.runtime.errors import ConfigurationError
 
-SETTINGS = [ALONE, fixed(8, 2), fixed(32, 4), AUTO]
+SETTINGS = [ALONE, fixed(8, 2), fixed(32, 4), COUPLED, PIPELINED, AUTO]
 SCENES = [Scene.of("rate 1mbit"), Scene.of("rate 20mbit delay 40ms")]
 
 
@@ -54,6 +66,26 @@ def test_an_outcome_comes_back_from_its_record(setting: Setting) -> None:
     assert Outcome.from_fields(orjson.loads(orjson.dumps(one.fields()))) == one
 
 
+def test_an_outcome_of_an_older_record_is_read() -> None:
+    """Acceptance, waste and passes were not told, and its setting had none of its own."""
+    fields = orjson.loads(orjson.dumps(outcome(fixed(8, 2)).fields()))
+    for name in ("acceptance", "used", "wasted", "passes", "min_draft_used", "passes_per_token"):
+        fields.pop(name, None)
+    for name in ("acceptance", "min_draft"):
+        del fields["setting"][name]
+    one = Outcome.from_fields(fields)
+    assert one.setting == Setting(name="K 8, gamma 2", k=8, gamma=2)
+    assert (one.passes_per_token, one.wasted_per_token, one.acceptance) == (None, None, None)
+    with pytest.raises(KeyError):
+        Outcome.from_fields({name: value for name, value in fields.items() if name != "steps"})
+
+
+def test_fixed_settings_take_turns_where_only_ids_travel() -> None:
+    """At temperature 0 too; where rows travel they say nothing of it, and are not refused."""
+    assert fixed(8, 2).waits_at(0.0) == ALL and fixed(8, 2).waits_at(1.0) is None
+    assert COUPLED.waits_at(1.0) == ALL and PIPELINED.waits_at(1.0) is None
+
+
 def test_k_and_gamma_of_an_outcome_are_what_most_steps_were_made_with() -> None:
     """By the device's account: the target alone has gamma 0 and no K, no step at all neither of them."""
 
@@ -63,6 +95,14 @@ def test_k_and_gamma_of_an_outcome_are_what_most_steps_were_made_with() -> None:
         one = outcome_of(generation, [], setting=AUTO, scene=SCENES[0], repeat=0, seed=0, temperature=1.0)
         return one.k_used, one.gamma_used
 
+    account = Account(vocab_size=64, hints=True, tokens=10, passes=4, drafted=9, used=6)
+    account.min_draft_used, account.synchronous = Counter({0: 2, 3: 4}), 1
+    generation = cast(Generation, SimpleNamespace(account=account, text=""))
+    one = outcome_of(generation, [], setting=AUTO, scene=SCENES[0], repeat=0, seed=0, temperature=1.0)
+    assert (one.min_draft_used, one.passes_per_token, one.wasted_per_token) == (3, 0.4, 0.3)
+    account.synchronous = 9
+    one = outcome_of(generation, [], setting=AUTO, scene=SCENES[0], repeat=0, seed=0, temperature=1.0)
+    assert (one.min_draft_used, one.acceptance) == (ALL, None)
     assert used({8: 2, 32: 3}, {0: 1, 4: 3, 2: 2}) == (32, 4)
     assert used({}, {0: 5}) == (None, 0)
     assert used({}, {}) == (None, None)
@@ -71,7 +111,9 @@ def test_k_and_gamma_of_an_outcome_are_what_most_steps_were_made_with() -> None:
 @pytest.mark.parametrize(
     ("setting", "auto"),
     [(ALONE, False), (AUTO, True), (fixed(8, 2), False), (Setting(name="k", k=8), True),
-     (Setting(name="g", gamma=3), True)],
+     (Setting(name="g", gamma=3), True), (COUPLED, True), (PIPELINED, True), (auto("auto"), True),
+     (Setting(name="w", k=8, gamma=3, acceptance="coupled"), True),
+     (Setting(name="w", k=8, gamma=3, acceptance="coupled", min_draft=2), False)],
 )  # fmt: skip
 def test_a_setting_is_adaptive_while_anything_is_left_to_choose(setting: Setting, auto: bool) -> None:
     """K means nothing to the target alone."""

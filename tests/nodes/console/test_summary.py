@@ -16,7 +16,7 @@ import structlog
 from rich.console import Console
 from tests.harness.cell import BS, cell, greedy, hello, request, run
 
-from draftwire.codecs.messages import Origin, Plan
+from draftwire.codecs.messages import Acceptance, Origin, Plan
 from draftwire.nodes.console.api import ConnectedDevice, Token
 from draftwire.nodes.console.generate import show
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
@@ -69,6 +69,88 @@ def test_plans_are_told_as_one_value_or_a_range(
     account.k_used.update(ks)
     account.gamma_used.update(gammas)
     assert summary_line(account, NativeCompute()).endswith(f" | {words}")
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "waits", "synchronous", "words"),
+    [
+        (Acceptance.COUPLED, {2: 9}, 0, "coupled, gamma 4-8, waits for 2"),
+        (Acceptance.COUPLED, {0: 1, 2: 9}, 0, "coupled, gamma 4-8, waits for 0-2"),
+        (Acceptance.COUPLED, {}, 9, "coupled, gamma 4-8, waits for all"),
+        (Acceptance.REJECTION, {0: 4}, 5, "gamma 4-8, waits for 0 or all"),
+    ],
+)
+def test_drafts_that_are_hints_are_told_by_what_became_of_them(
+    acceptance: Acceptance, waits: dict[int, int], synchronous: int, words: str
+) -> None:
+    """No K and no full rows, as none travel; drafted, used, wasted, and passes a token."""
+    account = Account(
+        vocab_size=64, acceptance=acceptance, hints=True, tokens=20, passes=12, drafted=30, used=8,
+        outstanding=3,
+        plan=Plan(number=9, k=16, gamma=4, min_draft=0), k_used=Counter({16: 9}),
+        gamma_used=Counter({4: 3, 8: 6}), min_draft_used=Counter(waits), synchronous=synchronous,
+    )  # fmt: skip
+    line = summary_line(account, NativeCompute())
+    assert f" | {words} | 30 drafted: 8 used, 19 wasted, 3 open; 0.60 passes a token" in line
+    assert "full rows" not in line and "K 16" not in line
+    account.outstanding = 0
+    assert "8 used, 22 wasted; 0.60" in summary_line(account, NativeCompute())
+
+
+def test_python_asks_for_ids_only() -> None:
+    """The text is that of the target alone with the same seed, whatever is fixed; fields tell how it came."""
+
+    async def main() -> None:
+        async with _device() as (device, _):
+
+            async def answer(**how: Any) -> tuple[list[int], dict[str, Any]]:
+                generation = device.generate([1, 2, 3], temperature=1.0, seed=5, **how)
+                ids = [token.id async for token in generation]
+                return ids, summary_fields(generation, NativeCompute())
+
+            alone, fields = await answer(gamma=0)
+            assert (fields["acceptance"], fields["min_draft"]) == ("rejection", None)
+            for how in (
+                {"acceptance": "coupled"},
+                {"acceptance": "coupled", "gamma": 8, "min_draft": np.int64(2)},
+                {"acceptance": "coupled", "gamma": 4, "min_draft": 32},
+                {"acceptance": "auto", "max_waste": 1},
+            ):
+                ids, fields = await answer(**how)
+                assert ids == alone, how
+                assert fields["acceptance"] == "coupled"
+                assert fields["drafted"] == fields["used"] + fields["wasted"] > 0
+                assert fields["tokens"] == fields["passes"] + fields["used"]
+                assert fields["max_waste"] == how.get("max_waste")
+                if "max_waste" in how:
+                    assert fields["wasted"] <= fields["tokens"]
+            assert sum(fields["min_draft_used"].values()) + fields["synchronous"] <= fields["steps"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"acceptance": "copled"}, "acceptance: 'copled' will not do; did you mean 'coupled'"),
+        ({"min_draft": 2}, "min_draft: 2 says nothing"),
+        ({"max_waste": 0.5}, "max_waste: 0.5 says nothing"),
+        ({"acceptance": "coupled", "min_draft": 33}, "min_draft: 33 will not do; write a number from 0"),
+        ({"acceptance": "coupled", "min_draft": True}, "min_draft: True is no whole number"),
+        ({"acceptance": "coupled", "max_waste": -1}, "max_waste: -1.0 will not do; write 0"),
+        ({"acceptance": "coupled", "max_waste": float("nan")}, "max_waste: nan will not do"),
+    ],
+)
+def test_what_no_request_can_say_of_its_drafts(how: dict[str, Any], words: str) -> None:
+    """Named by its field, with what to write, before a byte is sent."""
+
+    async def main() -> None:
+        async with _device() as (device, _):
+            with pytest.raises(InvalidRequestError, match=re.escape(words)):
+                async for _ in device.generate([1, 2, 3], temperature=1.0, **how):
+                    pass
+
+    run(main())
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from tests.nodes.controller.world import VOCAB_SIZE, World, play
 
 from draftwire.codecs.control import ANY_REQUEST, StepReport
 from draftwire.codecs.limits import MAX_GAMMA
-from draftwire.nodes.controller import adaptive, knowledge
+from draftwire.nodes.controller import blocks, knowledge
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
 from draftwire.nodes.controller.belief import Belief, belief_forecast
 from draftwire.nodes.controller.estimators import acceptance
@@ -440,7 +440,7 @@ def test_a_second_question_after_a_report_weighs_nothing_anew(monkeypatch: pytes
         compared["grids"] += 1
         return forecast_grid(**arguments)
 
-    monkeypatch.setattr(adaptive, "forecast_grid", counted)
+    monkeypatch.setattr(blocks, "forecast_grid", counted)
     world, planner = World(rate_bps=20e6, rtt_s=0.002, alpha=0.8, seed=1), policy()
     report = list(play(world, planner, 5))[-1].report
     planner.observe(report)

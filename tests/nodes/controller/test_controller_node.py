@@ -15,7 +15,16 @@ from tests.harness.reports import REPORT, ROWS, a_belief
 from tests.harness.spoilt import NOT_THE_KEYS, SpoiltTransport
 from tests.harness.tables import usual_set
 
-from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, PlanOrder, Register, RowsReport, StepReport
+from draftwire.codecs.control import (
+    ANY_DEVICE,
+    ANY_REQUEST,
+    COUPLED,
+    REJECTION,
+    PlanOrder,
+    Register,
+    RowsReport,
+    StepReport,
+)
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.messages import Plan
@@ -127,6 +136,63 @@ def test_the_next_request_is_planned_for_where_that_has_changed() -> None:
         assert len(orders) - len(later) == 16
 
     _run(body, Growing())
+
+
+class Opening:
+    """Opens both ways; `plans` may be changed meanwhile."""
+
+    plans = (PlanValues(8, 2, 2), PlanValues(9, 4, 0, acceptance=COUPLED, preferred=True, uplink_bps=5))
+
+    def observe(self, report: Report) -> None:
+        """Nothing to learn."""
+
+    def plan(self, device: str, request: int) -> PlanValues:
+        assert request != ANY_REQUEST
+        return PlanValues(10, 3, 1, early_stop=True, uplink_bps=6, patience_s=0.5)
+
+    def openings(self, device: str) -> tuple[PlanValues, ...]:
+        return self.plans
+
+
+def test_a_policy_that_opens_both_ways_orders_both() -> None:
+    """With each its acceptance and all that a plan says; later only what has changed, in any field."""
+    policy = Opening()
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        _say(bs, Register(role="target", name="bs-1", vocab_size=64), REPORT, REPORT)
+        orders = await _ordered_within_1s(bs)
+        opening = [one for one in orders if one.request == ANY_REQUEST]
+        assert [(one.device, one.acceptance, one.preferred, one.k, one.uplink_bps) for one in opening] == [
+            ("", REJECTION, False, 8, 0),
+            ("", COUPLED, True, 9, 5),
+            ("device-1", REJECTION, False, 8, 0),
+            ("device-1", COUPLED, True, 9, 5),
+        ]
+        told = next(one for one in orders if one.request)
+        assert (told.early_stop, told.uplink_bps, told.patience_s) == (True, 6, 0.5)
+        rejection, coupled = policy.plans
+        policy.plans = rejection, coupled._replace(patience_s=0.1)
+        _say(bs, REPORT)
+        orders = await _ordered_within_1s(bs)
+        assert [(one.acceptance, one.patience_s) for one in orders if not one.request] == [(COUPLED, 0.1)]
+
+    _run(body, policy)
+
+
+@pytest.mark.parametrize("preferred", [(False, False), (True, True)])
+def test_openings_that_leave_the_choice_open_are_refused(preferred: tuple[bool, bool]) -> None:
+    """None preferred, or two: counted as the policy's failure, and the last word stays in force."""
+    policy = Opening()
+    policy.plans = tuple(  # type: ignore[assignment]
+        plan._replace(preferred=one) for plan, one in zip(Opening.plans, preferred, strict=True)
+    )
+
+    async def body(node: ControllerNode, bs: Endpoint) -> None:
+        _say(bs, REPORT)
+        assert [one.request for one in await _ordered_within_1s(bs)] == [7]
+        assert node.refused() == {POLICY_FAILED: 1}
+
+    _run(body, policy)
 
 
 def test_a_bs_that_registers_again_is_told_the_next_plan_again() -> None:

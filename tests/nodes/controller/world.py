@@ -48,6 +48,8 @@ class World:
     "that the BS takes rows to be spelt with until they come, where these are others"
     temperature: float = 1.0
     sends_rows_reports: bool = True
+    coupled_share: float = 0.94
+    "of alpha: how often coupled picks are equal"
     pinned_k: int | None = None
     pinned_gamma: int | None = None
     pinned_min_draft: int | None = None
@@ -242,6 +244,7 @@ class World:
             high=tuple(whole * (low + (1 - low) / FILL) for whole in wholes),
             gap=tuple(whole * (1 - low_of_third) / FILL for whole in wholes),
             filled=tuple(whole * (shape(k) - low_of_third) for whole in wholes),
+            coupled=tuple(whole * shape(k) * self.coupled_share for whole in wholes),
             rows_bytes=rows_bytes,
             draft_at_s=draft_at_s,
             rows_at_s=rows_at_s,

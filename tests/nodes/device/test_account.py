@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from tests.harness.cell import BS, CHANNEL, cell, request, run
 
 from draftwire.codecs.frame import encode_frame
-from draftwire.codecs.messages import Commit, Incarnation, Origin, Plan, StepTimes
+from draftwire.codecs.messages import Acceptance, Commit, Finish, Incarnation, Origin, Plan, StepTimes
 from draftwire.nodes.device.account import Account
 from draftwire.runtime.link import ONE_PACKET_OVERHEAD_BYTES, LinkSpec, parse_link
 
@@ -70,6 +71,50 @@ def test_steps_are_counted_by_the_plan_that_their_block_was_drawn_with() -> None
     assert account.k_used == {32: 2, 320: 1}
     assert account.gamma_used == {2: 2, 5: 1, 0: 1}
     assert account.steps == sum(account.gamma_used.values())
+
+
+@pytest.mark.parametrize("link", [None, "rate 100kbit delay 20ms"])
+@pytest.mark.parametrize(
+    ("gamma", "min_draft", "temperature"), [(8, 0, 1.0), (8, 2, 1.0), (4, 32, 1.0), (4, 32, 0.0)]
+)
+def test_drafts_that_are_hints_are_used_or_wasted(
+    link: str | None, gamma: int, min_draft: int, temperature: float
+) -> None:
+    """At the end nothing is open; each pass has given one token of its own, and each used draft one more."""
+
+    async def main() -> Account:
+        async with cell() as bs:
+            if link is not None:
+                await bs.channel(link)
+            device = await bs.device(address=BS if link is None else CHANNEL)
+            account = Account(vocab_size=64)
+            asked = request(
+                gamma=gamma, min_draft=min_draft, acceptance=Acceptance.COUPLED, temperature=temperature
+            )
+            async for _ in device.answer(asked, account=account):
+                pass
+            return account
+
+    account = run(main())
+    assert account.hints and account.acceptance is Acceptance.COUPLED
+    assert account.finish is Finish.LENGTH and account.outstanding == 0
+    assert account.tokens == account.passes + account.used == 40
+    assert account.drafted == account.used + account.wasted > 0
+    assert account.passes_per_token == account.passes / 40
+    synchronous = min_draft >= gamma
+    assert account.gamma_used == {gamma: account.steps}
+    assert account.synchronous == (account.steps if synchronous else 0)
+    assert account.min_draft_used == ({} if synchronous else {min_draft: account.steps})
+
+
+def test_rejection_has_passes_too() -> None:
+    """A block of which 3 were accepted is one pass of 4 tokens; none of its drafts is open."""
+    account = Account(vocab_size=64)
+    account.drew(4, 0.01, Plan(number=0, k=8, gamma=4, min_draft=4))
+    origins = (*[Origin.ACCEPTED] * 3, Origin.CORRECTED)
+    account.committed(replace(_commit(4), origins=origins), 4, 1.0)
+    assert (account.passes, account.used, account.wasted, account.hints) == (1, 3, 1, False)
+    assert account.passes_per_token == 1 / 4
 
 
 def test_nothing_is_estimated_before_a_commit() -> None:

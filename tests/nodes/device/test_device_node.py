@@ -104,7 +104,7 @@ def test_other_seeds_give_other_texts() -> None:
 
 
 def test_lossy_link_changes_nothing() -> None:
-    """A link whose queue drops messages costs time; the text of a seed stays as it was where drafts are hints."""
+    """A link whose queue drops messages costs time; where drafts are hints a seed's text stays as it was."""
 
     async def over(link: str, **how: Any) -> tuple[tuple[int, ...], int]:
         async with cell() as bs:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.harness.cell import VOCAB_SIZE, hello, request
 
-from draftwire.codecs.messages import Origin, PendingBlock, Plan, Sampling
+from draftwire.codecs.messages import Acceptance, Origin, PendingBlock, Plan, Sampling
 from draftwire.nodes.device.checks import InvalidRequestError, check_entry, model_name
 from draftwire.nodes.device.entries import (
     DamagedError,
@@ -92,6 +92,78 @@ def test_a_request_comes_back_as_it_was(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
         with pytest.raises(ConfigurationError, match=r"has ended \(length\); none is open"):
             journal.entry(begun.id)
+
+
+def test_what_a_request_says_of_its_drafts_comes_back(tmp_path: Path) -> None:
+    """Acceptance as asked for and as settled, pins, the bound of waste, and how a block is to be tested."""
+    wanted = request(acceptance=Acceptance.AUTO, min_draft=0, max_waste=0.25)
+    settled = DeviceRecord(
+        device_try=1, draft_epoch=2, outstanding=None, acceptance=Acceptance.COUPLED
+    )
+    plan = Plan(number=4, k=8, gamma=4, min_draft=4, blockwise=True)
+    block = PendingBlock(draft_epoch=2, start=3, length=4, plan=plan, rows_hash=bytes(8))
+    rows = DeviceRecord(
+        device_try=1, draft_epoch=2, outstanding=block, acceptance=Acceptance.REJECTION
+    )
+    with Journal(tmp_path / "j") as journal:
+        journal.begin(entry("aaaaaaaa", wanted=wanted)).keep([], settled, leaves=True, rests=True)
+        journal.begin(entry("bbbbbbbb")).keep([], rows, leaves=True, rests=True)
+    with Journal(tmp_path / "j") as journal:
+        one, other = journal.open_entries()
+        assert (one.request, one.record) == (wanted, settled)
+        assert (other.request.acceptance, other.record) == (Acceptance.REJECTION, rows)
+
+
+def test_a_journal_of_an_older_version_is_read(tmp_path: Path) -> None:
+    """What its lines do not say had not been invented: rejection, no pins, blocks token by token."""
+    new = {"min_draft", "acceptance", "max_waste"}
+    asked = {key: value for key, value in request_event(entry()).items() if key not in new}
+    state = state_event("aaaaaaaa", record(1, 1, start=3))
+    del state["acceptance"], state["outstanding"]["blockwise"]
+    (tmp_path / "j").write_bytes(line_of(asked) + line_of(state))
+    with Journal(tmp_path / "j") as journal:
+        held = journal.entry("aaaaaaaa")
+        assert (held.request, held.record) == (request(), record(1, 1, start=3))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"acceptance": "coupld"}, "acceptance: 'coupld' is none"),
+        ({"acceptance": 1}, "acceptance: no text"),
+        ({"min_draft": -1}, "min_draft: no number"),
+        ({"min_draft": True}, "min_draft: no number"),
+        ({"max_waste": -0.5}, "max_waste: no number from 0"),
+        ({"max_waste": "much"}, "max_waste: no number"),
+        ({"max_waste": 1e9}, "max_waste: no number from 0"),
+    ],
+)
+def test_damaged_words_of_drafts_are_told(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    """By the line and the field."""
+    (tmp_path / "j").write_bytes(line_of(request_event(entry()) | change))
+    with pytest.raises(ConfigurationError, match=f"line 1: {problem}"):
+        Journal(tmp_path / "j")
+
+
+@pytest.mark.parametrize(
+    ("asked", "settled"),
+    [
+        (Acceptance.REJECTION, [Acceptance.COUPLED]),
+        (Acceptance.COUPLED, [Acceptance.REJECTION]),
+        (Acceptance.AUTO, [Acceptance.COUPLED, Acceptance.REJECTION]),
+    ],
+)
+def test_acceptance_is_settled_once(
+    tmp_path: Path, asked: Acceptance, settled: list[Acceptance]
+) -> None:
+    """A journal in which it changes is damaged: the text would no longer be one draw."""
+    lines = line_of(request_event(entry(wanted=request(acceptance=asked))))
+    for number, one in enumerate(settled, 1):
+        held = DeviceRecord(device_try=number, draft_epoch=0, outstanding=None, acceptance=one)
+        lines += line_of(state_event("aaaaaaaa", held))
+    (tmp_path / "j").write_bytes(lines)
+    with pytest.raises(ConfigurationError, match=f"line {len(settled) + 1}: acceptance has changed"):
+        Journal(tmp_path / "j")
 
 
 def test_tokens_stand_before_the_record_that_leans_on_them(tmp_path: Path) -> None:
@@ -181,7 +253,7 @@ def test_a_line_is_an_event_or_a_damaged_one(data: st.DataObject) -> None:
     requests.read(line_of(request_event(entry())))
     keys = st.sampled_from(
         "event id finish reason position ids origins device_try draft_epoch outstanding plan k gamma "
-        "min_draft start length rows_hash".split()
+        "min_draft start length rows_hash acceptance max_waste blockwise".split()
     )
     leaves = (
         st.none() | st.booleans() | st.integers(-2, 70) | st.floats() | st.text(max_size=3)

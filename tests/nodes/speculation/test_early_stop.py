@@ -35,11 +35,13 @@ def test_it_learns_the_rate_of_each_bin() -> None:
         assert stop.rate(chance + 0.03) == stop.rate(chance)
 
 
-def test_before_anything_is_known_a_bin_has_its_centre() -> None:
+def test_what_is_not_known_of_a_bin_is_the_mean() -> None:
     """And chances at both ends of the range have a bin."""
     stop = EarlyStop()
-    for i in range(BINS):
-        assert stop.rate(i / BINS) == pytest.approx((i + 0.5) / BINS)
+    assert {stop.rate(i / BINS) for i in range(BINS)} == {stop.mean}
+    for i in range(400):
+        stop.observe(0.5, i % 4 == 0)
+    assert stop.rate(0.95) == stop.mean == pytest.approx(0.25, abs=0.05)
     assert stop.rate(1.0) == stop.rate(0.99)
     assert stop.rate(0.0) == stop.rate(0.01)
 
@@ -55,11 +57,12 @@ def test_it_forgets() -> None:
 
 @given(st.lists(CHANCES, min_size=1, max_size=16), CHANCES, st.floats(0, 2), st.floats(0, 2))
 def test_it_is_monotone(chances: list[float], more: float, low: float, high: float) -> None:
-    """One that stops goes on stopping with another token outstanding, and at any higher price."""
+    """One that stops would stop at any higher price, and with any less likely token in place of another."""
     stop = taught(rate_of={0.25: 0.3, 0.75: 0.8}, n=300)
     low, high = sorted((low, high))
     if stop.stops(chances, tokens_per_s=low, token_s=0.5):
-        assert stop.stops([*chances, more], tokens_per_s=low, token_s=0.5)
+        if stop.rate(more) <= stop.rate(chances[0]):
+            assert stop.stops([more, *chances[1:]], tokens_per_s=low, token_s=0.5)
         assert stop.stops(chances, tokens_per_s=high, token_s=0.5)
         assert stop.stops(chances, tokens_per_s=low, token_s=0.6)
 
@@ -69,9 +72,21 @@ def test_the_price_is_where_it_says() -> None:
     stop = taught(rate_of={0.55: 0.8}, n=8000)
     rate = stop.rate(0.55)
     for n in range(1, 6):
-        worth = rate**n * rate  # nothing else was seen, so the mean is this bin's rate
-        assert not stop.stops([0.55] * n, tokens_per_s=worth * 0.999, token_s=1.0)
-        assert stop.stops([0.55] * n, tokens_per_s=10.0, token_s=worth * 0.1001)
+        worth = rate**n * rate  # nothing else was seen, so the mean is this bin's rate, and runs say little
+        assert not stop.stops([0.55] * n, tokens_per_s=worth * 0.8, token_s=1.0)
+        assert stop.stops([0.55] * n, tokens_per_s=10.0, token_s=worth * 0.125)
+
+
+def test_an_easy_stretch_is_drafted_further_into() -> None:
+    """Where tokens in a row that stand foretell more of them, how many have stood decides."""
+    stop = EarlyStop()
+    for _ in range(300):
+        for hit in [*[True] * 12, False, False, True, False, False, False]:  # stretches, easy or hard
+            stop.observe(0.5, hit)
+    behind_a_miss = first_stop(stop, 0.5, 0.4)
+    for _ in range(6):
+        stop.observe(0.5, True)
+    assert first_stop(stop, 0.5, 0.4) > behind_a_miss
 
 
 def test_a_sure_draft_goes_further() -> None:

@@ -13,7 +13,7 @@ from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
 from draftwire.nodes.speculation.acceptance import acceptance
 from draftwire.nodes.speculation.coupling import coupled_acceptance
-from draftwire.nodes.target.lesson import Lesson
+from draftwire.nodes.target.lesson import MAX_FRAMES, Lesson
 from draftwire.runtime.session.target import Step
 
 LIFE = Incarnation(boot=1, counter=1)
@@ -127,7 +127,7 @@ def test_nothing_is_kept_without_p_or_once_forgotten() -> None:
     assert lesson.due() is None
 
 
-# --------------------------------------------------------------------- a path: one row in eight, drafts as hints
+# -------------------------------------------------------- a path: one row in eight, drafts as hints
 
 ROW = quantize(np.arange(8), -np.arange(8.0), vocab_size=V)
 
@@ -191,6 +191,33 @@ def test_a_row_of_a_wrong_path_teaches_nothing(row: SparseLogits) -> None:
         if not rows_first:
             _offer(lesson, row)
         assert lesson.due() is None
+
+
+def test_two_rows_of_a_path_are_reported_in_turn() -> None:
+    """However far the device is ahead: by one pass or by two, each once, repeats or not."""
+    first, second = _rows(rows=(ROW,), start=START + 1), _rows(rows=(ROW,), start=START + 9)
+    for passes in ((10,), (4, 8)):
+        lesson, told = Lesson(), list[float]()
+        _offer(lesson, second, first, first, second)
+        start = START
+        for length in passes:
+            p = _ps(length)
+            lesson.was_tested(_path(range(1, length + 1), start=start), REPORT, p, LIFE)
+            while (report := lesson.due()) is not None:
+                told += report.coupled
+                _offer(lesson, first)
+            start += length
+        at = [_ps(10)[1], _ps(10)[9]] if passes == (10,) else [_ps(4)[1], _ps(8)[5]]
+        assert told == pytest.approx([coupled_acceptance(p, ROW) for p in at])
+
+
+def test_rows_in_memory_are_bounded() -> None:
+    """Whatever a device sends: as many as a path has outstanding, and the newest of them."""
+    lesson = Lesson()
+    _offer(lesson, *(_rows(rows=(ROW,), start=START + i) for i in range(500)))
+    assert len(lesson._frames) == MAX_FRAMES == 5
+    lesson.was_tested(_path((1,), start=START + 499), REPORT, _ps(1), LIFE)
+    assert lesson.due() is not None
 
 
 def test_a_row_waits_for_the_pass_that_tests_its_token() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import DrawFn
 from tests.harness.killed import KilledPair
-from tests.harness.pair import Context, SessionPair, as_plan
+from tests.harness.pair import Context, SessionPair
 from tests.harness.reference import target_text
-from tests.harness.schedules import CALM_S, Schedule, check_rest, play, play_with
+from tests.harness.schedules import Draftsman, Schedule, check_rest, play, play_with
 from tests.runtime.session.test_records import deaths
 from tests.runtime.session.test_schedules import schedules
 
@@ -22,7 +22,7 @@ from draftwire.codecs.messages import Acceptance, Origin, Plan
 from draftwire.nodes.speculation.noise import PhiloxNoise
 from draftwire.runtime.session.hints import PathHints
 
-QUIET = settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+QUIET = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 @st.composite
@@ -63,7 +63,7 @@ def expected(schedule: Schedule, temperature: float) -> tuple[int, ...]:
 @QUIET
 @given(paths(), st.sampled_from([1.0, 1.0, 0.0]))
 def test_the_text_is_the_targets_own_under_any_schedule(schedule: Schedule, temperature: float) -> None:
-    """Whatever is lost, late, wrong or forgotten, whatever the plan: the request ends, with the seed's text."""
+    """Whatever is lost, late, wrong or forgotten, and by any plan: the request ends, with the seed's text."""
     pair = play(schedule, temperature=temperature)
     check_rest(pair)
     assert pair.output == expected(schedule, temperature)
@@ -88,16 +88,16 @@ def accepted(pair: SessionPair, *, from_token: int) -> int:
     return sum(taken.origin is Origin.ACCEPTED for taken in pair.taken[from_token:])
 
 
-@QUIET
-@given(paths(), st.integers(0, 8), st.integers(0, 8), st.sampled_from([1.0, 0.0]))
+@settings(QUIET, max_examples=20)
+@given(paths(), st.integers(3, 8), st.integers(0, 8), st.sampled_from([1.0, 0.0]))
 def test_drafts_are_used_again_once_faults_have_ended(
     schedule: Schedule, gamma: int, min_draft: int, temperature: float
 ) -> None:
-    """A draft as good as the target itself, whatever has happened to its first paths: most of the end is its own.
+    """A draft as good as the target, whatever has happened to its first paths: most of the end is its own.
 
     So no lost Draft, no lost word of a gap and no lost "none comes" keeps the ends apart.
     """
-    plan = Plan(number=1, k=2, gamma=max(1, gamma), min_draft=min(max(1, gamma), min_draft))
+    plan = Plan(number=1, k=2, gamma=gamma, min_draft=min(gamma, min_draft))
     faults = replace(
         CALM,
         up=schedule.up[:12],
@@ -105,23 +105,26 @@ def test_drafts_are_used_again_once_faults_have_ended(
         restarts=schedule.restarts[:1],
         plans=(plan,),
         seed=schedule.seed,
-        tokens=100,
+        tokens=60,
     )
     pair = play(faults, temperature=temperature)
     assert pair.output == expected(faults, temperature)
-    assert accepted(pair, from_token=80) >= 8, pair.taken
+    assert accepted(pair, from_token=40) >= 8, pair.taken
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("plan", [(2, 4), Plan(number=1, k=2, gamma=6, min_draft=0), Plan(number=1, k=2, gamma=6, min_draft=2)])
+@pytest.mark.parametrize(("gamma", "min_draft"), [(4, 4), (6, 0), (6, 2)])
 @pytest.mark.parametrize("draft", ["target", "another"])
-def test_both_ends_count_alike_where_nothing_is_lost(plan: Plan, temperature: float, draft: str) -> None:
+def test_both_ends_count_alike_where_nothing_is_lost(
+    gamma: int, min_draft: int, temperature: float, draft: Draftsman
+) -> None:
     """Drafted tokens held against the log, and those that were its own: the BS's count is the device's."""
-    schedule = replace(CALM, plans=(plan,), draft=draft, up=((CALM_S,),))
+    plan = Plan(number=1, k=2, gamma=gamma, min_draft=min_draft)
+    schedule = replace(CALM, plans=(plan,), draft=draft)
     pair = play(schedule, temperature=temperature)
     target, ahead = pair.target, pair.device.ahead
     assert target is not None and ahead is not None and isinstance(target._hints, PathHints)
     assert ahead.seen > 10
-    lag = as_plan(plan).gamma  # what was on its way when the log ended
-    assert 0 <= ahead.seen - target._hints.seen <= lag
-    assert 0 <= ahead.hits - target._hints.hits <= lag
+    # It knows of those, too, that were on their way when the log ended.
+    assert 0 <= ahead.seen - target._hints.seen <= gamma
+    assert 0 <= ahead.hits - target._hints.hits <= gamma

@@ -501,7 +501,7 @@ ORDERS = [(2, 2), (3, 4), (1, 0)]
 @pytest.mark.parametrize(("k", "gamma"), PINS)
 @pytest.mark.parametrize("min_draft", [0, 1, 2])
 def test_every_plan_has_what_the_user_fixed(k: int | None, gamma: int | None, min_draft: int) -> None:
-    """The first plan and each that follows; where blocks bind the BS waits for all of them, whatever it says."""
+    """The first plan and each that follows; where blocks bind the BS waits for all of them in any case."""
     end = a_target(
         an_open(request=replace(a_request(), k=k, gamma=gamma)),
         plan=Plan(number=1, k=2, gamma=2, min_draft=min_draft),
@@ -546,16 +546,20 @@ def test_where_drafts_are_hints_the_user_may_fix_what_is_waited_for(
 
 
 def test_a_plan_has_only_what_its_acceptance_has_a_use_for() -> None:
-    """Blockwise is of blocks that bind; early stop and the uplink's rate are of hints, and a fixed gamma is no
-    gamma to stop before.
+    """Blockwise is of blocks that bind; early stop and the uplink's rate are of hints, and before a fixed
+    gamma nothing stops.
     """
-    plan = replace(PLAN, gamma=3, min_draft=1, blockwise=True, early_stop=True, uplink_bps=10**6)
-    coupled = a_request(acceptance=Acceptance.COUPLED)
-    for wanted, kept in (
-        (a_request(), replace(plan, min_draft=3, early_stop=False, uplink_bps=0)),
-        (coupled, replace(plan, blockwise=False)),
-        (a_request(temperature=0.0), replace(plan, blockwise=False)),
-        (replace(coupled, gamma=3), replace(plan, blockwise=False, early_stop=False)),
+    plain = replace(PLAN, gamma=3, min_draft=1, uplink_bps=10**6)
+    stops, whole = replace(plain, early_stop=True), replace(plain, blockwise=True)
+    coupled, greedy = a_request(acceptance=Acceptance.COUPLED), a_request(temperature=0.0)
+    for wanted, plan, kept in (
+        (a_request(), stops, replace(plain, min_draft=3, uplink_bps=0)),
+        (a_request(), whole, replace(whole, min_draft=3, uplink_bps=0)),
+        (coupled, stops, stops),
+        (coupled, whole, plain),
+        (greedy, stops, stops),
+        (greedy, whole, plain),
+        (replace(coupled, gamma=3), stops, plain),
     ):
         assert a_target(an_open(request=wanted), plan=plan).plan == kept
 

@@ -26,7 +26,11 @@ COMPUTE = Compute(draft_step_s=3.1e-3, target_step_s=44.5e-3)
 
 NOISE = 0.6
 LINKS = [(0.1, 10.0), (1.0, 40.0), (20.0, 2.0)]
-PLANS = [(8, 0), (8, 3), (16, 2), (4, 4), (0, 0)]
+PLANS = [(8, 0), (8, 3), (4, 4), (0, 0)]
+CASES = [
+    *((*link, *plan) for link in LINKS for plan in PLANS),
+    (20.0, 2.0, 24, 2),  # so long a window that the device is in the middle of a token when a path ends
+]
 K = 8
 
 
@@ -101,7 +105,7 @@ def replayed(tokens: Sequence[int], mbit: float, rtt_ms: float) -> Course:
         return Course(
             trace=trace,
             link=constant(mbit, rtt_ms),
-            tokens=len(tokens) - 3 - 2 * 16,  # near its end an answer is drafted less far ahead
+            tokens=len(tokens) - 3 - 2 * 24,  # near its end an answer is drafted less far ahead
             seed=1,
             compute=COMPUTE,
             jitter=False,
@@ -111,8 +115,7 @@ def replayed(tokens: Sequence[int], mbit: float, rtt_ms: float) -> Course:
     return course(replace(trace, hits=np.roll(trace.hits, start, axis=0)))
 
 
-@pytest.mark.parametrize(("gamma", "min_draft"), PLANS)
-@pytest.mark.parametrize(("mbit", "rtt_ms"), LINKS)
+@pytest.mark.parametrize(("mbit", "rtt_ms", "gamma", "min_draft"), CASES)
 def test_the_same_picks_take_the_same_time(mbit: float, rtt_ms: float, gamma: int, min_draft: int) -> None:
     """Given where both ends' picks are equal, the simulation's reports are the nodes', pass by pass."""
     reports, tokens = served(gamma, min_draft, mbit, rtt_ms, 150)
@@ -124,7 +127,8 @@ def test_the_same_picks_take_the_same_time(mbit: float, rtt_ms: float, gamma: in
     for one, real in zip(met[2:], theirs[2:], strict=True):  # what comes before is another beginning
         assert told(one, prompt=0) == told(real, prompt=3)
         assert one.ended_at_s - ours_s == pytest.approx(real.ended_at_s - theirs_s, abs=1e-3)
-        assert one.hold_s == pytest.approx(real.hold_s, abs=1e-3)
+        # Rows are of the usual size in one and their own in the other: a message may leave a token later.
+        assert one.hold_s == pytest.approx(real.hold_s, abs=1.5 * COMPUTE.draft_step_s)
         if one.drafted:
             assert one.draft_at_s - ours_s == pytest.approx(real.draft_at_s - theirs_s, abs=1e-3)
         if real.asked_at_s is not None:

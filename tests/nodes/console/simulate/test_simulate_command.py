@@ -152,6 +152,26 @@ def test_step_times_are_options(config: Path, capsys: pytest.CaptureFixture[str]
     assert "paper" not in said
 
 
+def test_ids_only(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every request under the acceptance asked for: steps of a record say so; waste is told."""
+    for how in ("coupled", "auto"):
+        record = tmp_path / f"{how}.jsonl"
+        more = ("--acceptance", how, "--record", str(record))
+        assert main(["simulate", str(config), *SHORT, *more, "--json"]) == 0
+        came = json.loads(capsys.readouterr().out)
+        assert came["drafted"] >= came["used"] + came["wasted"] > 0
+        assert came["tokens"] == came["passes"] + came["used"]
+        assert came["passes_a_token"] == pytest.approx(came["passes"] / came["tokens"])
+        read = read_record(record)
+        assert {one.acceptance for one in read.steps} == {"coupled"}
+        assert main(["explain", str(record), "--device", "phone-1"]) == 0
+        assert "ids only: " in capsys.readouterr().out
+    assert main(["simulate", str(config), *SHORT, "--acceptance", "coupled"]) == 0
+    assert "\nids only: " in capsys.readouterr().out
+    assert main(["simulate", str(config), *SHORT]) == 0
+    assert "ids only" not in capsys.readouterr().out
+
+
 def test_a_record_is_read_by_explain(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,9 +290,9 @@ def test_files_that_are_no_recording(
     else:
         save(recorded("smollm2"), path)
         path.write_bytes(path.read_bytes()[:-40000])
-    assert main(["simulate", str(config), *SHORT, "--acceptance", str(path)]) == 2
+    assert main(["simulate", str(config), *SHORT, "--recording", str(path)]) == 2
     said = capsys.readouterr().err
-    assert "--acceptance: " in said and "no recording of acceptance" in said
+    assert "--recording: " in said and "no recording of acceptance" in said
     assert "pickle" not in said and "Traceback" not in said
 
 
@@ -283,7 +303,7 @@ def test_a_recording_of_an_older_version(
     save(recorded("smollm2-0.7"), tmp_path / "now.npz")
     with np.load(tmp_path / "now.npz") as file:
         np.savez(tmp_path / "old.npz", **{name: file[name] for name in file.files if name != "coupled"})
-    assert main(["simulate", str(config), *SHORT, "--acceptance", str(tmp_path / "old.npz")]) == 2
+    assert main(["simulate", str(config), *SHORT, "--recording", str(tmp_path / "old.npz")]) == 2
     said = capsys.readouterr().err
     assert "older version" in said and "record the pair again with scripts/record_acceptance.py" in said
 
@@ -295,12 +315,12 @@ def test_acceptance_of_a_file(
     recording = str(tmp_path / "own.npz")
     whole = recorded("smollm2-0.7")
     save(replace(whole.part(slice(50)), name="own"), Path(recording))
-    assert main(["simulate", str(config), *SHORT, "--acceptance", recording]) == 2
+    assert main(["simulate", str(config), *SHORT, "--recording", recording]) == 2
     said = capsys.readouterr().err
     assert "sampling.temperature: temperature 1, but acceptance was recorded at 0.7" in said
     assert "write 0.7" in said
     config.write_text(config.read_text() + "[sampling]\ntemperature = 0.7\n")
-    assert main(["simulate", str(config), *SHORT, "--acceptance", recording]) == 0
+    assert main(["simulate", str(config), *SHORT, "--recording", recording]) == 0
     assert "acceptance of own, recorded at temperature 0.7" in capsys.readouterr().out
 
 
@@ -313,8 +333,9 @@ def test_acceptance_of_a_file(
         (["--seed", "-1"], "argument --seed"),
         (["--target-step", "0s"], "--target-step: 0 s will not do: time would never pass"),
         (["--draft-step", "3"], "draft-step"),
-        (["--acceptance", "nowhere.npz"], "--acceptance: 'nowhere.npz': No such file"),
-        (["--acceptance", __file__], "no recording of acceptance"),
+        (["--acceptance", "mine.npz"], "argument --acceptance: 'mine.npz' is none"),
+        (["--recording", "nowhere.npz"], "--recording: 'nowhere.npz': No such file"),
+        (["--recording", __file__], "no recording of acceptance"),
         (["--record", "same.png", "--plot", "./same.png"], "--plot: 'same.png': the record goes there"),
         (["a.toml", "--config", "b.toml"], "--config: 'b.toml' beside 'a.toml'; name one topology file"),
         (["--link", "rate 5"], "--link: "),

@@ -44,7 +44,7 @@ def check_greedy_texts(came: Simulation) -> int:
 
 def test_the_same_seed_is_the_same_run() -> None:
     """Messages, times, texts and speeds repeat, on a link that draws at random at every turn."""
-    first, again = (run(topology(link=ROUGH), keep_texts=True) for _ in range(2))
+    first, again = (run(topology(link=ROUGH), seed=6, keep_texts=True) for _ in range(2))
     assert first.steps > 20 and first.warned["channel.drops"]
     assert first.trace_hash == again.trace_hash
     assert [one.requests for one in first.devices] == [one.requests for one in again.devices]

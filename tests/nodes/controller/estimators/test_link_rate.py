@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftwire.nodes.controller.estimators.link_rate import MAX_S_PER_BIT, MIN_S_PER_BIT, LinkRate
+from draftwire.nodes.controller.estimators.link_rate import (
+    CAUTIOUS_BPS,
+    LOST_BPS,
+    MAX_S_PER_BIT,
+    MIN_S_PER_BIT,
+    PRIOR_BPS,
+    LinkRate,
+)
 
 JITTER_S = 0.3e-3
 
@@ -77,3 +84,31 @@ def test_the_estimate_stays_in_its_range(samples: list[tuple[float, float, float
     for spacing_s, bits, at_s in samples:
         link.observe(spacing_s=spacing_s, bits=bits, at_s=at_s, jitter_s=1e-3)
         assert MIN_S_PER_BIT <= link.s_per_bit <= MAX_S_PER_BIT
+
+
+def test_a_first_frame_that_is_far_off_decides() -> None:
+    """The prior has no weight against it: a slow link is known after one message of rows."""
+    link = LinkRate()
+    link.observe(spacing_s=0.02, bits=2000, at_s=1.0, jitter_s=3e-4)
+    assert link.bps == pytest.approx(0.1e6, rel=0.05)
+
+
+def test_until_it_is_measured_little_is_sent() -> None:
+    """At the cautious rate, or at one that messages have shown to be borne; then at what was measured."""
+    link = LinkRate()
+    assert link.bearable_bps == CAUTIOUS_BPS < link.bps
+    assert not link.at_most(1 / 1e6)
+    assert link.bearable_bps == pytest.approx(1e6) and link.bps == pytest.approx(PRIOR_BPS)
+    link.observe(spacing_s=0.0005, bits=5000, at_s=1.0, jitter_s=3e-4)
+    assert link.bearable_bps == link.bps > 1e6
+
+
+def test_a_link_that_is_lost_is_found_again() -> None:
+    """It counts as slow as links are, and one message of rows tells what it really is."""
+    link = LinkRate()
+    for step in range(20):
+        link.observe(spacing_s=0.002, bits=2000, at_s=0.1 * step, jitter_s=3e-4)
+    link.lost()
+    assert link.bps == link.bearable_bps == LOST_BPS
+    link.observe(spacing_s=0.002, bits=2000, at_s=3.0, jitter_s=3e-4)
+    assert link.bps == pytest.approx(1e6, rel=0.05)
