@@ -100,6 +100,9 @@ class StepReport:
 class RowsReport:
     """What the rows of a tested block tell, from the BS to the controller, above temperature 0.
 
+    Where drafts are hints, of the one row that came behind a Draft: without positions when it has come, which is
+    what it tells of the link, and once more when its token is tested.
+
     One value a tested position in each of the lists, in order, the first rejected one included. The maths and
     the names: nodes/speculation/acceptance.py.
     """

@@ -29,6 +29,7 @@ from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.blocks import BlockChoices
 from draftwire.nodes.controller.estimates import believed
+from draftwire.nodes.controller.estimators.delivered import Delivered
 from draftwire.nodes.controller.hints import HintsPlanner
 from draftwire.nodes.controller.knowledge import (
     MAX_DEVICES,
@@ -82,8 +83,8 @@ OPENINGS_EVERY = 8
 "Reports."
 
 REMEMBERED = 0.9
-"""Of what both acceptances promised at the last look, beside what they promise now: a request lasts longer than
-a state of a link that fades, so which of them is preferred hangs on the last ten looks."""
+"""Of what both acceptances promised at the last look, beside what they promise now: a request lasts longer
+than a state of a link that fades, so which of them is preferred hangs on the last ten looks."""
 
 USUAL_TEMPERATURE = 1.0
 "Of a device that has only been heard of at temperature 0."
@@ -183,12 +184,15 @@ class AdaptivePolicy:
             hints = self._hints.opening(device, known, temperature=0.0)
         text = known.texts[drafts_bind]
         seen = text.acceptance.seen + text.coupled.seen
-        prefers = seen == 0 or self._promises_more(device, rejection, coupled)
+        prefers = seen == 0 or self._promises_more(device, text.delivered, rejection, coupled)
         return rejection._replace(preferred=not prefers), hints._replace(preferred=prefers)
 
-    def _promises_more(self, device: str, rejection: PlanValues, coupled: PlanValues) -> bool:
+    def _promises_more(
+        self, device: str, delivered: Delivered, rejection: PlanValues, coupled: PlanValues
+    ) -> bool:
         """Whether coupled acceptance is expected to need fewer seconds a token."""
-        now = 1 / _promise(rejection), 1 / _promise(coupled)
+        plans = rejection, coupled
+        now = tuple(delivered.slower(one.acceptance) / _promise(one) for one in plans)
         before = self._promised.get(device, now)
         of_late = [REMEMBERED * old + (1 - REMEMBERED) * new for old, new in zip(before, now, strict=True)]
         remember(self._promised, device, (of_late[0], of_late[1]), most=MAX_DEVICES)
@@ -205,8 +209,11 @@ class AdaptivePolicy:
         if state.temperature is None:
             state.temperature = known.temperature
         if state.hints:
-            return self._hints.plan(device, known, state)
-        return self._blocks(device, known, state, may_try=True)
+            given = self._hints.plan(device, known, state)
+        else:
+            given = self._blocks(device, known, state, may_try=True)
+        state.promised = _promise(given)
+        return given
 
     def _blocks(
         self, device: str, known: DeviceState, state: RequestState, *, may_try: bool

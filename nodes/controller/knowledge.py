@@ -19,6 +19,7 @@ from draftwire.codecs.control import COUPLED, REJECTION, RowsReport, StepReport
 from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_hash
 from draftwire.nodes.controller.estimators.acceptance import AcceptanceEstimate
 from draftwire.nodes.controller.estimators.coupled import CoupledAcceptance
+from draftwire.nodes.controller.estimators.delivered import Delivered
 from draftwire.nodes.controller.estimators.draft_step import DraftStep
 from draftwire.nodes.controller.estimators.link_rate import LinkRate
 from draftwire.nodes.controller.estimators.round_trip import RoundTrip
@@ -90,6 +91,7 @@ class TextState:
     coupled: CoupledAcceptance = field(default_factory=CoupledAcceptance)
     pause: Pause = field(default_factory=Pause)
     pause_of_hints: Pause = field(default_factory=Pause)
+    delivered: Delivered = field(default_factory=Delivered)
     silent_blocks: int = 0
 
     @property
@@ -151,6 +153,8 @@ class RequestState:
     "step -> when the rows of its block came"
     waiting: dict[int, int] = field(default_factory=dict)
     "step -> rows in its block, which had not come with its StepReport"
+    promised: float | None = None
+    "tokens a second, of the last plan given"
     dry: int = 0
     "passes in a row that had no drafts, though the plan was to draft"
     answered: tuple[float, float] = (0.0, 0.0)
@@ -225,16 +229,14 @@ class Knowledge:
         text.silent_blocks = 0
         text.acceptance.observe_rows(report)
         text.coupled.observe_rows(report, binding=not request.hints)
-        if request.hints:  # one row, behind the Draft that has its token; several may come in one step
-            self._size(device, report.tables, report.k, len(report.low), report.rows_bytes)
-            if request.rows_at_s.get(report.step) == report.rows_at_s:
-                return
-            request.rows_at_s.pop(report.step, None)
-        else:
+        if not report.low:  # one row, right behind the Draft that has its token; what it tells comes later
+            self._size(device, report.tables, report.k, 1, report.rows_bytes)
+            _spaced(device, report.draft_at_s, report.rows_at_s, report.rows_bytes)
+        elif not request.hints:
             count = request.waiting.pop(report.step, None)
             if count:
                 self._size(device, report.tables, report.k, count, report.rows_bytes)
-        _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
+            _spacing(device, request, report.step, report.draft_at_s, report.rows_at_s, report.rows_bytes)
 
     def _step(self, report: StepReport, device: DeviceState, request: RequestState) -> None:
         if report.step <= request.step:  # a BS that lost its memory counts from 0 again
@@ -260,6 +262,10 @@ class Knowledge:
             self._hints(report, device, request, text)
         elif report.drafted:
             self._block(report, device, request, text)
+        if request.promised is not None and request.step:
+            acceptance = COUPLED if request.hints else REJECTION
+            promised_s = report.tokens / request.promised
+            text.delivered.observe(acceptance, seconds=passed_s, promised_s=promised_s)
         pause = text.pause_of_hints if request.hints else text.pause
         if request.alone:
             pause.alone(passed_s)
@@ -377,6 +383,11 @@ def _spacing(
     if step in request.rows_at_s:
         return
     remember(request.rows_at_s, step, rows_at_s, most=MAX_BLOCKS)
+    _spaced(device, draft_at_s, rows_at_s, rows_bytes)
+
+
+def _spaced(device: DeviceState, draft_at_s: float, rows_at_s: float, rows_bytes: int) -> None:
+    """Rows came behind their Draft."""
     device.link.observe(
         spacing_s=rows_at_s - draft_at_s,
         bits=on_link_bits(rows_bytes),

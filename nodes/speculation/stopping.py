@@ -2,8 +2,8 @@
 
 A drafted token is worth something only if all those before it stand. How likely that is, is learnt from what
 became of earlier ones: by how sure the draft was of them, the chance q(x) of each token x that was drawn, in
-ten bins; and by how many stood in a row before them, as easy stretches of text are easy for longer. Only where
-drafts are hints: under rejection a length that hangs on drawn tokens would bend the text's distribution
+ten bins; and by how many stood in a row before them, as easy stretches of text are easy for longer. Only
+where drafts are hints: under rejection a length that hangs on drawn tokens would bend the text's distribution
 (docs/theory.md, early stop).
 """
 

@@ -216,6 +216,7 @@ class TargetNode:
             self._send(served)
 
     def _begin(self, received: Received, number: int, opened: Open) -> None:
+        patience_s = self._control.plans.patience_s(received.name)
         session = TargetSession(
             opened,
             self._next_incarnation,
@@ -226,7 +227,7 @@ class TargetNode:
             ),
             now_s=self._clock.now_s(),
             ahead=self.settings.ahead,
-            timing=self._timing,
+            timing=self._timing if patience_s is None else replace(self._timing, patience_s=patience_s),
         )
         served = Served(
             name=received.name,
@@ -284,6 +285,7 @@ class TargetNode:
         served.session.receive(message, self._clock.now_s())
         if isinstance(message, Draft):
             served.newest_at_s = received.at_s
+            served.path_lesson.draft_came(message, received.at_s)
         if served.session.newest_epoch != newest_epoch and isinstance(message, Draft):
             served.took(message, received.at_s, len(received.data))
         elif isinstance(message, Ping):
@@ -294,9 +296,14 @@ class TargetNode:
         self._send(served)
         if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
             size, at_s = len(received.data), received.at_s
-            served.lesson.rows_came(
-                message, size=size, at_s=at_s, draft_at_s=served.newest_at_s, tables=tables
-            )
+            if served.session.request.hints:
+                link = served.path_lesson.row_came(
+                    message, served.whose, size=size, at_s=at_s, tables=tables
+                )
+                if link is not None:
+                    self._tell(link, number)
+            else:
+                served.lesson.rows_came(message, size=size, at_s=at_s, tables=tables)
             self._work.tell_rows(served)
 
     # -- sending -------------------------------------------------------------------------------------------

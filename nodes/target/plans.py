@@ -79,6 +79,10 @@ class FirstPlans:
         order = self._order(device, COUPLED if hints else REJECTION)
         return self.followed(order, pinned_k=opened.pinned_k, pinned_gamma=opened.pinned_gamma)
 
+    def patience_s(self, device: str) -> float | None:
+        """With `first`, where drafts are hints: how long a free BS waits for them; None: as usual."""
+        return self._order(device, COUPLED).patience_s
+
     def _order(self, device: str, acceptance: str) -> PlanOrder:
         """What a controller said of such requests; else of any, as policies that open one way alone do."""
         heard = [self._of_device[device]] if device in self._of_device else []

@@ -19,7 +19,8 @@ from draftwire.codecs.messages import (
 )
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.echo import Echoes
-from draftwire.nodes.target.lesson import Lesson
+from draftwire.nodes.target.lesson import Lesson, Whose
+from draftwire.nodes.target.path_lesson import PathLesson
 from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.memory import remember
 from draftwire.runtime.session.states import Target
@@ -57,6 +58,9 @@ class Served:
     verdict: Verdict | None = None
     "of a test whose correction waits for its row"
     lesson: Lesson = field(default_factory=Lesson)
+    "of blocks"
+    path_lesson: PathLesson = field(default_factory=PathLesson)
+    "where drafts are hints"
     sequence: int = 0
     steps: int = 0
     draft_at_s: float = 0.0
@@ -85,6 +89,17 @@ class Served:
     "where drafts are hints: as far as reported"
     ended_at_s: float = 0.0
     "of the last step"
+
+    @property
+    def whose(self) -> Whose:
+        """Named in reports of rows."""
+        temperature = self.session.request.sampling.temperature
+        return Whose(self.name, self.number, max(0, self.steps - 1), temperature)
+
+    def forget_lessons(self) -> None:
+        """Nobody waits for reports of rows any more."""
+        self.lesson.forget()
+        self.path_lesson.forget()
 
     @property
     def closed(self) -> bool:
@@ -161,7 +176,7 @@ class Served:
             self.judged = seen, accepted
             drafted_tokens = seen - before[0], accepted - before[1]
         asked, echo = None, self.echoes.take()
-        if step.ids:
+        if step.ids or pins.hints:  # a path that never catches up tells the round trip all the same
             asked, self.block_asked = self.block_asked, None
         came = bool(step.ids) and self.rows_at_s is not None
         tables = self.rows_tables if came else self.tables
@@ -180,7 +195,7 @@ class Served:
             step_s=times.step_s,
             wait_s=times.wait_s,
             hold_s=times.hold_s,
-            draft_bytes=self.draft_bytes if step.ids else 0,
+            draft_bytes=self.draft_bytes if step.ids or asked else 0,
             rows_bytes=self.rows_bytes if step.ids else 0,
             draft_at_s=self.draft_at_s,
             rows_at_s=self.rows_at_s if step.ids else None,

@@ -82,9 +82,16 @@ class Work:
         self._ended.set()
 
     def tell_rows(self, served: Served) -> None:
-        """What the rows of its last block tell, where they have come; of a path it may be several times."""
-        while (report := served.lesson.due()) is not None:
-            self._told(report, served.number)
+        """What rows of its last block, or of its path, tell, where they have come."""
+        session = served.session
+        report = served.lesson.due()
+        reports = [] if report is None else [report]
+        if session.request.hints:
+            reports += served.path_lesson.due(
+                served.whose, length=len(session.log), is_right=session.is_right
+            )
+        for one in reports:
+            self._told(one, served.number)
 
     def _over(self) -> bool:
         """Told to stop, and nothing is under way or its time has passed."""
@@ -102,12 +109,12 @@ class Work:
         session, now_s = served.session, self._clock.now_s()
         if served.closed:
             served.context.close()
-            served.lesson.forget()
+            served.forget_lessons()
             return False
         if self._settle(served):
             return True
         if session.parked(now_s):
-            served.lesson.forget()
+            served.forget_lessons()
         session.on_timer(now_s)
         self._send(served)
         if not served.prefilled and session.state is Target.WAITING:
@@ -193,8 +200,12 @@ class Work:
         self._send(served)
         step, session = verdict.step, served.session
         report = served.report(step, accepted=verdict.accepted, now_s=self._clock.now_s())
-        if step.ids:
+        if not session.request.hints and step.ids:
             served.lesson.was_tested(step, report, verdict.tested, session.incarnation)
+            self.tell_rows(served)
+        elif not session.request.sampling.greedy:
+            behind = () if verdict.accepted < len(step.ids) else (verdict.p,)
+            served.path_lesson.decoded(len(step.tokens), (*verdict.tested, *behind))
             self.tell_rows(served)
         self._told(report, served.number)
 

@@ -14,7 +14,9 @@ from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.request import Block, DraftWork, Request
 
 ROW_EVERY = 8
-"""Drafted tokens from one sparse row to the next: it keeps the link's rate and rejection's alpha known."""
+"""A draft for a position that is a multiple of it comes with its sparse row, which keeps the link's rate and
+rejection's alpha known. Every eighth one drawn would not do: with gamma 16 it may be the last of each path,
+which is never tested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Ahead:
         if room <= 0:
             return None
         length = room if _synchronous(plan) and not plan.early_stop else 1
-        until_row = -self.drafted % ROW_EVERY
+        until_row = -(self.start + len(self._ids)) % ROW_EVERY
         wants_row = not self._request.sampling.greedy and until_row < length
         return DraftWork(
             tokens=[*self._log.tokens, *self._ids],

@@ -87,6 +87,8 @@ class DeviceSession:
         self._incarnation: Incarnation | None = None
         self._block: Block | None = None
         self._pending = None if self.request.hints else outstanding
+        self._said_again_at = 0
+        "length of the log when all that is outstanding was last said again: until the BS has heard of that"
         self.ahead: Ahead | None = None
         "what is drafted beyond the log, once it has been opened and where drafts are hints"
         self._out: deque[Message] = deque()
@@ -395,9 +397,12 @@ class DeviceSession:
             self._follow(self.ahead, commit, news, now_s)
         else:
             self._after_commit(settled)
-        listens = self.state is Device.LISTENING or (self.ahead and self.state is Device.WAITING)
-        if listens and len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
-            self._send_ping()
+        if len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
+            if self.state is Device.LISTENING:
+                self._send_ping()
+            elif self.ahead is not None and self.state is Device.WAITING:
+                self.ahead.say_again()  # also that nothing more comes, should the BS have missed it
+                self._send_draft()
         self._silence.answered(now_s)
         self._arm(now_s)
 
@@ -405,8 +410,9 @@ class DeviceSession:
         """Own path right: draft on. Wrong: another behind the log."""
         assert self.plan is not None
         ahead.follow(commit, news)
-        if commit.missing:
+        if commit.missing and commit.position >= self._said_again_at:
             ahead.say_again()
+            self._said_again_at = len(self.log)
         if self.plan.gamma == 0:
             self._advance(DeviceEvent.MOVED_TARGET_ONLY)
             return

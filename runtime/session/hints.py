@@ -151,6 +151,10 @@ class PathHints:
             return self._from_the_log(draft, log)
         return self._from_the_path(draft, log)
 
+    def is_right(self, draft_epoch: int, position: int) -> bool:
+        """Whether the path of that epoch is known to be right up to the position, which the log has."""
+        return draft_epoch == self.newest_epoch and (self._alive or position < self._judged)
+
     def follow(self, log: TokenLog, *, tested_epoch: int) -> None:
         """The log has grown: what was drafted for its new positions is held against them."""
         grown = len(log) - self._judged

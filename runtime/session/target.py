@@ -121,6 +121,11 @@ class TargetSession:
         """In force; see `replan`."""
         return self._planning.plan
 
+    def is_right(self, draft_epoch: int, position: int) -> bool:
+        """Where drafts are hints: whether the path of that epoch is known to be right up to the position."""
+        hints = self._hints
+        return isinstance(hints, PathHints) and hints.is_right(draft_epoch, position)
+
     @property
     def judged(self) -> tuple[int, int] | None:
         """Where drafts are hints: how many were held against the log, and how many of them were its own."""
@@ -151,7 +156,8 @@ class TargetSession:
         enough = free or len(path.ids) >= min(plan.min_draft, left)
         if not enough and now_s < self._waits_since_s + self._patience_s:
             return None
-        return self._work(tuple(path.ids), (), path.newest_epoch if path.ids else 0)
+        ids = tuple(path.ids[:left])
+        return self._work(ids, (), path.newest_epoch if ids else 0)
 
     def _work(
         self,

@@ -183,7 +183,7 @@ class Drafting:
         self.drafted += 1
         self._draws_s = NEVER
         if self._drawing == self._epoch:
-            if self.drafted % ROW_EVERY == 1:
+            if self._end % ROW_EVERY == 0:
                 self._rows.append(self._end)
             self._end += 1
             if self.plan.early_stop:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from draftwire.codecs.control import ANY_REQUEST, COUPLED, RowsReport, StepReport
 from draftwire.codecs.messages import Plan
+from draftwire.nodes.console.bench.acceptance_trace import Told as RowTold
 from draftwire.nodes.console.bench.cycles import DEVICE, MEAN_JITTER_S, REQUEST, Course, Run
 from draftwire.nodes.console.bench.drafting import (
     LATE,
@@ -36,6 +37,7 @@ from draftwire.nodes.controller.policy import FixedPolicy, OpensWith, PlanValues
 from draftwire.nodes.speculation.cost import LinkEstimate
 from draftwire.nodes.speculation.frames import true_frames
 from draftwire.nodes.speculation.pipeline import patience_s
+from draftwire.nodes.target.path_lesson import MAX_POSITIONS, MAX_ROWS
 from draftwire.runtime.session.request import Timing
 
 Floats = NDArray[np.float64]
@@ -104,8 +106,6 @@ class _Simulation:
         "by length of the log: when the Commit that told it left, and its size"
         self.answered: tuple[float, int] | None = None
         self.rows: list[Told] = []
-        self.tested = (0, 0, 0, 0)
-        "the last pass with drafts: its step, epoch, and the positions that it tested"
         self.told_echo: tuple[float, int] | None = None
 
     # -- passes --------------------------------------------------------------------------------------------
@@ -199,7 +199,9 @@ class _Simulation:
             elif message.end:
                 self._draft(message)
             elif self.reports:
-                self.rows.append(message)
+                self.rows = [*self.rows, message][-MAX_ROWS:]
+                rung = self.course.trace.ladder.index(self.device.plan.k)
+                self._row_report(message, max(0, self.step - 1), None, rung)
                 self._rows_report()
 
     def _draft(self, message: Told) -> None:
@@ -232,17 +234,13 @@ class _Simulation:
     # -- what the controller is told -----------------------------------------------------------------------
 
     def _tell(self, plan: Plan, *, begun: int, ids: int, pass_s: float, now_s: float) -> None:
-        if ids:
-            seen = min(ids, self.wrong + 1 - begun)
-            self.tested = (self.step, self.epoch, begun, begun + seen)
-            self._rows_report()
+        self._rows_report()
         self.policy.observe(self._report(plan, begun=begun, ids=ids, pass_s=pass_s, now_s=now_s))
         self.seen = self.hits = 0
 
     def _report(self, plan: Plan, *, begun: int, ids: int, pass_s: float, now_s: float) -> StepReport:
-        first, asked, echo = self.first, None, None
-        if ids:
-            asked, self.answered = self.answered, None
+        first, echo = self.first, None
+        asked, self.answered = self.answered, None
         if not plan.gamma:
             echo, self.told_echo = self.told_echo, None
         return StepReport(
@@ -258,7 +256,7 @@ class _Simulation:
             step_s=pass_s,
             wait_s=0.0,
             hold_s=now_s - max(self.newest_s, self.free_s) if ids else 0.0,
-            draft_bytes=first.size if ids and first else 0,
+            draft_bytes=first.size if (ids or asked) and first else 0,
             rows_bytes=0,
             draft_at_s=first.at_s if first else 0.0,
             rows_at_s=None,
@@ -279,33 +277,33 @@ class _Simulation:
         )
 
     def _rows_report(self) -> None:
-        """The newest row, where the pass that tested its draft was the last one with drafts."""
-        step, epoch, begun, end = self.tested
-        if not self.rows:
-            return
-        row = self.rows[-1]
-        del self.rows[:-1]
-        if row.epoch != epoch or not begun <= row.start < end:
-            return
-        self.rows.clear()
-        course = self.course
-        trace, k = course.trace, self.device.plan.k
-        rung = trace.ladder.index(k)
-        told = trace.told(rung)[self.text.places[row.start]]
+        """Rows at whose positions the log has its token by now, of paths that are right up to there."""
+        reached = [row for row in self.rows if row.start < self.length]
+        self.rows = [row for row in self.rows if row.start >= self.length]
+        rung = self.course.trace.ladder.index(self.device.plan.k)
+        for row in reached:
+            right = row.epoch == self.epoch and (self.alive or row.start < self.judged)
+            if right and row.start >= self.length - MAX_POSITIONS:
+                told = self.course.trace.told(rung)[self.text.places[row.start]]
+                self._row_report(row, max(0, self.step - 1), told, rung)
+
+    def _row_report(self, row: Told, step: int, told: RowTold | None, rung: int) -> None:
+        """What a row tells of the link, and where its draft was tested of acceptance."""
+        trace = self.course.trace
         self.policy.observe(
             RowsReport(
                 device=DEVICE,
                 request=REQUEST,
                 step=step,
                 temperature=trace.temperature,
-                k=k,
+                k=trace.ladder[rung],
                 ladder=trace.ladder[: rung + 1],
-                alphas=(told.alphas,),
-                low=(told.low,),
-                high=(told.high,),
-                gap=(told.gap,),
-                filled=(told.filled,),
-                coupled=(told.coupled,),
+                alphas=(told.alphas,) if told else (),
+                low=(told.low,) if told else (),
+                high=(told.high,) if told else (),
+                gap=(told.gap,) if told else (),
+                filled=(told.filled,) if told else (),
+                coupled=(told.coupled,) if told else (),
                 rows_bytes=row.size,
                 draft_at_s=row.row_behind_s,
                 rows_at_s=row.at_s,

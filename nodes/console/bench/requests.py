@@ -54,9 +54,9 @@ class _Numbered:
 
     def observe(self, report: Report) -> None:
         """As the inner policy."""
-        times = ("draft_at_s", "rows_at_s")
+        times = ["draft_at_s", "rows_at_s"]
         if isinstance(report, StepReport):
-            times = (*times, "ended_at_s", "asked_at_s")
+            times += ["ended_at_s", "asked_at_s"]
         told = {name: getattr(report, name) for name in times}
         shifted = {name: at_s + self._began_s for name, at_s in told.items() if at_s is not None}
         self._inner.observe(replace(report, request=self._number, **shifted))

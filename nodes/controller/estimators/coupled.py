@@ -22,7 +22,10 @@ PRIOR_POSITIONS = 8.0
 "What priors weigh."
 
 RATIO_DECAY = 0.98
-BIAS_DECAY = 0.995
+BIAS_DECAY, BIAS_POSITIONS = 0.998, 60.0
+"""Of the correction. Slow, as hits and rows are seldom of the same stretch of text: an easy one must not be
+taken for a lasting difference between the two."""
+
 HIT_DECAY = 0.997
 "Of a place's hits, for each hit or miss."
 
@@ -47,7 +50,7 @@ class CoupledAcceptance:
     def __init__(self) -> None:
         self._alpha = PRIOR_POSITIONS
         self._equal = PRIOR_POSITIONS * PRIOR_RATIO
-        self._expected = self._came = PRIOR_POSITIONS
+        self._expected = self._came = BIAS_POSITIONS
         self._hits = [0.0] * PLACES
         self._seen = [0.0] * PLACES
         self._prior = PRIOR_POSITIONS
