@@ -68,7 +68,8 @@ class StepReport:
     device_step_s: float | None
     "the draft model's time for one token, where known"
     asked_at_s: float | None
-    "when the message that this block answers was first sent, BS clock; None: no block, or not known"
+    """when the message that this block answers was first sent, BS clock; None: no block, or not known. Where
+    drafts are hints, that the newest path answers: told once, also by a step that had no ids of it yet"""
     asked_bytes: int
     "of that message"
     ended_at_s: float
@@ -91,6 +92,8 @@ class StepReport:
     "ids in the message that answers what was asked; under rejection all of the block"
     pinned_min_draft: int | None = None
     "by the user: the controller leaves it; None: free"
+    resting: bool = False
+    "where drafts are hints: the device has said that none come for now"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -100,8 +103,9 @@ class StepReport:
 class RowsReport:
     """What the rows of a tested block tell, from the BS to the controller, above temperature 0.
 
-    Where drafts are hints, of the one row that came behind a Draft: without positions when it has come, which is
-    what it tells of the link, and once more when its token is tested.
+    Where drafts are hints, of one row that came behind its Draft: without positions when it has come, which
+    is what it tells of the link; and once more, with its position, when the log has that, unless the path
+    was wrong before it.
 
     One value a tested position in each of the lists, in order, the first rejected one included. The maths and
     the names: nodes/speculation/acceptance.py.
@@ -129,7 +133,8 @@ class RowsReport:
     rows_bytes: int
     "of the frame"
     draft_at_s: float
-    "arrival of the block's Draft, BS clock"
+    """arrival of the block's Draft, BS clock; where drafts are hints, of the message that the row came right
+    behind: its Draft, or another row of that"""
     rows_at_s: float
     "arrival of its rows, BS clock"
     tables: str = ""

@@ -225,6 +225,7 @@ FIELDS: Mapping[str, _Fields] = {
         "tokens": _COUNT,
         "asked_drafted": _COUNT,
         "pinned_min_draft": _or_none(_whole(0, MAX_GAMMA)),
+        "resting": _truth,
     },
     "RowsReport": {
         "device": _name,

@@ -124,6 +124,11 @@ class Plan:
         check_range("min_draft", self.min_draft, 0, self.gamma)
         check_one_test(blockwise=self.blockwise, early_stop=self.early_stop)
 
+    @property
+    def synchronous(self) -> bool:
+        """Whether the BS waits for all that is drafted; the target alone is, too."""
+        return self.min_draft >= self.gamma
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:

@@ -70,6 +70,10 @@ class Moment:
     belief: Belief
     true_bps: float | None
     "of the uplink then; None: not recorded, or no rate"
+    uplink_bps: int = 0
+    "where only ids travel: the rate by which the device paces itself; 0: by none"
+    patience_s: float | None = None
+    "and how long a free target waits for drafts; None: as its file says"
 
 
 def choice_of(decision: Decision) -> Choice:

@@ -152,6 +152,8 @@ def print_moment(console: Console, moment: Moment) -> None:
         soft_wrap=True,
     )
     console.print(_acceptance(belief), highlight=False, soft_wrap=True)
+    if ordered := _ordered(moment):
+        console.print(ordered, highlight=False, soft_wrap=True)
     title = "By this belief, tokens a second"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("choice", no_wrap=True)
@@ -161,6 +163,18 @@ def print_moment(console: Console, moment: Moment) -> None:
     for name, speed in _alternatives(moment):
         table.add_row(name, f"{speed:.1f}", f"{speed / chosen:.2f}")
     console.print(table)
+
+
+def _ordered(moment: Moment) -> str:
+    """What the plan says besides where only ids travel; empty: nothing."""
+    if moment.belief.rows or not moment.choice.gamma:
+        return ""
+    parts = []
+    if moment.uplink_bps:
+        parts.append(f"the device paces itself by {moment.uplink_bps / 1e6:.3g} Mbit/s")
+    if moment.choice.min_draft and moment.patience_s is not None:
+        parts.append(f"a free target waits {1e3 * moment.patience_s:.0f} ms for drafts at most")
+    return "; ".join(parts)
 
 
 def _acceptance(belief: Belief) -> str:
@@ -251,6 +265,8 @@ def moment_fields(moment: Moment) -> dict[str, Any]:
         "at_s": moment.at_s,
         **moment.choice._asdict(),
         "true_uplink_bps": moment.true_bps,
+        "paced_bps": moment.uplink_bps,
+        "patience_s": moment.patience_s,
         "belief": moment.belief.fields(),
         "best": each(options(moment.belief)[:TOP]),
         "grid": each(grid(moment.belief)),

@@ -116,6 +116,8 @@ def explain(record: Record) -> Explanation:
             choice=choice_of(one),
             belief=one.belief,
             true_bps=rate_at(record.links, one.at_s, device=run.device),
+            uplink_bps=one.uplink_bps,
+            patience_s=one.patience_s,
         )
         for run in runs
         for one in _heeded(run)

@@ -86,7 +86,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the rows of a tested block told; fields of RowsReport."""
+    """Rows that came, or what they told; fields of RowsReport."""
 
     device: str
     request: int
@@ -95,6 +95,9 @@ class Rows:
     rows_bytes: int
     draft_at_s: float
     rows_at_s: float
+    positions: int
+    """that they tell acceptance at; 0: one row of a path, when it came. It has another line once the log has
+    its position"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,10 @@ class Decision:
     gamma: int
     min_draft: int
     early_stop: bool
+    patience_s: float | None
+    "where only ids travel: how long a free target waits for min_draft of them; None: as its file says"
+    uplink_bps: int
+    "by which the device paces itself there; 0: by nothing"
     belief: Belief | None
     "None: a policy without a model"
 
@@ -273,7 +280,9 @@ def _take(record: Record, event: Any, told: set[tuple[str, int, int, float]], *,
             told.add(key)
             record.steps.append(step)
     elif kind == ROWS_EVENT:
-        record.rows.append(_value(Rows, event, source))
+        low = event.get("low")
+        positions = len(low) if isinstance(low, list) else 1
+        record.rows.append(_value(Rows, {**event, "positions": positions}, source))
     elif kind == DECISION_EVENT:
         record.decisions.append(_decision(event, source))
     elif kind == LINK_EVENT:
@@ -325,7 +334,7 @@ def _decision(event: Mapping[str, Any], source: str) -> Decision:
         belief = None if event.get("belief") is None else Belief.from_fields(event["belief"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _odd(DECISION_EVENT, f"belief: {error}", source) from None
-    older = {"min_draft": event.get("gamma"), "early_stop": False}
+    older = {"min_draft": event.get("gamma"), "early_stop": False, "patience_s": None, "uplink_bps": 0}
     return _value(Decision, {**older, **event, "belief": belief}, source)
 
 

@@ -38,6 +38,7 @@ from draftwire.nodes.controller.knowledge import (
     RequestState,
     TextState,
 )
+from draftwire.nodes.controller.pause import PATIENCE
 from draftwire.nodes.controller.policy import PlanValues, Report
 from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.runtime.memory import remember
@@ -52,10 +53,6 @@ OPTIMISM, OPTIMISM_POSITIONS = 0.2, 8
 """Before the target is left to decode alone, alpha is taken for larger by this share of it, falling as the
 prior's weight does: a prior that is too low would otherwise hardly ever meet the truth."""
 
-PATIENCE = 0.03
-"""Drafts go on until they are expected to be slower than the target alone by this share: where both are about
-as fast, a stretch of hard text must not end drafts for all the seconds until the next try."""
-
 EXPLORE_FROM = 32
 "A look above K shows at least this many entries: below, each rung tells little of the next."
 
@@ -67,9 +64,6 @@ LOOK_PRICE = 0.005
 
 MAX_LOOK_WAIT = 16
 "Plans. However dear a look is, it is made after so many."
-
-KNOWN_SPREAD = 6.0
-"Tokens squared: with less spread of gamma the target's slope is not known."
 
 ALONE_EVERY = 64
 "Steps with drafts from one step alone to the next."
@@ -281,7 +275,7 @@ class AdaptivePolicy:
                 look = _given(state, choices, k, 0, "explore")
                 state.gamma = gamma  # what comes next goes on from here
                 return look
-            if turn == 0 and self._known.target.spread < KNOWN_SPREAD:
+            if turn == 0 and not self._known.target.knows_slope:
                 gamma = gamma - MAX_MOVE if gamma > MAX_MOVE else min(gamma + MAX_MOVE, self._max_gamma)
                 reason = "explore"
         above = self._look_above(text, state, choices, k, gamma) if turn == 0 and gamma else None

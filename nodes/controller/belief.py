@@ -22,8 +22,8 @@ class Belief:
     """Estimates, and what the plan made from them was expected to bring."""
 
     alphas: Mapping[int, float]
-    """K -> alpha, for each K that was considered. Where drafts are hints: that of single rows alone, with the
-    share of drafted tokens that turn out right"""
+    """K -> alpha, for each K that was considered. Where drafts are hints it is no alpha of rejection, as no
+    row is needed: P(equal) as drafts had it of late, and under one K only, that of single rows"""
     uplink_bps: float
     off_s_per_bit: tuple[float, ...] = ()
     "seconds a bit by which such estimates were off, when plans relied on them; empty: by nothing"

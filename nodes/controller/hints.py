@@ -20,24 +20,19 @@ from draftwire.nodes.controller.knowledge import (
     TextState,
 )
 from draftwire.nodes.controller.paths import ALONE, STEP, PathChoices, Pins, in_steps, lesson_k
+from draftwire.nodes.controller.pause import PATIENCE
 from draftwire.nodes.controller.policy import PlanValues
 from draftwire.nodes.speculation.frames import frames_of, rung_bits
 
 GREEDY_K = 32
 "Where K means nothing and nobody has named one."
 
-PATIENCE = 0.03
-"""Drafts that the target waits for go on until they are expected to be slower than the target alone by this
-share."""
-
 WORTH = 1e-3
-"And others as long as they are expected to be faster by this share: else they are drafted for nothing."
+"""Drafts that the target does not wait for go on as long as they are expected to be faster than it is alone
+by this share: else they are drafted for nothing."""
 
 FIRST_GAMMA = 8
 "The longest draft while the target's time has hardly been seen at different lengths."
-
-KNOWN_SPREAD = 6.0
-"Tokens squared: with less spread of drafts in a pass the target's slope is not known."
 
 ALONE_WORTH = 1.25
 "Of the target alone: where drafts are expected to be this fast, no step alone is needed to compare."
@@ -143,7 +138,7 @@ class HintsPlanner:
 
     def _longest(self) -> int:
         """gamma, as far as it is known what long drafts cost."""
-        known = self._known.passes(beside=True).spread >= KNOWN_SPREAD
+        known = self._known.passes(beside=True).knows_slope
         return self._max_gamma if known else min(FIRST_GAMMA, self._max_gamma)
 
     def _choices(

@@ -25,6 +25,7 @@ from draftwire.nodes.controller.estimators.link_rate import LinkRate
 from draftwire.nodes.controller.estimators.round_trip import RoundTrip
 from draftwire.nodes.controller.estimators.row_size import RowSize
 from draftwire.nodes.controller.estimators.target_step import TargetStep
+from draftwire.nodes.controller.own_time import MOST_BETWEEN, handling_seconds, own_seconds
 from draftwire.nodes.controller.pause import Pause
 from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.nodes.speculation.frames import on_link_bits
@@ -49,9 +50,6 @@ MAX_BLOCKS = 8
 
 SILENT_BLOCKS = 8
 "Blocks in a row without a RowsReport: this BS sends none, so hits and misses have to do."
-
-MOST_BETWEEN = 1.25
-"Passes, from one step that waits for nothing to the next, the BS's own handling of messages included."
 
 FEW_PASSES = 4
 "Below, passes of the other kind tell more."
@@ -156,7 +154,7 @@ class RequestState:
     promised: float | None = None
     "tokens a second, of the last plan given"
     dry: int = 0
-    "passes in a row that had no drafts, though the plan was to draft"
+    "passes in a row that had no drafts, though the plan was to draft and the device had not said to rest"
     answered: tuple[float, float] = (0.0, 0.0)
     "when the newest question whose answer was counted was asked, and when the answer came"
 
@@ -262,16 +260,17 @@ class Knowledge:
             self._hints(report, device, request, text)
         elif report.drafted:
             self._block(report, device, request, text)
+        own_s = own_seconds(report, passed_s=passed_s, hints=request.hints)
         if request.promised is not None and request.step:
             acceptance = COUPLED if request.hints else REJECTION
             promised_s = report.tokens / request.promised
-            text.delivered.observe(acceptance, seconds=passed_s, promised_s=promised_s)
+            text.delivered.observe(acceptance, seconds=own_s, promised_s=promised_s)
         pause = text.pause_of_hints if request.hints else text.pause
         if request.alone:
-            pause.alone(passed_s)
+            pause.alone(own_s)
         else:
             tokens = report.tokens if request.hints else report.accepted + 1
-            pause.drafted(passed_s, tokens=tokens, alone_step_s=self.alone_s)
+            pause.drafted(own_s, tokens=tokens, alone_step_s=self.alone_s)
         if report.echo_s is not None:
             bits = on_link_bits(report.echo_bytes) + on_link_bits(0)
             _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)
@@ -292,14 +291,15 @@ class Knowledge:
             self.beside.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
             self.target.since_alone += 1
         elif report.drafted:
-            around_s = report.hold_s - report.step_s - report.wait_s
+            around_s = handling_seconds(report)
             self.target.observe(drafted=report.drafted, step_s=report.step_s, overhead_s=around_s)
 
     def _hints(
         self, report: StepReport, device: DeviceState, request: RequestState, text: TextState
     ) -> None:
         """A pass over drafts that may be dropped freely, none, one or several Drafts of them."""
-        request.dry = request.dry + 1 if report.plan.gamma and not report.drafted else 0
+        expected = report.plan.gamma > 0 and not report.resting
+        request.dry = request.dry + 1 if expected and not report.drafted else 0
         if report.seen:
             text.coupled.observe_hits(accepted=report.accepted, seen=report.seen, whole=text.whole)
         if report.device_step_s is not None:

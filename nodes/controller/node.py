@@ -193,6 +193,8 @@ class ControllerNode:
             min_draft=plan.min_draft,
             early_stop=plan.early_stop,
             blockwise=plan.blockwise,
+            patience_s=plan.patience_s,
+            uplink_bps=plan.uplink_bps,
             belief=plan.belief.fields(),
         )
 

@@ -1,10 +1,15 @@
 """When a target that decodes alone should try a draft again.
 
-Alone, nothing is learnt of the link or of acceptance, so drafts are tried from time to time: two blocks in a
-row, since the link's estimate believes a jump when it has seen it twice. A try costs what its blocks took
-beyond what the target would have needed for their tokens; it is due when the time alone makes that a share of
-PRICE.
+Alone, nothing is learnt of the link or of acceptance, so drafts are tried from time to time. Under rejection
+two blocks in a row, since the link's estimate believes a jump when it has seen it twice; where drafts are
+hints, as many passes as a path needs to come into being. A try costs what its steps took beyond what the
+target would have needed for their tokens; it is due when the time alone makes that a share of PRICE.
 """
+
+PATIENCE = 0.03
+"""Drafts that the target waits for go on until they are expected to be slower than the target alone by this
+share: where both are about as fast, a stretch of hard text must not end drafts for all the seconds until the
+next try."""
 
 PRICE = 0.015
 "Of the time, for tries."
@@ -14,6 +19,7 @@ MAX_PAUSE_S = 60.0
 "However much the last try lost: an outage that it met is over some day."
 
 BLOCKS = 2
+"Of a try under rejection."
 
 
 class Pause:
@@ -51,4 +57,4 @@ class Pause:
         return True
 
 
-__all__ = ["Pause"]
+__all__ = ["PATIENCE", "Pause"]

@@ -42,7 +42,8 @@ class Account:
     steps: int = 0
     "Commits with news"
     passes: int = 0
-    "of the target: each yields one token of its own"
+    """of the target: each yields one token of its own, but for a last one that ends within the drafts that it
+    accepts"""
     drafted: int = 0
     used: int = 0
     "drafted tokens that stand in the output because the target tested them"
@@ -109,7 +110,8 @@ class Account:
         self.tokens += news
         used = sum(origin is Origin.ACCEPTED for origin in commit.origins[len(commit.origins) - news :])
         self.used += used
-        self.passes += news - used
+        ends_early = commit.finish is not Finish.RUNNING and commit.origins[-1] is Origin.ACCEPTED
+        self.passes += news - used + ends_early
         if ahead is None:
             self.accepted += commit.accepted
             self.seen += commit.seen

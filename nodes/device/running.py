@@ -65,7 +65,8 @@ class Running:
         """
         messages = self.session.to_send()
         if self.page is not None and self.page.open:
-            leaves = any(isinstance(message, Open | Draft) for message in messages)
+            hints = self.session.request.hints  # of a path that is lost with the device nothing hangs on
+            leaves = any(isinstance(one, Open) or (isinstance(one, Draft) and not hints) for one in messages)
             rests = self.session.work() is None
             self.page.keep(taken, self.session.record, leaves=leaves, rests=rests)
         for message in messages:

@@ -41,23 +41,20 @@ class _Rate:
         return (self._hits + guess * worth) / (self._seen + worth)
 
 
-class EarlyStop:
-    """Of one draft model at one temperature."""
+class Hits:
+    """What became of tokens: of one draft model at one temperature, its requests together."""
 
     def __init__(self) -> None:
         self._rates = [_Rate() for _ in range(BINS)]
         self._behind = [_Rate() for _ in range(len(RUNS) + 1)]
         "by how many stood in a row before"
         self._all = _Rate()
-        self._run = 0
-        "that have stood in a row until now"
 
-    def observe(self, chance: float, hit: bool) -> None:
-        """A token drawn with `chance`, 0 to 1, was tested behind ones that stand: whether it stands too."""
+    def observe(self, chance: float, hit: bool, *, run: int) -> None:
+        """A token drawn with `chance`, 0 to 1, was tested behind `run` that stand: whether it stands too."""
         self._rates[_bin(chance)].observe(hit)
-        self._behind[bisect(RUNS, self._run)].observe(hit)
+        self._behind[bisect(RUNS, run)].observe(hit)
         self._all.observe(hit)
-        self._run = self._run + 1 if hit else 0
 
     def rate(self, chance: float) -> float:
         """How often a token that was drawn with `chance` stands behind ones that do, 0 to 1."""
@@ -68,6 +65,34 @@ class EarlyStop:
         """How often one does that is drawn with any chance."""
         return self._all.value(PRIOR_MEAN, PRIOR_MEAN_COUNT)
 
+    def ease(self, run: int) -> float:
+        """By how much more likely than usual a token stands behind so many in a row that do."""
+        return self._behind[bisect(RUNS, run)].value(self.mean) / self.mean
+
+
+class EarlyStop:
+    """Of one request. Runs are its own, as another's text has other easy stretches."""
+
+    def __init__(self, hits: Hits | None = None) -> None:
+        """`hits`: shared with other requests; None: it learns by itself."""
+        self._hits = Hits() if hits is None else hits
+        self._run = 0
+        "that have stood in a row until now"
+
+    def observe(self, chance: float, hit: bool) -> None:
+        """A token drawn with `chance`, 0 to 1, was tested behind ones that stand: whether it stands too."""
+        self._hits.observe(chance, hit, run=self._run)
+        self._run = self._run + 1 if hit else 0
+
+    def rate(self, chance: float) -> float:
+        """As of Hits."""
+        return self._hits.rate(chance)
+
+    @property
+    def mean(self) -> float:
+        """As of Hits."""
+        return self._hits.mean
+
     def stops(self, chances: Sequence[float], *, tokens_per_s: float, token_s: float) -> bool:
         """Whether to draw no further token behind the outstanding ones, which were drawn with `chances`.
 
@@ -77,17 +102,13 @@ class EarlyStop:
         """
         survives = 1.0
         for i, chance in enumerate(chances):
-            survives *= min(1.0, self.rate(chance) * self._ease(i))
-        next_one = min(1.0, self.mean * self._ease(len(chances)))
+            survives *= min(1.0, self.rate(chance) * self._hits.ease(self._run + i))
+        next_one = min(1.0, self.mean * self._hits.ease(self._run + len(chances)))
         return bool(chances) and survives * next_one < tokens_per_s * token_s
-
-    def _ease(self, drafted: int) -> float:
-        """By how much more likely than usual a token stands behind so many outstanding ones that do."""
-        return self._behind[bisect(RUNS, self._run + drafted)].value(self.mean) / self.mean
 
 
 def _bin(chance: float) -> int:
     return min(BINS - 1, max(0, int(chance * BINS)))
 
 
-__all__ = ["BINS", "DECAY", "EarlyStop"]
+__all__ = ["BINS", "DECAY", "EarlyStop", "Hits"]

@@ -39,6 +39,9 @@ PASSES: Final = 6
 
 MOST_PASSES: Final = 14
 
+LEAST_ALONE_SHARE: Final = 0.01
+"""Of a target step: a pass without drafts is not taken for shorter, so that passes can be counted."""
+
 LEAST_DRAFT_SHARE: Final = 1e-3
 """Of a target step: a draft step is not taken for shorter, so that ids can be counted."""
 
@@ -106,7 +109,7 @@ def pace_of(compute: Compute, link: LinkEstimate, frames: Frames, row_bits: floa
     per_id = second - first
     down_s = frames.commit_bits(MESSAGE_IDS) / link.downlink_bps
     return Pace(
-        alone=round(alone / unit, 2),
+        alone=max(round(alone / unit, 2), LEAST_ALONE_SHARE),
         drafted=round(1 + compute.overhead_s / unit, 2),
         per_draft=round(compute.target_per_token_s / unit, 3),
         token=_rounded(max(compute.draft_step_s / unit, LEAST_DRAFT_SHARE)),

@@ -195,6 +195,8 @@ class TargetNode:
         served = self._requests.get(received.name, number)
         if served is not None and served.closed and opened.device_try > served.device_try:
             served = None
+        if served is not None and _settled_otherwise(opened, served):
+            served = None
         if opened.acceptance is Acceptance.AUTO:
             chosen = self._control.plans.chosen(received.name)
             settled = chosen if served is None else served.session.request.acceptance
@@ -283,7 +285,7 @@ class TargetNode:
             served.peer = received.peer
         newest_epoch = served.session.newest_epoch
         served.session.receive(message, self._clock.now_s())
-        if isinstance(message, Draft):
+        if isinstance(message, Draft) and message.incarnation == served.session.incarnation:
             served.newest_at_s = received.at_s
             served.path_lesson.draft_came(message, received.at_s)
         if served.session.newest_epoch != newest_epoch and isinstance(message, Draft):
@@ -349,6 +351,15 @@ class TargetNode:
             known_tokens=served.session.known,
             detail="its memory is free; the device can go on with it from its own log only",
         )
+
+
+def _settled_otherwise(opened: Open, served: Served) -> bool:
+    """Whether a newer try knows the request's acceptance to be another than this session's.
+
+    Then a late copy of its first Open, which left the acceptance open, has come to a BS that started anew.
+    """
+    acceptance, newer = opened.acceptance, opened.device_try > served.device_try
+    return newer and acceptance not in (Acceptance.AUTO, served.session.request.acceptance)
 
 
 def _has_begun(opened: Open) -> bool:

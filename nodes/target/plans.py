@@ -32,12 +32,12 @@ class _Openings:
     preferred: str | None = None
 
     def ordered(self, order: PlanOrder) -> None:
-        """The newest word holds, and one acceptance at most is preferred."""
+        """The newest word holds. What was preferred stays so until another is: each acceptance has an order
+        of its own, and between two of them none may say so.
+        """
         self.orders[order.acceptance] = order
         if order.preferred:
             self.preferred = order.acceptance
-        elif self.preferred == order.acceptance:
-            self.preferred = None
 
 
 class FirstPlans:

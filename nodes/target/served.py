@@ -89,6 +89,8 @@ class Served:
     "where drafts are hints: as far as reported"
     ended_at_s: float = 0.0
     "of the last step"
+    came_s: float = 0.0
+    "since when the newest step has been held"
 
     @property
     def whose(self) -> Whose:
@@ -113,6 +115,7 @@ class Served:
             self.device_try, self.drawn_before = opened.device_try, opened.draft_epoch
             self.asked.clear()
             self.echoes = Echoes()
+            self.path_lesson.forget()
 
     def took(self, draft: Draft, at_s: float, size: int) -> None:
         """A block, or the first Draft of a path, has come; repeats change nothing."""
@@ -154,14 +157,16 @@ class Served:
         self.sequence += 1
         return encode_frame(message, session=self.number, sequence=self.sequence)
 
+    def begins(self) -> None:
+        """A step with what has come. Drafts that are hints may have waited for the pass before: then it has
+        been held since that. Those that come while it is under way are the next one's."""
+        hints = self.session.request.hints
+        self.came_s = max(self.newest_at_s, self.ended_at_s) if hints else self.draft_at_s
+
     def times(self, step: Step, now_s: float) -> StepTimes:
-        """Of the step that ends now. Drafts that are hints may have waited for the pass before: then it is
-        the time since that."""
-        came_s = self.draft_at_s
-        if self.session.request.hints:
-            came_s = max(self.newest_at_s, self.ended_at_s)
+        """Of the step that ends now."""
         return StepTimes(
-            hold_s=max(0.0, now_s - came_s) if step.ids else 0.0,
+            hold_s=max(0.0, now_s - self.came_s) if step.ids else 0.0,
             step_s=self.step_s,
             wait_s=now_s - self.tested_at_s,
         )
@@ -214,6 +219,7 @@ class Served:
             tokens=len(self.session.log) - len(step.tokens),
             asked_drafted=self.drafted if asked else 0,
             pinned_min_draft=pins.min_draft,
+            resting=self.session.rests,
         )
 
 

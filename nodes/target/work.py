@@ -110,6 +110,7 @@ class Work:
         if served.closed:
             served.context.close()
             served.forget_lessons()
+            served.verdict = None
             return False
         if self._settle(served):
             return True
@@ -135,6 +136,7 @@ class Work:
     async def _step(self, served: Served, step: Step) -> None:
         """One pass: rows of p behind the log and its drafts, then the test, in the worker's thread."""
         session, positions = served.session, len(step.ids) + 1
+        served.begins()
 
         def work() -> Verdict:
             logits = served.context.logits([*step.tokens, *step.ids], positions)
@@ -200,9 +202,10 @@ class Work:
         self._send(served)
         step, session = verdict.step, served.session
         report = served.report(step, accepted=verdict.accepted, now_s=self._clock.now_s())
-        if not session.request.hints and step.ids:
-            served.lesson.was_tested(step, report, verdict.tested, session.incarnation)
-            self.tell_rows(served)
+        if not session.request.hints:
+            if step.ids:
+                served.lesson.was_tested(step, report, verdict.tested, session.incarnation)
+                self.tell_rows(served)
         elif not session.request.sampling.greedy:
             behind = () if verdict.accepted < len(step.ids) else (verdict.p,)
             served.path_lesson.decoded(len(step.tokens), (*verdict.tested, *behind))

@@ -35,6 +35,8 @@ class Ahead:
     def __init__(self, request: Request, log: TokenLog, *, draft_epoch: int) -> None:
         """`draft_epoch`: the highest that was used before."""
         self._request, self._log = request, log
+        self._begun_with = log.produced
+        "tokens of the output that an earlier life had: its waste is not known here"
         self.drafted = self.used = 0
         self.seen = self.hits = 0
         "drafted tokens held against the log, and those that were its own, up to each path's first wrong one"
@@ -78,7 +80,8 @@ class Ahead:
         room = self._room(plan)
         if room <= 0:
             return None
-        length = room if _synchronous(plan) and not plan.early_stop else 1
+        at_once = plan.synchronous and not plan.early_stop and not self._rests
+        length = room if at_once else 1
         until_row = -(self.start + len(self._ids)) % ROW_EVERY
         wants_row = not self._request.sampling.greedy and until_row < length
         return DraftWork(
@@ -89,20 +92,19 @@ class Ahead:
             row_of=until_row if wants_row else None,
         )
 
-    def drew(self, block: Block, *, stops: bool) -> bool:
-        """Take what `work` asked for; False: the path is no longer the one it was drawn on.
+    def drew(self, block: Block, *, stops: bool) -> None:
+        """Take what `work` asked for; the path may no longer be the one that it was drawn on.
 
         `stops`: nothing more is to be drawn before the log grows.
         """
         self.drafted += len(block.ids)
         if (block.draft_epoch, block.start) != (self.draft_epoch, self.start + len(self._ids)):
-            return False
+            return
         if block.row_at is not None:
             self._rows.append((block.start + block.row_at, block.rows[0]))
         self._ids += block.ids
         self._chances += block.chances or (1.0,) * len(block.ids)
-        self._token_s, self._stopped, self._begun, self._rests = block.token_s, stops, True, False
-        return True
+        self._token_s, self._stopped, self._begun = block.token_s, stops, True
 
     def complete(self, plan: Plan) -> bool:
         """Whether nothing more is to be drawn before the log grows."""
@@ -138,13 +140,16 @@ class Ahead:
         """Whether a Draft should leave now.
 
         Synchronously when the block is complete. Else as soon as the uplink is free for it, but not before a
-        BS that waits for min_draft ids could begin.
+        BS that waits for min_draft ids could begin. The first id after a rest at once: the BS goes on alone
+        until it hears of one, and would overtake whatever comes later.
         """
         untold = self.start + len(self._ids) - self._told
+        awaited = len(self._ids) < min(plan.min_draft, self._wanted)
         if self.complete(plan):
-            return untold > 0 or (len(self._ids) < plan.min_draft and not self._rests)
-        awaited = len(self._ids) < plan.min_draft
-        return not _synchronous(plan) and untold > 0 and not awaited and now_s >= self.uplink_free_s
+            return untold > 0 or (awaited and not self._rests)
+        if self._rests and untold > 0:
+            return True
+        return not plan.synchronous and untold > 0 and not awaited and now_s >= self.uplink_free_s
 
     def tell(self, plan: Plan, incarnation: Incarnation) -> list[Message]:
         """All that is untold, in one Draft, and the row that belongs to it."""
@@ -177,15 +182,23 @@ class Ahead:
         """Tokens that may still be drawn before the log grows."""
         if self._stopped:
             return 0
-        request, produced = self._request, self._log.produced
-        room = min(plan.gamma, request.max_new_tokens - produced) - len(self._ids)
-        if request.max_waste is not None:
-            room = min(room, int(request.max_waste * produced) - (self.drafted - self.used))
+        most = min(plan.gamma, self._wanted)
+        room = most - len(self._ids)
+        if self._request.max_waste is not None:
+            spare = self._spare(self._request.max_waste)
+            begins = not self._ids  # one id at a time would always come too late: a path needs all of its way
+            room = 0 if begins and spare < most else min(room, spare)
         return room
 
+    def _spare(self, max_waste: float) -> int:
+        """Tokens that may be drawn for nothing without breaking the bound."""
+        earned = int(max_waste * (self._log.produced - self._begun_with))
+        return earned - (self.drafted - self.used)
 
-def _synchronous(plan: Plan) -> bool:
-    return plan.min_draft >= plan.gamma
+    @property
+    def _wanted(self) -> int:
+        """Ids that a BS has any use for: the last token of the output is always its own."""
+        return max(0, self._request.max_new_tokens - self._log.produced - 1)
 
 
 __all__ = ["ROW_EVERY", "Ahead", "Judged"]

@@ -40,8 +40,8 @@ ACKNOWLEDGE_EVERY = 4
 """Tokens taken without a word before a listening device pings.
 
 A fraction of the BS's run-ahead; also how the BS sees the round trip while it decodes alone, so often enough
-to notice within a second that drafts may pay again. 108 bytes on the uplink each time. So does one whose
-drafts are hints and that has nothing to draft.
+to notice within a second that drafts may pay again. 108 bytes on the uplink each time. One whose drafts are
+hints, and that has nothing to draft, says its last Draft again instead.
 """
 
 _RECOVERABLE = {Reason.UNKNOWN_REQUEST, Reason.NO_HELLO}
@@ -189,10 +189,11 @@ class DeviceSession:
         self._arm(now_s)
 
     def _drew_ahead(self, ahead: Ahead, block: Block, now_s: float, *, stops: bool) -> None:
+        """Also one that is no longer wanted: it may have been the last that could be drawn."""
         assert self.plan is not None
-        wanted = ahead.drew(block, stops=stops)
+        ahead.drew(block, stops=stops)
         self.draft_epoch = max(self.draft_epoch, block.draft_epoch)
-        if not wanted or self.state is not Device.DRAFTING:
+        if self.state is not Device.DRAFTING:
             return
         self._silence.heard(now_s)
         if ahead.complete(self.plan):
@@ -398,8 +399,8 @@ class DeviceSession:
         else:
             self._after_commit(settled)
         if len(self.log) - self._acknowledged >= ACKNOWLEDGE_EVERY:
-            if self.state is Device.LISTENING:
-                self._send_ping()
+            if self.state is Device.LISTENING or (self.ahead is not None and self.state is Device.DRAFTING):
+                self._send_ping()  # a path that is always overtaken says nothing otherwise
             elif self.ahead is not None and self.state is Device.WAITING:
                 self.ahead.say_again()  # also that nothing more comes, should the BS have missed it
                 self._send_draft()

@@ -131,7 +131,7 @@ class PathHints:
         self._vocab_size = vocab_size
         self._alive = False
         self._judged = 0
-        "position up to which ids of the path have been held against the log"
+        "position up to which ids of the newest path have been held against the log"
 
     @property
     def pending(self) -> None:
@@ -145,6 +145,8 @@ class PathHints:
         """
         if not self._well_formed(draft):
             return Ignored.BAD_BLOCK
+        if draft.start < log.prompt_length:
+            return Ignored.BAD_BLOCK
         if draft.draft_epoch < self.newest_epoch:
             return Ignored.OLD_EPOCH
         if draft.start <= len(log):
@@ -152,8 +154,11 @@ class PathHints:
         return self._from_the_path(draft, log)
 
     def is_right(self, draft_epoch: int, position: int) -> bool:
-        """Whether the path of that epoch is known to be right up to the position, which the log has."""
-        return draft_epoch == self.newest_epoch and (self._alive or position < self._judged)
+        """Whether the path of that epoch reaches the position, as the log does, and is right up to it.
+
+        Its id there may be wrong: it was drawn behind the log's own tokens all the same.
+        """
+        return draft_epoch == self.newest_epoch and position < self._judged
 
     def follow(self, log: TokenLog, *, tested_epoch: int) -> None:
         """The log has grown: what was drafted for its new positions is held against them."""
@@ -165,7 +170,7 @@ class PathHints:
     def restart(self, draft_epoch: int) -> None:
         """Another life of the device, which has used epochs up to this one: it starts a path of its own."""
         self.clear()
-        self.newest_epoch = draft_epoch - 1
+        self.newest_epoch, self._judged = draft_epoch - 1, 0
 
     def leave(self) -> None:
         """No drafts are wanted any more."""
@@ -218,7 +223,7 @@ class PathHints:
     def _leave(self, draft: Draft) -> Ignored:
         if draft.draft_epoch > self.newest_epoch:
             self.clear()
-            self.newest_epoch = draft.draft_epoch
+            self.newest_epoch, self._judged = draft.draft_epoch, 0
         return Ignored.HISTORY
 
     def _judge(self, ids: list[int], log: TokenLog) -> None:

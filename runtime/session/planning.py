@@ -9,20 +9,29 @@ from draftwire.runtime.session.request import Request
 class Planning:
     """Of one request. The BS numbers its plans, by what changes."""
 
-    def __init__(self, first: Plan, request: Request) -> None:
-        """What the request fixes stands in the place of what the controller chose."""
+    def __init__(self, first: Plan, request: Request, *, patience_s: float) -> None:
+        """What the request fixes stands in the place of what the controller chose. `patience_s`: with the
+        first plan, how long a free BS waits for drafts that are hints.
+        """
         self._request = request
         self._next: Plan | None = None
+        self._next_patience_s: float | None = None
+        self.patience_s = patience_s
         self.plan = self._fitted(first, number=first.number)
 
-    def order(self, plan: Plan) -> None:
-        """The controller's word, whatever its number. It is not in force before the next `turn`."""
-        self._next = plan
+    def order(self, plan: Plan, *, patience_s: float | None = None) -> None:
+        """The controller's word, whatever its number. It is not in force before the next `turn`.
+
+        `patience_s`: None leaves it as it is.
+        """
+        self._next, self._next_patience_s = plan, patience_s
 
     def turn(self) -> None:
         """The newest order comes into force."""
         wanted, self._next = self._next, None
         if wanted is not None:
+            if self._next_patience_s is not None:
+                self.patience_s = self._next_patience_s
             same = self._fitted(wanted, number=self.plan.number)
             self.plan = same if same == self.plan else replace(same, number=self.plan.number + 1)
 

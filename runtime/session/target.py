@@ -90,13 +90,12 @@ class TargetSession:
         self.ignored: Counter[Ignored] = Counter()
         self.incarnation = next_incarnation()
         self._next_incarnation = next_incarnation
-        self._planning = Planning(plan, self.request)
+        self._planning = Planning(plan, self.request, patience_s=self.timing.patience_s)
         self._finish_of = finish_of
         self._ahead = ahead
         self._device_try, self._life = opened.device_try, opened.life
         kind = PathHints if self.request.hints else BlockHints
         self._hints: BlockHints | PathHints = kind(vocab_size=vocab_size, draft_epoch=opened.draft_epoch)
-        self._patience_s = self.timing.patience_s
         self._tested_epoch = 0
         self._awaited_epoch = self._awaited_by(opened)
         "of a block that an earlier life of this BS may have tested; nothing is decoded before it"
@@ -122,9 +121,14 @@ class TargetSession:
         return self._planning.plan
 
     def is_right(self, draft_epoch: int, position: int) -> bool:
-        """Where drafts are hints: whether the path of that epoch is known to be right up to the position."""
+        """Where drafts are hints: whether log and path of that epoch reach a position and agree up to it."""
         hints = self._hints
         return isinstance(hints, PathHints) and hints.is_right(draft_epoch, position)
+
+    @property
+    def rests(self) -> bool:
+        """Where drafts are hints: whether the device has said that none come for now."""
+        return isinstance(self._hints, PathHints) and self._hints.resting
 
     @property
     def judged(self) -> tuple[int, int] | None:
@@ -151,10 +155,10 @@ class TargetSession:
 
     def _along(self, path: PathHints, now_s: float) -> Step | None:
         """Whatever continues the log, once it is as much as the plan waits for, or has been waited for."""
-        plan, left = self.plan, self.request.max_new_tokens - self.log.produced
+        plan, left = self.plan, self.request.max_new_tokens - self.log.produced - 1  # one is the pass's own
         free = plan.gamma == 0 or path.last or path.resting
         enough = free or len(path.ids) >= min(plan.min_draft, left)
-        if not enough and now_s < self._waits_since_s + self._patience_s:
+        if not enough and now_s < self._waits_since_s + self._planning.patience_s:
             return None
         ids = tuple(path.ids[:left])
         return self._work(ids, (), path.newest_epoch if ids else 0)
@@ -249,7 +253,7 @@ class TargetSession:
         """
         deadline_s = self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
         if self.state is Target.WAITING and self.request.hints and self._may_run_ahead():
-            deadline_s = self._waits_since_s + self._patience_s
+            deadline_s = self._waits_since_s + self._planning.patience_s
         parks_s = self.heard_s + self.timing.parked_s
         return deadline_s if deadline_s is not None and deadline_s < parks_s else None
 
@@ -260,13 +264,13 @@ class TargetSession:
         first_s = self.timing.repeat_s
         if self.state is Target.ROW_WAIT and self._step is not None:
             first_s = self.timing.row_s
-            self._out.append(
-                SparseLogitsRequest(
-                    incarnation=self.incarnation,
-                    draft_epoch=self._step.draft_epoch,
-                    positions=tuple(one for one in self._wanted if self._row(one) is None),
+            lacking = tuple(one for one in self._wanted if self._row(one) is None)
+            if lacking:  # else `rows` has them all, and the caller will soon have seen it
+                self._out.append(
+                    SparseLogitsRequest(
+                        incarnation=self.incarnation, draft_epoch=self._step.draft_epoch, positions=lacking
+                    )
                 )
-            )
         elif self.state is Target.FINISHED:
             self._commit_due = True
         self._repeats += 1
@@ -282,9 +286,7 @@ class TargetSession:
 
         Not at once: the device may have drawn a block by the plan that it knows, and the BS must wait for it.
         """
-        self._planning.order(plan)
-        if patience_s is not None:
-            self._patience_s = patience_s
+        self._planning.order(plan, patience_s=patience_s)
 
     # -- what the device says ------------------------------------------------------------------------------
 
@@ -399,9 +401,9 @@ class TargetSession:
         lacked = path.missing
         reason = path.offer(draft, self.log)
         self._ignore(reason)
-        synchronous = self.plan.min_draft >= self.plan.gamma
-        stands = synchronous or not self._may_run_ahead()
-        self._commit_due |= reason is Ignored.REPEATED or (reason is Ignored.HISTORY and stands)
+        stands = self.plan.synchronous or not self._may_run_ahead()
+        answers = reason is Ignored.REPEATED or (reason is Ignored.HISTORY and stands)
+        self._commit_due |= answers and self.known < len(self.log)
         self._commit_due |= path.missing and not lacked
 
     def _on_block(self, hints: BlockHints, draft: Draft) -> None:

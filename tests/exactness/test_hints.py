@@ -235,11 +235,11 @@ def test_keeping_a_draft_that_is_not_the_pick_is_caught(monkeypatch: pytest.Monk
         return outcome
 
     for plan in ((2, 2), pipelined(3, 0)):
-        assert_exact(WITHIN, SHORT, under(plan, wanted=SHORT))
+        assert_exact(WITHIN, WANTED, under(plan, wanted=WANTED))
         with monkeypatch.context() as patch:
             patch.setattr(Coupled, "outcome", lenient)
             name = f"a likely draft stands though it is not the pick, {plan}"
-            assert_caught(name, WITHIN, SHORT, under(plan, wanted=SHORT))
+            assert_caught(name, WITHIN, WANTED, under(plan, wanted=WANTED))
 
 
 def test_acceptance_by_what_was_drawn_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

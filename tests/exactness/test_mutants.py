@@ -42,10 +42,10 @@ class Impatient(TargetSession):
 
     def next_deadline_s(self) -> float | None:
         waits = self.state is Target.WAITING and self._may_run_ahead()
-        return self._waits_since_s + self._patience_s if waits else super().next_deadline_s()
+        return self._waits_since_s + self._planning.patience_s if waits else super().next_deadline_s()
 
     def _alone_now(self) -> bool:
-        waited = self._now_s >= self._waits_since_s + self._patience_s
+        waited = self._now_s >= self._waits_since_s + self._planning.patience_s
         return super()._alone_now() or (waited and self._tested_epoch >= self._awaited_epoch)
 
 

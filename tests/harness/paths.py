@@ -65,10 +65,7 @@ class Watch:
         "by epoch: what stands of this life of the device"
         self._told: dict[tuple[Incarnation, int], Path] = {}
         "by incarnation and epoch: what has come to this life of the BS"
-        self._drafted = 0
-        "in this life of the device"
         self._whose: dict[int, Ahead | None] = {}
-        self._lives: list[Ahead] = []
         self._devices: list[DeviceSession] = []
         self._happened: Counter[str] = Counter()
         pair.on_drawn = self._on_drawn
@@ -92,7 +89,7 @@ class Watch:
         asked = sum(happened[what] for what in ("tokens", "commits", "openings"))
         asked += sum(one.repeats for one in self._devices if isinstance(one, RepeatingDevice))
         assert happened["drafts"] <= asked, happened
-        assert happened["rows"] <= happened["tokens"] // ROW_EVERY + len(self._lives)
+        assert happened["rows"] <= happened["tokens with rows"]
 
     def _check_held(self, target: TargetSession, path: PathHints) -> None:
         assert len(path.ids) <= MAX_GAMMA
@@ -110,8 +107,6 @@ class Watch:
             self._devices.append(self.pair.device)
         if self.pair.device.ahead is not self._ahead:
             self._ahead, self._drawn = self.pair.device.ahead, {}
-            self._drafted = 0
-            self._lives += [] if self._ahead is None else [self._ahead]
         if self.pair.target is not self._target:
             self._target, self._told = self.pair.target, {}
 
@@ -120,10 +115,10 @@ class Watch:
         if self._ahead is None:
             return
         self._happened["tokens"] += len(block.ids)
-        first = -self._drafted % ROW_EVERY
+        first = -block.start % ROW_EVERY
         wants = not self.pair.request.sampling.greedy and first < len(block.ids)
         assert (block.row_at, len(block.rows)) == ((first, 1) if wants else (None, 0))
-        self._drafted += len(block.ids)
+        self._happened["tokens with rows"] += wants
         if kept:
             path = self._drawn.setdefault(block.draft_epoch, {})
             path.update(enumerate(block.ids, block.start))

@@ -86,7 +86,7 @@ class Told(NamedTuple):
     "position of the path's first wrong token"
     last: bool = False
     row_behind_s: float = NEVER
-    "of a row: when the Draft before it arrived"
+    "of a row: when the message right before it arrived"
 
 
 class Heard(NamedTuple):
@@ -176,6 +176,10 @@ class Drafting:
     def _synchronous(self) -> bool:
         return self.plan.min_draft >= self.plan.gamma
 
+    def _in_one_go(self) -> bool:
+        """Whether the device draws all of a block at once, with one row at most."""
+        return self._synchronous() and not self.plan.early_stop
+
     def _complete(self) -> bool:
         return self._stopped or self._end - self.known >= self.plan.gamma
 
@@ -183,7 +187,7 @@ class Drafting:
         self.drafted += 1
         self._draws_s = NEVER
         if self._drawing == self._epoch:
-            if self._end % ROW_EVERY == 0:
+            if self._end % ROW_EVERY == 0 and not (self._rows and self._in_one_go()):
                 self._rows.append(self._end)
             self._end += 1
             if self.plan.early_stop:
@@ -217,10 +221,18 @@ class Drafting:
             self._start, self._said = length, max(self._said, length)
             self._stopped = False
         self._tell_if_due(now_s)
-        if self._complete() and length - self._acknowledged >= ACKNOWLEDGE_EVERY:
-            self._acknowledged = length
-            self.told.append(Told(self._send(now_s, PING_BYTES), length, PING_BYTES))
+        if length - self._acknowledged >= ACKNOWLEDGE_EVERY:
+            self._acknowledge(now_s)
         self._go_on(now_s)
+
+    def _acknowledge(self, now_s: float) -> None:
+        """A device that waits says all that is outstanding again, any other one pings."""
+        if self.plan.gamma and self._complete():
+            self._said = self.known
+            self._tell(now_s)
+            return
+        self._acknowledged = self.known
+        self.told.append(Told(self._send(now_s, PING_BYTES), self.known, PING_BYTES))
 
     def _tell_if_due(self, now_s: float) -> None:
         plan, untold, drawn = self.plan, self._end > self._said, self._end - self.known
@@ -238,8 +250,8 @@ class Drafting:
         self._said, self._acknowledged = end, known
         for position in self._rows:
             size = self._row_bytes(position)
-            row_s = self._send(now_s, size)
-            self.told.append(Told(row_s, known, size, self._epoch, position, row_behind_s=at_s))
+            behind_s, at_s = at_s, self._send(now_s, size)
+            self.told.append(Told(at_s, known, size, self._epoch, position, row_behind_s=behind_s))
         self._rows.clear()
 
     def _row_bytes(self, position: int) -> int:

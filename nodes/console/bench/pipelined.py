@@ -101,7 +101,7 @@ class _Simulation:
         self.free_s = 0.0
         self.first: Told | None = None
         "Draft of the newest path"
-        self.newest_s = 0.0
+        self.newest_s = self.came_s = 0.0
         self.asked: dict[int, tuple[float, int]] = {}
         "by length of the log: when the Commit that told it left, and its size"
         self.answered: tuple[float, int] | None = None
@@ -118,6 +118,7 @@ class _Simulation:
         arrives_s = 0.0
         while self.length < course.tokens:
             began_s = self._begins(plan, patience)
+            self.came_s = max(self.newest_s, self.free_s)
             begun, ids = self.length, self._ids()
             pass_s = compute.target_step_s + ids * compute.target_per_token_s
             now_s = began_s + pass_s + (compute.overhead_s if ids else 0.0)
@@ -255,7 +256,7 @@ class _Simulation:
             computed=ids + 1,
             step_s=pass_s,
             wait_s=0.0,
-            hold_s=now_s - max(self.newest_s, self.free_s) if ids else 0.0,
+            hold_s=now_s - self.came_s if ids else 0.0,
             draft_bytes=first.size if (ids or asked) and first else 0,
             rows_bytes=0,
             draft_at_s=first.at_s if first else 0.0,
@@ -282,7 +283,7 @@ class _Simulation:
         self.rows = [row for row in self.rows if row.start >= self.length]
         rung = self.course.trace.ladder.index(self.device.plan.k)
         for row in reached:
-            right = row.epoch == self.epoch and (self.alive or row.start < self.judged)
+            right = row.epoch == self.epoch and row.start < self.judged
             if right and row.start >= self.length - MAX_POSITIONS:
                 told = self.course.trace.told(rung)[self.text.places[row.start]]
                 self._row_report(row, max(0, self.step - 1), told, rung)

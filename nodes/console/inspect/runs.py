@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from draftwire.nodes.console.choices import choice_of
 from draftwire.nodes.console.escape import safe
 from draftwire.nodes.console.inspect.view import HEADING, QUIET, count_of, say
 from draftwire.nodes.console.inspect.wrapping import say_behind
@@ -29,7 +30,7 @@ def moments_of(record: Record) -> list[Moment]:
     """Steps, rows, decisions and changes of a link, in order of time."""
     names = _Names(record)
     found = [Moment(one.ended_at_s, "target", "step", _step(one, names)) for one in record.steps]
-    found += [Moment(one.rows_at_s, "controller", "rows", _rows(one, names)) for one in record.rows]
+    found += [Moment(one.rows_at_s, "controller", "rows", _rows(one, names)) for one in _came(record)]
     found += [Moment(one.at_s, "controller", "decision", _decision(one, names)) for one in record.decisions]
     found += [Moment(one.at_s, "channel", "link", _link(one)) for one in record.links]
     return sorted(found, key=lambda one: one.at_s)
@@ -91,17 +92,28 @@ def run_values(record: Record) -> dict[str, Any]:
     }
 
 
+def _came(record: Record) -> Iterator[Rows]:
+    """Every message with rows, once: of a path each has two lines, when it comes and when it tells more."""
+    single = {(one.device, one.request, one.rows_at_s) for one in record.rows if not one.positions}
+    for one in record.rows:
+        if not one.positions or (one.device, one.request, one.rows_at_s) not in single:
+            yield one
+
+
 def _rows_size(record: Record) -> tuple[int, int]:
     """Entries, and bits of the frames that they came in, behind their step's report or before it.
 
-    Where drafts are hints a row comes alone.
+    Where drafts are hints a row comes alone, and its step tells nothing of it.
     """
-    late = {(one.device, one.request, one.step): one.rows_bytes for one in record.rows}
-    entries = bits = 0
+    came = list(_came(record))
+    hints = {(one.device, one.request) for one in record.steps if one.hints}
+    single = [one for one in came if (one.device, one.request) in hints]
+    entries, bits = sum(one.k for one in single), 8 * sum(one.rows_bytes for one in single)
+    late = {(one.device, one.request, one.step): one.rows_bytes for one in came}
     for step in record.steps:
         size = step.rows_bytes or late.get((step.device, step.request, step.step), 0)
-        if size and step.drafted:
-            entries += step.k * (1 if step.hints else step.drafted)
+        if size and step.drafted and not step.hints:
+            entries += step.k * step.drafted
             bits += 8 * size
     return entries, bits
 
@@ -148,7 +160,7 @@ def _rows(one: Rows, names: _Names) -> str:
 
 
 def _decision(one: Decision, names: _Names) -> str:
-    chosen = f"K {one.k}, gamma {one.gamma}" if one.gamma else "target alone"
+    chosen = choice_of(one)
     reason = f"({one.belief.reason})" if one.belief is not None else ""
     return _joined(f"{names.of(one)} step {one.step}".strip(), f"{chosen} {reason}".strip())
 

@@ -14,8 +14,11 @@ from collections import deque
 from math import copysign
 
 PRIOR_BPS = 5e6
-MIN_S_PER_BIT, MAX_S_PER_BIT = 5e-9, 2e-5
-"200 Mbit/s, beyond which nothing depends on the rate, and 50 kbit/s."
+LOST_BPS = 40e3
+"The slowest that is believed: two messages in the time of a usual pass."
+
+MIN_S_PER_BIT, MAX_S_PER_BIT = 5e-9, 1 / LOST_BPS
+"200 Mbit/s, beyond which nothing depends on the rate, and 40 kbit/s."
 
 DRIFT = 0.03
 "Relative, a step: how far a link wanders."
@@ -32,9 +35,6 @@ SURPRISE = 3.0
 CAUTIOUS_BPS = 100e3
 """Before anything is measured, what may be sent at: ids at this rate come a few milliseconds later than they
 could on a fast link, and at the prior they would fill the queue of a slow one."""
-
-LOST_BPS = 40e3
-"Two messages in the time of a usual pass."
 
 PLAN_LAG = 2
 "Steps from the report that a plan rests on to the block that goes by it."
@@ -97,7 +97,7 @@ class LinkRate:
 
     def lost(self) -> None:
         """Nothing that was sent has come in time: until it is measured again it is as slow as links are."""
-        self.s_per_bit = max(self.s_per_bit, 1 / LOST_BPS)
+        self.s_per_bit = MAX_S_PER_BIT
         self._variance = (2 * self.s_per_bit) ** 2
         self._surprised = False
         self._surely_bps = LOST_BPS

@@ -21,6 +21,9 @@ PRIOR_SLOPE = 0.01
 PRIOR_WEIGHT = 1.0
 "Tokens squared, as `spread` is."
 
+KNOWN_SPREAD = 6.0
+"Tokens squared: with less, the slope is the prior's rather than measured."
+
 DECAY = 0.97
 ALONE_DECAY = 0.9
 WINDOW = 15
@@ -82,6 +85,11 @@ class TargetStep:
             return PRIOR_SLOPE * self.at_zero_s
         prior_s = PRIOR_SLOPE * self._mean_s / (1 + PRIOR_SLOPE * self._mean_d)
         return max(0.0, (self._together + PRIOR_WEIGHT * prior_s) / (self.spread + PRIOR_WEIGHT))
+
+    @property
+    def knows_slope(self) -> bool:
+        """Whether passes of different lengths have been seen, and lately."""
+        return self.spread >= KNOWN_SPREAD
 
     @property
     def at_zero_s(self) -> float:

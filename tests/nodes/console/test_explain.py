@@ -30,6 +30,7 @@ from draftwire.nodes.console.choices import (
     speed_of,
 )
 from draftwire.nodes.console.cli import main
+from draftwire.nodes.console.explain import fields as explain_fields
 from draftwire.nodes.console.explanation import Explanation, explain
 from draftwire.nodes.console.outcome import AUTO, OUTCOME_EVENT
 from draftwire.nodes.console.record import read_record
@@ -216,6 +217,37 @@ def test_speed_between_counts_steps_that_ended_there(tmp_path: Path) -> None:
 
 
 # Ids only ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_paths_change_no_explanation(tmp_path: Path) -> None:
+    """Lines of rows, with positions or without, are neither steps nor choices."""
+    lines = pipelined_steps(30)
+    row = {"event": "rows", "device": "device-1", "request": 9, "step": 3, "k": 32, "rows_bytes": 40}
+    row |= {"draft_at_s": 300.2, "rows_at_s": 300.21}
+    told = [{**row, "low": []}, {**row, "low": [0.5]}]
+    without, among = explained(tmp_path, lines), explained(tmp_path, [*lines[:5], *told, *lines[5:]])
+    assert explain_fields(among) == explain_fields(without)
+    assert among.traces == without.traces
+
+
+def test_a_moment_says_what_a_device_and_a_free_target_were_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pace and the patience of a plan where only ids travel; older records have neither."""
+    lines = pipelined_steps(30)
+    for line in lines:
+        if line["event"] == "decision":
+            line |= {"uplink_bps": 144_000, "patience_s": 0.035, "min_draft": 2, "gamma": 8}
+    path = str(write(tmp_path / "r", lines))
+    assert main(["explain", path, "--at", "1"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "paces itself by 0.144 Mbit/s; a free target waits 35 ms for drafts at most" in shown
+    assert main(["explain", path, "--at", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["paced_bps"], told["patience_s"]) == (144_000, 0.035)
+    older = str(write(tmp_path / "older", pipelined_steps(30)))
+    assert main(["explain", older, "--at", "1"]) == 0
+    assert "paces itself" not in capsys.readouterr().out
 
 
 def test_passes_of_a_pipelined_request_have_as_many_tokens_as_they_say(tmp_path: Path) -> None:

@@ -249,6 +249,36 @@ def test_a_record_of_drafts_that_are_hints(tmp_path: Path, capsys: pytest.Captur
     assert (values["rows_bytes"], values["bits_per_entry"], values["alpha"]) == (40, 10.0, 0.75)
 
 
+def test_a_row_of_a_path_is_shown_and_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it has a second line or not: bits and entries are of messages. Summaries of records with blocks
+    beside are of both.
+    """
+    hints = {"acceptance": "coupled", "rows_bytes": 0, "k": 32, "drafted": 2}
+    row = {"event": "rows", "device": "device-1", "request": 7, "step": 0, "k": 32, "rows_bytes": 40}
+    first, later = ({**row, "draft_at_s": at_s - 0.1, "rows_at_s": at_s} for at_s in (0.9, 1.4))
+    lines = [
+        {**first, "low": []},
+        {**later, "low": []},
+        step(0, ends_s=1.0, position=10, **hints),
+        step(1, ends_s=2.0, position=13, **hints),
+        {**first, "low": [0.5], "step": 1},
+    ]
+    path = write(tmp_path / "r", lines)
+    record = record_of(path.read_bytes(), path)
+    assert [one.positions for one in record.rows] == [0, 0, 1]
+    assert main(["inspect", str(path)]) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in shown if line[1:3] == ["controller", "rows"]] == ["0.0000", "0.5000"]
+    (values,) = _json(capsys, str(path))
+    assert (values["rows_bytes"], values["bits_per_entry"]) == (80, 8 * 80 / 64)
+    both = write(tmp_path / "both", [*lines, step(0, ends_s=9.0, position=10, request=8, k=32)])
+    (values,) = _json(capsys, str(both))
+    assert values["rows_bytes"] == 80 + 900
+    assert values["bits_per_entry"] == 8 * 980 / (64 + 4 * 32)
+
+
 def test_a_record_on_a_terminal(tmp_path: Path) -> None:
     """What does not fit goes on behind the margin of its event."""
     text = io.StringIO()

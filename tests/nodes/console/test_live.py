@@ -48,6 +48,12 @@ def test_ids_only_are_shown_by_what_the_target_waits_for(tmp_path: Path) -> None
     assert "| gamma 4, waits for all | alpha 0.60 | 1.0 ids a pass, 0.50 passes a token | " in line
 
 
+def test_rows_change_nothing_in_it() -> None:
+    """What single rows tell, when they come and later, is the controller's."""
+    row = {"event": "rows", "device": "device-1", "request": 7, "step": 0, "k": 32, "rows_bytes": 40}
+    assert Status(k=8).told({**row, "low": []}).told({**row, "low": [0.5]}) == Status(k=8)
+
+
 def test_a_rate_that_moves_is_shown_by_its_mean(tmp_path: Path) -> None:
     """The channel tells it beside a rate that is none."""
     watch = Watch(write(tmp_path / "r.jsonl", [link(0.0, None, mean_rate_bps=9e6)]), lambda: 0.0)

@@ -232,7 +232,7 @@ def test_a_decision_is_logged_with_the_belief_it_rests_on() -> None:
             pass
 
         def plan(self, device: str, request: int) -> PlanValues:
-            return PlanValues(16, 5, 5, belief)
+            return PlanValues(16, 5, 5, belief, uplink_bps=144_000, patience_s=0.035)
 
     async def body(node: ControllerNode, bs: Endpoint) -> None:
         with structlog.testing.capture_logs() as logs:
@@ -240,6 +240,7 @@ def test_a_decision_is_logged_with_the_belief_it_rests_on() -> None:
             await _ordered_within_1s(bs)
         (event,) = [log for log in logs if log["event"] == "decision"]
         assert Belief.from_fields(orjson.loads(orjson.dumps(event["belief"]))) == belief
+        assert (event["uplink_bps"], event["patience_s"]) == (144_000, 0.035)
         values = {name: event[name] for name in ("device", "request", "step", "at_s", "k", "gamma")}
         assert values == {
             "device": "device-1", "request": 7, "step": 3, "at_s": REPORT.ended_at_s, "k": 16, "gamma": 5,

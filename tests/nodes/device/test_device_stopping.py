@@ -12,7 +12,7 @@ from draftwire.codecs.messages import Acceptance, Plan, Sampling, StepTimes
 from draftwire.nodes.controller.policy import PlanValues
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.running import Running
-from draftwire.nodes.device.stopping import ID_BITS, MAX_TEMPERATURES, SLOPE, Stopping
+from draftwire.nodes.device.stopping import ID_BITS, MAX_REQUESTS, MAX_TEMPERATURES, SLOPE, Stopping
 from draftwire.nodes.models.synthetic import SyntheticPair
 from draftwire.nodes.speculation.stopping import EarlyStop
 from draftwire.runtime.session.ahead import Judged
@@ -32,6 +32,7 @@ class Drafting:
     judged: list[Judged] = field(default_factory=list)
     tokens_per_s: float | None = 20.0
     hints: bool = True
+    number: int = 1
 
     def after(self, rule: Stopping, *chances: float) -> bool:
         """Whether drafting stops behind tokens that were just drawn with these chances."""
@@ -46,7 +47,8 @@ class Drafting:
             last_commit=SimpleNamespace(times=times),
         )
         account = SimpleNamespace(tokens_per_s=self.tokens_per_s)
-        return rule.after(cast(Running, SimpleNamespace(session=session, account=account)), block)
+        running = SimpleNamespace(number=self.number, session=session, account=account)
+        return rule.after(cast(Running, running), block)
 
 
 def test_it_stops_where_the_rule_says_so() -> None:
@@ -87,18 +89,38 @@ def test_it_learns_from_what_was_judged_once_and_by_temperature() -> None:
     assert not drafting.after(rule, 0.95)
     assert drafting.judged == []
     costly = replace(PLAN, min_draft=8)
-    assert Drafting(plan=costly, tokens_per_s=50.0).after(rule, 0.95)
-    assert not Drafting(plan=costly, tokens_per_s=50.0, temperature=0.7).after(rule, 0.95)
+    assert Drafting(plan=costly, tokens_per_s=50.0, number=2).after(rule, 0.95)
+    assert not Drafting(plan=costly, tokens_per_s=50.0, number=3, temperature=0.7).after(rule, 0.95)
     assert not Drafting(plan=costly, tokens_per_s=50.0).after(Stopping(), 0.95)
 
 
-def test_it_remembers_the_temperatures_of_late() -> None:
+def test_it_remembers_the_temperatures_and_requests_of_late() -> None:
     """A device that is asked at ever new temperatures keeps so many, and forgets the oldest."""
     rule = Stopping()
-    for number in range(3 * MAX_TEMPERATURES):
-        Drafting(temperature=1 + number / 100).after(rule, 0.5)
-        assert len(rule._rules) <= MAX_TEMPERATURES
-    assert list(rule._rules)[-1] == 1 + (3 * MAX_TEMPERATURES - 1) / 100
+    for number in range(3 * MAX_REQUESTS):
+        Drafting(temperature=1 + number / 1000, number=number).after(rule, 0.5)
+        assert len(rule._hits) <= MAX_TEMPERATURES and len(rule._rules) <= MAX_REQUESTS
+    assert list(rule._hits)[-1] == 1 + (3 * MAX_REQUESTS - 1) / 1000
+    assert list(rule._rules)[-1] == 3 * MAX_REQUESTS - 1
+
+
+def test_a_request_has_its_own_run() -> None:
+    """Beside another one, whose tokens never stand, it drafts on in its easy stretch, and learns of it."""
+    stretches = [Judged(0.5, hit) for hit in ([True] * 12 + [False, False, True, False, False, False])]
+
+    def stops(*, beside: bool) -> bool:
+        rule = Stopping()
+        Drafting(judged=stretches * 60).after(rule, 0.5)
+        Drafting(judged=[Judged(0.5, True)] * 6).after(rule, 0.5)
+        if beside:
+            Drafting(number=2, judged=[Judged(0.5, False)]).after(rule, 0.5)
+        return Drafting(chances=(0.5,) * 2, tokens_per_s=1000.0).after(rule, 0.5)
+
+    assert not stops(beside=False)
+    assert not stops(beside=True)
+    behind_a_miss = Stopping()
+    Drafting(judged=stretches * 60).after(behind_a_miss, 0.5)
+    assert Drafting(chances=(0.5,) * 2, tokens_per_s=1000.0).after(behind_a_miss, 0.5)
 
 
 @pytest.mark.parametrize("how", [{"temperature": 0.0}, {"acceptance": Acceptance.COUPLED}])

@@ -218,3 +218,13 @@ def test_what_can_t_be_is_refused(plan: tuple[int, int], survives: list[float], 
     """The field, its value, and what to give."""
     with pytest.raises(ValueError, match=said):
         flows(plans=(plan,), survives=survives, compute=COMPUTE, link=link(), frames=FRAMES)
+
+
+@pytest.mark.parametrize("alone_s", [1e-9, 1e-4])
+def test_a_target_that_is_very_fast_alone_can_be_planned_for(alone_s: float) -> None:
+    """Passes without drafts that take next to nothing beside those with some: a rate comes out even then."""
+    compute = Compute(draft_step_s=4e-3, target_step_s=50e-3, alone_step_s=alone_s)
+    found = flow(
+        gamma=4, min_draft=0, survives=geometric(0.7), compute=compute, link=link(), frames=FRAMES
+    )
+    assert math.isfinite(found.tokens_per_s) and found.tokens_per_s > 0

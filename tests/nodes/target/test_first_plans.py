@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
-from tests.harness.cell import VOCAB_SIZE, open_for, request
+from tests.harness.cell import VOCAB_SIZE, cell, open_for, request, run
+from tests.harness.policies import Steady
 
 from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, COUPLED, REJECTION, PlanOrder
 from draftwire.codecs.limits import MAX_GAMMA
-from draftwire.codecs.messages import Acceptance, Open
+from draftwire.codecs.messages import Acceptance, Commit, Open, Opened
+from draftwire.nodes.controller.policy import PlanValues
 from draftwire.nodes.target.plans import START_GAMMA, START_HINTS, FirstPlans
 from draftwire.runtime.config import ControllerSettings
 
@@ -82,8 +84,49 @@ def test_the_preferred_acceptance_is_chosen() -> None:
     plans.ordered(order(preferred=True))
     plans.ordered(order(acceptance=COUPLED))
     assert plans.chosen("dev") is Acceptance.REJECTION
-    plans.ordered(order())  # nothing is preferred for this device any more
-    assert plans.chosen("dev") is Acceptance.REJECTION  # everybody's
+
+
+def test_a_preference_holds_until_another_is_told() -> None:
+    """Each acceptance has an order of its own: between the two that turn it, what was preferred stays so."""
+    plans = first_plans()
+    plans.ordered(order(ANY_DEVICE, preferred=True))
+    plans.ordered(order(acceptance=COUPLED, preferred=True))
+    plans.ordered(order())
+    plans.ordered(order(acceptance=COUPLED))  # the first of two
+    assert plans.chosen("dev") is Acceptance.COUPLED
+    plans.ordered(order(preferred=True))
+    assert plans.chosen("dev") is Acceptance.REJECTION
+
+
+def test_hints_have_the_patience_of_their_order() -> None:
+    """The device's before everybody's, that of hints before that of blocks; without an order as usual."""
+    plans = first_plans()
+    assert plans.patience_s("dev") is None
+    plans.ordered(order(ANY_DEVICE, patience_s=0.4))
+    assert plans.patience_s("dev") == 0.4
+    plans.ordered(order(ANY_DEVICE, acceptance=COUPLED, patience_s=0.3))
+    plans.ordered(order(acceptance=COUPLED, patience_s=0.2))
+    assert (plans.patience_s("dev"), plans.patience_s("other")) == (0.2, 0.3)
+    plans.ordered(order(acceptance=COUPLED))
+    assert plans.patience_s("dev") is None
+
+
+@pytest.mark.parametrize("ordered_s", [None, 0.3])
+def test_a_request_begins_with_that_patience(ordered_s: float | None) -> None:
+    """A device that says nothing: the first token comes after what the controller said, else the settings."""
+
+    async def main() -> float:
+        policy = Steady(PlanValues(k=8, gamma=4, min_draft=4, patience_s=ordered_s))
+        async with cell(policy=policy, patience_s=0.7) as bs:
+            peer = await bs.greeted("dev")
+            peer.say(open_for(request(acceptance=Acceptance.COUPLED)))
+            await peer.hear_of(Opened)
+            began_s = bs.clock.now_s()
+            await peer.hear_of(Commit)
+            return bs.clock.now_s() - began_s
+
+    waited_s = 0.7 if ordered_s is None else ordered_s
+    assert waited_s <= run(main()) < waited_s + 0.1
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,16 @@
-"""When what rows tell is reported: of a block with all of its rows, of a path with the one it has; once."""
+"""When what rows tell is reported: of a tested block, once all of its rows are there, and once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.harness.reports import REPORT
 
 from draftwire.codecs.messages import Incarnation, Plan, SparseLogits
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
-from draftwire.nodes.speculation.acceptance import acceptance
-from draftwire.nodes.speculation.coupling import coupled_acceptance
-from draftwire.nodes.target.lesson import MAX_FRAMES, Lesson
+from draftwire.nodes.target.lesson import Lesson
 from draftwire.runtime.session.target import Step
 
 LIFE = Incarnation(boot=1, counter=1)
@@ -42,7 +39,7 @@ def _rows(
 
 def _offer(lesson: Lesson, *messages: SparseLogits) -> None:
     for number, message in enumerate(messages):
-        lesson.rows_came(message, size=100 + number, at_s=1.0 + number, draft_at_s=0.5 + number)
+        lesson.rows_came(message, size=100 + number, at_s=1.0 + number)
 
 
 @pytest.mark.parametrize("rows_first", [True, False])
@@ -125,109 +122,3 @@ def test_nothing_is_kept_without_p_or_once_forgotten() -> None:
     lesson.forget()
     _offer(lesson, _rows())
     assert lesson.due() is None
-
-
-# -------------------------------------------------------- a path: one row in eight, drafts as hints
-
-ROW = quantize(np.arange(8), -np.arange(8.0), vocab_size=V)
-
-
-def _path(ids: Sequence[int] = (1, 2, 3), epoch: int = 4, start: int = START) -> Step:
-    """A pass over what continues the log of a path; drafts have no weights."""
-    return Step(
-        tokens=list(range(start)),
-        ids=tuple(ids),
-        weights=(),
-        draft_epoch=epoch,
-        plan=Plan(number=1, k=8, gamma=8, min_draft=0),
-    )
-
-
-def _ps(count: int) -> tuple[NDArray[np.float64], ...]:
-    """p at so many tested positions, each another."""
-    return tuple(np.random.default_rng(i).dirichlet(np.ones(V)) for i in range(count))
-
-
-@pytest.mark.parametrize("rows_first", [True, False])
-@pytest.mark.parametrize("i", [0, 1, 2])
-def test_a_row_of_a_path_is_reported_with_p_of_its_position(i: int, rows_first: bool) -> None:
-    """Whichever token of the pass it belongs to, and whichever comes first; its Draft is the newest one."""
-    lesson, p = Lesson(), _ps(3)
-    message = _rows(rows=(ROW,), start=START + i)
-    if rows_first:
-        _offer(lesson, message)
-        assert lesson.due() is None
-    lesson.was_tested(_path(), REPORT, p, LIFE)
-    if not rows_first:
-        assert lesson.due() is None
-        _offer(lesson, message)
-    report, told = lesson.due(), acceptance(p[i], ROW)
-    assert report is not None
-    assert (report.ladder, report.alphas, report.coupled) == (told.ladder, (told.alphas,), (told.coupled,))
-    assert report.coupled == pytest.approx((coupled_acceptance(p[i], ROW),))
-    assert (report.rows_bytes, report.rows_at_s, report.draft_at_s, report.k) == (100, 1.0, 0.5, 8)
-    assert lesson.due() is None
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        _rows(rows=(ROW,), epoch=3),
-        _rows(rows=(ROW,), epoch=5),
-        _rows(rows=(ROW,), life=replace(LIFE, counter=2)),
-        _rows(rows=(ROW,), start=START - 1),
-        _rows(rows=(ROW,), start=START + 2),
-        _rows(rows=(ROW,), start=START + 3),
-        _rows(rows=(replace(ROW, vocab_size=V + 1),), start=START),
-    ],
-)
-def test_a_row_of_a_wrong_path_teaches_nothing(row: SparseLogits) -> None:
-    """Another epoch or life, before the pass, or behind the first wrong token of it (here the second)."""
-    for rows_first in (True, False):
-        lesson = Lesson()
-        if rows_first:
-            _offer(lesson, row)
-        lesson.was_tested(_path(), REPORT, _ps(2), LIFE)
-        if not rows_first:
-            _offer(lesson, row)
-        assert lesson.due() is None
-
-
-def test_two_rows_of_a_path_are_reported_in_turn() -> None:
-    """However far the device is ahead: by one pass or by two, each once, repeats or not."""
-    first, second = _rows(rows=(ROW,), start=START + 1), _rows(rows=(ROW,), start=START + 9)
-    for passes in ((10,), (4, 8)):
-        lesson, told = Lesson(), list[float]()
-        _offer(lesson, second, first, first, second)
-        start = START
-        for length in passes:
-            p = _ps(length)
-            lesson.was_tested(_path(range(1, length + 1), start=start), REPORT, p, LIFE)
-            while (report := lesson.due()) is not None:
-                told += report.coupled
-                _offer(lesson, first)
-            start += length
-        at = [_ps(10)[1], _ps(10)[9]] if passes == (10,) else [_ps(4)[1], _ps(8)[5]]
-        assert told == pytest.approx([coupled_acceptance(p, ROW) for p in at])
-
-
-def test_rows_in_memory_are_bounded() -> None:
-    """Whatever a device sends: as many as a path has outstanding, and the newest of them."""
-    lesson = Lesson()
-    _offer(lesson, *(_rows(rows=(ROW,), start=START + i) for i in range(500)))
-    assert len(lesson._frames) == MAX_FRAMES == 5
-    lesson.was_tested(_path((1,), start=START + 499), REPORT, _ps(1), LIFE)
-    assert lesson.due() is not None
-
-
-def test_a_row_waits_for_the_pass_that_tests_its_token() -> None:
-    """A path outlives passes: a row that came early is reported with the pass that reaches it, and once."""
-    lesson = Lesson()
-    _offer(lesson, _rows(rows=(ROW,), start=START + 4))
-    lesson.was_tested(_path(), REPORT, _ps(3), LIFE)
-    assert lesson.due() is None
-    p = _ps(2)
-    lesson.was_tested(_path((5, 6), start=START + 4), replace(REPORT, step=9), p, LIFE)
-    report = lesson.due()
-    assert report is not None and report.step == 9
-    assert report.coupled == pytest.approx((coupled_acceptance(p[0], ROW),))

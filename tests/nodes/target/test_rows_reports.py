@@ -172,7 +172,10 @@ def test_a_block_is_timed_from_the_message_that_asked_for_it(temperature: float)
 @pytest.mark.parametrize("min_draft", [0, 2, MAX_GAMMA])
 @pytest.mark.parametrize("how", [{"temperature": 0.0}, {"acceptance": Acceptance.COUPLED}])
 def test_a_path_tells_its_round_trip_once(how: dict[str, Any], min_draft: int) -> None:
-    """Of its first Draft, by the Commit that it was begun upon, however far the BS has gone on meanwhile."""
+    """Of its first Draft, by the Commit that it was begun upon, however far the BS has gone on meanwhile.
+
+    Also by a step that had no ids of it, as a path may never catch up with a BS that does not wait.
+    """
 
     async def main() -> list[StepReport]:
         async with cell(gamma=8, patience_s=0.05) as bs:
@@ -184,7 +187,9 @@ def test_a_path_tells_its_round_trip_once(how: dict[str, Any], min_draft: int) -
     steps = run(main())
     asked = [step for step in steps if step.asked_at_s is not None]
     assert len({step.asked_at_s for step in asked}) == len(asked) > 3
-    assert all(step.drafted > 0 and step.asked_drafted > 0 for step in asked)
+    assert all(step.draft_bytes > 0 for step in asked)
+    assert sum(step.asked_drafted > 0 for step in asked) > 3  # near the end a path may be without ids
+    assert min_draft > 0 or any(step.drafted == 0 for step in asked)
     for step in asked:
         assert step.asked_at_s is not None
         drafting_s = step.draft_at_s - step.asked_at_s - 0.04

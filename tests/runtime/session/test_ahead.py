@@ -83,15 +83,59 @@ def test_it_stops_until_the_log_grows_and_not_before() -> None:
 
 
 def test_a_device_that_may_waste_nothing_says_that_none_come() -> None:
-    """Once, with no ids: then the BS need not wait for any. It draws as soon as the output allows for it."""
+    """With no ids: then the BS need not wait for any. It draws once the output allows for a whole path."""
     end = DeviceSession(
         replace(a_request(acceptance=COUPLED), max_waste=0.5), HELLO, now_s=0.0
     )
     end.to_send()
     end.receive(opened(plan=PIPELINED, acceptance=COUPLED), 0.0)
     assert (told(said(end)), end.work()) == ([(1, 1, (), True)], None)
-    end.receive(commit((7, 2), plan=PIPELINED), 0.1)
-    assert (said(end), end.work()) == ([], None)
-    end.receive(commit((7, 2, 3), plan=PIPELINED), 0.2)
+    log = (7, 2, 3, 4, 5, 6, 2, 3, 4)
+    for known in range(2, 9):
+        end.receive(commit(log[:known], plan=PIPELINED), 0.1)
+        assert ([draft.ids for draft in said(end)], end.work()) == ([()] if known == 5 else [], None)
+    end.receive(commit(log, plan=PIPELINED), 0.2)
     assert end.work() is not None
-    assert told(draw(end, 4, at_s=0.3)) == [(1, 3, (4,), True)]
+    assert told(draw(end, 5, at_s=0.3)) == [(1, 9, (5,), False)]
+
+
+def test_a_device_that_has_nothing_to_draft_says_so_again_for_every_4_tokens() -> None:
+    """In place of a Ping: it acknowledges the log, and tells a BS that has missed it that none come."""
+    end = a_device(max_waste=0.0)
+    log = [7]
+    for number in range(1, 13):
+        log.append(number % 2 + 2)
+        end.receive(commit(log, max(0, len(log) - 6), plan=PIPELINED), number / 10)
+        messages = end.to_send()
+        if number % 4:
+            assert messages == []
+            continue
+        (draft,) = messages
+        assert isinstance(draft, Draft)
+        assert (draft.start, draft.known, draft.ids, draft.last) == (len(log), len(log), (), True)
+        assert end.work() is None
+
+
+def test_a_path_up_to_the_end_of_the_output_is_said_again_as_well() -> None:
+    """Whole: nothing is to be drawn, so only that tells a BS what the device knows."""
+    end = a_device(replace(PIPELINED, gamma=12, min_draft=0, early_stop=False))
+    path = (2, 3, 4, 5, 6, 2, 3, 4, 5, 6, 2)  # the last of 12 is the BS's own
+    draw(end, *path)
+    assert end.work() is None
+    for known in range(1, 9):
+        end.receive(commit((7, *path[:known]), plan=PIPELINED), 0.2)
+        drafts = said(end)
+        assert told(drafts) == ([(1, 1 + known, path[known:], True)] if known % 4 == 0 else [])
+
+
+def test_missing_ids_are_said_again_once_until_the_bs_has_heard_of_it() -> None:
+    """Commits that were under way meanwhile ask for the same ids; one that knows of them and still lacks some
+    is answered again."""
+    end = a_device()
+    draw(end, 2, 3, 4, 5)
+    end.receive(commit((7, 2), plan=PIPELINED, missing=True), 0.2)
+    assert told(said(end)) == [(1, 2, (3, 4, 5), False)]
+    end.receive(commit((7, 2), plan=PIPELINED, missing=True), 0.3)
+    assert said(end) == []
+    end.receive(commit((7, 2), 2, plan=PIPELINED, missing=True), 0.4)
+    assert told(said(end)) == [(1, 2, (3, 4, 5), False)]

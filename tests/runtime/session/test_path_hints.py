@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from tests.harness.messages import LIFE, PLAN, PROMPT, VOCAB, an_open, target_in
+from tests.harness.messages import LIFE, PLAN, PROMPT, VOCAB, a_request, a_target, an_open, target_in
 
 from draftwire.codecs.hashes import ids_hash, log_hash
 from draftwire.codecs.limits import MAX_GAMMA
@@ -11,6 +11,7 @@ from draftwire.codecs.messages import Commit, Draft, Origin, Plan
 from draftwire.runtime.session.hints import PathHints
 from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.states import Ignored, Target
+from draftwire.runtime.session.target import TargetSession
 
 
 def a_path(
@@ -120,3 +121,92 @@ def test_what_a_path_says_at_the_end_of_the_log_is_counted(known: int) -> None:
     assert (end.state, end.judged, end.log.tokens) == (Target.FINISHED, (2, 2), [7, 2, 1])
     end.receive(an_open((7, 2, 1)[:known], device_try=2, draft_epoch=1), 0.3)
     assert end.judged == (2, 2)
+
+
+def rights(end: TargetSession, epoch: int, *, to: int = 9) -> list[int]:
+    """Positions up to which the path of that epoch is right."""
+    return [position for position in range(to) if position and end.is_right(epoch, position)]
+
+
+def test_a_path_is_right_up_to_its_first_wrong_id() -> None:
+    """That one was drawn on the log too, and what comes behind it was not; nor does the log tell of more."""
+    end = target_in(Target.WAITING, temperature=0.0)
+    end.receive(a_path(1, (7,), (2, 3, 4, 5), last=True), 0.1)
+    assert rights(end, 1) == []
+    step = end.step(0.1)
+    assert step is not None
+    end.tested(step, 1, 6, 0.2)
+    assert end.log.tokens == [7, 2, 6]
+    assert rights(end, 1) == [1, 2]
+    assert [rights(end, epoch) for epoch in (0, 2)] == [[], []]
+
+
+def test_positions_that_no_draft_has_told_are_not_taken_for_right() -> None:
+    """The log has passed ids that were lost: whether they were right is open until they are said again."""
+    end = target_in(Target.WAITING, temperature=0.0, plan=Plan(number=1, k=2, gamma=8, min_draft=0))
+    end.receive(a_path(1, (7,), (2,)), 0.1)
+    end.receive(a_path(1, (7, 2, 3, 4), (5,)), 0.1)
+    for token in (3, 4, 5):
+        step = end.step(0.1)
+        assert step is not None
+        end.tested(step, len(step.ids), token, 0.2)
+    assert end.log.tokens == [7, 2, 3, 4, 5]
+    assert rights(end, 1) == [1]
+    end.receive(a_path(1, (7, 2), (3, 6, 5)), 0.3)
+    assert rights(end, 1) == [1, 2, 3]
+
+
+def test_a_newer_path_on_another_log_has_nothing_that_is_right() -> None:
+    """What was held against the log was of the path before it."""
+    end = target_in(Target.WAITING, temperature=0.0)
+    end.receive(a_path(1, (7,), (2, 3), last=True), 0.1)
+    step = end.step(0.1)
+    assert step is not None
+    end.tested(step, 2, 6, 0.2)
+    assert rights(end, 1) == [1, 2]
+    end.receive(a_path(2, (7, 4), (5,)), 0.3)
+    assert (rights(end, 1), rights(end, 2)) == ([], [])
+    end.receive(a_path(2, (7, 2), (3, 6, 4)), 0.4)
+    assert rights(end, 2) == [1, 2, 3]  # its hash tells of all before it
+
+
+def test_a_device_that_restarts_has_no_path_that_is_right() -> None:
+    """Rows of its life before belong to no path of this one."""
+    end = target_in(Target.WAITING, temperature=0.0)
+    end.receive(a_path(1, (7,), (2, 3), last=True), 0.1)
+    step = end.step(0.1)
+    assert step is not None
+    end.tested(step, 2, 6, 0.2)
+    end.receive(an_open((7, 2, 3, 6), device_try=2, draft_epoch=2), 0.3)
+    assert [rights(end, epoch) for epoch in (1, 2)] == [[], []]
+
+
+def test_a_path_is_right_at_the_end_of_the_log_too() -> None:
+    """The last pass has its rows."""
+    end = target_in(Target.WAITING, temperature=0.0)
+    end.receive(a_path(1, (7,), (2, 1), last=True), 0.1)
+    step = end.step(0.1)
+    assert step is not None
+    end.tested(step, 2, 5, 0.2)
+    assert end.state is Target.FINISHED
+    assert rights(end, 1) == [1, 2]
+
+
+def test_blocks_are_no_paths() -> None:
+    """Under rejection rows are reported with their block."""
+    assert not target_in(Target.TESTING).is_right(1, 1)
+
+
+@pytest.mark.parametrize("produced", [9, 10, 11])
+def test_a_pass_has_no_ids_beyond_the_end_of_the_output(produced: int) -> None:
+    """Of 12 tokens: the last is the BS's own, and ids for it, or beyond it, cost no pass its time."""
+    log = (7, *[2] * produced)
+    wanted = a_request(temperature=0.0)
+    end = a_target(an_open(log, request=wanted), plan=Plan(number=1, k=2, gamma=8, min_draft=8))
+    end.receive(a_path(1, log, (3, 4, 5, 6, 3), last=True), 0.1)
+    step = end.step(0.1)
+    left = 12 - produced - 1
+    assert step is not None and step.ids == (3, 4, 5)[:left]
+    end.tested(step, left, 6, 0.2)
+    assert (end.state, end.log.tokens) == (Target.FINISHED, [*log, *(3, 4, 5)[:left], 6])
+    assert end.judged == (left + 1, left)

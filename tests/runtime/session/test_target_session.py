@@ -307,6 +307,17 @@ def test_a_row_that_contradicts_its_draft_is_not_used() -> None:
     assert end.rows() == BLOCK.rows[:1]
 
 
+def test_rows_that_are_there_are_not_asked_for() -> None:
+    """A caller that is slow to look for them makes the timer ask for nothing, and come again."""
+    end = target_in(Target.ROW_WAIT)
+    end.receive(its_rows(BLOCK), 0.1)
+    deadline_s = end.next_deadline_s()
+    assert deadline_s is not None
+    end.on_timer(deadline_s)
+    assert end.to_send() == [] and end.next_deadline_s() == deadline_s + 2.0
+    assert end.rows() == BLOCK.rows[:1]
+
+
 def test_rows_are_never_more_than_a_block() -> None:
     """However many a peer sends."""
     end = target_in(Target.WAITING)

@@ -1,32 +1,58 @@
 """`draftwire bench controller`: its figures, and the command."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from draftwire.nodes.console import bench
 from draftwire.nodes.console.bench import controller
 from draftwire.nodes.console.bench.cells import METHODS, Cell, run_cell
-from draftwire.nodes.console.bench.controller import GOALS, summary, table_of, trace_of
+from draftwire.nodes.console.bench.controller import (
+    GOALS,
+    RECORDED,
+    hints_table,
+    of_pairs,
+    summary,
+    table_of,
+    trace_of,
+)
 from draftwire.nodes.console.bench.figure import RATES_MBIT, RTTS_MS, Point, draw
 from draftwire.nodes.console.bench.links import LINKS
+from draftwire.nodes.console.bench.pipelined import FIXED
+from draftwire.nodes.console.bench.renewal import Compared
 from draftwire.nodes.console.cli import main
 
 
-def cell(*, changing: bool, mean_bps: float, pair: str = "p", **speeds: list[float]) -> Cell:
+def cell(
+    *,
+    changing: bool = False,
+    mean_bps: float = 2e7,
+    rtt_ms: float = 10.0,
+    pair: str = "p",
+    **speeds: list[float],
+) -> Cell:
     """A cell in which every method reached 10 tokens a second, but for these."""
     return Cell(
         pair=pair,
         link="l",
         changing=changing,
         mean_bps=mean_bps,
+        rtt_s=rtt_ms / 1e3,
         tokens_per_s={name: [10.0, 10.0] for name in METHODS} | speeds,
         best_setting=(8, 4),
         colocated=20.0,
         rate_errors=[0.02, 0.04],
         rtt_errors_s=[1e-3],
         plan_s=1e-4,
+        best_plan=(8, 2),
+        early_stop=[1.0, 1.1],
+        waste=1.5,
+        passes_per_token=0.4,
+        opened_coupled=0.75,
     )
 
 
@@ -50,6 +76,69 @@ def test_figures_are_what_their_names_say() -> None:
     assert found["plan_us"] == pytest.approx(100)
 
 
+def test_figures_of_hints_are_what_their_names_say() -> None:
+    """Over the best fixed plan of any kind, seed by seed; coupled only where the round trip is long."""
+    found = summary(
+        [
+            cell(open=[9.0, 12.0], best_pipelined=[12.0, 8.0], best_rows=[10.0, 15.0], coupled=[20.0, 8.0]),
+            cell(changing=True, open=[11.0, 11.0], alone=[22.0, 5.0], rtt_ms=40, coupled=[11.0, 11.0]),
+            cell(rtt_ms=9.9, coupled=[9.0, 7.0], best_sync=[1.0, 1.0], mean_bps=1e5),
+        ]
+    )
+    assert found["auto_vs_best_fixed"] == pytest.approx((9 / 12 + 12 / 15 + 0.5 + 1.1 + 1 + 1) / 6)
+    assert found["auto_vs_best_fixed_changing"] == pytest.approx((0.5 + 1.1) / 2)
+    assert found["auto_vs_best_fixed_least"] == pytest.approx(0.5)
+    assert found["pipelined_vs_best_sync_rtt10"] == pytest.approx((2 + 8 / 15 + 0.5 + 1.1) / 4)
+    assert found["pipelined_worst_vs_target_only"] == pytest.approx(0.8)
+    assert found["pipelined_vs_best_pipelined"] == pytest.approx((20 / 12 + 1 + 1.1 + 1.1 + 0.9 + 0.7) / 6)
+    assert found["early_stop_gain"] == pytest.approx(1.05)
+    assert found["pipelined_waste"] == pytest.approx(1.5)
+    assert found["pipelined_passes_per_token"] == pytest.approx(0.4)
+    assert found["auto_opened_coupled"] == pytest.approx(0.75)
+    assert "pipelined_vs_best_sync_rtt10_shipped" not in found
+    shipped = cell(pair=RECORDED[0], coupled=[11.0, 9.0], best_sync=[10.0, 12.0])
+    near = cell(pair=RECORDED[0], coupled=[1.0, 1.0], rtt_ms=1)
+    found = summary([shipped, near, cell(changing=True), cell(mean_bps=1e5)])
+    assert found["pipelined_vs_best_sync_rtt10_shipped"] == pytest.approx((1.1 + 0.75) / 2)
+
+
+def test_the_tables_show_what_hints_reached() -> None:
+    """Each method's speed, the best fixed plan, waste, passes and the share of open requests, in both."""
+    one = cell(best_sync=[11.0, 12.0], best_pipelined=[13.0, 14.0], coupled=[15.0, 16.0], open=[17.0, 18.0])
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(hints_table([one]))
+    shown = console.export_text()
+    values = ("11.5", "13.5", "15.5", "17.5", "g8 m2", "1.5", "0.40", "75 %")
+    assert all(f" {value} " in shown for value in values)
+    (row,) = table_of([one])
+    assert (row["best_sync"], row["best_pipelined"], row["coupled"], row["open"]) == (11.5, 13.5, 15.5, 17.5)
+    assert (row["best_pipelined_gamma"], row["best_pipelined_min_draft"]) == (8, 2)
+    assert (row["waste"], row["passes_per_token"]) == (1.5, 0.4)
+
+
+def test_figures_of_pairs_hang_on_no_link() -> None:
+    """Of the shipped pair's trace and of the renewal model's errors."""
+    shipped = trace_of(RECORDED[0])
+    errors = [
+        Compared(
+            pair="p",
+            draft_step_s=0.003,
+            mbit=1.0,
+            rtt_ms=10.0,
+            gamma=4,
+            min_draft=0,
+            modelled=modelled,
+            simulated=1.0,
+        )
+        for modelled in (0.9, 1.0, 1.02)
+    ]
+    found = of_pairs([shipped], errors)
+    assert found["renewal_model_error_p50_pct"] == pytest.approx(2)
+    assert 2 < found["renewal_model_error_p90_pct"] <= 10
+    assert found["block_over_token"] == found["block_over_token_shipped"] > 1
+    assert 0.8 < found["coupled_alpha_over_rejection_alpha"] < 1
+
+
 def test_a_cell_has_every_method() -> None:
     """One pair on one link: each method reached something, and the oracle and hindsight beat the least."""
     one = run_cell(trace_of("smollm2"), "20/1", seeds=range(2), tokens=200)
@@ -59,6 +148,10 @@ def test_a_cell_has_every_method() -> None:
     assert min(one.tokens_per_s["best_rows"]) > 1.1 / 0.0445
     (row,) = table_of([one])
     assert {"pair", "link", "colocated", *METHODS} <= set(row)
+    assert one.best_plan in FIXED and len(one.early_stop) == 2
+    reached = one.tokens_per_s
+    assert all(np.greater_equal(reached["best_pipelined"], reached["best_sync"]))
+    assert one.waste > 0 and 0 < one.passes_per_token <= 1 and 0 <= one.opened_coupled <= 1
 
 
 @pytest.mark.slow
@@ -73,7 +166,7 @@ def test_the_command_prints_one_object(
     assert main(["bench", "controller", "--quick", "--json", "--seeds", "1", "--processes", "1"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert {*GOALS, "quick", "seeds", "table"} <= set(found)
+    assert {*GOALS, "coupled_alpha_over_rejection_alpha", "quick", "seeds", "table"} <= set(found)
     assert (found["quick"], found["seeds"], len(found["table"])) == (True, 1, 2)
 
 

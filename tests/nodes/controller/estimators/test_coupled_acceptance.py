@@ -23,7 +23,7 @@ def told(share: float, *, positions: int = 2) -> object:
     return replace(ROWS, alphas=alphas, coupled=tuple(share * row[-1] for row in alphas), **single)
 
 
-def fed(chances: list[float], *, paths: int = 4000, seed: int = 0) -> CoupledAcceptance:
+def fed(chances: list[float], *, paths: int = 1200, seed: int = 0) -> CoupledAcceptance:
     """Paths that go on with the chance of each place until their first miss, told in pieces."""
     rng, estimate = np.random.default_rng(seed), CoupledAcceptance()
     for _ in range(paths):
@@ -69,7 +69,7 @@ def test_hits_outweigh_what_rows_promise() -> None:
 def test_what_hits_taught_is_kept_while_requests_are_under_rejection() -> None:
     """Rows follow the text again, and go on being corrected by how much they had promised too much."""
     estimate = CoupledAcceptance()
-    for step in range(400):
+    for step in range(1500):
         estimate.observe_hits(accepted=int(step % 4 == 0), seen=1, whole=WHOLE)
     for _ in range(400):
         estimate.observe_rows(told(PRIOR_RATIO), binding=True)  # type: ignore[arg-type]
