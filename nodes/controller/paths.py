@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 ALONE = -1
 "In place of an index: the target alone."
 
-EQUAL = 0.001
+EQUAL = 0.003
 "Speeds that differ by less, relatively, are equal, and the plan that drafts least wins."
 
 MOST_WAIT = 8

@@ -146,7 +146,8 @@ class Ahead:
         untold = self.start + len(self._ids) - self._told
         awaited = len(self._ids) < min(plan.min_draft, self._wanted)
         if self.complete(plan):
-            return untold > 0 or (awaited and not self._rests)
+            saves = self._request.max_waste is not None and not self._ids  # a controller must know of it
+            return untold > 0 or ((awaited or saves) and not self._rests)
         if self._rests and untold > 0:
             return True
         return not plan.synchronous and untold > 0 and not awaited and now_s >= self.uplink_free_s
