@@ -97,6 +97,7 @@ class StepFields(TypedDict):
     tokens: int
     asked_drafted: int
     pinned_min_draft: int | None
+    resting: bool
 
 
 def step_fields(report: StepReport) -> StepFields:
@@ -139,6 +140,7 @@ def step_fields(report: StepReport) -> StepFields:
         tokens=report.tokens,
         asked_drafted=report.asked_drafted,
         pinned_min_draft=report.pinned_min_draft,
+        resting=report.resting,
     )
 
 

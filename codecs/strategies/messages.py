@@ -307,6 +307,7 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         tokens=_uint32,
         asked_drafted=_uint32,
         pinned_min_draft=_pinned_tokens,
+        resting=st.booleans(),
     ),
     RowsReport: _rows_reports(),
     PlanOrder: _plan_orders(),

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -182,7 +182,8 @@ class ConnectedDevice:
         What is left out is the topology's [sampling]; without a seed there, each request draws its own.
         `k` and `gamma` fix the entries of a row and the drafted tokens a step (0: the target alone); left
         out, the controller chooses, unless the BS fixes them. With both fixed, the same seed and prompt give
-        the same text; with acceptance "coupled" they do whatever is fixed or not.
+        the same text; with acceptance "coupled" they do whatever is fixed or not. Token for token that holds
+        of a target in float32.
 
         `acceptance`: "rejection", "coupled" (only ids travel) or "auto". Where only ids travel, `min_draft`
         fixes how many drafted tokens a free target waits for (0: none; gamma or more: all), and `max_waste`
@@ -199,8 +200,10 @@ class ConnectedDevice:
             seed = secrets.randbits(SEED_BITS) if defaults.seed is None else defaults.seed
         if max_new_tokens is None:
             max_new_tokens = defaults.max_new_tokens
-        temperature = float(defaults.temperature if temperature is None else temperature)
+        temperature = _real("temperature", defaults.temperature if temperature is None else temperature)
         rule = acceptance_of(defaults.acceptance if acceptance is None else acceptance, key="acceptance")
+        min_draft = None if min_draft is None else _whole("min_draft", min_draft)
+        max_waste = None if max_waste is None else _real("max_waste", max_waste)
         check_hints(rule, temperature, only={"min_draft": min_draft, "max_waste": max_waste})
         if max_waste is None:
             max_waste = self._max_waste
@@ -209,16 +212,16 @@ class ConnectedDevice:
             sampling=Sampling(
                 temperature=temperature,
                 top_k=_whole("top_k", defaults.top_k if top_k is None else top_k),
-                top_p=float(defaults.top_p if top_p is None else top_p),
+                top_p=_real("top_p", defaults.top_p if top_p is None else top_p),
             ),
             seed=_whole("seed", seed),
             max_new_tokens=_whole("max_new_tokens", max_new_tokens),
             stop=tuple(stop),
             k=None if k is None else _whole("k", k),
             gamma=None if gamma is None else _whole("gamma", gamma),
-            min_draft=None if min_draft is None else _whole("min_draft", min_draft),
+            min_draft=min_draft,
             acceptance=rule,
-            max_waste=None if max_waste is None else float(max_waste),
+            max_waste=max_waste,
         )
         return Generation(
             self._node,
@@ -248,6 +251,16 @@ def _whole(key: str, value: SupportsIndex) -> int:
         return value if isinstance(value, bool) else operator.index(value)
     except TypeError:
         raise InvalidRequestError(f"{value!r} is no whole number", key=key, remedy="write one") from None
+
+
+def _real(key: str, value: SupportsFloat) -> float:
+    """A float, of whatever library's. A text that looks like one is none."""
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one") from None
 
 
 @asynccontextmanager

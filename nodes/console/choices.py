@@ -213,12 +213,12 @@ def _why(before: Moment, after: Moment) -> str:
     passes = ("target_step_s", "target_per_token_s", "alone_step_s", "overhead_s")
     ms = 1e3
     trials: list[Trial] = [
-        (("uplink_bps",), f"the link {_moved(old.uplink_bps / 1e6, new.uplink_bps / 1e6)} Mbit/s"),
-        (("rtt_s",), f"the round trip {_moved(old.rtt_s * ms, new.rtt_s * ms)} ms"),
-        (("alphas",), f"alpha at K {k} {_moved(old.alphas[nearest_k(old, k)], new.alphas[k])}"),
-        (("draft_step_s",), f"a drafted token {_moved(old.draft_step_s * ms, new.draft_step_s * ms)} ms"),
-        (passes, f"the target's pass {_moved(old.target_step_s * ms, new.target_step_s * ms)} ms"),
-        (_SIZES, f"a row of K {k} {_moved(old.row_bits(k), new.row_bits(k))} bits"),
+        (("uplink_bps",), _moved("the link", old.uplink_bps / 1e6, new.uplink_bps / 1e6, "Mbit/s")),
+        (("rtt_s",), _moved("the round trip", old.rtt_s * ms, new.rtt_s * ms, "ms")),
+        (("alphas",), _moved(f"alpha at K {k}", old.alphas[nearest_k(old, k)], new.alphas[k])),
+        (("draft_step_s",), _moved("a drafted token", old.draft_step_s * ms, new.draft_step_s * ms, "ms")),
+        (passes, _moved("the target's pass", old.target_step_s * ms, new.target_step_s * ms, "ms")),
+        (_SIZES, _moved(f"a row of K {k}", old.row_bits(k), new.row_bits(k), "bits")),
     ]
     return _told(old, new, balance, trials, (before.choice, after.choice))
 
@@ -233,11 +233,11 @@ def _why_path(
     right = (old.survives[1:2] or tuple(old.alphas.values()), new.survives[1:2] or tuple(new.alphas.values()))
     passes = ("target_step_s", "target_per_token_s", "alone_step_s", "overhead_s")
     trials: list[Trial] = [
-        (("uplink_bps",), f"the link {_moved(old.uplink_bps / 1e6, new.uplink_bps / 1e6)} Mbit/s"),
-        (("rtt_s",), f"the round trip {_moved(old.rtt_s * ms, new.rtt_s * ms)} ms"),
-        (("alphas", "survives"), f"the share of right drafts {_moved(right[0][0], right[1][0])}"),
-        (("draft_step_s",), f"a drafted token {_moved(old.draft_step_s * ms, new.draft_step_s * ms)} ms"),
-        (passes, f"the target's pass {_moved(old.target_step_s * ms, new.target_step_s * ms)} ms"),
+        (("uplink_bps",), _moved("the link", old.uplink_bps / 1e6, new.uplink_bps / 1e6, "Mbit/s")),
+        (("rtt_s",), _moved("the round trip", old.rtt_s * ms, new.rtt_s * ms, "ms")),
+        (("alphas", "survives"), _moved("the share of right drafts", right[0][0], right[1][0])),
+        (("draft_step_s",), _moved("a drafted token", old.draft_step_s * ms, new.draft_step_s * ms, "ms")),
+        (passes, _moved("the target's pass", old.target_step_s * ms, new.target_step_s * ms, "ms")),
     ]
     return _told(old, new, balance, trials, (before, after))
 
@@ -248,7 +248,7 @@ _PATH_REASONS: Final = {
 }
 
 Trial = tuple[tuple[str, ...], str]
-"""Fields of a belief, and the words for how they moved."""
+"""Fields of a belief, and the words for how they moved; empty: by less than their digits tell."""
 
 
 def _told(
@@ -272,15 +272,20 @@ def _told(
         if gain < -LITTLE:
             return f"by its belief the old choice is {-gain:.0%} faster"
         return f"the two are within {math.ceil(max(1.0, 100 * abs(gain))):d} % of each other"
-    return f"{words}, and {also}" if second > most / 2 else words
+    told = [one for one in (words, also if second > most / 2 else "") if one]
+    return ", and ".join(told) or "no single estimate decided"
 
 
 def _waits(choice: Choice) -> str:
     return choice.path.rpartition(" ")[2]
 
 
-def _moved(old: float, new: float) -> str:
-    return f"{'rose' if new >= old else 'fell'} from {few_digits(old)} to {few_digits(new)}"
+def _moved(what: str, old: float, new: float, unit: str = "") -> str:
+    """Empty where rounding hides that it moved: `rose from 126 to 126 ms` says nothing."""
+    before, after = few_digits(old), few_digits(new)
+    if before == after:
+        return ""
+    return f"{what} {'rose' if new >= old else 'fell'} from {before} to {after} {unit}".rstrip()
 
 
 def few_digits(value: float) -> str:

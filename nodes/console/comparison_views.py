@@ -72,12 +72,13 @@ def words_of(comparison: Comparison) -> list[str]:
     if best and auto:
         over = auto.tokens_per_s / best.tokens_per_s
         lines.append(f"* the best fixed setting, known afterwards only: auto has {over:.2f} x its speed.")
-    if best and auto and best.ratio is not None and auto.ratio is not None:
-        verdict = "pays" if max(best.ratio, auto.ratio) > 1 else "does not pay"
-        lines.append(
-            f"x: speed over the target alone. Speculation {verdict} on this link: {best.ratio:.2f} x with "
-            f"the best fixed setting, {auto.ratio:.2f} x with auto."
-        )
+    named = [("the best fixed setting", best), ("auto", auto)]
+    named += [(one.name, comparison.row(one)) for one in (COUPLED, PIPELINED)]
+    ratios = {name: row.ratio for name, row in named if row is not None and row.ratio is not None}
+    if "auto" in ratios:
+        verdict = "pays" if max(ratios.values()) > 1 else "does not pay"
+        each = ", ".join(f"{ratio:.2f} x with {name}" for name, ratio in ratios.items())
+        lines.append(f"x: speed over the target alone. Speculation {verdict} on this link: {each}.")
     lines.append(
         "paper: K = 320 (or V), gamma by Theorem 2 from the alpha measured at that K, the link's true rate "
         "and the paper's count of bytes; sent with our frames. L is by that count too."

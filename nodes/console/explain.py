@@ -20,7 +20,7 @@ from draftwire.nodes.console.choices import (
     options,
     speed_of,
 )
-from draftwire.nodes.console.explanation import Explanation, Paths, Slice, explain
+from draftwire.nodes.console.explanation import PINNED, Explanation, Paths, Slice, explain, pinned_paths
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.plots import check_picture, explanation_figure, save
 from draftwire.nodes.console.record import of_device, read_record
@@ -55,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
     record = read_record(args.record)
     if args.device is not None:
         record = of_device(record, args.device)
+    if (pinned := pinned_paths(record)) is not None and args.at is None and args.plot is None:
+        _tell_pinned(pinned, as_json=args.json)
+        return 0
     explanation = explain(record)
     devices = sorted({one.device for one in record.steps if not one.pinned})
     if len(devices) > 1:
@@ -79,6 +82,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_explanation(Console(), explanation, devices=len(devices))
     return 0
+
+
+def _tell_pinned(paths: Paths, *, as_json: bool) -> None:
+    """What drafts came to where there was nothing to choose."""
+    if as_json:
+        print(orjson.dumps({"ids_only": asdict(paths), "slices": [], "changes": []}).decode(), flush=True)
+        return
+    for line in (f"{PINNED}, so there is no choice to explain", paths_words(paths)):
+        Console().print(line, highlight=False, soft_wrap=True)
 
 
 # For people -------------------------------------------------------------------------------------------------
@@ -129,11 +141,13 @@ def table_of(slices: tuple[Slice, ...]) -> Table:
 
 def paths_words(paths: Paths) -> str:
     """What became of drafts where only ids travelled, in a line."""
-    right = f", {paths.right / paths.seen:.0%} of those held against the text right" if paths.seen else ""
     told = (
-        f"ids only: {paths.tested / paths.passes:.1f} drafted ids a pass{right}; "
-        f"{paths.passes / max(1, paths.tokens):.2f} passes a token"
+        f"ids only: {paths.passes / max(1, paths.tokens):.2f} passes a token; "
+        f"{paths.tested / paths.passes:.1f} ids came in time for a pass"
     )
+    if paths.seen:
+        late = f" ({paths.late} too late to help)" if paths.late else ""
+        told += f"; of {paths.seen} held against the text {paths.right} were right{late}"
     if paths.drafted is not None:
         told += f"; {paths.drafted} drafted, {paths.wasted} of them wasted"
     return told + ("; the device may stop early" if paths.early_stop > 0.5 else "")
@@ -259,11 +273,11 @@ def moment_fields(moment: Moment) -> dict[str, Any]:
     """One decision: belief, and what its choices promise."""
 
     def each(some: tuple[Option, ...]) -> list[dict[str, Any]]:
-        return [{**one.choice._asdict(), "tokens_per_s": one.tokens_per_s} for one in some]
+        return [{**_choice_fields(one.choice), "tokens_per_s": one.tokens_per_s} for one in some]
 
     return {
         "at_s": moment.at_s,
-        **moment.choice._asdict(),
+        **_choice_fields(moment.choice),
         "true_uplink_bps": moment.true_bps,
         "paced_bps": moment.uplink_bps,
         "patience_s": moment.patience_s,
@@ -272,6 +286,10 @@ def moment_fields(moment: Moment) -> dict[str, Any]:
         "grid": each(grid(moment.belief)),
         "alone_tokens_per_s": speed_of(moment.belief, ALONE),
     }
+
+
+def _choice_fields(choice: Choice) -> dict[str, Any]:
+    return choice._asdict() | {"k": choice.k or None}
 
 
 __all__ = [

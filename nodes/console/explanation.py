@@ -11,12 +11,14 @@ from itertools import pairwise
 from typing import Final
 
 from draftwire.nodes.console.choices import Moment, Option, change_words, choice_of, options
-from draftwire.nodes.console.record import Decision, Record, RecordError
+from draftwire.nodes.console.record import Decision, Record, RecordError, Step
 from draftwire.nodes.console.timeline import Run, Traces, rate_at, runs_of, speed_between, traces_of
 from draftwire.nodes.controller.belief import Belief
 
 SLICES: Final = 12
 """Of the axis, rows of the table: a controller may change its mind every step, nobody reads that."""
+
+PINNED: Final = "the user fixed the plan of every request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +58,13 @@ class Paths:
     tokens: int
     "of the output"
     tested: int
-    "drafted ids in those passes"
+    "drafted ids that came in time for those passes"
     seen: int
     "drafted ids held against the output, up to each path's first wrong one"
     right: int
     "of these"
+    late: int
+    "of the right ones: those that the target had drawn itself before they came"
     early_stop: float
     "share of the passes whose plan let the device stop early"
     drafted: int | None
@@ -106,7 +110,7 @@ def explain(record: Record) -> Explanation:
     if not record.decisions:
         raise _nothing(record, "holds no decision of a controller")
     if not runs:
-        raise _nothing(record, "the user fixed K and gamma of every request: no choice was left")
+        raise _nothing(record, f"{PINNED}: no choice was left")
     if not any(one.belief for run in runs for one in run.decisions):
         raise _nothing(record, "the decisions rest on no belief: a policy without a model made them")
     runs = _placed(runs)
@@ -133,7 +137,7 @@ def explain(record: Record) -> Explanation:
         seconds=sum(seconds for _, seconds in totals),
         predicted=_over_time(moments, traces.seconds, lambda belief: belief.tokens_per_s),
         alone=_over_time(moments, traces.seconds, lambda belief: belief.alone_tokens_per_s),
-        paths=_paths(runs, record),
+        paths=paths_in(record, [step for run in runs for step in run.steps]),
         moments=moments,
         slices=slices,
         changes=tuple(_changes(slices)),
@@ -141,17 +145,28 @@ def explain(record: Record) -> Explanation:
     )
 
 
-def _paths(runs: Sequence[Run], record: Record) -> Paths | None:
-    steps = [step for run in runs for step in run.steps if step.hints]
+def pinned_paths(record: Record) -> Paths | None:
+    """Of a record in which the user fixed every plan, so that there is no choice to explain; None: of any
+    other, and where rows travelled.
+    """
+    return paths_in(record, record.steps) if all(step.pinned for step in record.steps) else None
+
+
+def paths_in(record: Record, steps: Sequence[Step]) -> Paths | None:
+    """What drafts of these steps came to; None: none of them were hints."""
+    steps = [step for step in steps if step.hints]
     if not steps:
         return None
+    tokens, right = sum(step.tokens for step in steps), sum(step.accepted for step in steps)
+    used = tokens - len(steps)  # each pass adds one token of the target's own
     answers = [one for one in record.answers if one.get("wasted") is not None and one.get("min_draft_used")]
     return Paths(
         passes=len(steps),
-        tokens=sum(sum(run.tokens) for run in runs if run.hints),
+        tokens=tokens,
         tested=sum(step.drafted for step in steps),
         seen=sum(step.seen for step in steps),
-        right=sum(step.accepted for step in steps),
+        right=right,
+        late=max(0, right - used),
         early_stop=sum(step.early_stop for step in steps) / len(steps),
         drafted=sum(one["drafted"] for one in answers) if answers else None,
         wasted=sum(one["wasted"] for one in answers) if answers else None,
@@ -240,4 +255,4 @@ def _changes(slices: Sequence[Slice]) -> list[Change]:
     ]
 
 
-__all__ = ["Change", "Explanation", "Paths", "Slice", "explain"]
+__all__ = ["PINNED", "Change", "Explanation", "Paths", "Slice", "explain", "paths_in", "pinned_paths"]

@@ -28,7 +28,7 @@ from draftwire.nodes.console.options import (
     with_chosen_drafting,
 )
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
-from draftwire.nodes.device.checks import InvalidRequestError, check_stops, check_text
+from draftwire.nodes.device.checks import InvalidRequestError, check_stops, check_text, check_waits
 from draftwire.runtime.config import ChannelSettings, ControllerSettings, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import parse_link
@@ -86,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         metavar="S",
-        help="the same seed gives the same text, with K and gamma fixed or --acceptance coupled",
+        help="the same seed gives the same text, with K and gamma fixed or --acceptance coupled; to the "
+        "token with --dtype float32",
     )
     sampling.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end behind this text; may be repeated"
@@ -108,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _generate(args: argparse.Namespace) -> None:
-    topology = chosen_topology(args)
     check_resume(args)
+    topology = chosen_topology(args)
     if args.resume is None:
         if args.prompt is None:
             raise InvalidRequestError("there is none", key="PROMPT", remedy="write what to answer")
@@ -117,6 +118,7 @@ async def _generate(args: argparse.Namespace) -> None:
     if topology.secured:
         say("note: its nodes are started here, for this answer; `draftwire device` asks running ones")
     check_stops(args.stop, key="--stop")
+    check_waits(args.gamma, args.min_draft, key="--min-draft")
     check_capture(args.capture, topology, record=args.record, journal=args.journal)
     check_writable(args.record, key="--record")
     try:

@@ -48,7 +48,8 @@ def add_acceptance_argument(parser: argparse._ActionsContainer, *, of: str = "th
         type=acceptance,
         metavar="RULE",
         help=f"of {of}: rejection (rows travel; the default), coupled (ids only: both ends pick with one "
-        "noise), or auto: the one that is expected to be faster",
+        "noise; with --dtype float32 the seed alone settles the text), or auto: the one that is expected to "
+        "be faster",
     )
 
 

@@ -213,13 +213,23 @@ def run(args: argparse.Namespace) -> int:
         print(f"draftwire plan: {error}", file=sys.stderr)
         return 2
     if args.json:
-        besides = {} if ids is None else {"ids_only": as_json(ids)}
+        besides: dict[str, object] = {} if ids is None else {"ids_only": as_json(ids)}
+        if ids is not None and args.acceptance is AcceptanceRule.AUTO:
+            besides["auto"] = _auto(advice, ids).value
         print(json.dumps(_as_json(advice) | besides, indent=2))
     else:
         _print(Console(), advice, one_alpha=args.alpha_of_k is None)
         if ids is not None:
             print_ids(Console(), ids)
+        if ids is not None and args.acceptance is AcceptanceRule.AUTO:
+            print(f"auto would take {_auto(advice, ids).value}, by these figures and one alpha for both")
     return 0
+
+
+def _auto(advice: Advice, ids: IdsOnly) -> AcceptanceRule:
+    """What is expected to be faster."""
+    by_ids = max(one.flow.tokens_per_s for one in ids.plans if one.gamma)
+    return AcceptanceRule.COUPLED if by_ids > advice.true_best.tokens_per_s else AcceptanceRule.REJECTION
 
 
 def _ids(args: argparse.Namespace, advice: Advice) -> IdsOnly | None:

@@ -92,7 +92,7 @@ def advise_ids(*, alpha: float, compute: Compute, link: LinkEstimate, vocab_size
 
 
 def print_ids(console: Console, ids: IdsOnly) -> None:
-    """A table of the three."""
+    """A table of the three, and what their names say."""
     table = Table(
         title=f"Ids only, if picks are equal with {ids.alpha:g}",
         title_justify="left",
@@ -112,6 +112,8 @@ def print_ids(console: Console, ids: IdsOnly) -> None:
             f"{ids.speedup(one):.2f}",
         )
     console.print(table)
+    console.print("in turns:  the target waits for all gamma ids, the device for each outcome")
+    console.print("pipelined: the device drafts on while a free target takes what has come")
 
 
 def as_json(ids: IdsOnly) -> dict[str, object]:

@@ -66,6 +66,17 @@ _RECORDED: Final = {
 }
 """The events that a node records: its own, so that a file of several nodes has none twice."""
 
+OF_A_DEVICE: Final = """\
+what else `draftwire generate` takes is said elsewhere here:
+  temperature, top_k, top_p, seed, max_new_tokens   [sampling] of the file
+  k, gamma                                          [controller] of the base station's file
+  draft, dtype, profile                             [pair] and [compute] of the file
+  link, schedule                                    [channel] of the channel's file
+  --record, --capture                               options of target, controller and channel
+  --stop, --json                                    from Python: draftwire.connect(FILE), device.generate(...)
+"""
+"""Below its help: what people look for there."""
+
 
 def add_role_arguments(parser: argparse.ArgumentParser) -> None:
     """What every node's command takes."""
@@ -100,6 +111,7 @@ def add_channel_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire device`."""
+    parser.epilog = OF_A_DEVICE
     add_role_arguments(parser)
     parser.add_argument("--name", help="in place of [device] name: that of this device's key, or below it")
     add_tables_argument(parser)
@@ -183,10 +195,10 @@ def _run_one(args: argparse.Namespace, topology: Topology, role: Role, build: Ca
 
 def run_device(args: argparse.Namespace) -> int:
     """The draft device alone: answers the prompt given, or every line of standard input."""
+    check_resume(args)  # before the options are looked at: beside --resume they have no say at all
     topology = _named(with_chosen_tables(_topology(args), args), args.name)
     topology = with_chosen_drafting(topology, args)
     set_up_logging(level="warning")
-    check_resume(args)
     conversation = _Conversation()
 
     async def main() -> None:

@@ -1,5 +1,6 @@
 """What people and programs are told of an answer: the coloured text, one line, one JSON object."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -81,12 +82,13 @@ def summary_line(account: Account, compute: Compute, *, resumed_tokens: int = 0)
         parts.append(f"{account.tokens_per_s:.1f} tok/s")
     if account.target_only_tokens_per_s is not None:
         parts.append(f"target-only about {account.target_only_tokens_per_s:.1f} ({_estimated_from(account)})")
-    parts.append("alpha -" if account.alpha is None else f"alpha {account.alpha:.2f}")
+    name = "right" if account.hints else "alpha"  # of those compared with the text, in time or not
+    parts.append(f"{name} -" if account.alpha is None else f"{name} {account.alpha:.2f}")
     up = f"{_size(account.bytes_up)} up"
     if account.drafted and not account.hints:
         up += f" (full rows: {_size(account.bytes_up - account.rows_bytes + account.full_rows_bytes)})"
     parts.append(f"{up}, {_size(account.bytes_down)} down")
-    if account.bits_per_entry is not None:
+    if account.bits_per_entry is not None and not account.hints:
         parts.append(f"rows {account.bits_per_entry:.1f} bits an entry with frames, {_spelling(account)}")
     if account.plan is not None:
         parts.append(_plans(account, account.plan))
@@ -112,6 +114,7 @@ def drafts_words(account: Account) -> str:
 def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
     """The same as values; names as in records, units in the names."""
     account = generation.account
+    rows = not account.hints  # single rows, where only ids travel: they cost next to nothing
     return {
         "text": generation.text,
         "finish": generation.finish.name.lower(),
@@ -136,15 +139,15 @@ def summary_fields(generation: Generation, compute: Compute) -> dict[str, Any]:
         "bytes_down": account.bytes_down,
         "draft_bytes": account.draft_bytes,
         "rows_bytes": account.rows_bytes,
-        "full_rows_bytes": account.full_rows_bytes,
+        "full_rows_bytes": account.full_rows_bytes if rows else None,
         "sparse_frames": account.sparse_frames,
-        "bits_per_entry": account.bits_per_entry,
+        "bits_per_entry": account.bits_per_entry if rows else None,
         "tables": account.tables,
-        "k": None if account.plan is None else account.plan.k,
+        "k": account.plan.k if account.plan is not None and rows else None,
         "gamma": None if account.plan is None else account.plan.gamma,
         "min_draft": None if account.plan is None or not account.hints else account.plan.min_draft,
         "max_waste": generation.request.max_waste,
-        "k_used": _counts(account.k_used),
+        "k_used": _counts(account.k_used) if rows else None,
         "gamma_used": _counts(account.gamma_used),
         "min_draft_used": _counts(account.min_draft_used),
         "synchronous": account.synchronous,
@@ -165,20 +168,21 @@ def _spelling(account: Account) -> str:
 
 
 def _plans(account: Account, last: Plan) -> str:
-    """K and gamma of the steps, or how far ids run ahead; as ranges where they changed on the way."""
+    """K and gamma of the steps, as ranges where they changed on the way; where only ids travel, where plans
+    change all the time, the commonest.
+    """
     ks, gammas = account.k_used or [last.k], account.gamma_used or [last.gamma]
     if max(gammas) == 0:
         return "target alone"
     if not account.hints:
         return f"K {_range(ks)}, gamma {_range(gammas)}"
-    kind = "coupled, " if account.acceptance is Acceptance.COUPLED else ""
-    return f"{kind}gamma {_range(gammas)}, {_waits(account)}"
-
-
-def _waits(account: Account) -> str:
-    """How many drafted tokens a free target waited for."""
-    waits = [_range(account.min_draft_used)] if account.min_draft_used else []
-    return f"waits for {' or '.join(waits + ['all'] * (account.synchronous > 0))}"
+    kind = "coupled" if account.acceptance is Acceptance.COUPLED else "ids only (temperature 0)"
+    waits = Counter({str(number): times for number, times in account.min_draft_used.items()})
+    waits["all"] = account.synchronous
+    gamma = Counter(gammas).most_common(1)[0][0]
+    plan = f"gamma {gamma}, waits for {waits.most_common(1)[0][0]}" if gamma else "target alone"
+    changed = len(gammas) > 1 or len(+waits) > 1
+    return f"{kind}, {'mostly ' if changed else ''}{plan}"
 
 
 def _range(values: Collection[int]) -> str:

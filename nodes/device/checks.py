@@ -17,7 +17,7 @@ from draftwire.codecs.messages import Acceptance, Hello, Sampling
 from draftwire.nodes.device.entries import Entry
 from draftwire.nodes.models.catalogue import SHIPPED
 from draftwire.runtime.config import MOST_WASTE, AcceptanceRule
-from draftwire.runtime.errors import ConfigurationError, nearest
+from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.session.request import Request
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
@@ -45,6 +45,7 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
     check_pins(request.k, request.gamma, vocab_size)
     if request.min_draft is not None:
         _between("min_draft", request.min_draft, 0, MAX_GAMMA)
+        check_waits(request.gamma, request.min_draft, key="min_draft")
     if request.max_waste is not None:
         _check_waste(request.max_waste)
     check_stops(request.stop, key="stop")
@@ -92,7 +93,8 @@ def acceptance_of(name: str, *, key: str) -> Acceptance:
     """As a request says it. Raises InvalidRequestError, naming `key`, for what is none."""
     known = [rule.value for rule in AcceptanceRule]
     if name not in known:
-        raise InvalidRequestError(f"{name!r} will not do", key=key, remedy=nearest(str(name), known))
+        remedy = f"write {', '.join(known[:-1])} or {known[-1]}"
+        raise InvalidRequestError(f"{name!r} will not do", key=key, remedy=remedy)
     return AcceptanceRule(name).on_the_wire
 
 
@@ -106,10 +108,20 @@ def check_hints(acceptance: Acceptance, temperature: float, *, only: Mapping[str
     for key, value in only.items():
         if value is not None:
             raise InvalidRequestError(
-                f"{value} says nothing of acceptance by rejection, where the target tests whole blocks",
+                f"{value} has no effect with acceptance rejection, where the target waits for whole blocks",
                 key=key,
                 remedy="choose acceptance coupled or auto (or temperature 0), or leave it out",
             )
+
+
+def check_waits(gamma: int | None, min_draft: int | None, *, key: str) -> None:
+    """Raise InvalidRequestError, naming `key`, for a target that is to wait for drafts which never come."""
+    if gamma == 0 and min_draft:
+        raise InvalidRequestError(
+            f"{min_draft} drafted tokens to wait for, but gamma is 0: none are drafted",
+            key=key,
+            remedy="leave it out, or let gamma be 1 or more",
+        )
 
 
 def check_stops(texts: Sequence[str], *, key: str) -> None:
@@ -191,7 +203,7 @@ def _check_waste(value: float) -> None:
     if type(value) not in (int, float):
         raise InvalidRequestError(f"{value!r} is no number", key="max_waste", remedy="write one")
     if not 0 <= value <= MOST_WASTE:  # NaN fails too
-        remedy = f"write 0 (no draft in vain) to {MOST_WASTE:g}, or leave it out for no bound"
+        remedy = f"write a number from 0 (no draft in vain) to {MOST_WASTE:g}, or leave it out for no bound"
         raise InvalidRequestError(f"{value} will not do", key="max_waste", remedy=remedy)
 
 
@@ -219,5 +231,6 @@ __all__ = [
     "check_request",
     "check_stops",
     "check_text",
+    "check_waits",
     "model_name",
 ]

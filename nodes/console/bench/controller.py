@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -85,7 +85,7 @@ same seeds give the same numbers, but for plan_us.
 
 EPILOG: Final = """\
 examples:
-  draftwire bench controller --quick              two minutes; 4 pairs, 3 seeds, 1000 tokens a run
+  draftwire bench controller --quick              some minutes; 4 pairs, 3 seeds, 1000 tokens a run
   draftwire bench controller --json > full.json   7 pairs, 20 seeds, 2500 tokens a run
   draftwire bench controller --quick --plot controller.svg
 
@@ -102,14 +102,14 @@ and of requests with coupled acceptance
   best pipelined  the best fixed (gamma, min_draft) in hindsight of all
   coupled         adaptive
   open            acceptance left open, in requests of 250 tokens: the controller chooses at each Open
-  wasted, passes  of coupled: drafted tokens thrown away, and the target's passes, for each token
+  waste, pass     of coupled: drafted tokens thrown away, and the target's passes, for each token
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the options of `draftwire bench controller`."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("--quick", action="store_true", help="a smaller set, about two minutes")
+    parser.add_argument("--quick", action="store_true", help="a smaller set, some minutes")
     parser.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each pair on each link")
     parser.add_argument("--processes", type=int, metavar="N", help="default: one a core")
@@ -302,47 +302,72 @@ def table_of(cells: Iterable[Cell]) -> list[dict[str, object]]:
     ]
 
 
+def rows_table(cells: Sequence[Cell]) -> Table:
+    """Requests by rejection beside the target alone."""
+
+    def told(cell: Cell) -> list[str]:
+        k, gamma = cell.best_setting
+        speeds = [f"{_mean(cell, method):.1f}" for method in ROWS]
+        return [*speeds, f"{k},{gamma}", f"{cell.colocated:.1f}"]
+
+    return _table("Tokens a second: rows", (*ROWS, "best", "colocated"), cells, told)
+
+
 def hints_table(cells: Sequence[Cell]) -> Table:
     """Coupled requests, and those that leave acceptance open, beside the target alone and the best rows."""
-    table = Table(
-        title="Tokens a second: ids only, and either", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
     shown = ("alone", "best_rows", *HINTS)
-    headings = (*(name.replace("_", " ") for name in shown), "best", "wasted", "passes", "opened coupled")
-    for heading in ("pair", "link", *headings):
-        table.add_column(heading, justify="left" if heading in ("pair", "link") else "right")
-    for cell in cells:
-        values = [f"{_mean(cell, method):.1f}" for method in shown]
+
+    def told(cell: Cell) -> list[str]:
         gamma, min_draft = cell.best_plan
-        counts = f"{cell.waste:.1f}", f"{cell.passes_per_token:.2f}", f"{100 * cell.opened_coupled:.0f} %"
-        table.add_row(cell.pair, cell.link, *values, f"g{gamma} m{min_draft}", *counts)
+        speeds = [f"{_mean(cell, method):.1f}" for method in shown]
+        counts = f"{cell.waste:.1f}", f"{cell.passes_per_token:.2f}", f"{100 * cell.opened_coupled:.0f}"
+        return [*speeds, f"{gamma}/{min_draft}", *counts]
+
+    headings = (*shown, "best", "waste", "pass", "ids %")
+    return _table("Tokens a second: ids only, and either", headings, cells, told)
+
+
+def _table(
+    title: str, headings: Sequence[str], cells: Sequence[Cell], told: Callable[[Cell], list[str]]
+) -> Table:
+    """A line a pair and one for each of its links; every number is readable within 80 columns."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("pair\n  link", no_wrap=True)
+    for heading in headings:
+        words = SHORT.get(heading, heading.replace("_", " "))
+        table.add_column(words.replace(" ", "\n"), justify="right", no_wrap=True)
+    pair = None
+    for cell in cells:
+        if cell.pair != pair:
+            pair = cell.pair
+            table.add_row(pair)
+        table.add_row(f"  {cell.link}", *told(cell))
     return table
 
 
+SHORT: Final = {"best_pipelined": "best pipe", "colocated": "coloc", "coupled": "coup led", "oracle": "ora cle"}
+"""Headings that 80 columns have no room for."""
+
+LEGEND: Final = (
+    "link: Mbit/s / RTT ms, or what its rate does. best: K,gamma of the best rows; gamma/min_draft of the best "
+    "pipelined (best pipe). coloc: colocated. waste, pass: of coupled, for each token. ids %: of the requests "
+    "of open, those that went by coupled."
+)
+
+
 def show(console: Console, cells: Sequence[Cell], found: dict[str, float]) -> None:
-    """Tables for people."""
-    table = Table(title="Tokens a second", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("pair", "link", *(name.replace("_", " ") for name in ROWS), "best", "colocated"):
-        table.add_column(heading, justify="left" if heading in ("pair", "link") else "right")
-    for cell in cells:
-        values = [f"{_mean(cell, method):.1f}" for method in ROWS]
-        k, gamma = cell.best_setting
-        table.add_row(cell.pair, cell.link, *values, f"K{k} g{gamma}", f"{cell.colocated:.1f}")
-    console.print(table)
+    """Tables for people, and below them a figure a line, with what it is in the next one."""
+    console.print(rows_table(cells))
     console.print(hints_table(cells))
-    console.print(WHY_SPLIT)
-    goals = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("figure", "value", "goal", "", "what it is"):
-        goals.add_column(heading, justify="right" if heading in ("value", "goal") else "left")
+    console.print(LEGEND, highlight=False)
+    console.print(WHY_SPLIT, highlight=False)
     for name, value in found.items():
         bound, says = GOALS.get(name, (None, ""))
-        if bound is None:
-            goals.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value), "", "", "")
-            continue
-        met = value <= -bound if bound < 0 else value >= bound
-        goal = f"{'<=' if bound < 0 else '>='} {abs(bound):g}"
-        goals.add_row(name, f"{value:.3f}", goal, "" if met else "missed", says)
-    console.print(goals)
+        told = f"{name:<41} {f'{value:.3f}' if isinstance(value, float) else str(value):>9}"
+        if bound is not None:
+            met = value <= -bound if bound < 0 else value >= bound
+            told += f"  {'<=' if bound < 0 else '>='} {abs(bound):<5g} {'' if met else 'missed'}\n    {says}"
+        console.print(told.rstrip(), highlight=False, markup=False, soft_wrap=True)
 
 
 __all__ = ["GOALS", "PAIRS", "QUICK_PAIRS", "add_arguments", "run", "summary", "table_of", "trace_of"]

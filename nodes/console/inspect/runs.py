@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from draftwire.nodes.console.choices import choice_of
+from draftwire.nodes.console.choices import Choice, choice_of
 from draftwire.nodes.console.escape import safe
 from draftwire.nodes.console.inspect.view import HEADING, QUIET, count_of, say
 from draftwire.nodes.console.inspect.wrapping import say_behind
@@ -67,7 +67,8 @@ def summary(record: Record) -> str:
             low, high = values[key]
             parts.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
     if values["alpha"] is not None:
-        parts.append(f"alpha {values['alpha']:.2f}")
+        name = "right" if all(one.hints for one in record.steps) else "alpha"
+        parts.append(f"{name} {values['alpha']:.2f}")
     return "; ".join(parts)
 
 
@@ -138,16 +139,17 @@ class _Names:
 
 
 def _step(one: Step, names: _Names) -> str:
-    if one.alone:
+    if one.hints and one.gamma:
+        came = f"{count_of(one.drafted, 'draft')} at" if one.drafted else "no draft had come, log of"
+        told = f"{Choice(0, one.gamma, one.min_draft)}, {came} {one.position}"
+    elif one.alone:
         told = f"target alone, log of {one.position}"
     elif not one.drafted:
         told = f"no drafts, log of {one.position}"
-    elif one.hints:
-        told = f"gamma {one.gamma}, {count_of(one.drafted, 'draft')} at {one.position}"
     else:
         told = f"K {one.k}, gamma {one.gamma}, {one.accepted} of {one.drafted} accepted at {one.position}"
     if one.hints and one.seen:
-        told = f"{told}, {one.accepted} of {one.seen} right"
+        told = f"{told}, since the step before {one.accepted} of {one.seen} right"
     rows = "" if one.hints else f", {one.rows_bytes} B rows"
     sent = f"{one.draft_bytes} B draft{rows}" if one.drafted else ""
     return _joined(f"{names.of(one)} step {one.step}".strip(), told, sent, f"pass {1e3 * one.step_s:.1f} ms")
@@ -162,7 +164,8 @@ def _rows(one: Rows, names: _Names) -> str:
 def _decision(one: Decision, names: _Names) -> str:
     chosen = choice_of(one)
     reason = f"({one.belief.reason})" if one.belief is not None else ""
-    return _joined(f"{names.of(one)} step {one.step}".strip(), f"{chosen} {reason}".strip())
+    paced = f"uplink {one.uplink_bps / 1e6:.3g} Mbit/s" if chosen.min_draft is not None and one.uplink_bps else ""
+    return _joined(f"{names.of(one)} step {one.step}".strip(), f"{chosen} {reason}".strip(), paced)
 
 
 def _link(one: LinkChange) -> str:
