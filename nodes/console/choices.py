@@ -195,6 +195,7 @@ _REASONS: Final = {
 }
 
 
+_PASSES: Final = ("target_step_s", "alone_step_s", "target_per_token_s", "overhead_s")
 _SIZES: Final = ("row_scale", "plain_scale", "rows", "tables", "rung_bits")
 
 
@@ -210,14 +211,13 @@ def _why(before: Moment, after: Moment) -> str:
     if not new.rows:
         return _why_path(old, new, balance, before.choice, after.choice)
     k = nearest_k(new, before.choice.k if before.choice.gamma else after.choice.k)
-    passes = ("target_step_s", "target_per_token_s", "alone_step_s", "overhead_s")
     ms = 1e3
     trials: list[Trial] = [
         (("uplink_bps",), _moved("the link", old.uplink_bps / 1e6, new.uplink_bps / 1e6, "Mbit/s")),
         (("rtt_s",), _moved("the round trip", old.rtt_s * ms, new.rtt_s * ms, "ms")),
         (("alphas",), _moved(f"alpha at K {k}", old.alphas[nearest_k(old, k)], new.alphas[k])),
         (("draft_step_s",), _moved("a drafted token", old.draft_step_s * ms, new.draft_step_s * ms, "ms")),
-        (passes, _moved("the target's pass", old.target_step_s * ms, new.target_step_s * ms, "ms")),
+        (_PASSES, _passes_moved(old, new)),
         (_SIZES, _moved(f"a row of K {k}", old.row_bits(k), new.row_bits(k), "bits")),
     ]
     return _told(old, new, balance, trials, (before.choice, after.choice))
@@ -231,13 +231,12 @@ def _why_path(
         return _PATH_REASONS[new.reason]
     ms = 1e3
     right = (old.survives[1:2] or tuple(old.alphas.values()), new.survives[1:2] or tuple(new.alphas.values()))
-    passes = ("target_step_s", "target_per_token_s", "alone_step_s", "overhead_s")
     trials: list[Trial] = [
         (("uplink_bps",), _moved("the link", old.uplink_bps / 1e6, new.uplink_bps / 1e6, "Mbit/s")),
         (("rtt_s",), _moved("the round trip", old.rtt_s * ms, new.rtt_s * ms, "ms")),
         (("alphas", "survives"), _moved("the share of right drafts", right[0][0], right[1][0])),
         (("draft_step_s",), _moved("a drafted token", old.draft_step_s * ms, new.draft_step_s * ms, "ms")),
-        (passes, _moved("the target's pass", old.target_step_s * ms, new.target_step_s * ms, "ms")),
+        (_PASSES, _passes_moved(old, new)),
     ]
     return _told(old, new, balance, trials, (before, after))
 
@@ -286,6 +285,16 @@ def _moved(what: str, old: float, new: float, unit: str = "") -> str:
     if before == after:
         return ""
     return f"{what} {'rose' if new >= old else 'fell'} from {before} to {after} {unit}".rstrip()
+
+
+def _passes_moved(old: Belief, new: Belief) -> str:
+    """The first of the times of a step that moved so that one sees it; they are learnt together."""
+    names = ("the target's pass", "the target's pass alone", "a draft's share of a pass", "the overhead")
+    moves = (
+        _moved(what, 1e3 * getattr(old, field), 1e3 * getattr(new, field), "ms")
+        for field, what in zip(_PASSES, names, strict=True)
+    )
+    return next((words for words in moves if words), "")
 
 
 def few_digits(value: float) -> str:

@@ -49,7 +49,7 @@ def table_of(comparison: Comparison) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     table.add_column("setting", no_wrap=True)
     for heading in ("tok /s", "least- most", "x", "alpha", "B/tok up", "pass /tok", "waste /tok", "L"):
@@ -107,7 +107,8 @@ def _about_acceptance(comparison: Comparison) -> list[str]:
         lines.append(
             "coupled, pipelined: both ends pick with one noise, so only ids travel, 3 bytes for a drafted "
             "token in place of a row; they give up some acceptance for that (alpha). coupled: both ends take "
-            "turns; pipelined: the target never waits, and the device drafts on, some of it in vain."
+            "turns; pipelined: the target never waits, and the device drafts on, some of it in vain. Neither "
+            "is a fixed setting: the controller chooses their gamma."
         )
     auto = comparison.auto
     if auto is not None and auto.acceptances and auto.acceptances != (AcceptanceRule.REJECTION.value,):

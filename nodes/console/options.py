@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.nodes.console.assemble import check_model
-from draftwire.nodes.device.checks import check_hints
+from draftwire.nodes.device.checks import check_hints, check_waste
 from draftwire.nodes.models.tables import load_tables
 from draftwire.runtime.config import (
     AcceptanceRule,
@@ -83,10 +83,11 @@ def with_chosen_drafting(topology: Topology, args: argparse.Namespace) -> Topolo
     only = {"--min-draft": args.min_draft, "--max-waste": args.max_waste}
     try:
         ControllerSettings(min_draft=args.min_draft)
-        if args.max_waste is not None:
-            device = replace(device, max_waste=args.max_waste)
     except ConfigurationError as error:
-        raise error.placed(key=f"--{error.key.replace('_', '-')}") from None
+        raise error.placed(key="--min-draft") from None
+    if args.max_waste is not None:
+        check_waste(args.max_waste, key="--max-waste")
+        device = replace(device, max_waste=args.max_waste)
     check_hints(sampling.acceptance.on_the_wire, sampling.temperature, only=only)
     return replace(topology, sampling=sampling, device=device)
 

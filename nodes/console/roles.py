@@ -67,13 +67,14 @@ _RECORDED: Final = {
 """The events that a node records: its own, so that a file of several nodes has none twice."""
 
 OF_A_DEVICE: Final = """\
-what else `draftwire generate` takes is said elsewhere here:
-  temperature, top_k, top_p, seed, max_new_tokens   [sampling] of the file
-  k, gamma                                          [controller] of the base station's file
-  draft, dtype, profile                             [pair] and [compute] of the file
-  link, schedule                                    [channel] of the channel's file
-  --record, --capture                               options of target, controller and channel
-  --stop, --json                                    from Python: draftwire.connect(FILE), device.generate(...)
+what else `draftwire generate` takes is said elsewhere:
+  --temperature, --top-k, --top-p,
+  --seed, --max-new-tokens          [sampling] of the file
+  --k, --gamma                      [controller] of the base station's file
+  --draft, --dtype, --profile       [pair] and [compute] of the file
+  --link, --schedule                [channel] of the channel's file
+  --record, --capture               options of target, controller, channel
+  --stop, --json                    Python: draftwire.connect(FILE)
 """
 """Below its help: what people look for there."""
 

@@ -47,7 +47,7 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
         _between("min_draft", request.min_draft, 0, MAX_GAMMA)
         check_waits(request.gamma, request.min_draft, key="min_draft")
     if request.max_waste is not None:
-        _check_waste(request.max_waste)
+        check_waste(request.max_waste, key="max_waste")
     check_stops(request.stop, key="stop")
     if len(prompt) + new > context_length:
         raise InvalidRequestError(
@@ -112,6 +112,15 @@ def check_hints(acceptance: Acceptance, temperature: float, *, only: Mapping[str
                 key=key,
                 remedy="choose acceptance coupled or auto (or temperature 0), or leave it out",
             )
+
+
+def check_waste(value: float, *, key: str) -> None:
+    """Raise InvalidRequestError, naming `key`, for what is no bound of drafted tokens thrown away."""
+    if type(value) not in (int, float):
+        raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one")
+    if not 0 <= value <= MOST_WASTE:  # NaN fails too
+        remedy = f"write 0 to {MOST_WASTE:g} (0: no draft in vain), or leave it out for no bound"
+        raise InvalidRequestError(f"{value:g} will not do", key=key, remedy=remedy)
 
 
 def check_waits(gamma: int | None, min_draft: int | None, *, key: str) -> None:
@@ -199,14 +208,6 @@ def _check_sampling(sampling: Sampling) -> None:
             raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one")
 
 
-def _check_waste(value: float) -> None:
-    if type(value) not in (int, float):
-        raise InvalidRequestError(f"{value!r} is no number", key="max_waste", remedy="write one")
-    if not 0 <= value <= MOST_WASTE:  # NaN fails too
-        remedy = f"write a number from 0 (no draft in vain) to {MOST_WASTE:g}, or leave it out for no bound"
-        raise InvalidRequestError(f"{value} will not do", key="max_waste", remedy=remedy)
-
-
 def _whole(key: str, *values: int) -> None:
     """Of bool and of numpy's integers no line of a journal is made."""
     for value in values:
@@ -232,5 +233,6 @@ __all__ = [
     "check_stops",
     "check_text",
     "check_waits",
+    "check_waste",
     "model_name",
 ]

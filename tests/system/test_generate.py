@@ -46,7 +46,13 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "target_only_tokens_per_s_estimated": float,
     "alpha": float,
     "steps": int,
+    "acceptance": str,
     "drafted": int,
+    "used": int,
+    "wasted": int,
+    "outstanding": int,
+    "passes": int,
+    "passes_per_token": float,
     "seen": int,
     "accepted": int,
     "bytes_up": int,
@@ -59,8 +65,12 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "tables": str,
     "k": int,
     "gamma": int,
+    "min_draft": type(None),
+    "max_waste": type(None),
     "k_used": dict,
     "gamma_used": dict,
+    "min_draft_used": dict,
+    "synchronous": int,
     "paced": bool,
     "overruns": type(None),
 }
@@ -171,7 +181,8 @@ def test_text_and_one_line(folder: Path) -> None:
     pattern = (
         r"12 tokens \| [\d.]+ tok/s \| target-only about [\d.]+ "
         r"\(estimated from step times and the link's rate(; measured it may be lower)?\) \| "
-        r"alpha [\d.]+ \| [\d.]+ k?B up \(full rows: [\d.]+ k?B\), [\d.]+ k?B down \| K 8, gamma 4"
+        r"right [\d.]+ \| [\d.]+ k?B up, [\d.]+ k?B down \| ids only \(temperature 0\), (mostly )?gamma 4, "
+        r"waits for \d+ \| \d+ drafted: \d+ used, \d+ wasted; [\d.]+ passes a token"
     )
     assert re.fullmatch(pattern, line), line
 

@@ -345,13 +345,13 @@ def _table(
     return table
 
 
-SHORT: Final = {"best_pipelined": "best pipe", "colocated": "coloc", "coupled": "coup led", "oracle": "ora cle"}
+SHORT: Final = {"best_pipelined": "best pipe", "colocated": "coloc"}
 """Headings that 80 columns have no room for."""
 
 LEGEND: Final = (
-    "link: Mbit/s / RTT ms, or what its rate does. best: K,gamma of the best rows; gamma/min_draft of the best "
-    "pipelined (best pipe). coloc: colocated. waste, pass: of coupled, for each token. ids %: of the requests "
-    "of open, those that went by coupled."
+    "link: Mbit/s / RTT ms, or what its rate does. best: K,gamma of the best rows; gamma/min_draft of the "
+    "best pipelined (best pipe). coloc: colocated. waste, pass: of coupled, for each token. ids %: of the "
+    "requests of open, those that went by coupled."
 )
 
 

@@ -164,7 +164,8 @@ def _rows(one: Rows, names: _Names) -> str:
 def _decision(one: Decision, names: _Names) -> str:
     chosen = choice_of(one)
     reason = f"({one.belief.reason})" if one.belief is not None else ""
-    paced = f"uplink {one.uplink_bps / 1e6:.3g} Mbit/s" if chosen.min_draft is not None and one.uplink_bps else ""
+    is_paced = chosen.min_draft is not None and one.uplink_bps
+    paced = f"uplink {one.uplink_bps / 1e6:.3g} Mbit/s" if is_paced else ""
     return _joined(f"{names.of(one)} step {one.step}".strip(), f"{chosen} {reason}".strip(), paced)
 
 

@@ -221,6 +221,11 @@ def test_ids_only_are_told_with_what_they_give_up() -> None:
     assert rows["target"].split()[-3:] == ["-", "-", "-"]
     assert "only ids travel" in text and "give up some acceptance" in text
     assert "auto took acceptance by: coupled." in text
+    assert "x with auto, 0.50 x with coupled, 0.50 x with pipelined." in text
+    wide = [replace(one, bytes_up=10**6, wasted=99_999) for one in runs]
+    paper = replace(PAPER, name="paper: K 320, gamma 32")
+    wide += [outcome(paper, speed=speed, repeat=number) for number, speed in enumerate((89.9, 199.9))]
+    assert "…" not in printed(compare(wide, replace(CONDITIONS, rate_bps=1e4)))
     found = as_json(compare(runs, CONDITIONS))
     assert found["auto_over_best_fixed"] is not None
     assert found["settings"][-1]["acceptances"] == ("coupled",)

@@ -275,6 +275,30 @@ def test_waste_is_told_where_the_device_has_told_it(tmp_path: Path) -> None:
     assert explained(tmp_path, falling_link()).paths is None
 
 
+def test_what_became_of_drafts_is_told_where_every_plan_was_fixed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Passes, ids in time, right ones and those of them that were too late; there is no choice to explain."""
+    told: dict[str, Any] = {"acceptance": "coupled", "pinned_gamma": 4, "pinned_min_draft": 0, "k": 32}
+    lines = [
+        step(0, ends_s=1.0, position=10, drafted=2, seen=2, accepted=2, tokens=3, **told),
+        step(1, ends_s=2.0, position=13, drafted=0, seen=4, accepted=2, tokens=1, **told),
+        {"event": "answer", "drafted": 9, "used": 2, "wasted": 7, "min_draft_used": {"0": 2}},
+    ]
+    path = str(write(tmp_path / "r", lines))
+    assert main(["explain", path]) == 0
+    out = capfd.readouterr().out
+    assert "the user fixed the plan of every request" in out
+    assert (
+        "ids only: 0.50 passes a token; 1.0 ids came in time for a pass; of 6 held against the text 4 were "
+        "right (2 too late to help); 9 drafted, 7 of them wasted"
+    ) in out
+    assert main(["explain", path, "--json"]) == 0
+    fields = json.loads(capfd.readouterr().out)
+    assert (fields["ids_only"]["late"], fields["ids_only"]["passes"], fields["slices"]) == (2, 2, [])
+    assert main(["explain", path, "--at", "1"]) == 2
+
+
 def test_options_of_ids_only_are_gamma_and_min_draft() -> None:
     """As the controller offers them, the best first, the target alone among them; of none a K matters."""
     one = Belief.from_fields(belief(rows=False, alphas={"32": 0.6}, survives=[0.6**n for n in range(17)]))
@@ -322,8 +346,8 @@ def test_ids_only_are_explained_within_80_columns(
     assert main(["explain", path, "--plot", picture]) == 0
     out = capfd.readouterr().out
     assert "…" not in out and " 8/0 " in out and " 4/4 " in out
-    assert "ids only: 1.0 drafted ids a pass, 67% of those held against the text right" in out
-    assert "0.50 passes a token; the device may stop early" in out
+    assert "ids only: 0.50 passes a token; 1.0 ids came in time for a pass; of " in out
+    assert " were right (" in out and " too late to help); the device may stop early" in out
     assert "another request, in which only ids travel" in out
     assert main(["explain", path, "--at", "4.5"]) == 0
     out = capfd.readouterr().out
@@ -333,6 +357,7 @@ def test_ids_only_are_explained_within_80_columns(
     fields = json.loads(capfd.readouterr().out)
     assert fields["ids_only"]["passes"] == 60
     assert fields["slices"][-1]["decision"]["min_draft"] == 4
+    assert fields["slices"][-1]["decision"]["k"] is None
 
 
 # By a belief ------------------------------------------------------------------------------------------------
@@ -377,6 +402,7 @@ def test_the_grid_is_nine_settings_of_a_k_that_was_considered() -> None:
         ((8, 2), (320, 2), {}, {"reason": "explore"}, "K 8 -> 320: a look at what a larger K would bring"),
         (ALONE, (8, 2), {}, {"reason": "retry"}, "target alone -> K 8, gamma 2: a draft after a time alone"),
         ((8, 3), (8, 4), {}, {}, "the two are within 2 % of each other"),
+        (ALONE, (8, 2), {"alone_step_s": 0.04}, {}, ": the target's pass alone rose from 40 to 44 ms"),
         ((320, 4), (8, 8), {}, {}, "by its belief the old choice is 30% faster"),
     ],
 )
@@ -385,6 +411,12 @@ def test_a_change_is_told_with_the_estimate_that_made_it(
 ) -> None:
     """The one that, put into the old belief alone, favours the new choice most."""
     assert words in change_words(moment(Choice(*old), **before), moment(Choice(*new), **after))
+
+
+def test_an_estimate_that_moved_by_less_than_its_digits_tell_is_no_reason() -> None:
+    """Nobody reads that something fell from 11 to 11 ms."""
+    words = change_words(moment(ALONE, draft_step_s=0.01149), moment(Choice(8, 2), draft_step_s=0.01051))
+    assert words == "target alone -> K 8, gamma 2: no single estimate decided"
 
 
 @pytest.mark.parametrize(("value", "text"), [(20.0, "20"), (1.13, "1.1"), (0.356, "0.36"), (153.2, "153")])

@@ -237,14 +237,20 @@ def test_a_record_of_drafts_that_are_hints(tmp_path: Path, capsys: pytest.Captur
     hints = {"acceptance": "coupled", "rows_bytes": 0, "k": 32}
     lines = [
         step(0, ends_s=1.0, position=10, drafted=2, seen=3, accepted=2, **hints),
-        step(1, ends_s=2.0, position=13, drafted=0, seen=1, accepted=1, alone=True, **hints),
+        step(1, ends_s=2.0, position=13, drafted=0, seen=1, accepted=1, alone=True, min_draft=2, **hints),
+        step(2, ends_s=3.0, position=14, drafted=0, seen=0, accepted=0, alone=True, gamma=0, **hints),
+        decision(2, at_s=3.0, k=32, gamma=4, rows=False, survives=[0.6**n for n in range(17)])
+        | {"min_draft": 0, "uplink_bps": 2_000_000},
         {"event": "rows", "device": "device-1", "request": 7, "step": 0, "k": 32, "rows_bytes": 40,
          "draft_at_s": 0.8, "rows_at_s": 0.9},
     ]  # fmt: skip
     path = write(tmp_path / "r", lines)
     assert main(["inspect", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "2 drafts at 10, 2 of 3 right, " in out and "target alone, log of 13, 1 of 1 right" in out
+    assert "gamma 4, waits for all, 2 drafts at 10, since the step before 2 of 3 right, " in out
+    assert "gamma 4, waits for 2, no draft had come, log of 13, since the step before 1 of 1 right" in out
+    assert "target alone, log of 14" in out and "; right 0.75" in out
+    assert "gamma 4, waits for 0 (best), uplink 2 Mbit/s" in out
     (values,) = _json(capsys, str(path))
     assert (values["rows_bytes"], values["bits_per_entry"], values["alpha"]) == (40, 10.0, 0.75)
 

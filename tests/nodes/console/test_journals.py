@@ -72,6 +72,17 @@ def test_what_the_journal_has_is_not_given_again(
     _fails(capfd, argv, option[0], "the journal has it, for request aaaaaaaa")
 
 
+@pytest.mark.parametrize("command", ["device", "generate"])
+@pytest.mark.parametrize("option", [["--min-draft", "3"], ["--max-waste", "1"], ["--acceptance", "auto"]])
+def test_how_its_drafts_are_is_the_journal_s_too(
+    capfd: pytest.CaptureFixture[str], path: Path, command: str, option: list[str]
+) -> None:
+    """Before anything is said of what they mean beside the acceptance of a file."""
+    argv = [command, "--journal", str(path), "--resume", "aaaaaaaa", *option]
+    argv += PAIR if command == "generate" else []
+    _fails(capfd, argv, option[0], "the journal has it, for request aaaaaaaa")
+
+
 def test_a_prompt_is_needed_without_resume(capfd: pytest.CaptureFixture[str]) -> None:
     """`generate` alone asks for one."""
     _fails(capfd, ["generate", *PAIR], "PROMPT", "write what to answer")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from draftwire.nodes.console.cli import main
 from draftwire.nodes.console.options import add_drafting_arguments, check_writable, with_chosen_drafting
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.runtime.config import AcceptanceRule, Topology, parse_topology
@@ -47,10 +48,27 @@ def test_the_command_line_says_how_drafts_are_taken() -> None:
     assert (chosen.sampling.acceptance, chosen.device.max_waste) == (AcceptanceRule.REJECTION, 2.0)
 
 
+def test_a_target_can_not_wait_for_drafts_that_never_come(capfd: pytest.CaptureFixture[str]) -> None:
+    """gamma 0 is the target alone; told before a node is started."""
+    argv = ["generate", "x", "--draft", "tiny:", "--target", "tiny:", "--acceptance", "coupled"]
+    assert main([*argv, "--gamma", "0", "--min-draft", "3"]) == 2
+    assert "--min-draft: 3 drafted tokens to wait for, but gamma is 0" in capfd.readouterr().err
+
+
+def test_a_device_says_where_its_other_options_are(capfd: pytest.CaptureFixture[str]) -> None:
+    """Every option that `generate` has and `device` lacks, within 80 columns."""
+    with pytest.raises(SystemExit):
+        main(["device", "--help"])
+    told = capfd.readouterr().out.partition("is said elsewhere:")[2]
+    assert max(map(len, told.splitlines())) <= 80
+    for option in ("--temperature", "--seed", "--k", "--gamma", "--link", "--stop", "--json", "--record"):
+        assert option in told
+
+
 @pytest.mark.parametrize("option", ["--min-draft", "--max-waste"])
 def test_what_means_nothing_is_not_taken_in_silence(option: str) -> None:
     """Beside rejection above temperature 0; a file's acceptance, or temperature 0, gives it a meaning."""
-    with pytest.raises(InvalidRequestError, match=f"{option}: 1.* says nothing of acceptance by rejection"):
+    with pytest.raises(InvalidRequestError, match=f"{option}: 1.* has no effect with acceptance rejection"):
         _drafting(option, "1")
     _drafting(option, "1", text="[sampling]\nacceptance = 'coupled'\n")
     _drafting(option, "1", text="[sampling]\ntemperature = 0\n")

@@ -301,6 +301,11 @@ def test_ids_alone_are_planned_for_where_asked(capsys: pytest.CaptureFixture[str
     assert plan(*FAR, "--acceptance", "auto") == 0
     out = capsys.readouterr().out
     assert "Ids only, if picks are equal with 0.5" in out and "pipelined: gamma" in out
+    assert "in turns:  the target waits" in out and "pipelined: the device drafts on" in out
+    assert "auto would take coupled" in out
+    near = ("--alpha", ".8", "--c", ".05", "--rate", "50mbit", "--rtt", "1ms", "--acceptance", "auto")
+    assert plan_json(capsys, *near)["auto"] in ("rejection", "coupled")
+    assert plan_json(capsys, *FAR, "--acceptance", "auto")["auto"] == "coupled"
 
 
 def test_the_best_plans_of_ids_alone_are_the_best() -> None:

@@ -74,27 +74,32 @@ def test_plans_are_told_as_one_value_or_a_range(
 @pytest.mark.parametrize(
     ("acceptance", "waits", "synchronous", "words"),
     [
-        (Acceptance.COUPLED, {2: 9}, 0, "coupled, gamma 4-8, waits for 2"),
-        (Acceptance.COUPLED, {0: 1, 2: 9}, 0, "coupled, gamma 4-8, waits for 0-2"),
-        (Acceptance.COUPLED, {}, 9, "coupled, gamma 4-8, waits for all"),
-        (Acceptance.REJECTION, {0: 4}, 5, "gamma 4-8, waits for 0 or all"),
+        (Acceptance.COUPLED, {2: 9}, 0, "coupled, mostly gamma 8, waits for 2"),
+        (Acceptance.COUPLED, {0: 1, 2: 9}, 0, "coupled, mostly gamma 8, waits for 2"),
+        (Acceptance.COUPLED, {}, 9, "coupled, mostly gamma 8, waits for all"),
+        (Acceptance.REJECTION, {0: 4}, 5, "ids only (temperature 0), mostly gamma 8, waits for all"),
     ],
 )
 def test_drafts_that_are_hints_are_told_by_what_became_of_them(
     acceptance: Acceptance, waits: dict[int, int], synchronous: int, words: str
 ) -> None:
-    """No K and no full rows, as none travel; drafted, used, wasted, and passes a token."""
+    """The commonest plan, without K and full rows, as none travel; drafted, used, wasted, passes a token."""
     account = Account(
         vocab_size=64, acceptance=acceptance, hints=True, tokens=20, passes=12, drafted=30, used=8,
-        outstanding=3,
+        outstanding=3, seen=20, accepted=8, rows_bytes=160, row_entries=200, spelt=Counter({"": 2}),
         plan=Plan(number=9, k=16, gamma=4, min_draft=0), k_used=Counter({16: 9}),
         gamma_used=Counter({4: 3, 8: 6}), min_draft_used=Counter(waits), synchronous=synchronous,
     )  # fmt: skip
     line = summary_line(account, NativeCompute())
     assert f" | {words} | 30 drafted: 8 used, 19 wasted, 3 open; 0.60 passes a token" in line
-    assert "full rows" not in line and "K 16" not in line
+    assert "full rows" not in line and "K 16" not in line and "an entry" not in line
+    assert " | right 0.40 | " in line and "alpha" not in line
     account.outstanding = 0
     assert "8 used, 22 wasted; 0.60" in summary_line(account, NativeCompute())
+    account.gamma_used, account.min_draft_used, account.synchronous = Counter({4: 9}), Counter({0: 9}), 0
+    assert ", gamma 4, waits for 0 | " in summary_line(account, NativeCompute())
+    account.gamma_used, account.min_draft_used = Counter({0: 9, 4: 1}), Counter({0: 1})
+    assert ", mostly target alone | " in summary_line(account, NativeCompute())
 
 
 def test_python_asks_for_ids_only() -> None:
@@ -110,6 +115,7 @@ def test_python_asks_for_ids_only() -> None:
 
             alone, fields = await answer(gamma=0)
             assert (fields["acceptance"], fields["min_draft"]) == ("rejection", None)
+            assert None not in (fields["k"], fields["k_used"], fields["full_rows_bytes"])
             for how in (
                 {"acceptance": "coupled"},
                 {"acceptance": "coupled", "gamma": 8, "min_draft": np.int64(2)},
@@ -122,6 +128,8 @@ def test_python_asks_for_ids_only() -> None:
                 assert fields["drafted"] == fields["used"] + fields["wasted"] > 0
                 assert fields["tokens"] == fields["passes"] + fields["used"]
                 assert fields["max_waste"] == how.get("max_waste")
+                of_rows = ("k", "k_used", "full_rows_bytes", "bits_per_entry")
+                assert [fields[name] for name in of_rows] == [None] * 4
                 if "max_waste" in how:
                     assert fields["wasted"] <= fields["tokens"]
             assert sum(fields["min_draft_used"].values()) + fields["synchronous"] <= fields["steps"]
@@ -132,12 +140,20 @@ def test_python_asks_for_ids_only() -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"acceptance": "copled"}, "acceptance: 'copled' will not do; did you mean 'coupled'"),
-        ({"min_draft": 2}, "min_draft: 2 says nothing"),
-        ({"max_waste": 0.5}, "max_waste: 0.5 says nothing"),
+        ({"acceptance": "copled"}, "acceptance: 'copled' will not do; write rejection, coupled or auto"),
+        ({"min_draft": 2}, "min_draft: 2 has no effect with acceptance rejection"),
+        ({"max_waste": 0.5}, "max_waste: 0.5 has no effect with acceptance rejection"),
+        ({"min_draft": "x"}, "min_draft: 'x' is no whole number"),
+        ({"max_waste": "x"}, "max_waste: 'x' is no number; write one"),
+        ({"max_waste": [1]}, "max_waste: [1] is no number"),
+        ({"top_p": "0.5"}, "top_p: '0.5' is no number"),
+        (
+            {"acceptance": "coupled", "gamma": 0, "min_draft": 3},
+            "min_draft: 3 drafted tokens to wait for, but gamma is 0",
+        ),
         ({"acceptance": "coupled", "min_draft": 33}, "min_draft: 33 will not do; write a number from 0"),
         ({"acceptance": "coupled", "min_draft": True}, "min_draft: True is no whole number"),
-        ({"acceptance": "coupled", "max_waste": -1}, "max_waste: -1.0 will not do; write 0"),
+        ({"acceptance": "coupled", "max_waste": -1}, "max_waste: -1 will not do; write 0 to 1000"),
         ({"acceptance": "coupled", "max_waste": float("nan")}, "max_waste: nan will not do"),
     ],
 )

@@ -33,12 +33,13 @@ def cell(
     mean_bps: float = 2e7,
     rtt_ms: float = 10.0,
     pair: str = "p",
+    link: str = "l",
     **speeds: list[float],
 ) -> Cell:
     """A cell in which every method reached 10 tokens a second, but for these."""
     return Cell(
         pair=pair,
-        link="l",
+        link=link,
         changing=changing,
         mean_bps=mean_bps,
         rtt_s=rtt_ms / 1e3,
@@ -105,15 +106,42 @@ def test_figures_of_hints_are_what_their_names_say() -> None:
 def test_the_tables_show_what_hints_reached() -> None:
     """Each method's speed, the best fixed plan, waste, passes and the share of open requests, in both."""
     one = cell(best_sync=[11.0, 12.0], best_pipelined=[13.0, 14.0], coupled=[15.0, 16.0], open=[17.0, 18.0])
-    console = Console(width=200, record=True, file=StringIO())
+    console = Console(width=80, record=True, file=StringIO())
     console.print(hints_table([one]))
     shown = console.export_text()
-    values = ("11.5", "13.5", "15.5", "17.5", "g8 m2", "1.5", "0.40", "75 %")
+    values = ("11.5", "13.5", "15.5", "17.5", "8/2", "1.5", "0.40", "75")
     assert all(f" {value} " in shown for value in values)
     (row,) = table_of([one])
     assert (row["best_sync"], row["best_pipelined"], row["coupled"], row["open"]) == (11.5, 13.5, 15.5, 17.5)
     assert (row["best_pipelined_gamma"], row["best_pipelined_min_draft"]) == (8, 2)
     assert (row["waste"], row["passes_per_token"]) == (1.5, 0.4)
+
+
+def test_a_terminal_of_80_columns_has_room_for_every_number_and_name() -> None:
+    """Of every pair and link, at speeds of three digits; names of figures are whole, goals beside them."""
+    cells = [
+        cell(
+            pair=pair,
+            link=link,
+            changing="<>" in link,
+            mean_bps=5e5,
+            alone=[123.4, 123.4],
+            best_rows=[123.4, 123.4],
+            auto=[123.4, 123.4],
+            best_pipelined=[123.4, 123.4],
+            coupled=[123.4, 123.4],
+        )
+        for pair in controller.PAIRS
+        for link in LINKS
+    ]
+    found = {name: 0.5 for name in GOALS} | summary(cells) | {"quick": True}
+    console = Console(width=80, file=StringIO(), record=True)
+    controller.show(console, cells, found)
+    shown = console.export_text()
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+    lines = shown.splitlines()
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in found)
+    assert sum("missed" in line for line in lines) > 0
 
 
 def test_figures_of_pairs_hang_on_no_link() -> None:
