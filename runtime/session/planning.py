@@ -39,14 +39,14 @@ class Planning:
         """As this request can have it: what its acceptance has no use for is left out."""
         request = self._request
         gamma = plan.gamma if request.gamma is None else request.gamma
-        hints = request.hints
+        hints, adapts = request.hints, request.gamma is None
         return Plan(
             number=number,
             k=plan.k if request.k is None else request.k,
             gamma=gamma,
             min_draft=self._min_draft(plan, gamma) if hints else gamma,
-            blockwise=plan.blockwise and not hints,
-            early_stop=plan.early_stop and hints and request.gamma is None,
+            blockwise=plan.blockwise and not hints and adapts,  # else a seed has one text, as people expect
+            early_stop=plan.early_stop and hints and adapts,
             uplink_bps=plan.uplink_bps if hints else 0,
         )
 
