@@ -23,6 +23,9 @@ the step that it was asked for. Pure: the same reports and questions give the sa
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from draftwire.codecs.control import ANY_REQUEST, REJECTION
 from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSets
@@ -119,7 +122,7 @@ class AdaptivePolicy:
         "since the newest report"
         self._opened: dict[str, tuple[int, tuple[PlanValues, ...]]] = {}
         "by device: reports of it until then, and what its next request was to begin with"
-        self._promised: dict[str, tuple[float, float]] = {}
+        self._promised: dict[str, NDArray[np.float64]] = {}
         "by device: seconds a token that rejection and coupled acceptance promised of late"
 
     @property
@@ -158,8 +161,7 @@ class AdaptivePolicy:
         """What the device's next request begins with, under rejection and where drafts are hints.
 
         Preferred is what has promised more tokens a second of late; coupled, while nothing is known of the
-        device's text.
-        Weighed anew after every report at first, then after some: nothing hangs on the newest.
+        device's text. Weighed anew after every report at first, then after some: nothing hangs on the newest.
         """
         reports = self._known.devices[device].reports
         told = self._opened.get(device)
@@ -185,12 +187,10 @@ class AdaptivePolicy:
         self, device: str, delivered: Delivered, rejection: PlanValues, coupled: PlanValues
     ) -> bool:
         """Whether coupled acceptance is expected to need fewer seconds a token."""
-        plans = rejection, coupled
-        now = tuple(delivered.slower(one.acceptance) / _promise(one) for one in plans)
-        before = self._promised.get(device, now)
-        of_late = [REMEMBERED * old + (1 - REMEMBERED) * new for old, new in zip(before, now, strict=True)]
-        remember(self._promised, device, (of_late[0], of_late[1]), most=MAX_DEVICES)
-        return of_late[1] <= of_late[0]
+        now = np.array([delivered.slower(one.acceptance) / _promise(one) for one in (rejection, coupled)])
+        of_late = REMEMBERED * self._promised.get(device, now) + (1 - REMEMBERED) * now
+        remember(self._promised, device, of_late, most=MAX_DEVICES)
+        return bool(of_late[1] <= of_late[0])
 
     def plan(self, device: str, request: int) -> PlanValues:
         """What this request should go by now; ANY_REQUEST: the device's next one."""

@@ -174,12 +174,7 @@ class Served:
     def report(self, step: Step, *, accepted: int, now_s: float) -> StepReport:
         """The canonical account of the step that ends now."""
         times, pins = self.times(step, now_s), self.session.request
-        seen = min(accepted + 1, len(step.ids))
-        drafted_tokens = seen, accepted
-        if self.session.judged is not None:
-            (seen, accepted), before = self.session.judged, self.judged
-            self.judged = seen, accepted
-            drafted_tokens = seen - before[0], accepted - before[1]
+        seen, accepted = self._newly_judged() or (min(accepted + 1, len(step.ids)), accepted)
         asked, echo = None, self.echoes.take()
         if step.ids or pins.hints:  # a path that never catches up tells the round trip all the same
             asked, self.block_asked = self.block_asked, None
@@ -194,8 +189,8 @@ class Served:
             plan=step.plan,
             position=len(step.tokens),
             drafted=len(step.ids),
-            seen=drafted_tokens[0],
-            accepted=drafted_tokens[1],
+            seen=seen,
+            accepted=accepted,
             computed=len(step.ids) + 1,
             step_s=times.step_s,
             wait_s=times.wait_s,
@@ -221,6 +216,14 @@ class Served:
             pinned_min_draft=pins.min_draft,
             resting=self.session.rests,
         )
+
+    def _newly_judged(self) -> tuple[int, int] | None:
+        """Where drafts are hints: how many were held against the log since the last report, how many fit."""
+        judged, before = self.session.judged, self.judged
+        if judged is None:
+            return None
+        self.judged = judged
+        return judged[0] - before[0], judged[1] - before[1]
 
 
 __all__ = ["Served"]

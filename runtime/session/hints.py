@@ -143,9 +143,7 @@ class PathHints:
 
         HISTORY: it was drawn on another log, or the log has meanwhile gone another way.
         """
-        if not self._well_formed(draft):
-            return Ignored.BAD_BLOCK
-        if draft.start < log.prompt_length:
+        if not self._well_formed(draft) or draft.start < log.prompt_length:
             return Ignored.BAD_BLOCK
         if draft.draft_epoch < self.newest_epoch:
             return Ignored.OLD_EPOCH
@@ -169,8 +167,7 @@ class PathHints:
 
     def restart(self, draft_epoch: int) -> None:
         """Another life of the device, which has used epochs up to this one: it starts a path of its own."""
-        self.clear()
-        self.newest_epoch, self._judged = draft_epoch - 1, 0
+        self._drop_for(draft_epoch - 1)
 
     def leave(self) -> None:
         """No drafts are wanted any more."""
@@ -222,9 +219,13 @@ class PathHints:
 
     def _leave(self, draft: Draft) -> Ignored:
         if draft.draft_epoch > self.newest_epoch:
-            self.clear()
-            self.newest_epoch, self._judged = draft.draft_epoch, 0
+            self._drop_for(draft.draft_epoch)
         return Ignored.HISTORY
+
+    def _drop_for(self, draft_epoch: int) -> None:
+        """Nothing is held of any path, and that of this epoch is the newest."""
+        self.clear()
+        self.newest_epoch, self._judged = draft_epoch, 0
 
     def _judge(self, ids: list[int], log: TokenLog) -> None:
         """Hold `ids`, which stand from the judged position on, against the log; keep those beyond it."""

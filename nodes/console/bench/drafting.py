@@ -173,12 +173,9 @@ class Drafting:
             else:
                 self._drew(next_s)
 
-    def _synchronous(self) -> bool:
-        return self.plan.min_draft >= self.plan.gamma
-
     def _in_one_go(self) -> bool:
         """Whether the device draws all of a block at once, with one row at most."""
-        return self._synchronous() and not self.plan.early_stop
+        return self.plan.synchronous and not self.plan.early_stop
 
     def _complete(self) -> bool:
         return self._stopped or self._end - self.known >= self.plan.gamma
@@ -204,7 +201,7 @@ class Drafting:
         if not self.known_s:
             return False
         plan, cost_s = self.plan, SLOPE * self._step_s
-        if self._synchronous():
+        if self.plan.synchronous:
             cost_s += self._token_s + (ID_BITS / plan.uplink_bps if plan.uplink_bps else 0.0)
         chances = self._text.chances[self.known : self._end]
         return self._rule.stops(chances, tokens_per_s=self.known / self.known_s, token_s=cost_s)
@@ -239,7 +236,7 @@ class Drafting:
         if self._complete():
             if untold or drawn < plan.min_draft:
                 self._tell(now_s)
-        elif untold and drawn >= plan.min_draft and now_s >= self._free_s and not self._synchronous():
+        elif untold and drawn >= plan.min_draft and now_s >= self._free_s and not self.plan.synchronous:
             self._tell(now_s)
 
     def _tell(self, now_s: float) -> None:
