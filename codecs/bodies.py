@@ -55,7 +55,7 @@ _U32 = Struct(">I")
 _PLAN = Struct(">I3sBBBI")
 _INCARNATION = Struct(">II")
 _HELLO = Struct(">HH3s8s")
-_REFUSED = Struct(">BI")
+_REFUSED = Struct(">BII")
 _OPEN = Struct(">IIQd3sdI3sBBBIBB")
 _OPENED = Struct(">I8sI8sB")
 _PENDING = Struct(">IIB")
@@ -153,12 +153,14 @@ def _welcome_from(reader: Reader) -> Welcome:
 
 
 def _refused_bytes(m: Refused) -> bytes:
-    return _REFUSED.pack(m.reason, m.device_try) + text_bytes(m.detail)
+    return _REFUSED.pack(m.reason, m.device_try, m.retry_ms) + text_bytes(m.detail)
 
 
 def _refused_from(reader: Reader) -> Refused:
-    reason, device_try = reader.unpack(_REFUSED)
-    return Refused(reason=reader.choice(Reason, reason), device_try=device_try, detail=reader.text())
+    reason, device_try, retry_ms = reader.unpack(_REFUSED)
+    return Refused(
+        reason=reader.choice(Reason, reason), device_try=device_try, retry_ms=retry_ms, detail=reader.text()
+    )
 
 
 def _open_bytes(m: Open) -> bytes:

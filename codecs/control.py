@@ -94,6 +94,10 @@ class StepReport:
     "by the user: the controller leaves it; None: free"
     resting: bool = False
     "where drafts are hints: the device has said that none come for now"
+    pass_sessions: int = 1
+    "requests that the target's pass computed something for, this one included"
+    pass_rows: int = 0
+    "positions that it computed for all of them, prompts included; 0: not told"
 
     def __post_init__(self) -> None:
         check_fields(self)

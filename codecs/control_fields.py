@@ -226,6 +226,8 @@ FIELDS: Mapping[str, _Fields] = {
         "asked_drafted": _COUNT,
         "pinned_min_draft": _or_none(_whole(0, MAX_GAMMA)),
         "resting": _truth,
+        "pass_sessions": _COUNT,
+        "pass_rows": _COUNT,
     },
     "RowsReport": {
         "device": _name,

@@ -25,7 +25,7 @@ from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets
 WIRE_VERSION = 3
 "How values are spelt in bytes; every frame names it, so that a stranger's frame is not even parsed."
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 "What the messages mean and how the ends answer them; agreed in Hello, refused there with both values."
 
 _FIRST_BYTE = 0xD0 | WIRE_VERSION

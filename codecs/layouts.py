@@ -192,6 +192,7 @@ def _welcome(knife: Knife) -> None:
 def _refused(knife: Knife) -> None:
     knife.whole("reason", 1, _member(Reason))
     knife.whole("device_try", 4)
+    knife.whole("retry_ms", 4)
     knife.text("detail")
 
 

@@ -211,9 +211,11 @@ class Refused:
     detail: str
     device_try: int = 0
     "the try of the Open that this answers; 0: it answers none"
+    retry_ms: int = 0
+    "BUSY: after how long asking again may help; 0: not said"
 
     def __post_init__(self) -> None:
-        check_uint32(device_try=self.device_try)
+        check_uint32(device_try=self.device_try, retry_ms=self.retry_ms)
         check_text("detail", self.detail)
 
 

@@ -98,6 +98,8 @@ class StepFields(TypedDict):
     asked_drafted: int
     pinned_min_draft: int | None
     resting: bool
+    pass_sessions: int
+    pass_rows: int
 
 
 def step_fields(report: StepReport) -> StepFields:
@@ -141,6 +143,8 @@ def step_fields(report: StepReport) -> StepFields:
         asked_drafted=report.asked_drafted,
         pinned_min_draft=report.pinned_min_draft,
         resting=report.resting,
+        pass_sessions=report.pass_sessions,
+        pass_rows=report.pass_rows,
     )
 
 

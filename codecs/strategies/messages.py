@@ -185,7 +185,13 @@ MESSAGES: dict[type, SearchStrategy[Message]] = {
         tables=st.lists(_hashes, max_size=MAX_TABLE_SETS).map(tuple),
     ),
     Welcome: st.builds(Welcome, boot=_uint32, tables=st.none() | _hashes),
-    Refused: st.builds(Refused, reason=st.sampled_from(Reason), device_try=_uint32, detail=_texts),
+    Refused: st.builds(
+        Refused,
+        reason=st.sampled_from(Reason),
+        device_try=_uint32,
+        detail=_texts,
+        retry_ms=_uint32,
+    ),
     Open: _opens(),
     Opened: st.builds(
         Opened,
@@ -308,6 +314,8 @@ CONTROL_MESSAGES: dict[type, SearchStrategy[ControlMessage]] = {
         asked_drafted=_uint32,
         pinned_min_draft=_pinned_tokens,
         resting=st.booleans(),
+        pass_sessions=_uint32,
+        pass_rows=_uint32,
     ),
     RowsReport: _rows_reports(),
     PlanOrder: _plan_orders(),

@@ -1,7 +1,8 @@
 """The few calls a node needs of a language model.
 
 A model opens contexts; a context answers one question: the logits behind these tokens. Its cache never
-shows: the answer depends on the tokens alone, and roll-back is what happens when the tokens change.
+shows: the answer depends on the tokens alone, and roll-back is what happens when the tokens change. A model
+that can answer several contexts in one pass is a `PackingModel`; `answers` asks either kind.
 """
 
 from collections.abc import Sequence
@@ -81,4 +82,48 @@ class LanguageModel(Protocol):
         ...
 
 
-__all__ = ["Context", "LanguageModel", "Top", "TopContext", "UnsupportedModelError"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What one context is asked for in a pass that it shares with others."""
+
+    context: Context
+    "of the model that is asked; at most once a pass"
+    tokens: Sequence[int]
+    "the whole sequence, as in Context.logits"
+    rows: int
+    "0 to len(tokens): logits wanted at so many last positions; 0: the context only computes what it lacks"
+
+
+@runtime_checkable
+class PackingModel(LanguageModel, Protocol):
+    """A model that computes the new tokens of several contexts in one pass."""
+
+    def together(self, asks: Sequence[Ask]) -> list[NDArray[np.float32]]:
+        """What each context's `logits` gives, shape [rows, columns] each, in the order of `asks`.
+
+        Whatever it raises, contexts whose asks were in order answer the next call as if this one had not been.
+        """
+        ...
+
+    def kv_bytes(self, tokens: int) -> int:
+        """Memory that a context of so many tokens takes, exactly; what `close` gives back."""
+        ...
+
+
+def answers(model: LanguageModel, asks: Sequence[Ask]) -> list[NDArray[np.float32]]:
+    """What each context answers: in one pass where the model can, else in turn."""
+    if isinstance(model, PackingModel):
+        return model.together(asks)
+    return [ask.context.logits(ask.tokens, max(1, ask.rows))[: ask.rows] for ask in asks]
+
+
+__all__ = [
+    "Ask",
+    "Context",
+    "LanguageModel",
+    "PackingModel",
+    "Top",
+    "TopContext",
+    "UnsupportedModelError",
+    "answers",
+]

@@ -98,6 +98,7 @@ class TargetNode:
         self._incarnations = 0
         self._work = Work(
             self._requests,
+            model=model,
             clock=clock,
             compute=compute,
             noise=noise or PhiloxNoise(),

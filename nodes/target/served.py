@@ -1,7 +1,6 @@
 """One request that a BS serves, with what surrounds its session: context, verdict, times, counts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,7 +51,10 @@ class Served:
     "of the newest Open that was taken"
     tables: bytes | None = None
     "hash of the set agreed for the device's rows; None: they have to be plain"
+    cached: list[int] = field(default_factory=list)
+    "tokens that the context has computed"
     prefilled: bool = False
+    "whether its log has been read once"
     computing: bool = False
     "the context is in use by the worker's thread, so it must not be closed"
     verdict: Verdict | None = None
@@ -77,6 +79,9 @@ class Served:
     rows_tables: bytes | None = None
     "hash of the set that they came spelt with; None: plain"
     step_s: float = 0.0
+    "of the last pass it had a step in"
+    pass_sessions: int = 1
+    pass_rows: int = 0
     tested_at_s: float = 0.0
     drawn_before: int = 0
     "epoch of the last block that was drawn before the newest Open"
@@ -143,14 +148,20 @@ class Served:
         if isinstance(message, Commit) and not self.session.plan.gamma:
             self.echoes.sent(length, size=size, at_s=now_s)
 
-    @contextmanager
-    def computes(self) -> Iterator[None]:
-        """The worker's thread is using the context."""
-        self.computing = True
-        try:
-            yield
-        finally:
-            self.computing = False
+    @property
+    def cached_tokens(self) -> int:
+        """How many of the log's tokens the context has computed."""
+        return common_prefix(self.cached, self.session.log.tokens)
+
+    def read(self, tokens: list[int]) -> None:
+        """The context has computed these, a part of the log."""
+        self.cached = tokens
+        self.prefilled |= len(tokens) >= len(self.session.log) - 1
+
+    def took_part(self, tokens: list[int], *, seconds: float, sessions: int, rows: int) -> None:
+        """A pass of so long, over these tokens and those of others, had a step of this session."""
+        self.cached, self.prefilled = tokens, True
+        self.step_s, self.pass_sessions, self.pass_rows = seconds, sessions, rows
 
     def frame(self, message: Message) -> bytes:
         """The message as the session's next frame."""
@@ -215,6 +226,8 @@ class Served:
             asked_drafted=self.drafted if asked else 0,
             pinned_min_draft=pins.min_draft,
             resting=self.session.rests,
+            pass_sessions=self.pass_sessions,
+            pass_rows=self.pass_rows,
         )
 
     def _newly_judged(self) -> tuple[int, int] | None:
@@ -226,4 +239,12 @@ class Served:
         return judged[0] - before[0], judged[1] - before[1]
 
 
-__all__ = ["Served"]
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    shorter = min(len(left), len(right))
+    if left[:shorter] == right[:shorter]:  # the usual case, at the speed of C
+        return shorter
+    return next(index for index in range(shorter) if left[index] != right[index])
+
+
+__all__ = ["Served", "common_prefix"]

@@ -1,17 +1,19 @@
-"""The target model at work: one model, one pass at a time, the sessions in turn."""
+"""The target model at work: one model, one pass at a time, each over all sessions that wait for one."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import RowsReport, StepReport
 from draftwire.codecs.limits import MAX_TEXT_BYTES
-from draftwire.nodes.models.pacing import Compute, Timed
+from draftwire.nodes.models.base import Ask, LanguageModel, answers
+from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise
+from draftwire.nodes.target.batcher import Batcher, Part, Waiting
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
@@ -20,7 +22,22 @@ from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step
 from draftwire.runtime.wake import Wake
 
-T = TypeVar("T")
+MOST_LAG = 8
+"""Tokens of the log that a step may have to compute beside its own positions; more are read before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A session's part of a pass."""
+
+    served: Served
+    ask: Ask
+    tokens: list[int]
+    "the ask's"
+    rows: int
+    "new positions"
+    step: Step | None
+    "None: it only reads"
 
 
 class Work:
@@ -30,6 +47,7 @@ class Work:
         self,
         requests: Requests,
         *,
+        model: LanguageModel,
         clock: Clock,
         compute: Compute,
         noise: Noise,
@@ -42,6 +60,7 @@ class Work:
         `told` gets each report and the number of its request.
         """
         self._requests, self._clock, self._compute, self._noise = requests, clock, compute, noise
+        self._model, self._batcher = model, Batcher()
         self._log, self._send, self._failed, self._told = logger, send, failed, told
         self._wake = Wake(clock)
         self._stops_s: float | None = None
@@ -70,14 +89,12 @@ class Work:
         await self._ended.wait()
 
     async def run(self) -> None:
-        """Serve the sessions in turn while any of them has work, then wait for news; until drained."""
+        """Pass after pass while any session has work, then wait for news; until drained."""
         while not self._over():
-            worked = False
-            for served in self._requests:
-                if self._requests.holds(served) and not self._over():
-                    worked |= await self._serve(served)
+            settled = [self._attend(served) for served in self._requests if self._requests.holds(served)]
             self._requests.forget(self._clock.now_s())
-            if not worked and not self._over():
+            worked = await self._pass()
+            if not worked and not any(settled) and not self._over():
                 await self._wake.wait(self._next_deadline_s())
         self._ended.set()
 
@@ -104,8 +121,8 @@ class Work:
         deadlines = (self._stops_s, self._requests.next_deadline_s(self._clock.now_s()))
         return min((one for one in deadlines if one is not None), default=None)
 
-    async def _serve(self, served: Served) -> bool:
-        """Whether there was something to do for the session."""
+    def _attend(self, served: Served) -> bool:
+        """What a session needs beside passes; whether a step of it has come to its end."""
         session, now_s = served.session, self._clock.now_s()
         if served.closed:
             served.context.close()
@@ -118,41 +135,73 @@ class Work:
             served.forget_lessons()
         session.on_timer(now_s)
         self._send(served)
-        if not served.prefilled and session.state is Target.WAITING:
-            await self._prefill(served)
-            return True
-        step = session.step(self._clock.now_s())
-        if step is None:
+        return False
+
+    async def _pass(self) -> bool:
+        """One pass over whatever the batcher chooses; whether there was anything to do."""
+        jobs = self._next_jobs()
+        if not jobs:
             return False
-        await self._step(served, step)
+        rows = sum(job.rows for job in jobs)
+        self._passes += 1
+        for job in jobs:
+            job.served.computing = True
+        try:
+            timed = await self._compute.run("target", rows, lambda: self._outcomes(jobs))
+        finally:
+            self._passes -= 1
+            for job in jobs:
+                job.served.computing = False
+                if not self._requests.holds(job.served):  # let go meanwhile, when its context was in use
+                    job.served.context.close()
+        for job, outcome in zip(jobs, timed.value, strict=True):
+            if isinstance(outcome, Exception):
+                self._end(job.served, outcome)
+            elif job.step is None or outcome is None:
+                job.served.read(job.tokens)
+            else:
+                job.served.took_part(job.tokens, seconds=timed.seconds, sessions=len(jobs), rows=rows)
+                self._tested(job.served, job.step, outcome)
         return True
 
-    async def _prefill(self, served: Served) -> None:
-        """Compute the prompt while the device draws its first block."""
-        tokens = list(served.session.log.tokens)
-        await self._pass(served, len(tokens), lambda: served.context.logits(tokens, 1))
-        served.prefilled = True
+    def _next_jobs(self) -> list[Job]:
+        now_s = self._clock.now_s()
+        waiting = {id(one): one for one in self._requests if not one.closed}
+        wanted = [wants for one in waiting.values() if (wants := _wants(one, now_s)) is not None]
+        others = len(waiting) > len(wanted) and self._requests.under_way(now_s) > len(wanted)
+        parts = self._batcher.choose(wanted, others=others)
+        return [_job(waiting[part.key], part, now_s) for part in parts]
 
-    async def _step(self, served: Served, step: Step) -> None:
-        """One pass: rows of p behind the log and its drafts, then the test, in the worker's thread."""
-        session, positions = served.session, len(step.ids) + 1
-        served.begins()
+    def _outcomes(self, jobs: Sequence[Job]) -> list[Verdict | Exception | None]:
+        """In the worker's thread: rows of p behind each log and its drafts, then the tests. What fails of one
+        session's is no other's: a pass that fails as a whole is done again for each alone.
+        """
+        try:
+            rows: list[NDArray[np.float32] | Exception] = [
+                *answers(self._model, [job.ask for job in jobs])
+            ]
+        except Exception as error:
+            rows = [error if len(jobs) == 1 else _answer(self._model, job.ask) for job in jobs]
+        return [self._outcome(job, logits) for job, logits in zip(jobs, rows, strict=True)]
 
-        def work() -> Verdict:
-            logits = served.context.logits([*step.tokens, *step.ids], positions)
+    def _outcome(
+        self, job: Job, logits: NDArray[np.float32] | Exception
+    ) -> Verdict | Exception | None:
+        if isinstance(logits, Exception) or job.step is None:
+            return logits if isinstance(logits, Exception) else None
+        try:
             if not np.isfinite(logits.max(axis=1)).all():  # -inf may stand in a row, not all over it
                 raise ArithmeticError("its logits are not numbers")
-            return verify(step, logits, session.request, self._noise)
+            return verify(job.step, logits, job.served.session.request, self._noise)
+        except Exception as error:
+            return error
 
-        timed = await self._pass(served, positions, work)
-        if timed is None:
+    def _tested(self, served: Served, step: Step, verdict: Verdict) -> None:
+        """What a pass came to for a session, unless a Cancel, a Close or a lost log has overtaken it."""
+        session, now_s = served.session, self._clock.now_s()
+        if session.state is not Target.TESTING:
             return
-        overtaken = session.state is not Target.TESTING  # by a Cancel, a Close, a device that lost its log
-        if overtaken:
-            return
-        verdict = timed.value
-        now_s = self._clock.now_s()
-        served.step_s, served.tested_at_s = timed.seconds, now_s
+        served.tested_at_s = now_s
         times = served.times(step, now_s)
         if verdict.token is not None:
             session.tested(step, verdict.accepted, verdict.token, now_s, times=times)
@@ -162,23 +211,14 @@ class Work:
         session.needs_rows(step, verdict.wanted, now_s, times=times)
         self._settle(served)
 
-    async def _pass(self, served: Served, positions: int, work: Callable[[], T]) -> Timed[T] | None:
-        """The target model at work. If it fails, that ends this request and no other: None."""
-        self._passes += 1
-        try:
-            with served.computes():
-                return await self._compute.run("target", positions, work)
-        except Exception as error:
-            self._log.exception("target.failed", device=served.name, request=served.number)
-            cause = " ".join(f"{type(error).__name__}: {error}".split())
-            detail = f"the target model failed: {cause}".encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
-        finally:
-            self._passes -= 1
-            if not self._requests.holds(served):  # it was let go meanwhile, when its context was in use
-                served.context.close()
-        self._requests.drop(served)
-        self._failed(served, detail)
-        return None
+    def _end(self, served: Served, error: Exception) -> None:
+        """The target model has failed at a request: that ends it, and no other."""
+        self._log.error("target.failed", device=served.name, request=served.number, exc_info=error)
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        detail = f"the target model failed: {cause}".encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
+        if self._requests.holds(served):
+            self._requests.drop(served)
+            self._failed(served, detail)
 
     def _settle(self, served: Served) -> bool:
         """The outcome, once the rows that it needs are there."""
@@ -211,6 +251,41 @@ class Work:
             served.path_lesson.decoded(len(step.tokens), (*verdict.tested, *behind))
             self.tell_rows(served)
         self._told(report, served.number)
+
+
+def _wants(served: Served, now_s: float) -> Waiting | None:
+    """What a session would do in a pass now, if anything."""
+    session = served.session
+    step = session.next_step(now_s)
+    lag = len(session.log) - served.cached_tokens
+    fresh = not served.prefilled and session.state is Target.WAITING and not session.parked(now_s)
+    if step is None and not (fresh and lag > 1):
+        return None
+    if lag > MOST_LAG or step is None:
+        return Waiting(key=id(served), unread=lag - 1)
+    return Waiting(key=id(served), rows=lag + len(step.ids))
+
+
+def _job(served: Served, part: Part, now_s: float) -> Job:
+    """Begins the step, if it is to be one."""
+    if part.reads:
+        end = served.cached_tokens + part.rows
+        tokens = served.session.log.tokens[:end]
+        ask = Ask(context=served.context, tokens=tokens, rows=0)
+        return Job(served=served, ask=ask, tokens=tokens, rows=part.rows, step=None)
+    step = served.session.step(now_s)
+    assert step is not None
+    served.begins()
+    tokens = [*step.tokens, *step.ids]
+    ask = Ask(context=served.context, tokens=tokens, rows=len(step.ids) + 1)
+    return Job(served=served, ask=ask, tokens=tokens, rows=part.rows, step=step)
+
+
+def _answer(model: LanguageModel, ask: Ask) -> NDArray[np.float32] | Exception:
+    try:
+        return answers(model, [ask])[0]
+    except Exception as error:
+        return error
 
 
 __all__ = ["Work"]

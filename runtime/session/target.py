@@ -135,15 +135,20 @@ class TargetSession:
         """Where drafts are hints: how many were held against the log, and how many of them were its own."""
         return (self._hints.seen, self._hints.hits) if isinstance(self._hints, PathHints) else None
 
-    def step(self, now_s: float) -> Step | None:
-        """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
+    def next_step(self, now_s: float) -> Step | None:
+        """The pass that `step` would begin now, for whoever has to choose among sessions."""
         if self.state is not Target.WAITING or not self._may_run_ahead() or self.parked(now_s):
             return None
         hints = self._hints
-        self._step = self._along(hints, now_s) if isinstance(hints, PathHints) else self._of_block(hints)
-        if self._step is not None:
+        return self._along(hints, now_s) if isinstance(hints, PathHints) else self._of_block(hints)
+
+    def step(self, now_s: float) -> Step | None:
+        """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
+        step = self.next_step(now_s)
+        if step is not None:
+            self._step = step
             self._advance(TargetEvent.STEP)
-        return self._step
+        return step
 
     def _of_block(self, hints: BlockHints) -> Step | None:
         """The block that has come; without one the target decodes alone where it may."""

@@ -128,9 +128,9 @@ def hints(ids: tuple[int, ...], *, start: int, path: Sequence[int], last: bool) 
 
 
 CASES: dict[str, AnyMessage] = {
-    "hello": Hello(protocol_version=5, noise_version=2, vocab_size=49152, fingerprint=bytes(range(8))),
+    "hello": Hello(protocol_version=6, noise_version=2, vocab_size=49152, fingerprint=bytes(range(8))),
     "hello_tables": Hello(
-        protocol_version=5,
+        protocol_version=6,
         noise_version=2,
         vocab_size=49152,
         fingerprint=bytes(range(8)),
