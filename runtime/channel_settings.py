@@ -1,4 +1,4 @@
-"""[channel] of a topology: the emulated link, for all devices and for devices of their own."""
+"""[channel] of a topology: the emulated link, for all devices and for devices of their own; their cell."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,14 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from draftwire.runtime.errors import ConfigurationError
-from draftwire.runtime.link import LinkSchedule, LinkSpec, parse_link, parse_schedule, traces_beside
+from draftwire.runtime.link import (
+    LinkSchedule,
+    LinkSpec,
+    Scheduler,
+    parse_link,
+    parse_schedule,
+    traces_beside,
+)
 from draftwire.runtime.security import key_of
 from draftwire.runtime.settings_checks import between, check_address, check_device_name, check_place, need
 
@@ -23,6 +30,30 @@ class DeviceLinkSettings:
     downlink: LinkSpec | LinkSchedule | None = None
     schedule: str | None = None
     "how both change, where they are no schedules themselves; empty: not at all"
+
+
+MIN_WEIGHT: Final = 0.01
+MAX_WEIGHT: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSettings:
+    """[channel.cell]: one radio that all devices of the channel share, each direction for itself."""
+
+    scheduler: Scheduler = Scheduler.PROPORTIONAL_FAIR
+    "who sends in which slot of 1 ms"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    "[channel.cell.weights]: of devices by name, each also of the names below it; 0.01 to 100, the others' 1"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+        for name, weight in self.weights.items():
+            check_device_name(f"weights.{name}", name)
+            between(f"weights.{name}", weight, MIN_WEIGHT, MAX_WEIGHT)
+
+    def weight_of(self, device: str) -> float:
+        """Its share of the air beside one with weight 1."""
+        return self.weights.get(device, self.weights.get(key_of(device), 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +75,8 @@ class ChannelSettings:
     "how those change that are no schedules, from the first message on; None: not at all"
     devices: Mapping[str, DeviceLinkSettings] = field(default_factory=dict)
     "[channel.devices.NAME]: devices with other links, each also for the names below it without their own"
+    cell: CellSettings | None = None
+    "[channel.cell]: a radio that all devices share; None: each has its links to itself"
     seed: int = 0
     "of all that is drawn: jitter, losses, fading"
     max_devices: int = 64
@@ -131,4 +164,12 @@ def _without_files(words: str, link: LinkSpec) -> LinkSchedule:
     return parse_schedule(words, after=link)
 
 
-__all__ = ["DEFAULT_LINK", "ChannelSettings", "DeviceLinkSettings", "link_or_schedule"]
+__all__ = [
+    "DEFAULT_LINK",
+    "MAX_WEIGHT",
+    "MIN_WEIGHT",
+    "CellSettings",
+    "ChannelSettings",
+    "DeviceLinkSettings",
+    "link_or_schedule",
+]

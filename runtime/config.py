@@ -10,6 +10,7 @@ Errors name the file, the key, the value, and what to write instead; unknown nam
 """
 
 import json
+import math
 import os.path
 import tomllib
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from draftwire.runtime.channel_settings import link_or_schedule
+from draftwire.runtime.channel_settings import CellSettings, link_or_schedule
 from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.link import LinkSchedule, LinkSpec, with_paths_from
 from draftwire.runtime.settings import (
@@ -72,6 +73,12 @@ _LINKS: Final = ("uplink", "downlink", "schedule")
 
 _DEVICES: Final = "devices"
 """Of [channel]: tables, one a device."""
+
+_CELL: Final = "cell"
+"""Of [channel]: a table."""
+
+_WEIGHTS: Final = "weights"
+"""Of [target] and [channel.cell]: a table, a number a device."""
 
 _ENDS: Final = ("draft", "target")
 _MODEL_KEYS: Final = ("dtype", "device", "device_map", "revision")
@@ -219,8 +226,10 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
     """The value as the field's type takes it. TOML has no null, so None is said by leaving the key out."""
     if isinstance(hint, UnionType) or get_origin(hint) is UnionType:
         hint, *_ = (part for part in get_args(hint) if part is not NoneType)
+    if hint is CellSettings:
+        return _cell(value, place)
     if get_origin(hint) is Mapping:
-        return _device_links(value, place)
+        return _weights(value, place) if place.endswith(f".{_WEIGHTS}") else _device_links(value, place)
     if hint is LinkSpec and isinstance(value, str):
         try:
             return link_or_schedule(value)
@@ -263,6 +272,36 @@ def _device_links(tables: Any, place: str) -> Mapping[str, DeviceLinkSettings]:
     return devices
 
 
+def _cell(table: Any, place: str) -> CellSettings:
+    """The table [channel.cell]."""
+    known = tuple(one.name for one in fields(CellSettings))
+    if not isinstance(table, dict):
+        remedy = f"write [{place}] above its keys, {' and '.join(known)}"
+        raise ConfigurationError(f"{shown(table)} is no section", key=place, remedy=remedy)
+    for key in table:
+        if key not in known:
+            raise ConfigurationError("unknown key", key=f"{place}.{key}", remedy=nearest(key, known))
+    cell: CellSettings = _build(
+        CellSettings, {key: (f"{place}.{key}", value) for key, value in table.items()}, place
+    )
+    return cell
+
+
+def _weights(table: Any, place: str) -> Mapping[str, float]:
+    """The table [target.weights] or [channel.cell.weights]."""
+    if not isinstance(table, dict):
+        remedy = f'write [{place}] and below it for instance "phone-1" = 2.0'
+        raise ConfigurationError(f"{shown(table)} is no section", key=place, remedy=remedy)
+    for name, value in table.items():
+        if type(value) not in (int, float):
+            remedy = f"write for instance {_toml(name)} = 2.0"
+            raise ConfigurationError(f"{shown(value)} is not a number", key=f"{place}.{name}", remedy=remedy)
+    return {
+        name: math.inf if type(value) is int and abs(value) > 2**53 else float(value)
+        for name, value in table.items()
+    }
+
+
 def _example(place: str) -> str:
     section, *_, key = place.split(".")
     default = "auto" if section == "pair" else getattr(_SECTIONS[section](), key, None)
@@ -294,18 +333,33 @@ def to_toml(topology: Topology) -> str:
                 lines.append(f"tables = [{', '.join(map(_toml, settings.tables))}]")
         else:
             lines += _keys_of(settings)
+        if isinstance(settings, TargetSettings):
+            lines += _weight_lines(name, settings.weights)
         if isinstance(settings, ChannelSettings):
+            lines += _cell_lines(settings)
             for device, own in settings.devices.items():
                 lines += [f"[{name}.{_DEVICES}.{_toml(device)}]", *_keys_of(own)]
         lines.append("")
     return "\n".join(lines)
 
 
+def _cell_lines(settings: ChannelSettings) -> list[str]:
+    if settings.cell is None:
+        return []
+    lines = [f"[channel.{_CELL}]", *_keys_of(settings.cell)]
+    return lines + _weight_lines(f"channel.{_CELL}", settings.cell.weights)
+
+
+def _weight_lines(place: str, weights: Mapping[str, float]) -> list[str]:
+    lines = [f"{_toml(device)} = {_toml(weight)}" for device, weight in weights.items()]
+    return [f"[{place}.{_WEIGHTS}]", *lines] if lines else []
+
+
 def _keys_of(settings: Any) -> list[str]:
     return [
         f"{key.name} = {_toml(value)}"
         for key in fields(settings)
-        if key.name != _DEVICES and (value := getattr(settings, key.name)) is not None
+        if key.name not in (_DEVICES, _CELL, _WEIGHTS) and (value := getattr(settings, key.name)) is not None
     ]
 
 

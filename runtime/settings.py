@@ -3,16 +3,24 @@
 runtime/config.py reads them from a TOML file, writes them to one, and offers them under its own name.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.codecs.messages import Acceptance
-from draftwire.runtime.channel_settings import DEFAULT_LINK, ChannelSettings, DeviceLinkSettings
+from draftwire.runtime.channel_settings import (
+    DEFAULT_LINK,
+    MAX_WEIGHT,
+    MIN_WEIGHT,
+    ChannelSettings,
+    DeviceLinkSettings,
+)
 from draftwire.runtime.errors import ConfigurationError, nearest
-from draftwire.runtime.security import Service
+from draftwire.runtime.security import NAME_SEPARATOR, Service, key_of
 from draftwire.runtime.settings_checks import between, check_device_name, check_place, need, shown
 from draftwire.runtime.transport.addresses import is_local
 
@@ -25,6 +33,9 @@ POLICIES: Final = ("adaptive", "ucb", "pid")
 
 MOST_WASTE: Final = 1000.0
 """Of max_waste: no device drafts so much in vain, so whoever writes more wants no bound."""
+
+MOST_DEVICES: Final = 1024
+"""Of one process: each has a socket, and keys of its own to agree on."""
 
 
 class Profile(StrEnum):
@@ -105,6 +116,10 @@ class TargetSettings:
     "name of the key that the target has, where several of its role are allowed; None: the only one"
     max_sessions: int = 16
     "requests served at a time"
+    kv_budget_mb: int | None = None
+    "memory for keys and values of all requests, in 10**6 bytes; None: half of what is free at the start"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    "[target.weights]: turns of devices where not all have room in a pass; a name's also hold below it"
     ahead: int = 64
     "tokens the log may grow beyond what a silent device is known to hold"
     forget_s: float = 120.0
@@ -121,11 +136,20 @@ class TargetSettings:
         between("forget_s", self.forget_s, 1, 86400)
         between("patience_s", self.patience_s, 0, 3600)
         between("threads", self.threads, 1, 1024)
+        between("kv_budget_mb", self.kv_budget_mb, 1, 10**9)
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+        for name, weight in self.weights.items():
+            check_device_name(f"weights.{name}", name)
+            between(f"weights.{name}", weight, MIN_WEIGHT, MAX_WEIGHT)
 
     @property
     def binds(self) -> str:
         """The address that the target binds."""
         return self.bind or self.address
+
+    def weight_of(self, device: str) -> float:
+        """Of a device in turns: its own, else its key's, else 1."""
+        return self.weights.get(device, self.weights.get(key_of(device), 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +193,8 @@ class DeviceSettings:
 
     name: str = "device-1"
     "told apart by it: no two devices of a topology may share one; that of its key, or below it: phone-1/test"
+    count: int = 1
+    "devices in one process, with one draft model; more than one are called NAME/01, NAME/02 and so on"
     threads: int | None = None
     "of torch; None: its own choice"
     reach_s: float = 15.0
@@ -181,10 +207,22 @@ class DeviceSettings:
 
     def __post_init__(self) -> None:
         check_device_name("name", self.name)
+        between("count", self.count, 1, MOST_DEVICES)
+        check_device_name("name", self.names[-1])
         between("threads", self.threads, 1, 1024)
         between("reach_s", self.reach_s, 0.1, 3600)
         between("absent_s", self.absent_s, 0.1, 3600)
         between("max_waste", self.max_waste, 0, MOST_WASTE)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all its devices: the name alone of one, else below it, with as many digits each."""
+        if self.count == 1:
+            return (self.name,)
+        digits = max(2, len(str(self.count)))
+        return tuple(
+            f"{self.name}{NAME_SEPARATOR}{number:0{digits}}" for number in range(1, self.count + 1)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

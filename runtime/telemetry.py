@@ -40,6 +40,9 @@ LATENESS_EVENT: Final = "lateness"
 LATE_EVENT: Final = "channel.late"
 """A channel was later than it may be, over its whole run."""
 
+SHARES_EVENT: Final = "channel.shares"
+"""Which share of a shared radio's time each device has had, each second while anything was sent."""
+
 RECORDED: Final = (
     STEP_EVENT,
     ROWS_EVENT,
@@ -47,10 +50,11 @@ RECORDED: Final = (
     LINK_EVENT,
     LATENESS_EVENT,
     LATE_EVENT,
+    SHARES_EVENT,
     ANSWER_EVENT,
 )
 """The events that a record may hold. Each is recorded by one node: steps by the target, rows and decisions by
-the controller, links and lateness by the channel, answers where they are shown."""
+the controller, links, lateness and shares by the channel, answers where they are shown."""
 
 RECORD_ONLY: Final = frozenset({LATENESS_EVENT})
 """Those that go nowhere else: thousands of numbers are no line for people."""
@@ -263,6 +267,7 @@ __all__ = [
     "LINK_EVENT",
     "RECORDED",
     "ROWS_EVENT",
+    "SHARES_EVENT",
     "STEP_EVENT",
     "Recorder",
     "StepFields",

@@ -15,9 +15,11 @@ from structlog.typing import FilteringBoundLogger
 
 from draftwire.nodes.channel.deliveries import Deliveries
 from draftwire.nodes.channel.playing import Direction, PlayedLink, Programme
+from draftwire.nodes.channel.radio import Radio
 from draftwire.nodes.channel.share import Share
 from draftwire.nodes.channel.telling import LinkTelling
 from draftwire.nodes.channel.way import Room, Way
+from draftwire.runtime.channel_settings import CellSettings
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.link import LinkSchedule, LinkSpec, LinkStatistics, Streams
 from draftwire.runtime.security import key_of
@@ -40,13 +42,20 @@ class Links:
         deliveries: Deliveries,
         clock: Clock,
         logger: FilteringBoundLogger,
+        cell: CellSettings | None = None,
     ) -> None:
-        """`most_own`: devices that may have links of their own."""
+        """`most_own`: devices that may have links of their own. `cell`: all share a radio a direction."""
         self._programme, self._seed, self._most_own = programme, seed, most_own
         self._deliveries, self._clock = deliveries, clock
         self._telling = LinkTelling(seed=seed, logger=logger)
         self._ways = dict[str, Mapping[Direction, Way]]()
         self._room = Room()
+        self._radios = dict[Direction, Radio]()
+        if cell is not None:
+            self._radios = {
+                direction: Radio(cell, deliveries=deliveries, catch_up=self._catch_up)
+                for direction in Direction
+            }
         self._visits = dict[str, int]()
         "how often a name was let go, the last one at the end"
         self._past = dict[Direction, LinkStatistics]()
@@ -79,6 +88,7 @@ class Links:
                     deliveries=self._deliveries,
                     room=self._room,
                     advance=self._advance,
+                    radio=self._radios.get(direction),
                 )
                 for direction in Direction
             }
@@ -113,6 +123,13 @@ class Links:
                 for direction, way in ways.items()
             }
         )
+
+    def air_s(self, now_s: float) -> Mapping[tuple[str, Direction], float]:
+        """For how long each device has had the radio, by name and direction; empty where none is shared."""
+        for radio in self._radios.values():
+            radio.reach(now_s)
+            radio.settle()
+        return {(way.name, way.direction): way.air_s for way in self._each_way()} if self._radios else {}
 
     # -- changes -------------------------------------------------------------------------------------------
 
@@ -169,6 +186,14 @@ class Links:
             if self._is_told(played):
                 self._telling.tell(played, now_s)
 
+    def _catch_up(self, now_s: float) -> None:
+        """Every change that is due by now, one behind the other: on a radio each is of concern to all."""
+        while not self._share.is_spent():
+            played = min(self._programme, key=_due_s)
+            if played.due_s > now_s:
+                return
+            self._advance(played, played.due_s)
+
     def _is_told(self, played: PlayedLink) -> bool:
         return played.device is None or self._programme.differs(played)
 
@@ -207,6 +232,10 @@ class Links:
             remedy = "raise [channel] max_devices, or order a link for all"
             return f"{len(own)} devices have links of their own already; {remedy}"
         return ""
+
+
+def _due_s(played: PlayedLink) -> float:
+    return played.due_s
 
 
 def _moves(spec: LinkSpec) -> bool:

@@ -23,15 +23,17 @@ from structlog.typing import FilteringBoundLogger
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import Reason, Refused
+from draftwire.nodes.channel.airtime import AirTime
 from draftwire.nodes.channel.capture import TakesFrames
 from draftwire.nodes.channel.control import LinkOrders
 from draftwire.nodes.channel.deliveries import Deliveries, Lateness
 from draftwire.nodes.channel.links import Links
-from draftwire.nodes.channel.places import Connection, Places, files_lacking
+from draftwire.nodes.channel.places import MAX_CONNECTIONS, Connection, Places, files_lacking
 from draftwire.nodes.channel.playing import Direction, OwnSchedules, Programme
 from draftwire.nodes.channel.punctuality import Punctuality, Reading
 from draftwire.nodes.channel.way import Way
 from draftwire.runtime.absence import LOOK_S, Absence
+from draftwire.runtime.channel_settings import CellSettings
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import LocalError
 from draftwire.runtime.link import LinkDrop, LinkSchedule, LinkSpec, LinkStatistics, traces_among
@@ -102,10 +104,14 @@ class ChannelNode:
         capture: TakesFrames | None = None,
         own_links: OwnSchedules = MappingProxyType({}),
         lateness_budget_s: float = LATENESS_BUDGET_S,
+        connections_a_key: int = MAX_CONNECTIONS,
+        cell: CellSettings | None = None,
     ) -> None:
         """`wall_s` is the clock on the wall, UTC. `capture` gets every frame, and is closed at the end.
 
         `own_links`: of devices by name, in place of uplink and downlink; a name below it has them too.
+        `connections_a_key`: most of one key, whatever names they have. `cell`: all devices share a radio, a
+        direction for itself; None: each has its links to itself.
         """
         self.address = address
         "to bind; once started, the one bound"
@@ -114,7 +120,7 @@ class ChannelNode:
         self._transport = transport
         self._clock = clock
         self._target_address = target_address
-        self._max_devices = max_devices
+        self._max_devices, self._connections_a_key = max_devices, connections_a_key
         self._capture = capture
         self._logger = logger
         self._deliveries = Deliveries(clock)
@@ -125,7 +131,10 @@ class ChannelNode:
             deliveries=self._deliveries,
             clock=clock,
             logger=logger,
+            cell=cell,
         )
+        self._cell = cell
+        self._air_time = AirTime(self._links, clock=clock, logger=logger)
         self._orders = LinkOrders(
             links=self._links,
             wall_s=wall_s,
@@ -141,7 +150,7 @@ class ChannelNode:
         self._punctuality = Punctuality(
             self._deliveries, self._reading, clock=clock, budget_s=lateness_budget_s, logger=logger
         )
-        self._places = Places(max_devices)
+        self._places = Places(max_devices, each=connections_a_key)
         self._refused: Counter[ChannelRefusal] = Counter()
         self._refusals_said = set[tuple[ChannelRefusal, str]]()
         self._dropped_causes = set[tuple[Direction, LinkDrop]]()
@@ -178,7 +187,10 @@ class ChannelNode:
                 group.create_task(self._watch(own), name="channel watches")
                 if control is not None:
                     group.create_task(self._orders.run(control), name="channel orders")
-                self._logger.info("channel.ready", address=self.address)
+                if self._cell is not None:
+                    group.create_task(self._air_time.run(), name="channel air time")
+                cell = {} if self._cell is None else {"cell": self._cell.scheduler.value}
+                self._logger.info("channel.ready", address=self.address, **cell)
                 started()
                 await self._hear_devices(downstream, group)
 
@@ -327,7 +339,7 @@ class ChannelNode:
         self._logger.info("channel.let_go", device=connection.name)
 
     def _warn_of_files(self) -> None:
-        lacking = files_lacking(self._max_devices)
+        lacking = files_lacking(self._max_devices, each=self._connections_a_key)
         if lacking is not None:
             self._logger.warning(
                 "channel.few_files",

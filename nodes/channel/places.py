@@ -19,7 +19,8 @@ IDLE_S: Final = 60.0
 its device has made a new one."""
 
 MAX_CONNECTIONS: Final = 4
-"""Of one key: a process that was started again leaves its old one behind, so the oldest gives way."""
+"""Of one key: a process that was started again leaves its old one behind, so the oldest gives way. A key of
+many devices has more, see ChannelNode."""
 
 FILES_A_CONNECTION: Final = 5
 """Open files: the device's socket, and four for the connection to the BS."""
@@ -40,10 +41,10 @@ class Connection:
 
 
 class Places:
-    """At most `most` keys, of each at most MAX_CONNECTIONS."""
+    """At most `most` keys, with at most `each` connections."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, *, each: int = MAX_CONNECTIONS) -> None:
+        self._most, self._each = most, each
         self._connections: dict[bytes, Connection] = {}
         self._by_key: dict[str, list[bytes]] = {}
         self._full_until_s = -inf
@@ -82,7 +83,7 @@ class Places:
         """Whose removal makes room for one more connection of this name; None: nothing does."""
         own = self._by_key.get(key_of(name))
         if own:
-            excess = max(0, len(own) - MAX_CONNECTIONS + 1)
+            excess = max(0, len(own) - self._each + 1)
             oldest = sorted(own, key=lambda peer: self._connections[peer].heard_s)
             return oldest[:excess] + [one for one in oldest[excess:] if self._left(one, name, now_s)]
         if len(self._by_key) < self._most:
@@ -102,12 +103,12 @@ class Places:
         return one.name == name and now_s - one.heard_s >= IDLE_S
 
 
-def files_lacking(max_devices: int) -> tuple[int, int] | None:
-    """How many files this process may open, and how many so many devices need, each starting anew at times;
-    None: there are enough.
+def files_lacking(max_devices: int, *, each: int = MAX_CONNECTIONS) -> tuple[int, int] | None:
+    """How many files this process may open, and how many so many devices need, each starting anew at times,
+    and one of them with `each` connections; None: there are enough.
     """
     may, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = FILES_BESIDE + 2 * FILES_A_CONNECTION * max_devices
+    need = FILES_BESIDE + FILES_A_CONNECTION * (2 * max_devices + max(0, each - MAX_CONNECTIONS))
     return None if may in (resource.RLIM_INFINITY, -1) or may >= need else (may, need)
 
 

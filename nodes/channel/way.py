@@ -2,7 +2,8 @@
 
 Only the next arrival of a way stands on the node's heap. So a change of the link, which may move everything
 that waits, costs one place there. What is under way is bounded by the link's own limit, and by a Room that
-all ways of a channel share.
+all ways of a channel share. Where devices share a Radio, what has not left is no arrival yet: the radio says
+when it is one.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,8 @@ from typing import Final
 
 from draftwire.nodes.channel.deliveries import Deliveries
 from draftwire.nodes.channel.playing import Direction, PlayedLink
-from draftwire.runtime.link import Link, LinkDrop, LinkStatistics, Passage, Streams
-
-Parcel = tuple[Callable[[bytes, bytes], object], bytes, bytes]
-"""Who sends, to whom, what."""
+from draftwire.nodes.channel.radio import Parcel, Radio
+from draftwire.runtime.link import Link, LinkDrop, LinkStatistics, Passage, SharedLink, Streams
 
 MOST_UNDER_WAY_BYTES: Final = 256 * 2**20
 """On all links of a channel together; above it messages are dropped, CHANNEL_FULL. One link's own limit is of
@@ -43,7 +42,9 @@ class Way:
         "_last_s",
         "_link",
         "_queue",
+        "_radio",
         "_room",
+        "_shared",
         "_timers",
         "direction",
         "name",
@@ -61,8 +62,11 @@ class Way:
         deliveries: Deliveries,
         room: Room,
         advance: Callable[[PlayedLink, float], None],
+        radio: Radio | None = None,
     ) -> None:
-        """`played` has been started; `advance` lets its changes happen until a time."""
+        """`played` has been started; `advance` lets its changes happen until a time. `radio`: what it shares
+        with others; None: nothing.
+        """
         self.name = name
         "of the device"
         self.direction = direction
@@ -73,8 +77,15 @@ class Way:
         self._advance = advance
         self._deliveries = deliveries
         self._room = room
-        self._link: Link[Parcel] = Link(
-            played.spec, streams, began_s=played.began_s, rates_before=played.rates_before
+        self._radio = radio
+        spec, began_s, rates_before = played.spec, played.began_s, played.rates_before
+        self._shared: SharedLink[Parcel] | None = None
+        if radio is not None:
+            self._shared = radio.join(
+                name, spec, streams, began_s=began_s, rates_before=rates_before, leaves=self._leaves
+            )
+        self._link: Link[Parcel] = self._shared or Link(
+            spec, streams, began_s=began_s, rates_before=rates_before
         )
         self._last_s = played.began_s
         "of what has come so far, messages and changes: the link's own time never goes back"
@@ -85,7 +96,12 @@ class Way:
     @property
     def waits(self) -> bool:
         """Whether anything is under way."""
-        return bool(self._queue)
+        return bool(self._queue) or (self._shared is not None and self._shared.waits)
+
+    @property
+    def air_s(self) -> float:
+        """For how long it has had the radio; 0 without one."""
+        return 0.0 if self._shared is None else self._shared.air_s
 
     def take(
         self, at_s: float, send: Callable[[bytes, bytes], object], peer: bytes, data: bytes
@@ -93,19 +109,24 @@ class Way:
         """Let a message into the link, to be sent on when that delivers it; or why it never does."""
         if at_s >= self.played.due_s:  # it may come before the timer of a change that it comes behind
             self._advance(self.played, at_s)
+        if self._radio is not None:
+            at_s = self._radio.reach(at_s)
         if at_s > self._last_s:  # else it was read before a change that has been made meanwhile
             self._last_s = at_s
         size_bytes = len(data)
         takes_bytes = size_bytes + MESSAGE_BYTES
         full = LinkDrop.CHANNEL_FULL if takes_bytes > self._room.left_bytes else None
         outcome = self._link.offer(self._last_s, size_bytes, (send, peer, data), refused=full)
-        if not isinstance(outcome, tuple):
-            return outcome
-        for passage in outcome:
-            self._room.left_bytes -= takes_bytes
+        drop = None if isinstance(outcome, tuple) else outcome
+        passages = outcome if isinstance(outcome, tuple) else ()
+        self._room.left_bytes -= takes_bytes * len(passages)
+        if self._radio is not None:
+            self._radio.settle()  # which knows when they arrive
+            return drop
+        for passage in passages:
             heappush(self._queue, (passage.delivery_s, passage.number, passage.is_copy, passage))
         self._arm()
-        return None
+        return drop
 
     def change(self, at_s: float) -> None:
         """From then on the link is what is played: see Link.change."""
@@ -117,15 +138,33 @@ class Way:
             self._queue = [(one.delivery_s, one.number, one.is_copy, one) for *_, one in self._queue]
             heapify(self._queue)
             self._arm()
+        if self._radio is not None:
+            self._radio.settle()
 
     @property
     def next_s(self) -> float:
-        """When the next message arrives, or the link it waits on changes; inf: as things are, never."""
-        return min(self._queue[0][0], self.played.due_s) if self._queue else inf
+        """When the next message arrives, or the link it waits on changes; inf: as things are, never.
+
+        On a shared radio it may be later.
+        """
+        if not self.waits:
+            return inf
+        arrives_s = self._queue[0][0] if self._queue else inf
+        if self._radio is not None:
+            arrives_s = min(arrives_s, self._radio.next_s)
+        return min(arrives_s, self.played.due_s)
 
     def abandon(self, at_s: float) -> None:
         """Drop what is under way, and count it. It takes nothing more."""
-        self._link.abandon(max(self._last_s, at_s))
+        at_s = max(self._last_s, at_s)
+        if self._radio is not None and self._shared is not None:
+            self._radio.reach(at_s)
+            self._radio.settle()
+            waiting = [one for one in self._shared.unsent() if not one.is_lost]
+            self._room.left_bytes += sum(map(_takes_bytes, waiting))
+        self._link.abandon(at_s)
+        if self._radio is not None and self._shared is not None:
+            self._radio.leave(self._shared)
         self._room.left_bytes += sum(_takes_bytes(passage) for *_, passage in self._queue)
         self._queue.clear()
         if self._timers:
@@ -134,7 +173,15 @@ class Way:
 
     def statistics(self, now_s: float) -> LinkStatistics:
         """The link's counts."""
+        if self._radio is not None:
+            self._radio.reach(now_s)
+            self._radio.settle()
         return self._link.statistics(now_s)
+
+    def _leaves(self, passage: Passage[Parcel]) -> None:
+        """The radio has sent it."""
+        heappush(self._queue, (passage.delivery_s, passage.number, passage.is_copy, passage))
+        self._arm()
 
     def _arm(self) -> None:
         """Be called for the next arrival, unless that has been seen to; what an outage holds has none."""

@@ -3,26 +3,25 @@
     async with draftwire.connect() as device:
         async for token in device.generate("Why is the sky blue?", max_new_tokens=64):
             print(token.text, end="", flush=True)
+
+`connect_all` gives all devices of a topology that has several in one process.
 """
 
 import asyncio
 import operator
 import secrets
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, SupportsFloat, SupportsIndex
-
-import structlog
-from structlog.typing import FilteringBoundLogger
+from typing import SupportsFloat, SupportsIndex
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
-from draftwire.nodes.console.assemble import build_device
+from draftwire.nodes.console.assemble import build_devices
 from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
+from draftwire.nodes.console.starting import device_logger, run_beside, whichever_fails_first
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.checks import InvalidRequestError, acceptance_of, check_hints, check_text
 from draftwire.nodes.device.entries import Entry, new_id
@@ -34,7 +33,6 @@ from draftwire.runtime.config import SamplingSettings, Topology, load_topology
 from draftwire.runtime.link import LinkSpec
 from draftwire.runtime.security import Role
 from draftwire.runtime.session.request import Request, Taken
-from draftwire.runtime.telemetry import get_logger
 
 SEED_BITS = 63
 """As many as a topology file can write."""
@@ -140,10 +138,16 @@ class ConnectedDevice:
         downlink: LinkSpec | None = None,
         max_waste: float | None = None,
     ) -> None:
+        self.name = node.name
+        "as the base station knows it"
         self.tokenizer = tokenizer
         self.compute = compute
         self._node, self._defaults, self._downlink = node, defaults, downlink
         self._max_waste = max_waste
+
+    def busy(self) -> str:
+        """Why a request waits for room at the base station, in its words; empty: none does."""
+        return self._node.busy
 
     @asynccontextmanager
     async def dependent_on(self, nodes: Launched) -> AsyncIterator[None]:
@@ -280,13 +284,32 @@ async def connect(
     started here appends its frames to; `progress` is told where that has ended early. Raises a
     DraftwireError, or UnsupportedModelError, where a node can't be had.
     """
-    if config is None:
-        topology = Topology.default()
-    else:
-        topology = config if isinstance(config, Topology) else load_topology(config)
+    topology = _topology(config)
+    topology = replace(topology, device=replace(topology.device, count=1))
+    launch = config is None if launch is None else launch
+    async with connect_all(
+        topology, launch=launch, record=record, capture=capture, progress=progress
+    ) as devices:
+        yield devices[0]
+
+
+@asynccontextmanager
+async def connect_all(
+    config: Topology | Path | str,
+    *,
+    launch: bool = False,
+    record: Path | None = None,
+    capture: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> AsyncIterator[tuple[ConnectedDevice, ...]]:
+    """All devices that [device] describes, in the order of their names; they share one draft model.
+
+    Each has its connection and asks by itself; the rest is as with `connect`.
+    """
+    topology = _topology(config)
     async with AsyncExitStack() as stack:
         nodes = None
-        if config is None if launch is None else launch:
+        if launch:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
             topology = on_this_host(topology, Path(folder))
             nodes = await stack.enter_async_context(
@@ -296,78 +319,44 @@ async def connect(
         stack.push_async_callback(transport.close)
         loading = asyncio.ensure_future(
             asyncio.to_thread(
-                build_device,
+                build_devices,
                 topology,
                 transport=transport,
-                logger=_logger(),
+                logger=device_logger(),
                 progress=progress,
             )
         )
         if nodes is not None:
-            await _whichever_fails_first(loading, asyncio.ensure_future(nodes.ready()))
-        node, tokenizer, compute = await loading
-        stack.callback(compute.close)
-        await _run(node, stack)
-        name, channel = topology.device.name, topology.channel
-        downlink = None if channel is None else channel.for_device(name).downlink_schedule.steps[0].link
-        device = ConnectedDevice(
-            node,
-            tokenizer,
-            compute,
-            topology.sampling,
-            downlink=downlink,
-            max_waste=topology.device.max_waste,
-        )
-        if nodes is not None:
-            await stack.enter_async_context(device.dependent_on(nodes))
-        yield device
+            await whichever_fails_first(loading, asyncio.ensure_future(nodes.ready()))
+        built, tokenizer = await loading
+        devices = list[ConnectedDevice]()
+        for node, compute in built:
+            stack.callback(compute.close)
+            await run_beside(node, stack)
+            device = ConnectedDevice(
+                node,
+                tokenizer,
+                compute,
+                topology.sampling,
+                downlink=_downlink(topology, node.name),
+                max_waste=topology.device.max_waste,
+            )
+            if nodes is not None:
+                await stack.enter_async_context(device.dependent_on(nodes))
+            devices.append(device)
+        yield tuple(devices)
 
 
-def _logger() -> FilteringBoundLogger:
-    """The program's own where it has set structlog up. If not, a library is quiet: warnings, on stderr."""
-    if structlog.is_configured():
-        return get_logger("device")
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("warning"),
-    )
-    return logger.bind(node="device")
+def _topology(config: Topology | Path | str | None) -> Topology:
+    if config is None:
+        return Topology.default()
+    return config if isinstance(config, Topology) else load_topology(config)
 
 
-async def _whichever_fails_first(*waits: "asyncio.Future[Any]") -> None:
-    """Return when all are done; raise what the first of them raised, and let the others go."""
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
-        for wait in waits:
-            if wait.done():
-                wait.result()
-    finally:
-        for wait in waits:
-            if not wait.done():
-                wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+def _downlink(topology: Topology, name: str) -> LinkSpec | None:
+    """What a device's answers come by at first; None: there is no channel."""
+    channel = topology.channel
+    return None if channel is None else channel.for_device(name).downlink_schedule.steps[0].link
 
 
-async def _run(node: DeviceNode, stack: AsyncExitStack) -> None:
-    """Start the node's own task; it ends with the stack."""
-    started = asyncio.Event()
-    task = asyncio.create_task(node.run(started.set), name=node.name)
-    waiting = asyncio.create_task(started.wait())
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(end)
-    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
-        await task
-
-
-__all__ = ["ConnectedDevice", "Generation", "Token", "connect"]
+__all__ = ["ConnectedDevice", "Generation", "Token", "connect", "connect_all"]

@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,15 @@ from draftwire.codecs.frame import PROTOCOL_VERSION
 from draftwire.codecs.messages import Hello
 from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.nodes.device.checks import check_pins
-from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.base import PackingModel, UnsupportedModelError
 from draftwire.nodes.models.catalogue import LoadOptions, check_name, load_draft, load_target, load_tokenizer
-from draftwire.nodes.models.pacing import Compute, compute_for
+from draftwire.nodes.models.free_memory import free_bytes
+from draftwire.nodes.models.pacing import Compute, NativeCompute, PacedCompute, compute_for
 from draftwire.nodes.models.tables import MAX_HERE, find_tables, tables_here
 from draftwire.nodes.models.vocabulary import fitted
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.clock import LoopClock
-from draftwire.runtime.config import ChannelSettings, ControllerSettings, ModelSettings, Topology
+from draftwire.runtime.config import ChannelSettings, ControllerSettings, ModelSettings, Profile, Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
@@ -43,6 +45,20 @@ def build_device(
     topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, progress: Progress
 ) -> "tuple[DeviceNode, Tokenizer, Compute]":
     """The device, its tokenizer, and where it computes. Raises UnsupportedModelError for its model."""
+    alone = replace(topology, device=replace(topology.device, count=1))
+    built, tokenizer = build_devices(alone, transport=transport, logger=logger, progress=progress)
+    node, compute = built[0]
+    return node, tokenizer, compute
+
+
+def build_devices(
+    topology: Topology, *, transport: Transport, logger: FilteringBoundLogger, progress: Progress
+) -> "tuple[list[tuple[DeviceNode, Compute]], Tokenizer]":
+    """All devices of [device], each with where it computes, and the tokenizer of all.
+
+    They share one draft model, and the one thread that really computes; where steps are paced, each waits by
+    itself for the rest of its own. Raises UnsupportedModelError for the model.
+    """
     from draftwire.nodes.device.node import DeviceNode
 
     settings = topology.pair.draft
@@ -56,24 +72,30 @@ def build_device(
         skipped=lambda path, why: logger.warning("device.tables_skipped", path=str(path), detail=why),
     )
     limit_threads(topology.device.threads, settings.model)
-    model = load_draft(settings.model, _options(settings), progress=progress)
-    compute = compute_for(topology.compute.profile, LoopClock())
-    node = DeviceNode(
-        name=topology.device.name,
-        address=topology.device_connects_to,
-        service=Service.TARGET if topology.channel is None else Service.CHANNEL,
-        transport=transport,
-        clock=LoopClock(),
-        compute=compute,
-        model=fitted(model, tokenizer.vocab_size),
-        hello=_hello(tokenizer, tables),
-        tables=by_tag(tables),
-        logger=logger,
-        numbers=random.SystemRandom(),
-        timing=Timing(reach_s=topology.device.reach_s, absent_s=topology.device.absent_s),
-        draft=settings.model,
-    )
-    return node, tokenizer, compute
+    model = fitted(load_draft(settings.model, _options(settings), progress=progress), tokenizer.vocab_size)
+    hello, tagged, thread = _hello(tokenizer, tables), by_tag(tables), NativeCompute()
+
+    def built(name: str) -> tuple[DeviceNode, Compute]:
+        paced = topology.compute.profile is Profile.PAPER
+        compute = PacedCompute(LoopClock(), inner=thread) if paced else thread
+        node = DeviceNode(
+            name=name,
+            address=topology.device_connects_to,
+            service=Service.TARGET if topology.channel is None else Service.CHANNEL,
+            transport=transport,
+            clock=LoopClock(),
+            compute=compute,
+            model=model,
+            hello=hello,
+            tables=tagged,
+            logger=logger,
+            numbers=random.SystemRandom(),
+            timing=Timing(reach_s=topology.device.reach_s, absent_s=topology.device.absent_s),
+            draft=settings.model,
+        )
+        return node, compute
+
+    return [built(name) for name in topology.device.names], tokenizer
 
 
 def build_target(
@@ -101,6 +123,7 @@ def build_target(
         skipped=lambda path, why: logger.warning("target.tables_skipped", path=str(path), detail=why),
     )
     model = load_target(settings.model, _options(settings), progress=progress)
+    free = free_bytes(model) if isinstance(model, PackingModel) else None
     return TargetNode(
         topology.target,
         topology.controller,
@@ -116,6 +139,7 @@ def build_target(
         on_step=on_step,
         name=name,
         tables=by_tag(tables),
+        kv_budget=None if free is None else free // 2,
     )
 
 
@@ -132,6 +156,7 @@ def build_channel(
     """
     from draftwire.nodes.channel.capture import Capture
     from draftwire.nodes.channel.node import ChannelNode
+    from draftwire.nodes.channel.places import MAX_CONNECTIONS
 
     remedy = "add a section [channel], or let devices connect to the target without one"
     settings = topology.need_channel(remedy=remedy)
@@ -156,6 +181,9 @@ def build_channel(
         capture=captured,
         own_links=own_links(settings),
         lateness_budget_s=settings.lateness_ms / 1e3,
+        # Each device of one key may leave a connection behind when it makes a new one.
+        connections_a_key=max(MAX_CONNECTIONS, 2 * topology.device.count),
+        cell=settings.cell,
     )
 
 

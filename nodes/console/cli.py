@@ -25,6 +25,7 @@ from draftwire.nodes.console import (
     roles,
     sweep,
     tables,
+    up,
 )
 from draftwire.nodes.console.options import told_of_tables_option
 from draftwire.nodes.console.simulate import command as simulate
@@ -97,7 +98,7 @@ COMMANDS = (
     ("simulate", simulate.add_arguments, simulate.run, "hundreds of devices in virtual time: a seed, a run"),
     ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),
     ("inspect", inspect.add_arguments, inspect.run, "frames, captures and records, field by field"),
-    ("up", roles.add_file_argument, roles.run_up, "all nodes of a topology file; answers standard input"),
+    ("up", up.add_arguments, up.run, "all nodes of a topology file; answers standard input"),
     ("device", roles.add_device_arguments, roles.run_device, "the draft device alone"),
     ("channel", roles.add_channel_arguments, roles.run_channel, "the channel emulator alone"),
     ("link", link.add_arguments, link.run, "a channel's link: look, change it, or draw one beforehand"),

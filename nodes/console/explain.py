@@ -1,6 +1,7 @@
 """`draftwire explain RECORD`: what the controller believed, chose and promised, and what came of it."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from draftwire.nodes.console.choices import (
     grid,
     options,
     speed_of,
+)
+from draftwire.nodes.console.explain_devices import (
+    DeviceExplained,
+    device_fields,
+    devices_table,
+    each_device,
 )
 from draftwire.nodes.console.explanation import PINNED, Explanation, Paths, Slice, explain, pinned_paths
 from draftwire.nodes.console.generate import say
@@ -61,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     explanation = explain(record)
     devices = sorted({one.device for one in record.steps if not one.pinned})
     if len(devices) > 1:
-        say(f"note: the requests of {len(devices)} devices, in a row; see one by --device {devices[0]}")
+        say(f"note: the requests of {len(devices)} devices; see one over time by --device {devices[0]}")
     for warning in record.warnings:
         say(f"note: {warning}")
     if args.at is not None and not 0 <= args.at <= explanation.traces.seconds:
@@ -74,13 +81,18 @@ def run(args: argparse.Namespace) -> int:
         title = summary(explanation).replace("; ", "\n", 1)
         save(explanation_figure(explanation.traces, title=title), args.plot)
         say(f"picture: {args.plot}")
+    each = each_device(record, devices) if len(devices) > 1 and args.at is None else ()
     if args.json:
         shown = moment_fields(explanation.at(args.at)) if args.at is not None else fields(explanation)
+        if each:
+            shown["devices"] = [device_fields(one) for one in each]
         print(orjson.dumps(shown).decode(), flush=True)
     elif args.at is not None:
         print_moment(Console(), explanation.at(args.at))
+    elif each:
+        print_devices(Console(), explanation, each)
     else:
-        print_explanation(Console(), explanation, devices=len(devices))
+        print_explanation(Console(), explanation)
     return 0
 
 
@@ -108,18 +120,31 @@ def summary(explanation: Explanation) -> str:
     return "; ".join(parts)
 
 
-def print_explanation(console: Console, explanation: Explanation, *, devices: int) -> None:
-    """The summary, a table over time, and each change in words; that there was none only of one device: of
-    several, each controller has its own choice.
-    """
-    console.print(summary(explanation), highlight=False, soft_wrap=True)
-    if explanation.paths is not None:
-        console.print(paths_words(explanation.paths), highlight=False, soft_wrap=True)
+def print_explanation(console: Console, explanation: Explanation) -> None:
+    """The summary, a table over time, and each change in words."""
+    _print_summary(console, explanation)
     console.print(table_of(explanation.slices))
     for change in explanation.changes:
         console.print(f"{change.at_s:7.1f} s  {change.words}", highlight=False, soft_wrap=True)
-    if not explanation.changes and devices < 2:
+    if not explanation.changes:
         console.print("The choice made most often never changed.")
+    _print_if_no_rate(console, explanation)
+
+
+def print_devices(console: Console, explanation: Explanation, each: Sequence[DeviceExplained]) -> None:
+    """The summary of all devices, and a row of each: on one axis nobody could tell them apart."""
+    _print_summary(console, explanation)
+    console.print(devices_table(each))
+    _print_if_no_rate(console, explanation)
+
+
+def _print_summary(console: Console, explanation: Explanation) -> None:
+    console.print(summary(explanation), highlight=False, soft_wrap=True)
+    if explanation.paths is not None:
+        console.print(paths_words(explanation.paths), highlight=False, soft_wrap=True)
+
+
+def _print_if_no_rate(console: Console, explanation: Explanation) -> None:
     if not explanation.traces.true_bps:
         console.print("No rate of the link was recorded: there was no channel, or it wrote another file.")
 
@@ -297,6 +322,7 @@ __all__ = [
     "fields",
     "moment_fields",
     "paths_words",
+    "print_devices",
     "print_explanation",
     "print_moment",
     "run",

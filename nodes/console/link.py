@@ -141,6 +141,9 @@ def run(args: argparse.Namespace) -> int:
                 raise LinkUnchangedError(order.address, state.refused)
             others = state.devices if order.device is None else ()
             _print(state, {name: await answer(name) for name in others}, as_json=args.json)
+            channel = order.topology.channel
+            if channel is not None and channel.cell is not None and not args.json:
+                print(f"cell      {channel.cell.scheduler}, by the topology file", flush=True)
 
     return run_foreground(main)
 

@@ -104,6 +104,11 @@ def run(args: argparse.Namespace) -> int:
         print(orjson.dumps(as_json(played, seed=seed)).decode(), flush=True)
     else:
         print_played(Console(), played, seed=seed)
+    if channel is not None and channel.cell is not None:
+        say(
+            f"{args.device} shares a cell ({channel.cell.scheduler}) with the channel's other devices: "
+            "this is its link while nobody else sends"
+        )
     say(f"picture: {args.output}")
     return 0
 

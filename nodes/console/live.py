@@ -3,6 +3,7 @@
 It reads the record that the nodes are appending to, so it shows what `draftwire explain` will say later.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,8 +22,11 @@ SPEED_OVER_S: Final = 2.5
 class Tail:
     """The whole lines that a record has gained since the last look."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, most_bytes: int | None = None) -> None:
+        """`most_bytes`: of a record that nobody keeps, which is emptied where it has grown beyond. What is
+        written in that very moment is lost; whoever appends goes on at the file's beginning.
+        """
+        self._path, self._most_bytes = path, most_bytes
         self._read = 0
 
     def events(self) -> Iterator[Mapping[str, Any]]:
@@ -32,6 +36,9 @@ class Tail:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._read += len(whole)
+        if self._most_bytes is not None and self._read > self._most_bytes and whole == data:
+            os.truncate(self._path, 0)
+            self._read = 0
         for line in whole.splitlines():
             yield orjson.loads(line)
 

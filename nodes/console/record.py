@@ -224,6 +224,7 @@ def of_device(record: Record, device: str) -> Record:
         rows=[one for one in record.rows if one.device == device],
         decisions=[one for one in record.decisions if one.device == device],
         links=[one for one in record.links if one.bs in stations],
+        answers=[one for one in record.answers if one.get("device", device) == device],
     )
 
 

@@ -1,4 +1,4 @@
-"""`draftwire target|channel|controller|device --config FILE`, `draftwire up FILE`: nodes by themselves."""
+"""`draftwire target|channel|controller|device --config FILE`: nodes by themselves."""
 
 import argparse
 import asyncio
@@ -6,20 +6,20 @@ import os
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from draftwire.nodes.console.api import ConnectedDevice, Generation, connect
+from draftwire.nodes.console.api import Generation, connect
 from draftwire.nodes.console.assemble import build_channel, build_controller, build_target
-from draftwire.nodes.console.captures import add_capture_argument, check_capture
+from draftwire.nodes.console.captures import add_capture_argument
+from draftwire.nodes.console.conversation import Conversation, tell_answer
 from draftwire.nodes.console.doctor.reach import Binding, place_of, try_to_bind
-from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
-from draftwire.nodes.console.generate import say, show
+from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.journals import (
     NO_JOURNAL,
     add_journal_arguments,
@@ -28,18 +28,13 @@ from draftwire.nodes.console.journals import (
     told_how_to_go_on,
 )
 from draftwire.nodes.console.keys import node_keys, node_transport, transport_with
-from draftwire.nodes.console.launch import launched, sharing_cores, with_throw_away_keys
 from draftwire.nodes.console.options import (
     add_drafting_arguments,
     add_tables_argument,
-    as_typed,
     told_of_tables_option,
     with_chosen_drafting,
     with_chosen_tables,
 )
-from draftwire.nodes.console.summary import summary_line
-from draftwire.nodes.device.checks import InvalidRequestError
-from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
 from draftwire.runtime.actor import DRAIN_BOUND_S, Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import AddressError, AddressInUseError, ConfigurationError
@@ -51,6 +46,7 @@ from draftwire.runtime.telemetry import (
     LATENESS_EVENT,
     LINK_EVENT,
     ROWS_EVENT,
+    SHARES_EVENT,
     STEP_EVENT,
     Recorder,
     get_logger,
@@ -62,7 +58,7 @@ from draftwire.runtime.telemetry import (
 _RECORDED: Final = {
     "target": (STEP_EVENT,),
     "controller": (ROWS_EVENT, DECISION_EVENT),
-    "channel": (LINK_EVENT, LATENESS_EVENT, LATE_EVENT),
+    "channel": (LINK_EVENT, LATENESS_EVENT, LATE_EVENT, SHARES_EVENT),
 }
 """The events that a node records: its own, so that a file of several nodes has none twice."""
 
@@ -119,14 +115,6 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="what to answer; left out: every line of standard input")
     add_drafting_arguments(parser.add_argument_group("drafts"))
     add_journal_arguments(parser)
-
-
-def add_file_argument(parser: argparse.ArgumentParser) -> None:
-    """Of `draftwire up`."""
-    parser.add_argument("config", metavar="FILE", type=Path, help="topology file")
-    add_tables_argument(parser)
-    add_drafting_arguments(parser.add_argument_group("drafts"))
-    add_capture_argument(parser)
 
 
 def run_target(args: argparse.Namespace) -> int:
@@ -199,8 +187,9 @@ def run_device(args: argparse.Namespace) -> int:
     check_resume(args)  # before the options are looked at: beside --resume they have no say at all
     topology = _named(with_chosen_tables(_topology(args), args), args.name)
     topology = with_chosen_drafting(topology, args)
+    _check_one_is_meant(topology, args)
     set_up_logging(level="warning")
-    conversation = _Conversation()
+    conversation = Conversation()
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
@@ -210,7 +199,7 @@ def run_device(args: argparse.Namespace) -> int:
 
             async def answer(generation: Generation) -> None:
                 with told_how_to_go_on(generation, "device", args):
-                    await _answer(device, generation)
+                    await tell_answer(device, generation)
 
             if journal is None:
                 say(NO_JOURNAL)
@@ -227,72 +216,6 @@ def run_device(args: argparse.Namespace) -> int:
     return run_foreground(main, rests=lambda: conversation.waits) or conversation.failed
 
 
-def run_up(args: argparse.Namespace) -> int:
-    """All nodes of a file on this host, at the file's addresses; answers every line of standard input.
-
-    They have throw-away keys: no other node can join them, unless [security] says `plain = true`.
-    """
-    topology = sharing_cores(with_chosen_tables(load_topology(args.config), args))
-    topology = with_chosen_drafting(topology, args)
-    check_capture(args.capture, topology)
-    set_up_logging(level="warning")
-    conversation = _Conversation()
-
-    async def main() -> None:
-        async with AsyncExitStack() as stack:
-            system = topology
-            if not topology.security.plain:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
-                system = with_throw_away_keys(topology, Path(folder))
-            nodes = await stack.enter_async_context(launched(system, capture=args.capture, progress=say))
-            await nodes.ready()
-            device = await stack.enter_async_context(connect(system, launch=False, progress=say))
-            await stack.enter_async_context(device.dependent_on(nodes))
-            await conversation.hold(
-                lambda line: _answer(device, device.generate(line, min_draft=args.min_draft)), None
-            )
-
-    return (
-        run_foreground(lambda: as_typed(args, main()), rests=lambda: conversation.waits)
-        or conversation.failed
-    )
-
-
-class _Conversation:
-    """One prompt, or every line of standard input until it ends, and the answers."""
-
-    def __init__(self) -> None:
-        self.waits = False
-        "for a line; told to stop then, nothing is left undone"
-        self.failed = 0
-        "the exit code of the last line that could not be answered"
-
-    async def hold(self, answer: Callable[[str], Awaitable[None]], prompt: str | None) -> None:
-        """Answer all. A line that can't be answered is no reason to leave the next ones."""
-        if prompt is not None:
-            await answer(prompt)
-            return
-        lines = lines_of_stdin()
-        while (line := await self._next(lines)) is not None:
-            try:
-                await answer(line)
-            except (InvalidRequestError, RequestRefusedError, DraftFailedError) as error:
-                say(f"draftwire: {error}")
-                self.failed = error.exit_code
-
-    async def _next(self, lines: AsyncIterator[str]) -> str | None:
-        self.waits = True
-        line = await anext(lines, None)
-        self.waits = line is None  # at the end all is said
-        return line
-
-
-async def _answer(device: ConnectedDevice, generation: Generation) -> None:
-    await show(generation)
-    resumed = generation.resumed_tokens
-    say(summary_line(generation.account, device.compute, resumed_tokens=resumed))
-
-
 def _recorder(path: Path, events: Sequence[str]) -> Recorder:
     try:
         return Recorder(path, events=events)
@@ -307,8 +230,19 @@ def _named(topology: Topology, name: str | None) -> Topology:
     if name is None:
         return topology
     with _name_of_the_option(name):
-        topology = replace(topology, device=replace(topology.device, name=name))
+        topology = replace(topology, device=replace(topology.device, name=name, count=1))
     return topology
+
+
+def _check_one_is_meant(topology: Topology, args: argparse.Namespace) -> None:
+    """Raise ConfigurationError where a file of several devices leaves open which one is to read lines."""
+    if topology.device.count > 1 and args.prompt is None and args.resume is None:
+        name = topology.device.names[0]
+        raise ConfigurationError(
+            f"the file has {topology.device.count} devices, and this command is one",
+            key="device.count",
+            remedy=f"give a prompt, or --name {name} for one of them; `draftwire up` starts all",
+        )
 
 
 @contextmanager
@@ -354,12 +288,10 @@ __all__ = [
     "add_channel_arguments",
     "add_controller_arguments",
     "add_device_arguments",
-    "add_file_argument",
     "add_role_arguments",
     "add_target_arguments",
     "run_channel",
     "run_controller",
     "run_device",
     "run_target",
-    "run_up",
 ]

@@ -18,9 +18,10 @@ from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.outcome import ALONE, PROMPT, Outcome, Setting, fixed
 from draftwire.nodes.console.plots import Curve, check_picture, save, sweep_figure
+from draftwire.nodes.console.prompts import read_prompts
 from draftwire.nodes.console.runner import Bench, experiment, progress_bar
 from draftwire.nodes.console.sweeping import Sweep, SweepRow, sweep_of
-from draftwire.nodes.device.checks import InvalidRequestError, check_pins, check_text
+from draftwire.nodes.device.checks import InvalidRequestError, check_pins
 from draftwire.runtime.config import ChannelSettings
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import LinkSpec, parse_link
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> None:
-    link, prompts = _link(args.rate), _prompts(args.prompts)
+    link, prompts = _link(args.rate), (PROMPT,) if args.prompts is None else read_prompts(args.prompts)
     topology = options.chosen_pair(args)
     channel = topology.channel or ChannelSettings()
     channel = replace(channel, uplink=link, downlink=link, schedule=None, devices={})
@@ -175,24 +176,6 @@ def _link(rate: str) -> LinkSpec:
             f"{rate!r} is no rate above 0 that stays", key="--rate", remedy="write for instance 50mbit"
         )
     return link
-
-
-def _prompts(path: Path | None) -> list[str]:
-    if path is None:
-        return [PROMPT]
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigurationError(
-            f"{str(path)!r}: {reason}", key="--prompts", remedy="name a text file, one prompt a line"
-        ) from None
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ConfigurationError(f"{str(path)!r} is empty", key="--prompts", remedy="write one prompt a line")
-    for prompt in prompts:
-        check_text(prompt, key="--prompts")
-    return prompts
 
 
 # What is shown ----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from draftwire.codecs.limits import MAX_GAMMA, MAX_PLAIN_K
 from draftwire.codecs.tables import TableSets
 from draftwire.nodes.controller.belief import Belief
 from draftwire.nodes.controller.blocks import BlockChoices
+from draftwire.nodes.controller.crowd import Others
 from draftwire.nodes.controller.estimates import believed
 from draftwire.nodes.controller.estimators.delivered import Delivered
 from draftwire.nodes.controller.hints import HintsPlanner
@@ -174,7 +175,7 @@ class AdaptivePolicy:
     def _openings(self, device: str) -> tuple[PlanValues, ...]:
         known = self._known.devices[device]
         drafts_bind = known.temperature or USUAL_TEMPERATURE
-        rejection = self._blocks(device, known, RequestState(temperature=drafts_bind), may_try=False)
+        rejection = self._blocks(device, known, RequestState(temperature=drafts_bind))
         coupled = hints = self._hints.opening(device, known, temperature=drafts_bind)
         if known.temperature == 0:
             hints = self._hints.opening(device, known, temperature=0.0)
@@ -198,49 +199,61 @@ class AdaptivePolicy:
         if request == ANY_REQUEST:
             if known.temperature == 0:
                 return self._hints.opening(device, known, temperature=0.0)
-            return self._blocks(device, known, RequestState(temperature=known.temperature), may_try=False)
+            return self._blocks(device, known, RequestState(temperature=known.temperature))
         state = self._known.requests[device, request]
         if state.temperature is None:
             state.temperature = known.temperature
         if state.hints:
             given = self._hints.plan(device, known, state)
         else:
-            given = self._blocks(device, known, state, may_try=True)
+            given = self._blocks(device, known, state, request=request)
         state.promised = _promise(given)
         return given
 
     def _blocks(
-        self, device: str, known: DeviceState, state: RequestState, *, may_try: bool
+        self, device: str, known: DeviceState, state: RequestState, *, request: int = ANY_REQUEST
     ) -> PlanValues:
-        """The plan of a request under rejection, whose drafts bind."""
+        """The plan of a request under rejection, whose drafts bind; ANY_REQUEST: one to begin with."""
         assert state.temperature is not None
         text = known.texts[state.temperature]
+        crowd, may_try = self._known.crowd, request != ANY_REQUEST
         choices = self._choices(device, known, text, state)
         pin = state.pinned_gamma
         if pin is not None:
             k, gamma = choices.best(pin, pin) if pin else (choices.ks[0], 0)
+            crowd.planned((device, request), choices.adds(k, gamma))
         else:
             k, gamma = choices.best(1, self._max_gamma)
-            if self._target_only and not self._may_pay(text, state, choices):
+            pays = not self._target_only or self._may_pay(text, state, choices)
+            crowd.planned((device, request), choices.adds(k, gamma if pays else 0))
+            if pays and self._target_only and not crowd.drafts:
+                choices = self._choices(device, known, text, state, drafting=False)
+                pays = False
+            if not pays:
+                state.alone_s = choices.alone_beside_s
                 return self._alone(text, state, choices, may_try=may_try)
             text.pause.over()
             if state.gamma is not None:
                 k, gamma = choices.best(
                     max(1, state.gamma - MAX_MOVE), min(state.gamma + MAX_MOVE, self._max_gamma)
                 )
+        state.alone_s = choices.alone_beside_s
         return self._with_a_look(text, state, choices, k, gamma)
 
     def _choices(
-        self, device: str, known: DeviceState, text: TextState, state: RequestState
+        self, device: str, known: DeviceState, text: TextState, state: RequestState, *, drafting: bool = True
     ) -> BlockChoices:
         """What is on offer, weighed once a report: the next request's plan is asked for with this one's."""
         assert state.temperature is not None
         longest = max(self._max_gamma, state.pinned_gamma or 0)
         spelling = self._known.spelling(known, state)
-        question = device, state.temperature, spelling, state.pinned_k, longest
+        question = device, state.temperature, spelling, state.pinned_k, longest, drafting
         if question not in self._weighed:
-            belief = self._belief(known, text, state, spelling=spelling)
-            self._weighed[question] = BlockChoices(belief, longest, jitter_s=known.trip.jitter_s)
+            others = self._known.others(device, drafting=drafting)
+            belief = self._belief(known, text, state, spelling=spelling, others=others)
+            self._weighed[question] = BlockChoices(
+                belief, longest, jitter_s=known.trip.jitter_s, others=others
+            )
         return self._weighed[question]
 
     def _may_pay(self, text: TextState, state: RequestState, choices: BlockChoices) -> bool:
@@ -263,19 +276,20 @@ class AdaptivePolicy:
         self, text: TextState, state: RequestState, choices: BlockChoices, k: int, gamma: int
     ) -> PlanValues:
         """This plan, or now and then one that shows what it does not."""
+        by_itself = choices.others is None
         pinned = state.pinned_k is not None or state.pinned_gamma is not None
         reason = "pinned" if pinned else "best"
         state.plans += gamma > 0
         turn = state.plans % self._explore_every
         if state.pinned_gamma is None:
-            if state.looks_left == 0 and turn == self._explore_every // 2:
+            if by_itself and state.looks_left == 0 and turn == self._explore_every // 2:
                 state.looks_left = LOOKS_ALONE * self._look_at_alone(choices, k, gamma)
             if state.looks_left:
                 state.looks_left -= 1
                 look = _given(state, choices, k, 0, "explore")
                 state.gamma = gamma  # what comes next goes on from here
                 return look
-            if turn == 0 and not self._known.target.knows_slope:
+            if by_itself and turn == 0 and not self._known.target.knows_slope:
                 gamma = gamma - MAX_MOVE if gamma > MAX_MOVE else min(gamma + MAX_MOVE, self._max_gamma)
                 reason = "explore"
         above = self._look_above(text, state, choices, k, gamma) if turn == 0 and gamma else None
@@ -307,7 +321,13 @@ class AdaptivePolicy:
         return above
 
     def _belief(
-        self, known: DeviceState, text: TextState, state: RequestState, *, spelling: str
+        self,
+        known: DeviceState,
+        text: TextState,
+        state: RequestState,
+        *,
+        spelling: str,
+        others: Others | None,
     ) -> Belief:
         """What reports have told; the expected speeds are not known yet."""
         vocab_size = self.vocab_size
@@ -323,11 +343,13 @@ class AdaptivePolicy:
             acceptance=REJECTION,
             hints=False,
             greedy=False,
+            others=others,
         )
 
 
-_Question = tuple[str, float, str, int | None, int]
-"Device, temperature, spelling, the K that is fixed, the longest draft: choices rest on these and on reports."
+_Question = tuple[str, float, str, int | None, int, bool]
+"""Device, temperature, spelling, the K that is fixed, the longest draft, whether others draft: choices rest
+on these and on reports."""
 
 
 def _given(state: RequestState, choices: BlockChoices, k: int, gamma: int, reason: str) -> PlanValues:

@@ -9,9 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from draftwire.nodes.controller.belief import Belief, belief_forecast
+from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.crowd import Adds, Others
 from draftwire.nodes.controller.policy import PlanValues
 from draftwire.nodes.speculation.cost import TIE, alone_step_seconds, forecast_grid
+
+Floats = NDArray[np.float64]
 
 EQUAL = 0.002
 "Speeds that differ by less, relatively, are equal: no estimate is as good as that, and the smaller K wins."
@@ -26,8 +29,10 @@ ROWS_JITTERS = 4.0
 class BlockChoices:
     """Every plan on offer."""
 
-    def __init__(self, belief: Belief, max_gamma: int, *, jitter_s: float) -> None:
-        """jitter_s: standard deviation of a message's delay."""
+    def __init__(
+        self, belief: Belief, max_gamma: int, *, jitter_s: float, others: Others | None = None
+    ) -> None:
+        """jitter_s: standard deviation of a message's delay. others: who shares passes, as in `belief`."""
         self.belief = belief
         self._jitter_s = jitter_s
         self.ks = tuple(belief.alphas)
@@ -37,19 +42,26 @@ class BlockChoices:
             alphas=belief.alphas, gammas=self._gammas, compute=compute, link=link, frames=frames
         )
         self._alone_s = alone_step_seconds(compute=compute, link=link, frames=frames)
-        self._rates: NDArray[np.float64] = tokens / seconds
-        self._losses_s: NDArray[np.float64] = seconds - tokens * self._alone_s
+        self._tokens, self.others = tokens, others
+        self._speeds: Floats = tokens / seconds
+        self._losses_s: Floats = seconds - tokens * self._alone_s
+        self._rates, self._away_s = self._speeds, seconds
+        if others is not None:
+            pass_s = compute.target_step_s + np.array(self._gammas) * compute.target_per_token_s
+            self._away_s = seconds - pass_s
+            self._speeds, self._rates, every_s = _shared(tokens, pass_s, self._away_s, others)
+            self._losses_s = (1 - self._rates * self._alone_s) * every_s
         self._most = float(np.maximum.reduce(self._rates, axis=None))
         self._found: dict[tuple[int, int], tuple[int, int]] = {}
         self._told: dict[tuple[int, int, str], PlanValues] = {}
-        self._others: dict[float, BlockChoices] = {}
+        self._of_alpha: dict[float, BlockChoices] = {}
 
     def told(self, k: int, gamma: int, reason: str) -> PlanValues:
         """A plan as the BS is told it, with what it rests on. A BS waits for whole blocks."""
         if (k, gamma, reason) not in self._told:
             belief = replace(
                 self.belief,
-                tokens_per_s=self.rate(k, gamma),
+                tokens_per_s=float(self._speeds[self.ks.index(k), gamma - 1]) if gamma else 1 / self._alone_s,
                 alone_tokens_per_s=self.rate(k, 0),
                 reason=reason,
             )
@@ -85,26 +97,58 @@ class BlockChoices:
 
     def if_alpha(self, factor: float) -> "BlockChoices":
         """The same choices, should every alpha be so many times larger."""
-        if factor not in self._others:
+        if factor not in self._of_alpha:
             alphas = {k: min(1.0, factor * alpha) for k, alpha in self.belief.alphas.items()}
             belief = replace(self.belief, alphas=alphas)
-            self._others[factor] = BlockChoices(belief, len(self._gammas), jitter_s=self._jitter_s)
-        return self._others[factor]
+            self._of_alpha[factor] = BlockChoices(
+                belief, len(self._gammas), jitter_s=self._jitter_s, others=self.others
+            )
+        return self._of_alpha[factor]
 
     def more_above(self, k: int, gamma: int, hidden: float) -> bool:
         """Whether a larger K would be worth having, if all that this one hides were there to be had."""
         alpha = min(1.0, self.belief.alphas[k] * (1 + hidden))
-        above = {larger: alpha for larger in self.ks if larger > k}
-        tokens, seconds = belief_forecast(replace(self.belief, alphas=above), gammas=self._gammas)
-        return float((tokens / seconds).max()) > self.rate(k, gamma) * (1 + EQUAL)
+        above = replace(self.belief, alphas={larger: alpha for larger in self.ks if larger > k})
+        found = BlockChoices(above, len(self._gammas), jitter_s=self._jitter_s, others=self.others)
+        return found._most > self.rate(k, gamma) * (1 + EQUAL)
+
+    @property
+    def alone_beside_s(self) -> float | None:
+        """A step of the target alone beside other sessions; None: there are none."""
+        return None if self.others is None else self._alone_s
+
+    def adds(self, k: int, gamma: int) -> Adds:
+        """To shared passes."""
+        if not gamma:
+            return Adds()
+        at = self.ks.index(k), gamma - 1
+        return Adds(tokens=float(self._tokens[at]), rows=1.0 + gamma, away_s=float(self._away_s[at]))
 
     def rate(self, k: int, gamma: int) -> float:
-        """Tokens a second; gamma = 0: of the target alone."""
+        """Tokens a second, less what others lose by it; gamma = 0: of the target alone."""
         return float(self._rates[self.ks.index(k), gamma - 1]) if gamma else 1 / self._alone_s
 
     def loss_s(self, k: int, gamma: int) -> float:
         """Seconds a step takes beyond what the target alone would have needed for its tokens."""
         return float(self._losses_s[self.ks.index(k), gamma - 1])
+
+
+def _shared(
+    tokens: Floats, pass_s: Floats, away_s: Floats, others: Others
+) -> tuple[Floats, Floats, Floats]:
+    """Where passes are shared, of plans [K, gamma]: own tokens a second, those less what others lose, and
+    seconds a step.
+
+    All wait for a block that is worth it. One that is not misses passes, as many as it is away for, and the
+    others have theirs without it.
+    """
+    waited = away_s <= others.longest_wait_s(others.at_zero_s)
+    cycle_s = pass_s + np.where(waited, np.maximum(away_s, others.wait_s), others.wait_s)
+    every = np.where(waited, 1.0, np.ceil((away_s + pass_s) / cycle_s))
+    absent = 1 - 1 / every
+    mean_s = cycle_s - absent * (pass_s - others.at_zero_s)
+    all_tokens = others.tokens + tokens / every
+    return tokens / (every * mean_s), all_tokens / mean_s - others.tokens / others.alone_s, every * mean_s
 
 
 __all__ = ["BlockChoices"]

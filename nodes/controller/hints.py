@@ -10,6 +10,7 @@ from math import ceil, inf, log
 
 from draftwire.codecs.control import COUPLED
 from draftwire.nodes.controller.belief import Belief
+from draftwire.nodes.controller.crowd import Others
 from draftwire.nodes.controller.estimates import believed
 from draftwire.nodes.controller.estimators.coupled import survives
 from draftwire.nodes.controller.knowledge import (
@@ -149,7 +150,8 @@ class HintsPlanner:
         assert state.temperature is not None
         question = name, state.temperature, spelling, pins
         if question not in self._weighed:
-            waiting, ahead = self._beliefs(device, text, state, spelling=spelling)
+            others = self._known.others(name)
+            waiting, ahead = self._beliefs(device, text, state, spelling=spelling, others=others)
             self._weighed[question] = PathChoices(
                 waiting=waiting,
                 ahead=ahead,
@@ -160,7 +162,13 @@ class HintsPlanner:
         return self._weighed[question]
 
     def _beliefs(
-        self, device: DeviceState, text: TextState, state: RequestState, *, spelling: str
+        self,
+        device: DeviceState,
+        text: TextState,
+        state: RequestState,
+        *,
+        spelling: str,
+        others: Others | None,
     ) -> tuple[Belief, Belief]:
         """With the target's times while the device waits, and while it drafts."""
         whole, longest = text.whole, max(self._max_gamma, state.pinned_gamma or 0)
@@ -178,6 +186,7 @@ class HintsPlanner:
                 hints=True,
                 greedy=state.temperature == 0,
                 passes=one,
+                others=others,
                 survives=chances,
             )
             for one in set(passes)  # most often the same

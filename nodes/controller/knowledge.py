@@ -10,13 +10,11 @@ rows come now and then. While a device drafts ahead, passes may take longer, whe
 so their times are kept apart from those of passes that it waited for.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from draftwire.codecs.control import COUPLED, REJECTION, RowsReport, StepReport
 from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets, by_hash
+from draftwire.nodes.controller.crowd import Crowd, Others
 from draftwire.nodes.controller.estimators.acceptance import AcceptanceEstimate
 from draftwire.nodes.controller.estimators.coupled import CoupledAcceptance
 from draftwire.nodes.controller.estimators.delivered import Delivered
@@ -27,12 +25,10 @@ from draftwire.nodes.controller.estimators.row_size import RowSize
 from draftwire.nodes.controller.estimators.target_step import TargetStep
 from draftwire.nodes.controller.own_time import MOST_BETWEEN, handling_seconds, own_seconds
 from draftwire.nodes.controller.pause import Pause
+from draftwire.nodes.controller.recent import Recent
 from draftwire.nodes.speculation.acceptance import LADDER
 from draftwire.nodes.speculation.frames import on_link_bits
 from draftwire.runtime.memory import remember
-
-Name = TypeVar("Name", bound=Hashable)
-State = TypeVar("State")
 
 MAX_DEVICES = 256
 MAX_REQUESTS = 1024
@@ -59,26 +55,6 @@ WHOLE = LADDER[-1]
 
 QUEUE_MARGIN_S = 1e-3
 "A Draft that came this close behind rows, its own length counted, may have queued behind them."
-
-
-class Recent(Generic[Name, State]):
-    """States by name, made when first asked for; the least recently used are forgotten."""
-
-    def __init__(self, make: Callable[[], State], most: int) -> None:
-        self._make, self._most = make, most
-        self._states = OrderedDict[Name, State]()
-
-    def __getitem__(self, name: Name) -> State:
-        if name in self._states:
-            self._states.move_to_end(name)
-        else:
-            self._states[name] = self._make()
-            if len(self._states) > self._most:
-                self._states.popitem(last=False)
-        return self._states[name]
-
-    def __len__(self) -> int:
-        return len(self._states)
 
 
 @dataclass(slots=True)
@@ -151,6 +127,8 @@ class RequestState:
     "step -> when the rows of its block came"
     waiting: dict[int, int] = field(default_factory=dict)
     "step -> rows in its block, which had not come with its StepReport"
+    alone_s: float | None = None
+    "a step of the target alone beside other sessions, as of the last plan given; None: there were none"
     promised: float | None = None
     "tokens a second, of the last plan given"
     dry: int = 0
@@ -175,6 +153,7 @@ class Knowledge:
         "passes that the device waited for"
         self.beside = TargetStep()
         "passes while it drafted ahead"
+        self.crowd = Crowd()
         self.devices: Recent[str, DeviceState] = Recent(DeviceState, MAX_DEVICES)
         self.requests: Recent[tuple[str, int], RequestState] = Recent(RequestState, MAX_REQUESTS)
 
@@ -187,6 +166,10 @@ class Knowledge:
     def alone_s(self) -> float:
         """A step of the target by itself."""
         return self.target.alone_s if self.target.knows_alone else self.passes(beside=False).alone_s
+
+    def others(self, device: str, *, drafting: bool = True) -> Others | None:
+        """Who shares the device's passes, each by its best plan, or without drafts; None: nobody."""
+        return self.crowd.others(device, overhead_s=self.target.overhead_s, drafting=drafting)
 
     def observe(self, report: StepReport | RowsReport) -> None:
         """Take one report into account."""
@@ -241,6 +224,7 @@ class Knowledge:
             request.block, request.ended_at_s, request.spelling = None, None, None
             request.rows_at_s.clear()
             request.waiting.clear()
+        self.crowd.heard(report)
         request.acceptance = report.acceptance
         if report.rows_at_s is not None:
             self._spelt(report.tables, report.plan.k, device, request)
@@ -270,7 +254,8 @@ class Knowledge:
             pause.alone(own_s)
         else:
             tokens = report.tokens if request.hints else report.accepted + 1
-            pause.drafted(own_s, tokens=tokens, alone_step_s=self.alone_s)
+            alone_s = self.alone_s if request.alone_s is None else request.alone_s
+            pause.drafted(own_s, tokens=tokens, alone_step_s=alone_s)
         if report.echo_s is not None:
             bits = on_link_bits(report.echo_bytes) + on_link_bits(0)
             _round_trip(device, turnaround_s=report.echo_s, drafting_s=0.0, bits=bits)
@@ -280,7 +265,9 @@ class Knowledge:
     def _pass(
         self, report: StepReport, request: RequestState, *, passed_s: float, alone_before: bool
     ) -> None:
-        """The target's time, and the BS's own around it."""
+        """The target's time, and the BS's own around it, where the pass was this session's alone."""
+        if report.pass_sessions > 1:
+            return
         waited = passed_s > MOST_BETWEEN * report.step_s  # for the device, or for another's pass
         if request.alone:
             if alone_before:  # the first one behind a block shares the machine with what that left to do
@@ -396,4 +383,4 @@ def _spaced(device: DeviceState, draft_at_s: float, rows_at_s: float, rows_bytes
     )
 
 
-__all__ = ["PLAIN", "DeviceState", "Knowledge", "Recent", "RequestState", "TextState"]
+__all__ = ["PLAIN", "DeviceState", "Knowledge", "RequestState", "TextState"]

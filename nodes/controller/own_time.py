@@ -6,6 +6,9 @@ counted, it would make whatever is in use look slow. No report tells it, so the 
 
 Left out therefore: handling beyond a share of the pass, and a halt of a BS that runs too far ahead of its
 device. Counted all the same: another's turn in which the last Draft came that a plan waits for.
+
+Where passes are shared nothing is left out: who has just missed one waits for it, drafts or not, and plans
+there reckon with that.
 """
 
 from draftwire.codecs.control import StepReport
@@ -16,6 +19,8 @@ MOST_BETWEEN = 1.25
 
 def own_seconds(report: StepReport, *, passed_s: float, hints: bool) -> float:
     """Of the `passed_s` since the Commit before; hints: whether drafts need not be waited for."""
+    if report.pass_sessions > 1:
+        return passed_s
     waits_s = _for_drafts_s(report, passed_s, hints=hints) + _for_rows_s(report)
     return min(passed_s, waits_s + MOST_BETWEEN * report.step_s)
 

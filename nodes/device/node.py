@@ -115,6 +115,12 @@ class DeviceNode:
                 self._leave(running)
             await self._endpoint.close()
 
+    @property
+    def busy(self) -> str:
+        """Why a request under way waits for room at the BS, in its words; empty: none does."""
+        waiting = (running.session.busy for running in self._running.values())
+        return next((busy.detail for busy in waiting if busy is not None), "")
+
     def give_up(self, error: DraftwireError) -> None:
         """The BS can't come back: every request, under way or later, raises `error`. The first one counts."""
         self._over = self._over or error
@@ -253,6 +259,7 @@ class DeviceNode:
                 raise self._over
             running.take_in(self._clock.now_s())
             session.on_timer(self._clock.now_s())
+            self._say_if_busy(running)
             tokens = session.take()
             if session.state is not Device.FAILED:
                 self._flush(running, tokens)
@@ -337,6 +344,14 @@ class DeviceNode:
             if self._endpoint is not None and self._endpoint.send(b"", data):
                 tables = spelling_of(data, tables=self.tables)
                 running.account.sent(message, len(data), tables=tables)
+
+    def _say_if_busy(self, running: Running) -> None:
+        """Once for each time that a request has to wait for room."""
+        busy, told = running.session.busy, running.told_busy
+        if busy is not None and not told:
+            again_s = round(busy.again_s, 1)
+            self._log.warning("device.waits", device=self.name, again_s=again_s, detail=busy.detail)
+        running.told_busy = busy is not None
 
     def _log_welcome(self, welcome: Welcome) -> None:
         """Once for each life of a BS."""

@@ -31,6 +31,8 @@ class Running:
     "where a journal keeps it; None: nowhere"
     tables: TableSets = field(default_factory=lambda: NO_TABLES)
     "the device's sets"
+    told_busy: bool = False
+    "whether the user knows that the BS has no room for it now"
     inbox: deque[tuple[Message, int]] = field(default_factory=deque)
     "messages with the sizes of their frames"
     sequence: int = 0

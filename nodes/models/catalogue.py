@@ -187,9 +187,9 @@ def _load(name: str, end: End, options: LoadOptions, progress: Callable[[str], N
 
 def _load_stored(name: str, options: LoadOptions, progress: Callable[[str], None]) -> LanguageModel:
     """A path, or a name of the hub."""
-    from draftwire.nodes.models import huggingface
+    from draftwire.nodes.models import loading
 
-    return huggingface.load(
+    return loading.load(
         name,
         dtype=options.dtype,
         device=options.device,

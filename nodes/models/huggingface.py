@@ -1,56 +1,61 @@
-"""Any decoder-only model of transformers as a `LanguageModel`, or a reason why not.
+"""Any decoder-only model of transformers as a `PackingModel`, or a reason why not.
 
-Roll-back needs a cache from which tokens can be taken off the end. That holds for attention over keys and
-values and fails for everything that carries a running state. Which of both a model is can't be read off its
-name, so gates stand at load (gates.py), and a trial pass with roll-back goes through them.
+A context keeps its keys and values in a slot (kv_slots.py), and one pass computes the new tokens of as many
+contexts as are asked. For that a model's attention must be replaced by ours, and its past must be keys and
+values alone. Which models are so can't be read off their names: gates stand at load (gates.py), and trial
+passes go through them.
 """
 
-import contextlib
-import importlib
 import inspect
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
 
-from draftwire.nodes.models import gates, hub
+from draftwire.nodes.models import gates
 from draftwire.nodes.models.accelerated import on_host, top_of
-from draftwire.nodes.models.base import Top, UnsupportedModelError
+from draftwire.nodes.models.base import Ask, Top, UnsupportedModelError
+from draftwire.nodes.models.kv_slots import (
+    IMPLEMENTATION,
+    Call,
+    LayerShape,
+    Pass,
+    Row,
+    Slot,
+    attention,
+    rounded_up,
+    shape_of,
+)
 
 PREFILL_CHUNK: Final = 512
-"""Most positions of one pass. Bounds the memory of attention scores while a long prompt is read."""
-
-UNSTATED_CONTEXT: Final = 2048
-"""Context length of models whose config states none (those without position embeddings)."""
+"""Most positions of one context in a pass. Bounds the memory of attention scores while a prompt is read."""
 
 WITNESS_LENGTHS: Final = (7, 12, 19)
 """Tokens in the short rows that are compared at load."""
 
 
 class HuggingFaceModel:
-    """A causal language model of transformers. Build one with `load`."""
+    """A causal language model of transformers, for one thread at a time. Build one with `loading.load`."""
 
     def __init__(self, model: Any, *, name: str) -> None:
-        """Wraps a loaded model after all three gates. Raises UnsupportedModelError with the gate's reason."""
+        """Wraps a loaded model, whose attention is replaced for good, after all gates.
+
+        Raises UnsupportedModelError with the gate's reason.
+        """
         gates.refuse_declared(model.config, name=name)
         gates.refuse_stateful(model, name=name)
         self.name = name
         self._model = model.eval()
         self._device = model.get_input_embeddings().weight.device
-        parameters = inspect.signature(model.forward).parameters
-        self._keep_argument = "logits_to_keep" in parameters
-        # Renamed during transformers 5.
-        self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
+        self._keep_argument = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._ids = int(model.get_input_embeddings().weight.shape[0])
-        self._context_length = _context_length(model.config)
+        self._context_length = gates.context_length(model.config)
+        self.shapes: dict[int, LayerShape] = {}
+        "of layers with attention, by number"
         self._vocab_size = self._witness()
 
     @property
@@ -69,140 +74,173 @@ class HuggingFaceModel:
         return None
 
     @property
+    def wrapped(self) -> Any:
+        """The model of transformers, for who compares with it. Its attention has been replaced."""
+        return self._model
+
+    @property
     def dtype(self) -> str:
         """What the weights are held in, for example 'bfloat16'."""
         return str(self._model.dtype).removeprefix("torch.")
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """Where its layers lie, as torch names it."""
+        return frozenset(str(one.device) for one in self._model.parameters())
 
     def open(self) -> "HuggingFaceContext":
         """A fresh context; a `TopContext` where the model runs on an accelerator."""
         return HuggingFaceContext(self) if self._device.type == "cpu" else AcceleratedContext(self)
 
+    def kv_bytes(self, tokens: int) -> int:
+        """See `PackingModel`. `tokens`: the most that the context was asked about since it was opened."""
+        return rounded_up(tokens) * sum(shape.token_bytes for shape in self.shapes.values())
+
+    def together(self, asks: Sequence[Ask]) -> list[NDArray[np.float32]]:
+        """See `PackingModel`. One pass, or several where a context lacks more than PREFILL_CHUNK tokens.
+
+        Raises ValueError, before anything is computed, for a context that is closed, foreign or there twice,
+        and for positions or ids out of range.
+        """
+        return [on_host(rows) for rows in self.compute(asks)]
+
+    def compute(self, asks: Sequence[Ask]) -> list[Tensor]:
+        """What `together` gives, on the device where it was computed."""
+        jobs = [self._checked(ask) for ask in asks]
+        if len({id(job.context) for job in jobs}) < len(jobs):
+            raise ValueError("a context was asked twice in one pass; each may be asked once")
+        for job in jobs:
+            job.make_room()
+        while waiting := [job for job in jobs if job.next_ids()]:
+            rows = torch.split(self._pass(waiting), [job.next_wanted() for job in waiting])
+            for job, found in zip(waiting, rows, strict=True):
+                job.done(found)
+        nothing = torch.empty(0, self._vocab_size)
+        return [torch.cat(job.found) if len(job.found) > 1 else [*job.found, nothing][0] for job in jobs]
+
     @torch.inference_mode()
-    def forward(self, ids: Sequence[int], cache: DynamicCache | None, keep: int) -> Tensor:
-        """One pass over `ids` behind what `cache` holds, which grows: the last rows, [keep, V], in place."""
-        arguments: dict[str, Any] = {self._cache_argument: cache}
-        if self._keep_argument:
-            arguments["logits_to_keep"] = keep
-        output = self._model(
-            input_ids=torch.tensor([ids], device=self._device),
-            use_cache=cache is not None,
-            return_dict=True,
-            **arguments,
-        )
-        rows: Tensor = output.logits[0, -keep:]
-        return rows
+    def _pass(self, jobs: "Sequence[_Job]") -> Tensor:
+        """One forward over the next tokens of all jobs: the logits wanted, one job's behind the other's."""
+        ids, places, wanted, rows = list[int](), list[int](), list[int](), list[Row]()
+        for job in jobs:
+            new, start = job.next_ids(), len(job.context.tokens)
+            ids += new
+            places += range(start, start + len(new))
+            wanted += range(len(ids) - job.next_wanted(), len(ids))
+            rows.append(Row(slot=job.context.slot, start=start, count=len(new)))
+        kept = torch.tensor(wanted, dtype=torch.int64, device=self._device)
+        with attention(Pass(rows).attend_each):
+            logits: Tensor = self._model(
+                input_ids=torch.tensor([ids], device=self._device),
+                position_ids=torch.tensor([places], device=self._device),
+                use_cache=False,
+                return_dict=True,
+                **({"logits_to_keep": kept} if self._keep_argument else {}),
+            ).logits[0]
+        return logits if self._keep_argument else logits[kept.to(logits.device)]
 
-    def check(self, tokens: Sequence[int], rows: int) -> None:
-        """Raises ValueError for a number of rows or tokens outside the bounds."""
-        if not 1 <= rows <= len(tokens) <= self._context_length:
+    def _checked(self, ask: Ask) -> "_Job":
+        """The work that it is, none of it begun. Raises ValueError."""
+        context, tokens = ask.context, list(ask.tokens)
+        if not isinstance(context, HuggingFaceContext) or context.model is not self:
+            raise ValueError("a context of another model was asked; open one with this model's open()")
+        if context.closed:
+            raise ValueError("logits of a closed context")
+        if not 0 <= ask.rows <= len(tokens) <= self._context_length:
             raise ValueError(
-                f"{rows} rows of {len(tokens)} tokens asked for; "
-                f"needs 1 <= rows <= tokens <= {self._context_length}"
+                f"{ask.rows} rows of {len(tokens)} tokens asked for; "
+                f"needs 0 <= rows <= tokens <= {self._context_length}"
             )
-
-    def check_ids(self, ids: Sequence[int]) -> None:
-        """Raises ValueError for ids without an embedding (on a GPU they would take the process down)."""
-        if not all(0 <= token < self._ids for token in ids):
-            raise ValueError(f"ids must lie in 0 .. {self._ids - 1}; got {min(ids)} to {max(ids)}")
+        kept = min(_common_prefix(context.tokens, tokens), len(tokens) - ask.rows)
+        new = tokens[kept:]
+        if new and not (min(new) >= 0 and max(new) < self._ids):  # on a GPU they'd take the process down
+            raise ValueError(f"ids must lie in 0 .. {self._ids - 1}; got {min(new)} to {max(new)}")
+        return _Job(context=context, tokens=tokens, rows=ask.rows, kept=kept)
 
     def _witness(self) -> int:
-        """Gates two and three on the real weights; gives the width of the logits."""
+        """The gates that look at passes over the real weights; gives the width of the logits."""
         rng = np.random.default_rng(0)
-        width = 0
-        for length in WITNESS_LENGTHS:
-            if length > self._context_length:
-                raise UnsupportedModelError(f"'{self.name}' has only {self._context_length} positions")
-            row = rng.integers(0, self._ids, length).tolist()
-            wrong = rng.integers(0, self._ids, 3).tolist()
-            kept = length - 4
-            try:
-                fresh = on_host(self.forward(row, None, 4))
-                context = self.open()
-                context.logits([*row[:kept], *wrong], 1)
-                held = context.held()
-                again = context.logits(row, 4)
-                context.close()
-            except Exception as error:  # any: a model that takes other arguments fails in a way of its own
-                raise UnsupportedModelError(
-                    f"'{self.name}' did not get through a trial pass with roll-back: {_first_line(error)}"
-                ) from None
-            gates.refuse_uncached(self._model.config, held, kept + len(wrong), name=self.name)
-            gates.refuse_different(fresh, again, dtype=self.dtype, name=self.name)
-            width = fresh.shape[-1]
-        return width
+        if max(WITNESS_LENGTHS) > self._context_length:
+            raise UnsupportedModelError(f"'{self.name}' has only {self._context_length} positions")
+        texts = [rng.integers(0, self._ids, length).tolist() for length in WITNESS_LENGTHS]
+        wrong = rng.integers(0, self._ids, 3).tolist()
+        calls: list[Call] = []
+        try:
+            own = [self._plain(text)[-4:] for text in texts]
+            self._model.set_attn_implementation(IMPLEMENTATION)
+            with attention(lambda call: _seen(call, calls)):
+                self._plain(texts[0])
+        except Exception as error:  # any: a model that takes other arguments fails in a way of its own
+            raise self._stumbled(error) from None
+        gates.refuse_unwitnessed(self._model.config, calls, name=self.name)
+        self.shapes = {call.layer: shape_of(call) for call in calls if call.layer is not None}
+        self._vocab_size = own[0].shape[-1]
+        try:
+            packed, single = self._rolled_back(texts, wrong)
+        except Exception as error:
+            raise self._stumbled(error) from None
+        for fresh, four, one in zip(own, packed, single, strict=True):
+            gates.refuse_different(fresh, four, dtype=self.dtype, name=self.name)
+            gates.refuse_different(fresh[-1:], one, dtype=self.dtype, name=self.name)
+        return self._vocab_size
+
+    @torch.inference_mode()
+    def _plain(self, text: list[int]) -> NDArray[np.float32]:
+        """All logits of a pass over one text, nothing cached, by whatever attention the model has now."""
+        ids = torch.tensor([text], device=self._device)
+        return on_host(self._model(input_ids=ids, use_cache=False, return_dict=True).logits[0])
+
+    def _rolled_back(
+        self, texts: list[list[int]], wrong: list[int]
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Four logits of each text, of a pass that rejects the wrong ends; the last of each alone."""
+        contexts = [self.open() for _ in texts]
+        both = list(zip(contexts, texts, strict=True))
+        self.together(
+            [Ask(context=one, tokens=text[:-4] + wrong, rows=i) for i, (one, text) in enumerate(both)]
+        )
+        packed = self.together([Ask(context=one, tokens=text, rows=4) for one, text in both])
+        single = [one.logits(text, 1) for one, text in both]
+        for context in contexts:
+            context.close()
+        return packed, single
+
+    def _stumbled(self, error: Exception) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"'{self.name}' did not get through a trial pass with roll-back: {first_line(error)}"
+        )
 
 
 class HuggingFaceContext:
     """One sequence's keys and values. Use from one thread at a time."""
 
     def __init__(self, model: HuggingFaceModel) -> None:
-        self._model = model
-        self._tokens: list[int] = []
-        self._closed = False
-        # Without a config every layer keeps all keys. With it, sliding-window layers would forget what lies
-        # outside the window, and could not be cropped back into it; the window itself lives in the mask.
-        self._cache = DynamicCache()
+        self.model = model
+        self.slot = Slot(model.shapes)
+        self.tokens: list[int] = []
+        "whose keys and values the slot holds"
+        self.closed = False
 
     def logits(self, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
         """Logits at the last `rows` positions of `tokens`, shape [rows, V].
 
         Computes what differs from the call before, at least the rows asked for. Raises ValueError for
-        positions or ids out of range; after any other error the context is empty, not half-written.
+        positions or ids out of range.
         """
         return on_host(self._rows(tokens, rows))
 
     def close(self) -> None:
         """Free the cache. Idempotent."""
-        self._closed = True
-        self._reset()
-
-    def held(self) -> list[int]:
-        """For each layer, of how many tokens the cache holds the keys."""
-        return [
-            0 if keys is None or not keys.numel() else int(keys.shape[-2])
-            for keys in (getattr(layer, "keys", None) for layer in self._cache.layers)
-        ]
+        self.closed = True
+        self.tokens = []
+        self.slot.free()
 
     def _rows(self, tokens: Sequence[int], rows: int) -> Tensor:
         """What `logits` gives, where it was computed."""
-        if self._closed:
-            raise ValueError("logits of a closed context")
-        self._model.check(tokens, rows)
-        wanted = list(tokens)
-        kept = min(_common_prefix(self._tokens, wanted), len(wanted) - rows)
-        self._model.check_ids(wanted[kept:])
-        try:
-            self._roll_back(kept)
-            return self._extend(wanted, rows)
-        except BaseException:
-            self._reset()
-            raise
-
-    def _roll_back(self, kept: int) -> None:
-        surplus = len(self._tokens) - kept
-        if surplus and not kept:
-            self._reset()
-        elif surplus:
-            with torch.inference_mode():
-                # Negative: take off so many. What a positive number means depends on the version.
-                self._cache.crop(-surplus)
-            del self._tokens[kept:]
-
-    def _extend(self, wanted: list[int], rows: int) -> Tensor:
-        pieces = []
-        while (start := len(self._tokens)) < len(wanted):
-            piece = wanted[start : start + PREFILL_CHUNK]
-            behind = len(wanted) - start - len(piece)  # positions left to later passes
-            keep = min(len(piece), rows - behind)
-            logits = self._model.forward(piece, self._cache, max(keep, 1))
-            self._tokens += piece
-            if keep > 0:
-                pieces.append(logits)
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-    def _reset(self) -> None:
-        self._tokens = []
-        self._cache = DynamicCache()
+        if rows < 1:
+            longest = self.model.context_length
+            raise ValueError(f"{rows} rows asked for; needs 1 <= rows <= tokens <= {longest}")
+        return self.model.compute([Ask(context=self, tokens=tokens, rows=rows)])[0]
 
 
 class AcceleratedContext(HuggingFaceContext):
@@ -213,129 +251,46 @@ class AcceleratedContext(HuggingFaceContext):
         return top_of(self._rows(tokens, 1)[0, :columns], k=k, temperature=temperature)
 
 
-def load(
-    name: str,
-    *,
-    dtype: str = "auto",
-    device: str = "cpu",
-    device_map: str | Mapping[str, Any] | None = None,
-    revision: str | None = None,
-    progress: Callable[[str], None] = lambda text: None,
-) -> HuggingFaceModel:
-    """Load a local folder, a hub id ('owner/model'), or a GGUF file (local, or 'owner/model/file.gguf').
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Job:
+    """What one ask takes: tokens to compute, at most PREFILL_CHUNK a pass."""
 
-    `dtype` is 'auto' (as stored) or a torch name such as 'bfloat16'; `device_map` spreads a model over
-    devices and needs accelerate; `revision` is a hub branch, tag or commit. Only safetensors and GGUF weights
-    are read, and no code of the repository is run. `progress` gets a sentence before each long step. Raises
-    UnsupportedModelError.
-    """
-    source, gguf_file = split_gguf(name)
-    on_hub = _is_on_hub(name, source)
-    torch_dtype = _torch_dtype(dtype)
-    shared = _shared_settings(revision, gguf_file, on_hub=on_hub)
-    with _quiet():
-        with _explained(name, on_hub=on_hub):
-            config = AutoConfig.from_pretrained(source, **shared)
-        gates.refuse_declared(config, name=name)
-        progress(
-            f"Loading {name}"
-            + (" (the first time it is downloaded)" if on_hub else "")
-            + (", a GGUF file: this takes a while" if gguf_file else "")
-        )
-        with _explained(name, on_hub=on_hub):
-            loader: Any = AutoModelForCausalLM
-            model, report = loader.from_pretrained(
-                source,
-                **shared,
-                dtype=torch_dtype,
-                device_map=device_map,
-                use_safetensors=True if gguf_file is None else None,
-                output_loading_info=True,
-            )
-        if missing := sorted(report["missing_keys"]):
-            raise UnsupportedModelError(
-                f"'{name}' lacks weights that its config asks for: {', '.join(missing[:3])}"
-                f"{' and others' if len(missing) > 3 else ''}. They would be random; get a whole copy."
-            )
-        if device_map is None:
-            try:
-                model = model.to(device)
-            except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-                raise UnsupportedModelError(
-                    f"Cannot put '{name}' on device '{device}': {_first_line(error)}"
-                ) from None
-        return HuggingFaceModel(model, name=name)
+    context: HuggingFaceContext
+    tokens: list[int]
+    "the whole sequence"
+    rows: int
+    kept: int
+    "tokens whose keys and values the slot holds already, and which need no logits"
+    found: list[Tensor] = field(default_factory=list)
+    "logits so far, a tensor for each pass that had any"
+
+    def make_room(self) -> None:
+        """Roll the context back, and let its slot take all that is to come."""
+        del self.context.tokens[self.kept :]
+        self.context.slot.reserve(len(self.tokens), kept=self.kept)
+
+    def next_ids(self) -> list[int]:
+        """For the next pass; none: all is done."""
+        start = len(self.context.tokens)
+        return self.tokens[start : start + PREFILL_CHUNK]
+
+    def next_wanted(self) -> int:
+        """At how many last positions of them logits are wanted."""
+        new = len(self.next_ids())
+        behind = len(self.tokens) - len(self.context.tokens) - new
+        return max(0, min(new, self.rows - behind))
+
+    def done(self, logits: Tensor) -> None:
+        """Take note of a pass. Only now are its tokens held: one that fails has written nothing."""
+        self.context.tokens += self.next_ids()
+        if len(logits):
+            self.found.append(logits)
 
 
-def load_auto_tokenizer(name: str, *, revision: str | None = None) -> tuple[Any, set[int]]:
-    """The tokenizer that transformers makes for a model, and the ids that the model's files say end a text.
-
-    `name` and `revision` as in `load`. Raises UnsupportedModelError.
-    """
-    source, gguf_file = split_gguf(name)
-    on_hub = _is_on_hub(name, source)
-    shared = _shared_settings(revision, gguf_file, on_hub=on_hub)
-    with _quiet(), _explained(name, on_hub=on_hub, needs="tokenizer files"):
-        tokenizer = AutoTokenizer.from_pretrained(source, **shared)
-        try:
-            declared = GenerationConfig.from_pretrained(source, revision=revision or "main").eos_token_id
-        except OSError:  # no such file, as with GGUF
-            try:
-                declared = getattr(AutoConfig.from_pretrained(source, **shared), "eos_token_id", None)
-            except (OSError, ValueError):  # a folder of tokenizer files only
-                declared = None
-    if declared is None:
-        return tokenizer, set()
-    return tokenizer, {int(token) for token in (declared if isinstance(declared, list) else [declared])}
-
-
-def split_gguf(name: str) -> tuple[str, str | None]:
-    """The folder or hub id, and the GGUF file in it if `name` ends in one."""
-    if not name.lower().endswith(".gguf"):
-        return name, None
-    folder, _, file = name.rpartition("/")
-    return folder or ".", file
-
-
-def _shared_settings(revision: str | None, gguf_file: str | None, *, on_hub: bool) -> dict[str, Any]:
-    shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    if gguf_file is not None:
-        shared["gguf_file"] = gguf_file
-    if on_hub and hub.is_unreachable():
-        shared["local_files_only"] = True
-    return shared
-
-
-def _is_on_hub(name: str, source: str) -> bool:
-    """Whether `source` comes from the hub; a local path wins. Raises UnsupportedModelError for neither."""
-    if Path(source).exists():
-        return False
-    if not hub.is_hub_id(source):
-        raise UnsupportedModelError(
-            f"No model '{name}': there is no such file or folder, and it is not a hub id (owner/model). "
-            "Check the path."
-        )
-    return True
-
-
-def _context_length(config: Any) -> int:
-    decoder = config.get_text_config(decoder=True)
-    for field in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"):
-        value = getattr(decoder, field, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return UNSTATED_CONTEXT
-
-
-def _torch_dtype(dtype: str) -> "str | torch.dtype":
-    if dtype == "auto":
-        return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise UnsupportedModelError(
-            f"dtype is '{dtype}'; it has to be 'auto' or a floating type of torch, such as 'bfloat16'"
-        )
-    return found
+def _seen(call: Call, calls: list[Call]) -> Tensor:
+    """Of the pass that only looks who calls."""
+    calls.append(call)
+    return call.query.new_zeros(*call.query.shape[:3], call.value.shape[-1])
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:
@@ -345,53 +300,10 @@ def _common_prefix(left: list[int], right: list[int]) -> int:
     return next(index for index in range(shorter) if left[index] != right[index])
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of its text; its class where it has none."""
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 
-@contextlib.contextmanager
-def _explained(name: str, *, on_hub: bool, needs: str = "config.json and *.safetensors") -> Iterator[None]:
-    """Turn whatever transformers raises into one sentence that names the model and a remedy."""
-    try:
-        yield
-    except Exception as error:
-        # Any: from_pretrained documents none, and raises OSError, ValueError, KeyError, ImportError,
-        # RuntimeError, SafetensorError and those of the hub's client for what all means the same here.
-        tried = "the local cache, then the hub" if on_hub else "the local files"
-        remedy = (
-            "Check the name and the network, or pass a local folder (a gated model needs `hf auth login`)"
-            if on_hub
-            else f"Check that the folder holds {needs}"
-        )
-        if isinstance(error, ImportError) or "pip install" in str(error):
-            remedy = "Install the package it names"
-        reason = _first_line(error).rstrip(".")
-        raise UnsupportedModelError(f"Cannot load '{name}'; tried {tried}: {reason}. {remedy}.") from None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' own bars and warnings: what matters is raised, or told to `progress`."""
-    log: Any = transformers.utils.logging
-    level = log.get_verbosity()
-    bars = log.is_progress_bar_enabled()
-    client = logging.getLogger("huggingface_hub")
-    client_level = client.level
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    client.setLevel(logging.ERROR)
-    # The conversion of GGUF draws a bar that the switch above does not reach.
-    conversion: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
-    bar = getattr(conversion, "tqdm", None)
-    conversion.tqdm = lambda items, **settings: items
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        conversion.tqdm = bar
-        client.setLevel(client_level)
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
+__all__ = ["PREFILL_CHUNK", "AcceleratedContext", "HuggingFaceContext", "HuggingFaceModel", "first_line"]

@@ -5,8 +5,10 @@ virtual time. Each is one worker: computations handed to it run one after the ot
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, Protocol, TypeVar
@@ -33,8 +35,10 @@ class Timed(Generic[T]):
 class Compute(Protocol):
     """One worker for the computations of a node."""
 
-    async def run(self, kind: Kind, positions: int, work: Callable[[], T]) -> Timed[T]:
-        """Do `work`, a computation over `positions` positions, and give its result once its time has passed.
+    async def run(
+        self, kind: Kind, positions: int, work: Callable[[], T], *, sessions: int = 1
+    ) -> Timed[T]:
+        """Do `work`, over `positions` positions of so many sessions; its result, once its time has passed.
 
         What `work` raises comes out here. Cancelling gives up on the result; a computation that has begun
         still runs to its end, and those behind it wait for that.
@@ -47,8 +51,40 @@ class Compute(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassTable:
+    """Passes of the target as measured, by sessions and positions of each. ValueError for what can't be."""
+
+    times: tuple[tuple[int, tuple[tuple[int, float], ...]], ...]
+    """pairs of a number of sessions, rising from 1, and their passes: pairs of positions a session, rising
+    from 1, and seconds, above 0"""
+
+    def __post_init__(self) -> None:
+        counts = [[sessions for sessions, _ in self.times]]
+        counts += [[each for each, _ in passes] for _, passes in self.times]
+        if any(not some or some[0] != 1 or some != sorted(set(some)) for some in counts):
+            raise ValueError(f"passes of {counts}: give rising counts, from 1 on")
+        if any(not 0 < seconds < math.inf for _, passes in self.times for _, seconds in passes):
+            raise ValueError("a pass takes a time above 0")
+
+    def seconds(self, positions: float, *, sessions: int) -> float:
+        """Between measured passes along straight lines, beyond the last ones as these go on."""
+        each = positions / sessions
+        return _along([(count, _along(passes, each)) for count, passes in self.times], sessions)
+
+
+def _along(points: Sequence[tuple[int, float]], at: float) -> float:
+    """Between the two points around `at`; before the first as there, behind the last never falling."""
+    if at <= points[0][0] or len(points) == 1:
+        return points[0][1]
+    above = min(bisect_left(points, at, key=lambda point: point[0]), len(points) - 1)
+    (low, low_s), (high, high_s) = points[above - 1], points[above]
+    slope_s = (high_s - low_s) / (high - low)
+    return low_s + (at - low) * slope_s if at <= high else high_s + (at - high) * max(0.0, slope_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
-    """How long steps take: a constant and a part for each position."""
+    """How long steps take: a constant and a part for each position, or as measured passes have it."""
 
     draft_s: float = 0.0
     "seconds a draft step, whatever its length"
@@ -58,15 +94,19 @@ class StepTimes:
     "seconds a target step, whatever its length"
     target_position_s: float = 0.0
     "seconds for each verified position"
+    passes: PassTable | None = None
+    "target steps as they were measured, in place of the two above; None: these hold"
 
     def __post_init__(self) -> None:
         if min(self.draft_s, self.draft_position_s, self.target_s, self.target_position_s) < 0:
             raise ValueError(f"{self}: no time may be negative")
 
-    def seconds(self, kind: Kind, positions: int) -> float:
-        """The time of one step over `positions` positions."""
+    def seconds(self, kind: Kind, positions: int, *, sessions: int = 1) -> float:
+        """The time of one step over `positions` positions, of so many sessions together."""
         if kind == "draft":
             return self.draft_s + positions * self.draft_position_s
+        if self.passes is not None:
+            return self.passes.seconds(positions, sessions=sessions)
         return self.target_s + positions * self.target_position_s
 
 
@@ -84,7 +124,9 @@ class NativeCompute:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
 
-    async def run(self, kind: Kind, positions: int, work: Callable[[], T]) -> Timed[T]:
+    async def run(
+        self, kind: Kind, positions: int, work: Callable[[], T], *, sessions: int = 1
+    ) -> Timed[T]:
         """See `Compute`."""
 
         def measured() -> Timed[T]:
@@ -125,10 +167,12 @@ class PacedCompute:
         """Those of them that took longer than they should have, by kind."""
         return dict(self._overruns)
 
-    async def run(self, kind: Kind, positions: int, work: Callable[[], T]) -> Timed[T]:
+    async def run(
+        self, kind: Kind, positions: int, work: Callable[[], T], *, sessions: int = 1
+    ) -> Timed[T]:
         """See `Compute`. The wait occupies the worker as the computation would have."""
         async with self._turn:
-            paced_s = self._times.seconds(kind, positions)
+            paced_s = self._times.seconds(kind, positions, sessions=sessions)
             done = await self._inner.run(kind, positions, work)
             begun_s = self._clock.now_s() - done.seconds
             self._steps[kind] += 1
@@ -150,10 +194,12 @@ class ModelledCompute:
         self._times = times
         self._turn = asyncio.Lock()
 
-    async def run(self, kind: Kind, positions: int, work: Callable[[], T]) -> Timed[T]:
+    async def run(
+        self, kind: Kind, positions: int, work: Callable[[], T], *, sessions: int = 1
+    ) -> Timed[T]:
         """See `Compute`."""
         async with self._turn:
-            seconds = self._times.seconds(kind, positions)
+            seconds = self._times.seconds(kind, positions, sessions=sessions)
             start_s = self._clock.now_s()
             value = work()
             await self._clock.sleep_until(start_s + seconds)

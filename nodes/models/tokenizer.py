@@ -317,7 +317,7 @@ def _reader(name: str, revision: str | None) -> Callable[[str], str | None]:
 def _through_transformers(
     name: str, *, revision: str | None, progress: Callable[[str], None]
 ) -> AutoTokenizer:
-    from draftwire.nodes.models.huggingface import load_auto_tokenizer
+    from draftwire.nodes.models.loading import load_auto_tokenizer
 
     progress(f"Reading the tokenizer of {name} without a tokenizer.json: this takes a while")
     tokenizer, eos_ids = load_auto_tokenizer(name, revision=revision)

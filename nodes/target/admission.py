@@ -1,8 +1,12 @@
 """What a BS can't do for a device, each with both values in its sentence."""
 
 from draftwire.codecs.limits import MAX_PLAIN_K
-from draftwire.codecs.messages import Hello, Open, Reason, Refused
+from draftwire.codecs.messages import Acceptance, Hello, Open, Reason, Refused
 from draftwire.codecs.tables import TableSets, by_hash
+from draftwire.nodes.target.contexts import Contexts
+from draftwire.nodes.target.requests import Requests
+from draftwire.nodes.target.residency import Claim
+from draftwire.nodes.target.served import Served
 from draftwire.runtime.session.sendable import can_be_sent, most_rows
 
 
@@ -74,4 +78,44 @@ def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused 
     return None
 
 
-__all__ = ["common_tables", "disagreement", "unanswerable"]
+def no_room(
+    opened: Open, claim: Claim, requests: Requests, contexts: Contexts, *, now_s: float
+) -> Refused | None:
+    """Why there is no place or no memory for a new request, and for how long; None: there is both now."""
+    refusal = contexts.too_large(claim, opened)
+    if refusal is not None:
+        return refusal
+    if not requests.has_room(claim.device, now_s):
+        busy = f"all {requests.most} sessions are taken"
+    elif not contexts.admit(claim):
+        busy = contexts.shortage(claim)
+    else:
+        requests.make_room(claim.device, now_s)
+        return None
+    retry_ms = round(1e3 * contexts.retry_s())
+    detail = f"{busy}: ask again in {retry_ms / 1e3:.1f} s"
+    return Refused(reason=Reason.BUSY, detail=detail, device_try=opened.device_try, retry_ms=retry_ms)
+
+
+def is_another(opened: Open, served: Served) -> bool:
+    """Whether a newer try can't be of the request that is served under its number.
+
+    It is of another length: then the memory reserved is not its own, and no device that goes on says so. Or
+    it knows the acceptance to be another: then a late copy of its first Open, which left that open, has come
+    to a BS that started anew.
+    """
+    pins, prompt_length = served.session.request, served.session.log.prompt_length
+    length = (opened.prompt_length, opened.max_new_tokens)
+    other = length != (prompt_length, pins.max_new_tokens) or opened.acceptance not in (
+        Acceptance.AUTO,
+        pins.acceptance,
+    )
+    return opened.device_try > served.device_try and other
+
+
+def has_begun(opened: Open) -> bool:
+    """Whether a device goes on with a request, which a base station has served before."""
+    return opened.draft_epoch > 0 or len(opened.tokens) > opened.prompt_length
+
+
+__all__ = ["common_tables", "disagreement", "has_begun", "is_another", "no_room", "unanswerable"]

@@ -34,9 +34,18 @@ from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tables import tables_name
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
-from draftwire.nodes.target.admission import common_tables, disagreement, unanswerable
+from draftwire.nodes.target.admission import (
+    common_tables,
+    disagreement,
+    has_begun,
+    is_another,
+    no_room,
+    unanswerable,
+)
+from draftwire.nodes.target.contexts import MB, Contexts
 from draftwire.nodes.target.control import Control
 from draftwire.nodes.target.requests import Requests
+from draftwire.nodes.target.residency import Claim
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.work import Work
@@ -78,8 +87,10 @@ class TargetNode:
         on_step: Callable[[StepReport], None] | None = None,
         name: str = "target",
         tables: TableSets = NO_TABLES,
+        kv_budget: int | None = None,
     ) -> None:
-        """`name` is how the controller knows this BS, with keys its key's; `controller` tells its address,
+        """`kv_budget` is the memory of all sessions in bytes where settings say nothing, None: no bound;
+        `name` is how the controller knows this BS, with keys its key's; `controller` tells its address,
         and what is fixed for every request; `hello` is what a device must agree with; `boot` tells this life
         from the last (32 bits); `wall_s` is the clock on the wall, UTC; `tables` are the sets that rows may
         be spelt with.
@@ -91,13 +102,24 @@ class TargetNode:
         self._model, self._tokenizer, self._hello, self._boot = model, tokenizer, hello, boot
         self._on_step, self.tables = on_step, tables
         self._requests = Requests(
-            most=settings.max_sessions, forget_s=settings.forget_s, forgot=self._log_forgotten
+            most=settings.max_sessions,
+            forget_s=settings.forget_s,
+            forgot=self._log_forgotten,
+            left=lambda served: self._contexts.close(served),
+        )
+        self._contexts = Contexts(
+            model,
+            self._requests,
+            budget=kv_budget if settings.kv_budget_mb is None else settings.kv_budget_mb * MB,
+            clock=clock,
+            logger=logger,
         )
         self._greeted: dict[bytes, bytes | None] = {}
         "connection -> hash of the set of tables agreed with it; None: plain rows"
         self._incarnations = 0
         self._work = Work(
             self._requests,
+            self._contexts,
             model=model,
             clock=clock,
             compute=compute,
@@ -106,6 +128,7 @@ class TargetNode:
             send=self._send,
             failed=self._fail,
             told=self._tell,
+            weight_of=settings.weight_of,
         )
         self._endpoint: Endpoint | None = None
         self._control = Control(
@@ -134,7 +157,9 @@ class TargetNode:
                 obeying = self._control.obey(lambda: self._requests, self._work.news)
                 tasks.create_task(obeying, name="target obeys")
                 tasks.create_task(self._control.watch(), name="target watches")
-                self._log.info("target.ready", address=self.address)
+                self._log.info(
+                    "target.ready", address=self.address, kv_budget_bytes=self._contexts.residency.budget
+                )
                 started()
         finally:
             await self._endpoint.close()
@@ -163,7 +188,8 @@ class TargetNode:
                 refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
                 self._refuse(received, frame.session, refused)
                 continue
-            pass_first = isinstance(frame.message, Draft) and self._work.idle
+            begins = self._work.idle and not self._work.gathers
+            pass_first = isinstance(frame.message, Draft) and begins
             match frame.message:
                 case Hello():
                     self._greet(received, frame.session, frame.message)
@@ -196,7 +222,7 @@ class TargetNode:
         served = self._requests.get(received.name, number)
         if served is not None and served.closed and opened.device_try > served.device_try:
             served = None
-        if served is not None and _settled_otherwise(opened, served):
+        if served is not None and is_another(opened, served):
             served = None
         if opened.acceptance is Acceptance.AUTO:
             chosen = self._control.plans.chosen(received.name)
@@ -205,20 +231,21 @@ class TargetNode:
         refusal = unanswerable(opened, self._hello.vocab_size, self._model.context_length)
         if served is not None:
             refusal = served.session.supersedes(opened) or refusal
+        claim = self._contexts.claim(received.name, opened)
         if refusal is None and served is None:
-            if self._work.stops and _has_begun(opened):
+            if self._work.stops and has_begun(opened):
                 return  # its device asks again until a base station is back
-            refusal = self._admission(received.peer, opened)
+            refusal = self._admission(received.peer, opened, claim)
         if refusal is not None:
             self._refuse(received, number, refusal)
         elif served is None:
-            self._begin(received, number, opened)
+            self._begin(received, number, opened, claim)
         elif not served.closed:  # else a late copy: its request has been answered
             served.opens(opened, received.peer, self._greeted.get(received.peer))
             served.session.receive(opened, self._clock.now_s())
             self._send(served)
 
-    def _begin(self, received: Received, number: int, opened: Open) -> None:
+    def _begin(self, received: Received, number: int, opened: Open, claim: Claim) -> None:
         patience_s = self._control.plans.patience_s(received.name)
         session = TargetSession(
             opened,
@@ -237,11 +264,14 @@ class TargetNode:
             peer=received.peer,
             number=number,
             session=session,
-            context=self._model.open(),
+            claim=claim,
+            began_s=self._clock.now_s(),
+            began_with=len(session.log),
             device_try=opened.device_try,
             drawn_before=opened.draft_epoch,
             tables=self._greeted.get(received.peer),
         )
+        self._contexts.open(served)
         self._requests.add(served)
         self._control.introduce()
         self._log.info(
@@ -261,18 +291,14 @@ class TargetNode:
         self._incarnations += 1
         return Incarnation(boot=self._boot, counter=self._incarnations)
 
-    def _admission(self, peer: bytes, opened: Open) -> Refused | None:
-        """Why the BS will not take another request, if it won't."""
+    def _admission(self, peer: bytes, opened: Open, claim: Claim) -> Refused | None:
+        """Why the BS will not take another request, if it won't; else there is room for it."""
         if peer not in self._greeted:
             return Refused(reason=Reason.NO_HELLO, detail="say Hello first", device_try=opened.device_try)
-        busy = None
         if self._work.stops:
             busy = "this base station is stopping: ask again when it is back"
-        elif not self._requests.room(self._clock.now_s()):
-            busy = f"all {self.settings.max_sessions} sessions are taken: try again later"
-        if busy is not None:
             return Refused(reason=Reason.BUSY, detail=busy, device_try=opened.device_try)
-        return None
+        return no_room(opened, claim, self._requests, self._contexts, now_s=self._clock.now_s())
 
     def _route(
         self, received: Received, number: int, message: Draft | SparseLogits | Ping | Cancel | Close
@@ -352,20 +378,6 @@ class TargetNode:
             known_tokens=served.session.known,
             detail="its memory is free; the device can go on with it from its own log only",
         )
-
-
-def _settled_otherwise(opened: Open, served: Served) -> bool:
-    """Whether a newer try knows the request's acceptance to be another than this session's.
-
-    Then a late copy of its first Open, which left the acceptance open, has come to a BS that started anew.
-    """
-    acceptance, newer = opened.acceptance, opened.device_try > served.device_try
-    return newer and acceptance not in (Acceptance.AUTO, served.session.request.acceptance)
-
-
-def _has_begun(opened: Open) -> bool:
-    """Whether a device goes on with a request, which a base station has served before."""
-    return opened.draft_epoch > 0 or len(opened.tokens) > opened.prompt_length
 
 
 __all__ = ["TargetNode"]

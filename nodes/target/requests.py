@@ -2,19 +2,31 @@
 
 A closed request stays for a while as a tombstone, so that a late copy of its Open opens nothing. One whose
 device has vanished costs memory, so it is forgotten: the device has all that is final of it in its own log.
+Where all places are taken, a device with two requests more than another gives a place up to it.
 """
 
 from collections.abc import Callable, Iterator
 
 from draftwire.codecs.messages import Finish
+from draftwire.nodes.target.residency import richer_by
 from draftwire.nodes.target.served import Served
 
 
 class Requests:
-    """At most `most`, tombstones included; `forgot` hears of each that goes although nobody closed it."""
+    """At most `most`, tombstones included; `forgot` hears of each that goes although nobody closed it, and
+    `left` of each that is held no longer, to free its memory.
+    """
 
-    def __init__(self, *, most: int, forget_s: float, forgot: Callable[[Served, float], None]) -> None:
-        self._most, self._forget_s, self._forgot = most, forget_s, forgot
+    def __init__(
+        self,
+        *,
+        most: int,
+        forget_s: float,
+        forgot: Callable[[Served, float], None],
+        left: Callable[[Served], None],
+    ) -> None:
+        self.most = most
+        self._forget_s, self._forgot, self._left = forget_s, forgot, left
         self._served: dict[tuple[str, int], Served] = {}
 
     def __iter__(self) -> Iterator[Served]:
@@ -32,26 +44,36 @@ class Requests:
     def add(self, served: Served) -> None:
         """Hold it, in the place of one of the same device and number that is closed."""
         before = self.get(served.name, served.number)
-        if before is not None and not before.computing:
-            before.context.close()
         self._served[served.name, served.number] = served
+        if before is not None:
+            self._left(before)
 
     def drop(self, served: Served) -> None:
         """Hold it no longer, and free its memory."""
         if self.holds(served):
             del self._served[served.name, served.number]
-        served.context.close()
+        self._left(served)
 
-    def room(self, now_s: float) -> bool:
-        """Whether there is a place, made by letting one go that is closed, else the longest parked."""
-        if len(self._served) < self._most:
-            return True
+    def has_room(self, device: str, now_s: float) -> bool:
+        """Whether there is a place for one more request of the device, or `make_room` makes one."""
+        return len(self._served) < self.most or self._who_leaves(device, now_s) is not None
+
+    def make_room(self, device: str, now_s: float) -> None:
+        """Let one go if all places are taken."""
+        leaves = self._who_leaves(device, now_s) if len(self._served) >= self.most else None
+        if leaves is not None:
+            self._let_go(leaves, now_s)
+
+    def _who_leaves(self, device: str, now_s: float) -> Served | None:
+        """One that is closed, else the longest parked, else the newest of a device that has too many."""
         idle = [served for served in self._served.values() if _idle(served, now_s)]
         if idle:
-            self._let_go(
-                min(idle, key=lambda served: (not served.closed, served.session.heard_s)), now_s
-            )
-        return bool(idle)
+            return min(idle, key=lambda served: (not served.closed, served.session.heard_s))
+        names = [served.name for served in self._served.values() if not served.closed]
+        excess = {name: richer_by(name, device, names) for name in set(names)}
+        most = max(excess.values(), default=0)
+        greedy = [one for one in self._served.values() if not one.closed and excess[one.name] == most]
+        return greedy[-1] if most >= 2 else None
 
     def forget(self, now_s: float) -> None:
         """Let those go whose device has not been heard of for `forget_s`."""

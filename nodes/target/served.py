@@ -18,8 +18,10 @@ from draftwire.codecs.messages import (
 )
 from draftwire.nodes.models.base import Context
 from draftwire.nodes.target.echo import Echoes
+from draftwire.nodes.target.gathering import Turnaround
 from draftwire.nodes.target.lesson import Lesson, Whose
 from draftwire.nodes.target.path_lesson import PathLesson
+from draftwire.nodes.target.residency import Claim
 from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.memory import remember
 from draftwire.runtime.session.states import Target
@@ -46,9 +48,17 @@ class Served:
     "the connection that the device was last heard by"
     number: int
     session: TargetSession
-    context: Context
+    claim: Claim
+    "to memory, of all that it can come to take"
+    began_s: float
     device_try: int
     "of the newest Open that was taken"
+    began_with: int = 0
+    "tokens of its log"
+    context: Context | None = None
+    "None: it has no memory now"
+    passed_at_s: float = 0.0
+    "end of the last pass that it was part of"
     tables: bytes | None = None
     "hash of the set agreed for the device's rows; None: they have to be plain"
     cached: list[int] = field(default_factory=list)
@@ -88,6 +98,7 @@ class Served:
     echoes: Echoes = field(default_factory=Echoes)
     asked: dict[int, Asked] = field(default_factory=dict)
     "by length of the log"
+    turnaround: Turnaround = field(default_factory=Turnaround)
     block_asked: Asked | None = None
     "what the block at hand answers, where that is known and has not been reported"
     judged: tuple[int, int] = (0, 0)
@@ -128,6 +139,10 @@ class Served:
         self.drafted, self.rows_at_s, self.rows_bytes = len(draft.ids), None, 0
         new = draft.draft_epoch > self.drawn_before
         self.block_asked = self.asked.get(draft.start) if new else None
+        if self.block_asked is not None:
+            self.turnaround.observe(
+                asked_s=self.block_asked.at_s, came_s=at_s, drafting_s=self.drafted * self.token_s
+            )
 
     def rows_came(self, message: SparseLogits, at_s: float, size: int, *, tables: bytes | None) -> None:
         """Rows have come, spelt with `tables`: the hash of a set, None: plain.
@@ -147,6 +162,35 @@ class Served:
             remember(self.asked, length, Asked(now_s, size), most=MAX_ASKED)
         if isinstance(message, Commit) and not self.session.plan.gamma:
             self.echoes.sent(length, size=size, at_s=now_s)
+
+    @property
+    def waits(self) -> bool:
+        """Whether its steps wait for drafts: others can be had at any time."""
+        plan = self.session.plan
+        return bool(plan.gamma and (plan.min_draft or not self.session.request.hints))
+
+    @property
+    def due_s(self) -> float | None:
+        """When the next drafts should be there, of a session whose step waits for them; None: nobody knows."""
+        session, asked = self.session, self.asked.get(len(self.session.log))
+        if asked is None or session.state is not Target.WAITING or not self.waits:
+            return None
+        return self.turnaround.due_s(asked_s=asked.at_s, drafting_s=session.plan.gamma * self.token_s)
+
+    def is_fresh(self, now_s: float) -> bool:
+        """Whether its log is to be read before anything has to be done behind it."""
+        waiting = self.session.state is Target.WAITING and not self.session.parked(now_s)
+        return waiting and not self.prefilled and len(self.session.log) - self.cached_tokens > 1
+
+    def has_work(self, now_s: float) -> bool:
+        """Whether it would be part of a pass now."""
+        return self.session.next_step(now_s) is not None or self.is_fresh(now_s)
+
+    def ends_in_s(self, now_s: float) -> float | None:
+        """If it goes on as it has; None: it has not said anything yet."""
+        made = len(self.session.log) - self.began_with
+        left = self.session.request.max_new_tokens - self.session.log.produced
+        return left * (now_s - self.began_s) / made if made else None
 
     @property
     def cached_tokens(self) -> int:

@@ -1,7 +1,7 @@
 """The target model at work: one model, one pass at a time, each over all sessions that wait for one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from draftwire.nodes.models.base import Ask, LanguageModel, answers
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.speculation.noise import Noise
 from draftwire.nodes.target.batcher import Batcher, Part, Waiting
+from draftwire.nodes.target.contexts import Contexts
+from draftwire.nodes.target.gathering import Gathering
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
@@ -46,6 +48,7 @@ class Work:
     def __init__(
         self,
         requests: Requests,
+        contexts: Contexts,
         *,
         model: LanguageModel,
         clock: Clock,
@@ -55,13 +58,18 @@ class Work:
         send: Callable[[Served], None],
         failed: Callable[[Served, str], None],
         told: Callable[[StepReport | RowsReport, int], None],
+        weight_of: Callable[[str], float] = lambda device: 1.0,
     ) -> None:
-        """`send` sends what a session has to say; `failed` hears which request the model has ended, and why;
+        """`weight_of`: a device's, in turns where not all have room in a pass.
+
+        `send` sends what a session has to say; `failed` hears which request the model has ended, and why;
         `told` gets each report and the number of its request.
         """
         self._requests, self._clock, self._compute, self._noise = requests, clock, compute, noise
-        self._model, self._batcher = model, Batcher()
+        self._contexts, self._model = contexts, model
+        self._batcher, self._weight_of = Batcher(), weight_of
         self._log, self._send, self._failed, self._told = logger, send, failed, told
+        self._gathering, self._begins_s = Gathering(), 0.0
         self._wake = Wake(clock)
         self._stops_s: float | None = None
         "no pass begins from then on; None: it has not been told to stop"
@@ -72,6 +80,11 @@ class Work:
     def idle(self) -> bool:
         """Whether the model is free."""
         return self._passes == 0
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the model is free and has something to do, and waits for more of it."""
+        return self._begins_s > self._clock.now_s()
 
     @property
     def stops(self) -> bool:
@@ -118,14 +131,22 @@ class Work:
         return now_s >= self._stops_s or not self._requests.under_way(now_s)
 
     def _next_deadline_s(self) -> float | None:
-        deadlines = (self._stops_s, self._requests.next_deadline_s(self._clock.now_s()))
+        now_s = self._clock.now_s()
+        begins_s = self._begins_s if self._begins_s > now_s else None
+        deadlines = (
+            self._stops_s,
+            begins_s,
+            self._contexts.next_deadline_s(),
+            self._requests.next_deadline_s(now_s),
+        )
         return min((one for one in deadlines if one is not None), default=None)
 
     def _attend(self, served: Served) -> bool:
         """What a session needs beside passes; whether a step of it has come to its end."""
         session, now_s = served.session, self._clock.now_s()
+        if session.state in (Target.FINISHED, Target.CLOSED):
+            self._contexts.close(served)
         if served.closed:
-            served.context.close()
             served.forget_lessons()
             served.verdict = None
             return False
@@ -147,14 +168,20 @@ class Work:
         for job in jobs:
             job.served.computing = True
         try:
-            timed = await self._compute.run("target", rows, lambda: self._outcomes(jobs))
+            timed = await self._compute.run(
+                "target", rows, lambda: self._outcomes(jobs), sessions=len(jobs)
+            )
         finally:
             self._passes -= 1
             for job in jobs:
                 job.served.computing = False
+                job.served.passed_at_s = self._clock.now_s()
                 if not self._requests.holds(job.served):  # let go meanwhile, when its context was in use
-                    job.served.context.close()
+                    self._contexts.close(job.served)
+        self._gathering.passed(timed.seconds)
         for job, outcome in zip(jobs, timed.value, strict=True):
+            if not self._requests.holds(job.served):
+                continue
             if isinstance(outcome, Exception):
                 self._end(job.served, outcome)
             elif job.step is None or outcome is None:
@@ -166,11 +193,38 @@ class Work:
 
     def _next_jobs(self) -> list[Job]:
         now_s = self._clock.now_s()
-        waiting = {id(one): one for one in self._requests if not one.closed}
-        wanted = [wants for one in waiting.values() if (wants := _wants(one, now_s)) is not None]
+        waiting: dict[Hashable, Served] = {id(one): one for one in self._requests if not one.closed}
+        self._contexts.recall([one for one in waiting.values() if one.has_work(now_s)])
+        wanted = [wants for one in waiting.values() if (wants := self._wants(one, now_s)) is not None]
+        self._begins_s = self._gathered_s(waiting, {one.key for one in wanted}, now_s)
+        if self._begins_s > now_s:
+            return []
         others = len(waiting) > len(wanted) and self._requests.under_way(now_s) > len(wanted)
         parts = self._batcher.choose(wanted, others=others)
         return [_job(waiting[part.key], part, now_s) for part in parts]
+
+    def _wants(self, served: Served, now_s: float) -> Waiting | None:
+        """What a session would do in a pass now, if anything."""
+        if served.context is None:
+            return None
+        step, weight = served.session.next_step(now_s), self._weight_of(served.name)
+        lag = len(served.session.log) - served.cached_tokens
+        if step is None and not served.is_fresh(now_s):
+            return None
+        if lag > MOST_LAG or step is None:
+            return Waiting(key=id(served), device=served.name, unread=lag - 1, weight=weight)
+        return Waiting(key=id(served), device=served.name, rows=lag + len(step.ids), weight=weight)
+
+    def _gathered_s(self, waiting: Mapping[Hashable, Served], here: set[Hashable], now_s: float) -> float:
+        """When the next pass begins: those that are about to come may be worth a wait."""
+        blocks = sum(one.waits for key, one in waiting.items() if key in here)
+        away = [one.due_s for key, one in waiting.items() if key not in here]
+        return self._gathering.begins_s(
+            now_s,
+            steady=len(here) - blocks,
+            blocks=blocks,
+            due_s=[due_s for due_s in away if due_s is not None],
+        )
 
     def _outcomes(self, jobs: Sequence[Job]) -> list[Verdict | Exception | None]:
         """In the worker's thread: rows of p behind each log and its drafts, then the tests. What fails of one
@@ -253,21 +307,9 @@ class Work:
         self._told(report, served.number)
 
 
-def _wants(served: Served, now_s: float) -> Waiting | None:
-    """What a session would do in a pass now, if anything."""
-    session = served.session
-    step = session.next_step(now_s)
-    lag = len(session.log) - served.cached_tokens
-    fresh = not served.prefilled and session.state is Target.WAITING and not session.parked(now_s)
-    if step is None and not (fresh and lag > 1):
-        return None
-    if lag > MOST_LAG or step is None:
-        return Waiting(key=id(served), unread=lag - 1)
-    return Waiting(key=id(served), rows=lag + len(step.ids))
-
-
 def _job(served: Served, part: Part, now_s: float) -> Job:
     """Begins the step, if it is to be one."""
+    assert served.context is not None
     if part.reads:
         end = served.cached_tokens + part.rows
         tokens = served.session.log.tokens[:end]

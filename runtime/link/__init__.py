@@ -1,11 +1,14 @@
 """Links: what one direction does (spec), in words (reading, writing), over time (schedule, traces, fading),
-and in use (model). All of it is pure.
+in use (model), and several that share a radio (cell). All of it is pure.
 """
 
+from draftwire.runtime.link.cell import Cell
 from draftwire.runtime.link.fading import Fading
 from draftwire.runtime.link.model import Link, LinkDrop, LinkStatistics, Passage
 from draftwire.runtime.link.reading import FindTrace, parse_link
 from draftwire.runtime.link.schedule import LinkPiece, LinkSchedule, LinkStep, parse_schedule
+from draftwire.runtime.link.schedulers import Scheduler
+from draftwire.runtime.link.shared import SharedLink
 from draftwire.runtime.link.spec import (
     DEFAULT_LIMIT_MESSAGES,
     ONE_PACKET_OVERHEAD_BYTES,
@@ -32,6 +35,7 @@ __all__ = [
     "DEFAULT_LIMIT_MESSAGES",
     "ONE_PACKET_OVERHEAD_BYTES",
     "BurstLoss",
+    "Cell",
     "Curve",
     "Distribution",
     "Fading",
@@ -45,6 +49,8 @@ __all__ = [
     "LinkStep",
     "Passage",
     "RandomLoss",
+    "Scheduler",
+    "SharedLink",
     "Streams",
     "Trace",
     "Uniform",

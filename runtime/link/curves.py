@@ -92,7 +92,7 @@ class Opportunities:
         return (rounds * len(stamps_ms) + bisect_right(stamps_ms, rest_ms)) * float(OPPORTUNITY_BITS)
 
     def when(self, bits: float) -> float:
-        taken = math.ceil((bits - _slack_bits(bits)) / OPPORTUNITY_BITS)
+        taken = math.ceil((bits - slack_bits(bits)) / OPPORTUNITY_BITS)
         if taken <= 0:
             return 0.0
         rounds, at = divmod(taken - 1, len(self._stamps_ms))
@@ -188,7 +188,7 @@ class Steps:
         return rounds * self._bits[-1] + in_round
 
     def when(self, bits: float) -> float:
-        slack = _slack_bits(bits)
+        slack = slack_bits(bits)
         if bits <= slack:
             return 0.0
         rounds, rest = divmod(bits - slack, self._bits[-1])
@@ -221,7 +221,7 @@ _SLACK_MS: Final = 1e-6
 """A nanosecond: what adding a time to an origin and taking it off again may lose."""
 
 
-def _slack_bits(bits: float) -> float:
+def slack_bits(bits: float) -> float:
     """What rounding may have added to a count of bits: less than any message, so that it can't wait for a
     whole opportunity, or for the end of an outage, because of it.
     """
@@ -232,4 +232,4 @@ def _wrong(problem: str, remedy: str) -> ConfigurationError:
     return ConfigurationError(problem, key="trace", remedy=remedy)
 
 
-__all__ = ["MAX_TRACE_S", "OPPORTUNITY_BITS", "Opportunities", "Steady", "Steps"]
+__all__ = ["MAX_TRACE_S", "OPPORTUNITY_BITS", "Opportunities", "Steady", "Steps", "slack_bits"]

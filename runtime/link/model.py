@@ -75,6 +75,11 @@ class Passage(Generic[T]):
     _end_bits: float = 0.0
     _fate: Fate = field(repr=False)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it never arrives; nobody but its link has such a one."""
+        return self._fate.lost
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatistics:
@@ -131,6 +136,8 @@ class Link(Generic[T]):
         "lost messages that have not left"
         self._end_bits = -math.inf
         "where on the curve the last message ends; far behind: the bucket is full"
+        self._lost_bits = 0.0
+        "of its curve, which others have had: see cell.py"
         self._sent_s = self._in_order_s = -math.inf
         "when the last message leaves, and when the last that overtakes nothing arrives"
         self._offered_bytes = self._dropped_bytes = 0
@@ -183,8 +190,11 @@ class Link(Generic[T]):
             _end_bits=end_bits,
             _fate=fate,
         )
-        self._plan(passage, now_s)
-        heappush(self._under_way, (passage.delivery_s, passage.number, False, passage))
+        passages: tuple[Passage[T], ...] = (passage,)
+        if fate.copied and not fate.lost:
+            passages = (passage, replace(passage, is_copy=True))
+            self._duplicated += 1
+        self._put(passages, now_s)
         if spec.limit_is_of_queue:
             self._waiting.append(passage)
             self._waiting_bytes += size_bytes
@@ -196,13 +206,7 @@ class Link(Generic[T]):
         self._queued += 1
         self._queued_bytes += size_bytes
         self._corrupted += fate.flipped_bit is not None
-        if not fate.copied:
-            return (passage,)
-        copy = replace(passage, is_copy=True)
-        self._plan(copy, now_s)
-        heappush(self._under_way, (copy.delivery_s, copy.number, True, copy))
-        self._duplicated += 1
-        return passage, copy
+        return passages
 
     def change(
         self, now_s: float, spec: LinkSpec, *, began_s: float | None = None, rates_before: int | None = None
@@ -216,12 +220,10 @@ class Link(Generic[T]):
         """
         self._release(now_s)
         before, self._spec = self._spec, spec
-        under_way = [passage for *_, passage in self._under_way]
-        waiting = sorted((one for one in under_way if one.sent_s > now_s), key=_BY_NUMBER)
-        left = [one for one in under_way if one.sent_s <= now_s]
+        left, waiting = self._divided(now_s)
         done_bits = 0.0
         if self._curve is not None:
-            done_bits = self._curve.bits_by(max(0.0, now_s - self._origin_s))
+            done_bits = self._bits_by(now_s)
             self._end_bits = max(self._end_bits, done_bits - 8.0 * before.burst_bytes)
         goes_on = spec.has_rate_of(before)
         if began_s is None:
@@ -231,21 +233,14 @@ class Link(Generic[T]):
         if not goes_on or (began_s, rates_before) != (self._origin_s, self._rates_before):
             self._begin(began_s, rates_before)
             if self._curve is not None and began_s < now_s:
-                done_bits -= self._curve.bits_by(now_s - began_s)
+                done_bits -= self._bits_by(now_s)
             self._end_bits -= done_bits
             for passage in waiting:
                 passage._end_bits -= done_bits
         self._sent_s = now_s
         in_order = (one.delivery_s for one in left if not one._fate.overtakes)
         self._in_order_s = max(in_order, default=-math.inf)
-        changed = list[Passage[T]]()
-        for passage in waiting:
-            delivery_s = passage.delivery_s
-            self._plan(passage, now_s)
-            if passage.delivery_s != delivery_s and not passage._fate.lost:
-                changed.append(passage)
-        self._under_way = [(one.delivery_s, one.number, one.is_copy, one) for one in (*left, *waiting)]
-        heapify(self._under_way)
+        changed = self._go_on(left, waiting, now_s)
         self._waiting.clear()
         if spec.limit_is_of_queue:
             self._waiting.extend(one for one in waiting if not one.is_copy)
@@ -281,7 +276,7 @@ class Link(Generic[T]):
 
     def _begin(self, began_s: float, rates_before: int) -> None:
         """The rate is another one, since then."""
-        self._origin_s, self._rates_before = began_s, rates_before
+        self._origin_s, self._rates_before, self._lost_bits = began_s, rates_before, 0.0
         self._curve = self._new_curve()
         if self._curve is None:
             self._end_bits = -math.inf
@@ -298,13 +293,48 @@ class Link(Generic[T]):
         """The end on the curve of a message that comes now."""
         if self._curve is None:
             return 0.0
-        idle_bits = self._curve.bits_by(max(0.0, now_s - self._origin_s)) - 8.0 * self._spec.burst_bytes
+        idle_bits = self._bits_by(now_s) - 8.0 * self._spec.burst_bytes
         self._end_bits = max(self._end_bits, idle_bits) + bits
         return self._end_bits
 
-    def _plan(self, passage: Passage[T], now_s: float) -> None:
-        """Its times, as the next one to leave."""
-        leaves_s = now_s if self._curve is None else self._origin_s + self._curve.when(passage._end_bits)
+    def _bits_by(self, at_s: float) -> float:
+        """What it could have sent by then; it has a curve."""
+        assert self._curve is not None
+        return self._curve.bits_by(max(0.0, at_s - self._origin_s)) - self._lost_bits
+
+    def _when(self, bits: float) -> float:
+        """By when it can have sent them."""
+        assert self._curve is not None
+        return self._origin_s + self._curve.when(bits + self._lost_bits)
+
+    def _put(self, passages: Sequence[Passage[T]], now_s: float) -> None:
+        """A message that has come, and its copy, as the last ones to leave."""
+        for passage in passages:
+            self._plan(passage, now_s if self._curve is None else self._when(passage._end_bits), now_s)
+            heappush(self._under_way, (passage.delivery_s, passage.number, passage.is_copy, passage))
+
+    def _divided(self, now_s: float) -> tuple[list[Passage[T]], list[Passage[T]]]:
+        """What has left by now and is under way, and what waits, in order."""
+        under_way = [passage for *_, passage in self._under_way]
+        waiting = sorted((one for one in under_way if one.sent_s > now_s), key=_BY_NUMBER)
+        return [one for one in under_way if one.sent_s <= now_s], waiting
+
+    def _go_on(
+        self, left: Sequence[Passage[T]], waiting: Sequence[Passage[T]], now_s: float
+    ) -> list[Passage[T]]:
+        """Plan anew what waits; returns what arrives at another time now."""
+        changed = list[Passage[T]]()
+        for passage in waiting:
+            delivery_s = passage.delivery_s
+            self._plan(passage, now_s if self._curve is None else self._when(passage._end_bits), now_s)
+            if passage.delivery_s != delivery_s and not passage._fate.lost:
+                changed.append(passage)
+        self._under_way = [(one.delivery_s, one.number, one.is_copy, one) for one in (*left, *waiting)]
+        heapify(self._under_way)
+        return changed
+
+    def _plan(self, passage: Passage[T], leaves_s: float, now_s: float) -> None:
+        """Its times, as the next one to leave, by the curve then."""
         # The curve keeps the order by itself, but for rounding.
         self._sent_s = passage.sent_s = max(now_s, self._sent_s, leaves_s)
         fate = passage._fate

@@ -32,7 +32,7 @@ from draftwire.codecs.messages import (
 from draftwire.runtime.session.ahead import Ahead
 from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.messages import draft_of, open_of, rows_of
-from draftwire.runtime.session.request import Block, DeviceRecord, DraftWork, Request, Taken, Timing
+from draftwire.runtime.session.request import Block, Busy, DeviceRecord, DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.silence import Silence
 from draftwire.runtime.session.states import DEVICE, Device, DeviceEvent, Ignored
 
@@ -79,6 +79,8 @@ class DeviceSession:
         self.last_commit: Commit | None = None
         self.finish = Finish.RUNNING
         self.refusal: tuple[Reason, str] | None = None
+        self.busy: Busy | None = None
+        "what a BS without room has said, until one serves"
         self.ignored: Counter[Ignored] = Counter()
         self._hello = hello
         self._life = life
@@ -249,7 +251,10 @@ class DeviceSession:
         if now_s < silence.deadline_s:
             return
         if silence.absent(now_s):
-            self._fail(Reason.ABSENT, f"no word from the base station for {silence.limit_s:g} s")
+            if self.busy is not None and silence.answers:
+                self._fail(Reason.BUSY, self.busy.detail)
+            else:
+                self._fail(Reason.ABSENT, f"no word from the base station for {silence.limit_s:g} s")
             return
         silence.repeat()
         if self.state is Device.OPENING:
@@ -311,6 +316,7 @@ class DeviceSession:
             return
         self._silence.heard(now_s)
         self._silence.begins()
+        self.busy = None
         self._incarnation = opened.incarnation
         self.plan = opened.plan
         self.request = replace(self.request, acceptance=opened.acceptance)
@@ -362,11 +368,26 @@ class DeviceSession:
         answers_an_open = refused.device_try != 0 or refused.reason is Reason.SUPERSEDED
         if answers_an_open and refused.device_try != self.device_try:
             self.ignored[Ignored.OLD_TRY] += 1
+        elif refused.reason is Reason.BUSY and refused.retry_ms:
+            self._on_busy(refused, now_s)
         elif refused.reason not in _RECOVERABLE:
             self._fail(refused.reason, refused.detail)
         elif self.state is not Device.OPENING:
             self._silence.heard(now_s)
             self._lose(now_s)
+
+    def _on_busy(self, refused: Refused, now_s: float) -> None:
+        """Ask again when it may help."""
+        if self.state is not Device.OPENING:  # it has been opened meanwhile: a late copy
+            self.ignored[Ignored.UNWANTED] += 1
+            return
+        self._silence.busy(
+            now_s,
+            retry_s=refused.retry_ms / 1e3,
+            begun=self.log.produced > 0 or self.draft_epoch > 0,
+            whose=f"{self.request.seed} {self._life} {self.device_try}",
+        )
+        self.busy = Busy(detail=refused.detail, again_s=self._silence.deadline_s - now_s)
 
     def _on_commit(self, commit: Commit, now_s: float) -> None:
         end = commit.position + len(commit.ids)

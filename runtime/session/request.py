@@ -103,6 +103,16 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """A BS has no room for the request now."""
+
+    detail: str
+    "as it says"
+    again_s: float
+    "from then until it is asked again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRecord:
     """What a device needs, beside the request and the tokens it has taken, to go on after its own death.
 
@@ -158,4 +168,4 @@ def doubled_s(first_s: float, repeats: int, most_s: float) -> float:
     return min(most_s, first_s * 2.0 ** min(repeats, 64))
 
 
-__all__ = ["Block", "DeviceRecord", "DraftWork", "Request", "Taken", "Timing", "doubled_s"]
+__all__ = ["Block", "Busy", "DeviceRecord", "DraftWork", "Request", "Taken", "Timing", "doubled_s"]

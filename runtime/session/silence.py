@@ -1,5 +1,7 @@
 """How long the BS has said nothing to a device, and when the device speaks up again. Times are arguments."""
 
+import random
+
 from draftwire.runtime.session.request import Timing, doubled_s
 
 ASLEEP_S = 2.0
@@ -7,6 +9,15 @@ ASLEEP_S = 2.0
 
 Less than that counts as silence of the BS: a loop that is always a little late must still find it absent.
 """
+
+LEAST_RETRY_S = 0.5
+"""A BS without room is asked no more often, whatever it says."""
+
+RETRY_SPREAD = 0.5
+"""Up to so much of the wait is added to it."""
+
+LAST_S = 1.0
+"""A BS without room is asked a last time so long before the end, or twice as long."""
 
 STRETCH = 3.0
 """A first repeat comes after so many of the longest turnarounds seen lately."""
@@ -25,6 +36,10 @@ class Silence:
         "since the last news"
         self._unanswered = 0
         "repeats since the BS was last heard"
+        self._busy = 0
+        "times that it had no room"
+        self._busy_since_s: float | None = None
+        "it has had none since then, whenever it was asked"
         self._turnaround_s = 0.0
         self._heard_s = self._asked_s = self._awake_s = now_s
 
@@ -39,6 +54,8 @@ class Silence:
         if slept_s > ASLEEP_S:
             self._heard_s += slept_s
             self._asked_s += slept_s
+            if self._busy_since_s is not None:
+                self._busy_since_s += slept_s
 
     def heard(self, now_s: float) -> None:
         """The BS has spoken, or nothing was asked of it."""
@@ -58,10 +75,36 @@ class Silence:
     def begins(self) -> None:
         """The BS serves the request, and has been heard from here: it is worth a longer wait from now on."""
         self.limit_s = self.timing.absent_s
+        self._busy_since_s = None
+
+    def busy(self, now_s: float, *, retry_s: float, begun: bool, whose: str) -> None:
+        """The BS lives and has no room: it is to be asked again after `retry_s`, or a little later.
+
+        The time until the end runs on meanwhile; a request that has `begun` has more of it. How much later
+        hangs on `whose` it is and on the count, so that those refused together don't come back together.
+        """
+        self.heard(now_s)
+        if begun:
+            self.limit_s = self.timing.absent_s
+        if self._busy_since_s is None:
+            self._busy_since_s = now_s
+        self._busy += 1
+        self.repeats = 0
+        own = random.Random(f"{whose} {self._busy}").random()
+        again_s = max(LEAST_RETRY_S, retry_s) * (1 + RETRY_SPREAD * own)
+        last_s = self._end_s - LAST_S * (1 + own)
+        if last_s <= now_s + LEAST_RETRY_S:
+            last_s = max(now_s, self._end_s)
+        self.deadline_s = min(now_s + again_s, last_s)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the BS has said something since the last repeat but one."""
+        return self._unanswered <= 1
 
     def absent(self, now_s: float) -> bool:
-        """Whether the BS has been silent for too long to go on."""
-        return now_s >= self._heard_s + self.limit_s
+        """Whether the BS has been silent, or busy, for too long to go on."""
+        return now_s >= self._end_s
 
     def restarted(self, now_s: float) -> bool:
         """Whether to take the BS for restarted; in time for one that lives to answer, in another life."""
@@ -81,7 +124,13 @@ class Silence:
         """Set the deadline: the first wait, doubled with every repeat, but no later than the end."""
         first_s = self.timing.ping_s if listening else self._first_s
         wait_s = doubled_s(first_s, self.repeats, self.timing.resend_most_s)
-        self.deadline_s = min(now_s + wait_s, max(now_s, self._heard_s + self.limit_s))
+        self.deadline_s = min(now_s + wait_s, max(now_s, self._end_s))
+
+    @property
+    def _end_s(self) -> float:
+        """When the request ends if it is not served."""
+        since_s = self._heard_s if self._busy_since_s is None else min(self._heard_s, self._busy_since_s)
+        return since_s + self.limit_s
 
     @property
     def _first_s(self) -> float:
@@ -89,4 +138,4 @@ class Silence:
         return max(self.timing.resend_s, STRETCH * self._turnaround_s)
 
 
-__all__ = ["ASLEEP_S", "Silence"]
+__all__ = ["ASLEEP_S", "LAST_S", "LEAST_RETRY_S", "RETRY_SPREAD", "Silence"]

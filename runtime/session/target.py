@@ -155,8 +155,10 @@ class TargetSession:
         draft = hints.draft
         if draft is None:
             return self._work() if self._alone_now() else None
+        # No more than the request has left, which no honest device drafts: memory is reserved for no more.
         skip = len(self.log) - draft.start
-        return self._work(draft.ids[skip:], draft.weights[skip:], draft.draft_epoch, draft.plan)
+        ahead = slice(skip, skip + self.request.max_new_tokens - self.log.produced)
+        return self._work(draft.ids[ahead], draft.weights[ahead], draft.draft_epoch, draft.plan)
 
     def _along(self, path: PathHints, now_s: float) -> Step | None:
         """Whatever continues the log, once it is as much as the plan waits for, or has been waited for."""
@@ -259,8 +261,7 @@ class TargetSession:
         deadline_s = self._timer_s if self.state in (Target.ROW_WAIT, Target.FINISHED) else None
         if self.state is Target.WAITING and self.request.hints and self._may_run_ahead():
             deadline_s = self._waits_since_s + self._planning.patience_s
-        parks_s = self.heard_s + self.timing.parked_s
-        return deadline_s if deadline_s is not None and deadline_s < parks_s else None
+        return deadline_s if deadline_s is not None and deadline_s < self.parks_s else None
 
     def on_timer(self, now_s: float) -> None:
         """Ask for a missing row; repeat the last Commit. A parked session does neither."""
@@ -283,7 +284,12 @@ class TargetSession:
 
     def parked(self, now_s: float) -> bool:
         """Whether the device has been silent for so long that nothing more is sent to it."""
-        return now_s >= self.heard_s + self.timing.parked_s
+        return now_s >= self.parks_s
+
+    @property
+    def parks_s(self) -> float:
+        """When that is, if the device keeps silent until then."""
+        return self.heard_s + self.timing.parked_s
 
     def replan(self, plan: Plan, *, patience_s: float | None = None) -> None:
         """The controller's word, whatever its number, in force from the next tokens on; what the request

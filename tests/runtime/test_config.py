@@ -397,6 +397,12 @@ def test_what_is_said_of_one_end_goes_first() -> None:
             "your own; known: adaptive, pid, ucb",
         ),
         ("[controller]\ngamma = 33", "x.toml: controller.gamma: 33 will not do; write a number from 0 to 32"),
+        ("[device]\ncount = 0", "x.toml: device.count: 0 will not do; write a number from 1 to 1024"),
+        ("[device]\ncount = 1025", "x.toml: device.count: 1025 will not do; write a number from 1 to 1024"),
+        (
+            f"[device]\nname = '{'x' * 126}'\ncount = 2",
+            f'x.toml: device.name: "{"x" * 126}/02" will not do; write up to 128 letters',
+        ),
         ("[device]\nthreads = 0", "x.toml: device.threads: 0 will not do; write a number from 1 to 1024"),
         ('[device]\nname = ""', 'x.toml: device.name: "" will not do; write up to 128 letters'),
         ("[device]\nname = '../x'", 'x.toml: device.name: "../x" will not do; write up to 128 letters'),
@@ -641,7 +647,11 @@ _topologies = st.builds(
         gamma=st.none() | st.integers(0, 32),
     ),
     device=st.builds(
-        DeviceSettings, name=_names, reach_s=st.floats(0.1, 3600), absent_s=st.floats(0.1, 3600)
+        DeviceSettings,
+        name=_names,
+        count=st.integers(1, 1024),
+        reach_s=st.floats(0.1, 3600),
+        absent_s=st.floats(0.1, 3600),
     ),
     sampling=st.builds(
         SamplingSettings,
@@ -670,7 +680,7 @@ def test_any_text_is_a_topology_or_one_error(text: str) -> None:
         pass
 
 
-SHIPPED = ("changing-link", "demo", "radio", "single-host", "three-machines", "two-machines")
+SHIPPED = ("cell-16", "changing-link", "demo", "radio", "single-host", "three-machines", "two-machines")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -680,6 +690,13 @@ def test_the_shipped_files_load(name: str) -> None:
     assert parse_topology(to_toml(topology)) == topology
     assert (topology.channel is None) == (name == "two-machines")
     assert topology.secured == (name in ("two-machines", "three-machines"))
+
+
+def test_devices_are_numbered_below_their_name() -> None:
+    """One has the name itself; more have as many digits each, two at least."""
+    for count, first, last in ((1, "cell", "cell"), (2, "cell/01", "cell/02"), (100, "cell/001", "cell/100")):
+        names = parse_topology(f"[device]\nname = 'cell'\ncount = {count}").device.names
+        assert (len(set(names)), names[0], names[-1]) == (count, first, last)
 
 
 def test_the_file_with_every_key_says_the_defaults() -> None:

@@ -136,6 +136,10 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
         file="tests/nodes/device/test_journal.py", test="test_requests_that_have_ended_may_be_deleted"
     ),
     "draftwire up configs/demo.toml": Run(typed="hello\n"),
+    "draftwire up configs/cell-16.toml": Run(typed="hello\n", says="sessions a pass"),
+    "draftwire up configs/cell-16.toml --answers 2 --json": Run(
+        changing={"2": "1"}, typed="hello\n", says='"jain_fairness"'
+    ),
     # No keys are there yet: that is what it says.
     "draftwire doctor --config two-machines.toml": Run(
         at="device-host", code=1, says="draftwire keys new phone-1"
@@ -156,6 +160,9 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     ),
     "draftwire tables show my.tables": Run(says="bits an entry"),
     "draftwire tables list": Run(says="shipped"),
+    "draftwire bench batching --json": Run(
+        adding="--rounds 1 --target tiny:seed=1", says='"batch16_over_1_fp32"'
+    ),
     "draftwire bench codec": Run(adding="--quick --positions 40", says="source model"),
     "draftwire bench codec --json --plot codec.png": Run(
         adding="--quick --positions 40", says='"over_source_model"'

@@ -20,8 +20,8 @@ def test_all_names_are_there() -> None:
 
 
 def test_what_a_user_annotates_with() -> None:
-    """Token, Generation and connect are those of the Python interface, and __all__ has them."""
-    for name in ("Generation", "Token", "connect"):
+    """Token, Generation, connect and connect_all are those of the Python interface; __all__ has them."""
+    for name in ("Generation", "Token", "connect", "connect_all"):
         assert name in draftwire.__all__
         assert getattr(draftwire, name) is getattr(api, name)
 

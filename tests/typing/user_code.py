@@ -52,6 +52,13 @@ async def everything_said(path: Path) -> list[int]:
     return []
 
 
+async def all_at_once(path: Path) -> list[str]:
+    """All devices of a file."""
+    async with draftwire.connect_all(path, launch=True) as devices:
+        assert_type(devices, tuple[ConnectedDevice, ...])
+        return [one.name for one in devices]
+
+
 async def stream(device: ConnectedDevice, prompt: str) -> AsyncIterator[str]:
     """A function of one's own around it."""
     async for token in device.generate(prompt):

@@ -8,9 +8,17 @@ from importlib import import_module
 from typing import Final
 
 BENCHMARKS: Final = {
+    "batching": (
+        "draftwire.nodes.console.bench.batching",
+        "what one pass over many sessions gains over a pass for each, and what memory they take",
+    ),
     "bus": (
         "draftwire.nodes.console.bench.bus",
         "our transport against raw ZeroMQ sockets, and with keys against without",
+    ),
+    "cell": (
+        "draftwire.nodes.console.bench.cell",
+        "1 to 16 devices at one base station in one cell: tokens a second, fairness, pauses",
     ),
     "channel": (
         "draftwire.nodes.console.bench.channel",

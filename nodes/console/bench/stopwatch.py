@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from draftwire.nodes.models.base import Context, LanguageModel
+from draftwire.nodes.models.base import Ask, Context, LanguageModel, PackingModel
 
 MODEL: Final = "model"
 WORK: Final = "work"
@@ -69,18 +70,41 @@ class TimedModel:
         return _TimedContext(self._model.open(), self._spans)
 
 
+class TimedPackingModel(TimedModel):
+    """One whose contexts share passes: a span for each pass."""
+
+    def __init__(self, model: PackingModel, spans: list[Span]) -> None:
+        super().__init__(model, spans)
+        self._packing = model
+        self.kv_bytes = model.kv_bytes
+
+    def together(self, asks: Sequence[Ask]) -> list[NDArray[np.float32]]:
+        """As PackingModel."""
+        own = [ask.context for ask in asks if isinstance(ask.context, _TimedContext)]
+        inner = [replace(ask, context=context.timed) for ask, context in zip(asks, own, strict=True)]
+        begun_s = time.monotonic()
+        answers = self._packing.together(inner)
+        self._spans.append(Span(MODEL, begun_s, time.monotonic()))
+        return answers
+
+
 class _TimedContext:
     def __init__(self, context: Context, spans: list[Span]) -> None:
-        self._context, self._spans = context, spans
+        self.timed, self._spans = context, spans
 
     def logits(self, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
         begun_s = time.monotonic()
-        logits = self._context.logits(tokens, rows)
+        logits = self.timed.logits(tokens, rows)
         self._spans.append(Span(MODEL, begun_s, time.monotonic()))
         return logits
 
     def close(self) -> None:
-        self._context.close()
+        self.timed.close()
+
+
+def timed_model(model: LanguageModel, spans: list[Span]) -> TimedModel:
+    """The model, timed; it shares passes where the model does."""
+    return TimedPackingModel(model, spans) if isinstance(model, PackingModel) else TimedModel(model, spans)
 
 
 @contextmanager
@@ -99,7 +123,7 @@ def stopwatches() -> Iterator[list[Span]]:
             replace(module, name, _timed(getattr(module, name), kind, spans))
         assemble = import_module("draftwire.nodes.console.assemble")
         fitted = assemble.fitted
-        replace(assemble, "fitted", lambda model, size: TimedModel(fitted(model, size), spans))
+        replace(assemble, "fitted", lambda model, size: timed_model(fitted(model, size), spans))
         yield spans
     finally:
         for module, name, original in reversed(replaced):
@@ -144,4 +168,15 @@ if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))
 
 
-__all__ = ["MODEL", "QUANTISE", "WORK", "Span", "TimedModel", "main", "read_spans", "stopwatches"]
+__all__ = [
+    "MODEL",
+    "QUANTISE",
+    "WORK",
+    "Span",
+    "TimedModel",
+    "TimedPackingModel",
+    "main",
+    "read_spans",
+    "stopwatches",
+    "timed_model",
+]

@@ -81,6 +81,7 @@ class User:
         self._node, self._clock, self._ask, self._pauses = node, clock, ask, pauses
         self._texts = hashlib.blake2b(digest_size=16)
         self._ids: list[int] | None = [] if keep_texts else None
+        self._taken_s: list[float] = []
         self._number = 0
 
     @property
@@ -106,6 +107,7 @@ class User:
                         self._texts.update(_TAKEN.pack(taken.token, self._clock.now_s()))
                         if self._ids is not None:
                             self._ids.append(taken.token)
+                            self._taken_s.append(self._clock.now_s())
             except RequestRefusedError as error:
                 self.tally.refused[error.reason.lower()] += 1
                 self._over(ended=False)
@@ -133,6 +135,7 @@ class User:
                 RequestOutcome(
                     number=self._number,
                     ids=tuple(self._ids),
+                    taken_s=tuple(self._taken_s),
                     seconds=account.ended_s - account.began_s,
                     steps=account.steps,
                     bytes_up=account.bytes_up,
@@ -141,6 +144,7 @@ class User:
                 )
             )
             self._ids.clear()
+            self._taken_s.clear()
 
 
 __all__ = ["PAUSE_S", "PROMPT_TOKENS", "Ask", "User", "random_requests"]

@@ -81,7 +81,10 @@ class Fleet:
         ask: Ask,
         keep_texts: bool,
         telling: Telling,
+        colocated: bool = False,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
+        """See `simulate`."""
         self.users: dict[str, User] = {}
         "by device"
         self.bs_of: dict[str, str] = {}
@@ -91,6 +94,7 @@ class Fleet:
         self._topology = _in_memory(topology)
         self._pair, self._times, self._seed, self._seconds = pair, times, seed, seconds
         self._ask, self._keep_texts, self._telling = ask, keep_texts, telling
+        self._colocated, self._on_step = colocated, on_step
         self._clock = LoopClock()
         self._tables = by_tag(pair.tables)
         self._hello = Hello(
@@ -127,6 +131,7 @@ class Fleet:
     async def _serve(self, bs: str, devices: Sequence[str], tasks: asyncio.TaskGroup) -> None:
         """A BS, its controller, and its channel where there is one, for these devices."""
         self._network = network = MemoryNetwork()
+        self._compute = ModelledCompute(self._clock, self._times)
         controller = self._controller(bs, network)
         await self._ready(controller.run, "runs", whose=f"{bs} controller", tasks=tasks)
         target = self._target(bs, network)
@@ -152,7 +157,7 @@ class Fleet:
             self._topology.controller,
             transport=MemoryTransport(network),
             clock=self._clock,
-            compute=ModelledCompute(self._clock, self._times),
+            compute=self._compute,
             model=self._pair.target,
             tokenizer=self._pair.decoder,
             hello=self._hello,
@@ -185,7 +190,7 @@ class Fleet:
             service=Service.TARGET if topology.channel is None else Service.CHANNEL,
             transport=MemoryTransport(self._network),
             clock=self._clock,
-            compute=ModelledCompute(self._clock, self._times),
+            compute=self._compute if self._colocated else ModelledCompute(self._clock, self._times),
             model=self._pair.draft,
             hello=replace(self._hello, tables=tuple(one.hash for one in self._pair.tables)),
             logger=self._telling.logger(node=name, bs=bs),
@@ -239,6 +244,8 @@ class Fleet:
         if user is not None:
             user.active_s = report.ended_at_s
             user.series.add(report)
+        if self._on_step is not None:
+            self._on_step(report)
 
 
 def stuck(now_s: float, cause: str) -> DeadlockError:

@@ -65,6 +65,8 @@ class RequestOutcome:
     "from 0 on, of this device"
     ids: tuple[int, ...]
     "output tokens that became final"
+    taken_s: tuple[float, ...]
+    "when each of them did, at the device"
     seconds: float
     "from its first Open to the last of them"
     steps: int

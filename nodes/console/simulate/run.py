@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from draftwire.codecs.control import StepReport
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.channel.playing import Direction
 from draftwire.nodes.console.simulate.alone import alone_tokens_per_s
@@ -81,6 +82,8 @@ def simulate(
     keep_texts: bool = False,
     record: Path | None = None,
     progress: Progress | None = None,
+    colocated: bool = False,
+    on_step: Callable[[StepReport], None] | None = None,
 ) -> Simulation:
     """Run the four nodes of `topology`, unchanged, for `devices` devices and `seconds` of virtual time.
 
@@ -92,7 +95,8 @@ def simulate(
     same versions of Python and numpy on the same kind of CPU: numpy's exp and log end in other digits where
     there is AVX512. `pair`: the models, None: those of the topology, see `pair_of`; `times`: how long their
     steps take. `keep_texts`: the outcome holds every request with its tokens. `record`: a file that gets the
-    events a real run's record would hold.
+    events a real run's record would hold. `colocated`: a BS's devices compute where it does, all steps in
+    turn. `on_step` is told each verification step, as its BS reports it.
 
     It runs an event loop of its own, so call it outside of one. Raises ConfigurationError for what can't be
     run, DeadlockError, naming the tasks, where a node waits for something that can't happen, and Interrupted
@@ -114,6 +118,8 @@ def simulate(
         ask=ask,
         keep_texts=keep_texts,
         telling=telling,
+        colocated=colocated,
+        on_step=on_step,
     )
     passed = Passed()
 
@@ -259,7 +265,7 @@ def check_size(topology: Topology, *, devices: int, seconds: float, per_bs: int,
         raise ConfigurationError(
             f"{seconds:g} s will not do", key="--seconds", remedy=f"write more than 0, up to {MOST_SECONDS:g}"
         )
-    if times.target_s <= 0:
+    if times.seconds("target", 1) <= 0:
         problem = f"{times.target_s:g} s will not do: time would never pass"
         raise ConfigurationError(problem, key="--target-step", remedy="write a time above 0, such as 1ms")
 

@@ -1,6 +1,8 @@
 """From a topology to nodes: what each of them binds, and the sets of tables that it has."""
 
+import asyncio
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,21 @@ from tests.harness.tables import in_order
 
 from draftwire.codecs.limits import MAX_TABLE_SETS
 from draftwire.codecs.tables import by_tag, table_set_bytes
-from draftwire.nodes.console.assemble import build_channel, build_controller, build_device, build_target
+from draftwire.nodes.console.assemble import (
+    build_channel,
+    build_controller,
+    build_device,
+    build_devices,
+    build_target,
+)
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
 from draftwire.nodes.controller.policy import FixedPolicy, PlanValues, Policy
+from draftwire.nodes.models.pacing import Compute, PacedCompute
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.nodes.models.tables import tables_folder
+from draftwire.runtime.clock import run_virtual
 from draftwire.runtime.config import parse_topology
+from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport import MemoryNetwork, MemoryTransport
 
@@ -49,6 +60,62 @@ def test_nodes_bind_what_the_file_says() -> None:
         address = "tcp://10.0.0.4:5702"
         """
     assert _bound(text) == ["tcp://*:1", "tcp://eth0:2", "tcp://10.0.0.4:5702"]
+
+
+def test_devices_share_a_model_and_wait_apart() -> None:
+    """Of 16 paced devices the steps overlap: only the real work is done by one thread, in turn."""
+    topology = parse_topology(
+        "[pair]\ndraft = 'synthetic:V=64'\ntarget = 'synthetic:V=64'\n[compute]\nprofile = 'paper'\n"
+        "[device]\nname = 'cell'\ncount = 16\n"
+    )
+    loaded = list[str]()
+    transport, logger = MemoryTransport(MemoryNetwork()), get_logger("test")
+    built, tokenizer = build_devices(topology, transport=transport, logger=logger, progress=loaded.append)
+    threads, under_way = set[int](), list[int]()
+
+    async def steps() -> None:
+        begun = 0
+
+        async def step(compute: Compute) -> None:
+            nonlocal begun
+            begun += 1
+            await compute.run("draft", 16, lambda: threads.add(threading.get_ident()))
+            under_way.append(begun)
+            begun -= 1
+
+        await asyncio.gather(*(step(compute) for _, compute in built))
+
+    asyncio.run(steps())
+    for _, compute in built:
+        compute.close()
+    assert [node.name for node, _ in built] == [f"cell/{number:02}" for number in range(1, 17)]
+    assert len({id(node._model) for node, _ in built}) == 1 and tokenizer.vocab_size == 64
+    assert len(threads) == 1 and under_way[0] == 16
+    assert all(isinstance(compute, PacedCompute) for _, compute in built)
+
+
+def test_a_channel_has_room_for_all_devices_of_its_file() -> None:
+    """All of them share a key; each keeps its connection, also when each has made a new one."""
+    topology = parse_topology("[device]\nname = 'cell'\ncount = 16\n[channel]\nmax_devices = 1\n")
+    assert topology.channel is not None
+    address = topology.channel.address
+
+    async def main() -> None:
+        transport, started = MemoryTransport(MemoryNetwork()), asyncio.Event()
+        target = await transport.bind(topology.target.address, service=Service.TARGET)
+        node = build_channel(topology, transport=transport, logger=get_logger("test"))
+        running = asyncio.create_task(node.run(started.set))
+        await started.wait()
+        for name in topology.device.names * 2:
+            end = await transport.connect(address, service=Service.CHANNEL, name=name)
+            end.send(b"", b"hello")
+            assert (await target.receive()).name == name
+        counts = node.statistics()
+        assert (counts.devices, counts.connections, counts.refused) == (16, 32, {})
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run_virtual(main())
 
 
 def test_both_ends_get_the_sets_that_are_found_for_their_vocabulary() -> None:

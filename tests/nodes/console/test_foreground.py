@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from draftwire.nodes.console import roles
+from draftwire.nodes.console.conversation import Conversation
 from draftwire.nodes.console.foreground import TOLD_TO_STOP_EXIT_CODE, lines_of_stdin, run_foreground
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
@@ -68,7 +68,7 @@ def test_a_line_that_cannot_be_answered(
         with _stdin(monkeypatch) as writer:
             os.write(writer, b"one\nbad\ntwo\n")
             os.close(writer)
-            conversation = roles._Conversation()
+            conversation = Conversation()
             await conversation.hold(answer, None)
             return conversation.failed
 
@@ -82,7 +82,7 @@ def test_a_conversation_waits_between_its_answers(monkeypatch: pytest.MonkeyPatc
 
     async def main() -> None:
         with _stdin(monkeypatch) as writer:
-            conversation, answering, go_on = roles._Conversation(), asyncio.Event(), asyncio.Event()
+            conversation, answering, go_on = Conversation(), asyncio.Event(), asyncio.Event()
             assert not conversation.waits
 
             async def answer(prompt: str) -> None:
@@ -102,7 +102,7 @@ def test_a_conversation_waits_between_its_answers(monkeypatch: pytest.MonkeyPatc
             os.close(writer)
             await holding
             assert conversation.waits
-            await roles._Conversation().hold(answer, "one")
+            await Conversation().hold(answer, "one")
 
     asyncio.run(main())
 

@@ -139,3 +139,12 @@ def test_links_with_little_to_show_are_drawn(tmp_path: Path, words: tuple[str, .
     figure = link_figure([(one, played(one)) for one in words])
     assert len(figure.axes) == 3 * len(words)
     figure.savefig(tmp_path / "x.png", dpi=40)
+
+
+def test_the_link_of_a_cell_is_said_to_be_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The picture is of the device's own link, which the words say; without a cell there are none."""
+    config = tmp_path / "cell.toml"
+    for cell, said in (("", False), ("[channel.cell]\n", True)):
+        config.write_text(f"[channel]\nuplink = 'rate 1mbit'\ndownlink = 'rate 1mbit'\n{cell}")
+        assert plot(tmp_path, "--config", str(config), "--device", "phone-1") == 0
+        assert ("phone-1 shares a cell (proportional-fair)" in capsys.readouterr().err) is said

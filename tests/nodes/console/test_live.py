@@ -24,6 +24,21 @@ def test_a_line_that_is_still_being_written_waits(tmp_path: Path) -> None:
     assert [*tail.events()] == []
 
 
+def test_a_record_that_nobody_keeps_is_emptied(tmp_path: Path) -> None:
+    """Beyond its bound, once all of it has been told; who appends goes on, and nothing is told twice."""
+    path, line = tmp_path / "r.jsonl", orjson.dumps({"event": "step", "number": 0}) + b"\n"
+    told, tail = list[int](), Tail(path, most_bytes=3 * len(line))
+    with path.open("ab") as file:
+        for number in range(40):
+            file.write(orjson.dumps({"event": "step", "number": number}) + b"\n")
+            file.flush()
+            told += [event["number"] for event in tail.events()]
+            assert path.stat().st_size <= 4 * len(line) + 4
+    assert told == [*range(40)]
+    whole = write(path, [{"event": "step", "number": number} for number in range(40)])
+    assert len([*Tail(whole).events()]) == 40 and whole.stat().st_size > 30 * len(line)
+
+
 def test_the_status_follows_link_and_decisions(tmp_path: Path) -> None:
     """The uplink's true rate, the rate believed, K, gamma and the alpha believed at that K."""
     lines = [

@@ -59,7 +59,7 @@ def test_a_controller_that_talks_nonsense_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "values"),
     [
-        ({"protocol_version": 1}, "PROTOCOL_VERSION", ("1", "5")),
+        ({"protocol_version": 1}, "PROTOCOL_VERSION", ("1", "6")),
         ({"noise_version": 3}, "NOISE_VERSION", ("3", "2")),
         ({"vocab_size": 128}, "VOCABULARY", ("128", "64")),
         ({"fingerprint": bytes(range(8))}, "VOCABULARY", ("0001020304050607", hello().fingerprint.hex())),

@@ -1,100 +1,20 @@
-"""Models of transformers: roll-back changes nothing, and what can't roll back is refused by its reason."""
+"""Contexts of transformers' models: what they were asked before, and with whom, never shows in a number."""
 
-import json
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-import transformers
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from transformers import AutoConfig, AutoModelForCausalLM
+from tests.harness.families import assert_same, random_model
 
-from draftwire.nodes.models import huggingface, tiny
-from draftwire.nodes.models.base import UnsupportedModelError
-from draftwire.nodes.models.huggingface import HuggingFaceModel
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-}
-
-FAST = {
-    "mistral with a window of 6": {"model_type": "mistral", "sliding_window": 6},
-    "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 128},
-}
-
-OTHERS = {
-    "gemma2": {"model_type": "gemma2", "sliding_window": 6},
-    "gemma3_text": {"model_type": "gemma3_text", "sliding_window": 6},
-    "qwen2": {"model_type": "qwen2"},
-    "qwen3": {"model_type": "qwen3"},
-    "qwen3_moe": {
-        "model_type": "qwen3_moe",
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 16,
-    },
-    "mixtral": {"model_type": "mixtral", "num_local_experts": 4},
-    "phi3": {"model_type": "phi3", "pad_token_id": 0, "sliding_window": 6},
-    "opt": {"model_type": "opt", "ffn_dim": 48, "word_embed_proj_dim": 32},
-    "gpt_neox": {"model_type": "gpt_neox"},
-    "olmo2": {"model_type": "olmo2"},
-    "cohere": {"model_type": "cohere"},
-    "smollm3": {"model_type": "smollm3", "pad_token_id": 0},
-    "granite": {"model_type": "granite"},
-    "gpt_oss": {"model_type": "gpt_oss", "num_local_experts": 4, "sliding_window": 6},
-    "bloom": {"model_type": "bloom", "n_layer": 3, "n_head": 4},
-    "falcon": {"model_type": "falcon", "head_dim": None},
-}
-
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "t5": ({"model_type": "t5"}, r"is an encoder-decoder model \(t5\); a decoder-only one is needed"),
-    "mamba": (
-        {"model_type": "mamba"},
-        r"kind 'linear_attention' \(layers 0, 1, 2 of 3\) .* cannot be rolled back",
-    ),
-    "recurrent_gemma": (
-        {"model_type": "recurrent_gemma", "lru_width": 32, "attention_window_size": 8},
-        r"kind '\w+' \(layers 0, 1 of 3\) .* its state cannot be rolled back",
-    ),
-    "lfm2": (
-        {"model_type": "lfm2", "layer_types": ["conv", "full_attention", "conv"]},
-        r"kind 'conv' \(layers 0, 2 of 3\) is not attention",
-    ),
-    "longrope": (
-        {
-            "model_type": "phi3",
-            "pad_token_id": 0,
-            "max_position_embeddings": 256,
-            "original_max_position_embeddings": 128,
-            "rope_scaling": {
-                "type": "longrope",
-                "short_factor": [1.0] * 4,
-                "long_factor": [2.0] * 4,
-            },
-        },
-        "rotary embedding is of type 'longrope', which depends on the longest position",
-    ),
-    "dynamic": (
-        {"model_type": "llama", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
-        "rotary embedding is of type 'dynamic'",
-    ),
-}
-
-RUNNING_STATES = ("mamba", "recurrent_gemma")
-DECLARES_KINDS = int(transformers.__version__.partition(".")[0]) >= 5
+from draftwire.nodes.models import huggingface, kv_slots, loading, tiny
+from draftwire.nodes.models.base import Ask, PackingModel, answers
+from draftwire.nodes.models.huggingface import HuggingFaceContext, HuggingFaceModel
+from draftwire.nodes.models.vocabulary import fitted
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,40 +23,53 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tiny.TinyPair:
-    return tiny.write_pair(tmp_path_factory.mktemp("tiny"))
+def llama(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceModel:
+    return loading.load(str(tiny.write_pair(tmp_path_factory.mktemp("tiny")).target))
 
 
 @pytest.fixture(scope="module")
-def llama(pair: tiny.TinyPair) -> HuggingFaceModel:
-    return huggingface.load(str(pair.target))
+def windowed() -> HuggingFaceModel:
+    """Sliding windows in two layers of three, softcapped scores."""
+    fields = {"sliding_window": 6, "attn_logit_softcapping": 5.0, "max_position_embeddings": 1024}
+    return HuggingFaceModel(random_model("gemma2", fields), name="windowed")
 
 
-def config_of(fields: dict[str, Any]) -> Any:
-    return AutoConfig.for_model(
-        **{key: value for key, value in (SMALL | fields).items() if value is not None}
+@pytest.fixture
+def passes(llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """New positions of each forward."""
+    seen: list[int] = []
+    forward = llama._model.forward
+
+    def counted(*, input_ids: torch.Tensor, **settings: Any) -> Any:
+        seen.append(input_ids.shape[1])
+        return forward(input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(llama._model, "forward", counted)
+    yield seen
+
+
+def held_bytes(context: HuggingFaceContext) -> int:
+    """What its tensors take."""
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for held in context.slot.layers.values()
+        for tensor in (held.keys, held.values)
     )
 
 
-def random_model(fields: dict[str, Any]) -> Any:
-    torch.manual_seed(0)
-    model: Any = AutoModelForCausalLM
-    made = model.from_config(config_of(fields))
-    with torch.no_grad():
-        for parameter in made.parameters():
-            if parameter.ndim > 1:  # as initialised, tokens hardly feel each other, and tests would be blind
-                parameter.mul_(8)
-    return made
+def fresh(model: HuggingFaceModel, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
+    """From a context that has seen nothing else."""
+    context = model.open()
+    logits = context.logits(tokens, rows)
+    context.close()
+    return logits
 
 
-def assert_same(left: NDArray[np.float32], right: NDArray[np.float32], tolerance: float = 1e-5) -> None:
-    scale = float(np.abs(right - right.mean()).max())
-    np.testing.assert_allclose(left, right, rtol=0, atol=tolerance * scale)
+def ids(seed: int, count: int, model: HuggingFaceModel) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(0, model.vocab_size, count)]
 
 
-def reference(model: HuggingFaceModel, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
-    """One plain pass, without a cache."""
-    return model.forward(tokens, None, rows).float().numpy()
+# -------------------------------------------------------------------------------------- one context
 
 
 @settings(max_examples=60, deadline=None)
@@ -145,52 +78,38 @@ def test_any_history_gives_the_logits_of_a_fresh_context(
     llama: HuggingFaceModel, data: st.DataObject
 ) -> None:
     """Extending, rolling back, replacing and asking again never show in the numbers."""
-    ids = st.integers(0, llama.vocab_size - 1)
+    some = st.integers(0, llama.vocab_size - 1)
     context = llama.open()
     tokens: list[int] = []
     for _ in range(data.draw(st.integers(1, 6))):
         kept = data.draw(st.integers(0, len(tokens)))
-        added = data.draw(st.lists(ids, min_size=0 if kept else 1, max_size=9))
+        added = data.draw(st.lists(some, min_size=0 if kept else 1, max_size=9))
         tokens = [*tokens[:kept], *added]
         rows = data.draw(st.integers(1, len(tokens)))
         logits = context.logits(tokens, rows)
         assert logits.shape == (rows, llama.vocab_size)
         assert logits.dtype == np.float32
-        assert_same(logits, reference(llama, tokens, rows))
+        assert_same(logits, fresh(llama, tokens, rows))
     context.close()
 
 
 @pytest.mark.parametrize("length, rows", [(5, 1), (8, 8), (9, 1), (9, 2), (23, 1), (23, 10), (23, 23)])
 def test_long_prompts_are_read_in_chunks(
-    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch, length: int, rows: int
+    llama: HuggingFaceModel, passes: list[int], monkeypatch: pytest.MonkeyPatch, length: int, rows: int
 ) -> None:
     """Whatever part of the rows falls into whichever chunk, they are those of one pass."""
+    tokens = ids(length, length, llama)
+    expected = fresh(llama, tokens, rows)
+    passes.clear()
     monkeypatch.setattr(huggingface, "PREFILL_CHUNK", 8)
-    passes: list[int] = []
-    forward = llama.forward
-
-    def counted(ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
-        passes.append(len(ids))
-        return forward(ids, cache, keep)
-
-    monkeypatch.setattr(llama, "forward", counted)
-    tokens = np.random.default_rng(length).integers(0, llama.vocab_size, length).tolist()
     logits = llama.open().logits(tokens, rows)
     assert max(passes) <= 8
     assert sum(passes) == length
-    assert_same(logits, forward(tokens, None, rows).numpy())
+    assert_same(logits, expected)
 
 
-def test_only_what_differs_is_computed(llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_differs_is_computed(llama: HuggingFaceModel, passes: list[int]) -> None:
     """A step costs its new tokens, and asking again costs the rows asked for."""
-    passes: list[int] = []
-    forward = llama.forward
-
-    def counted(ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
-        passes.append(len(ids))
-        return forward(ids, cache, keep)
-
-    monkeypatch.setattr(llama, "forward", counted)
     context = llama.open()
     context.logits([1, 2, 3, 4, 5], 1)
     context.logits([1, 2, 3, 4, 5, 6], 1)  # one more
@@ -206,7 +125,7 @@ def test_wrong_questions_are_refused_and_harm_nothing(llama: HuggingFaceModel) -
     context = llama.open()
     before = context.logits([1, 2, 3], 1)
     for tokens, rows in (([], 0), ([1], 0), ([1], 2), ([0] * (llama.context_length + 1), 1)):
-        with pytest.raises(ValueError, match="needs 1 <= rows <= tokens <= 1024"):
+        with pytest.raises(ValueError, match=r"needs [01] <= rows <= tokens <= 1024"):
             context.logits(tokens, rows)
     for wrong in (-1, llama.vocab_size):
         with pytest.raises(ValueError, match=r"ids must lie in 0 \.\. 258"):
@@ -218,225 +137,229 @@ def test_wrong_questions_are_refused_and_harm_nothing(llama: HuggingFaceModel) -
         context.logits([1], 1)
 
 
-def test_a_pass_that_fails_leaves_the_context_empty(
-    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
+def test_a_context_grows_past_the_steps_of_its_capacity(windowed: HuggingFaceModel) -> None:
+    """Token by token across 256 and 512, and in one go: the same, and the memory is what is promised."""
+    tokens = ids(4, 520, windowed)
+    context = windowed.open()
+    for length in (250, 255, 256, 257, 260, 511, 512, 513, 520):
+        logits = context.logits(tokens[:length], 3)
+        assert_same(logits, fresh(windowed, tokens[:length], 3))
+        assert held_bytes(context) == windowed.kv_bytes(length)
+
+
+def test_memory_is_exact_and_returns(llama: HuggingFaceModel) -> None:
+    """`kv_bytes` counts 2 x layers x heads x width x 4 bytes for each token of a whole step of 256."""
+    token = 2 * tiny.LAYERS * tiny.KV_HEADS * (tiny.HIDDEN // tiny.HEADS) * 4
+    wanted = {0: 0, 1: 256, 256: 256, 257: 512, 1024: 1024}
+    assert {tokens: llama.kv_bytes(tokens) for tokens in wanted} == {
+        tokens: capacity * token for tokens, capacity in wanted.items()
+    }
+    context = llama.open()
+    assert held_bytes(context) == 0
+    context.logits([1] * 300, 1)
+    assert held_bytes(context) == 512 * token
+    context.close()
+    assert held_bytes(context) == 0
+
+
+# -------------------------------------------------------------------------------------- many contexts
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), family=st.sampled_from(["llama", "windowed"]))
+def test_any_schedule_equals_fresh_prefill(
+    llama: HuggingFaceModel, windowed: HuggingFaceModel, data: st.DataObject, family: str
+) -> None:
+    """Passes over any of several contexts, rejections, closes and reopens: each answers as a fresh one."""
+    model = {"llama": llama, "windowed": windowed}[family]
+    some = st.integers(0, model.vocab_size - 1)
+    contexts = [model.open() for _ in range(4)]
+    texts: list[list[int]] = [[] for _ in contexts]
+    for _ in range(data.draw(st.integers(1, 5))):
+        if data.draw(st.booleans()):
+            evicted = data.draw(st.integers(0, 3))
+            contexts[evicted].close()
+            contexts[evicted] = model.open()
+        asked = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True))
+        asks = []
+        for index in asked:
+            kept = data.draw(st.integers(0, len(texts[index])))
+            added = data.draw(st.lists(some, max_size=20))
+            texts[index] = [*texts[index][:kept], *added]
+            rows = data.draw(st.integers(0, len(texts[index])))
+            asks.append(Ask(context=contexts[index], tokens=texts[index], rows=rows))
+        for ask, found in zip(asks, model.together(asks), strict=True):
+            assert found.shape == (ask.rows, model.vocab_size)
+            if ask.rows:
+                assert_same(found, fresh(model, ask.tokens, ask.rows))
+
+
+def test_a_pass_is_one_forward(llama: HuggingFaceModel, passes: list[int]) -> None:
+    """All new tokens of all contexts lie in it, and those that need logits again."""
+    contexts = [llama.open() for _ in range(3)]
+    llama.together([Ask(context=one, tokens=[1, 2, 3], rows=0) for one in contexts])
+    llama.together(
+        [
+            Ask(context=contexts[0], tokens=[1, 2, 3, 4, 5], rows=2),
+            Ask(context=contexts[1], tokens=[1, 9], rows=1),
+            Ask(context=contexts[2], tokens=[1, 2, 3], rows=2),
+        ]
+    )
+    llama.together([Ask(context=contexts[0], tokens=[1, 2, 3], rows=0)])  # roll-back alone costs nothing
+    assert passes == [9, 2 + 1 + 2]
+
+
+def test_a_long_text_beside_others_is_read_in_chunks(
+    llama: HuggingFaceModel, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its rows, wherever they fall."""
+    texts = [ids(1, 21, llama), ids(2, 3, llama), ids(3, 9, llama)]
+    rows = [10, 2, 0]
+    expected = [fresh(llama, text, max(count, 1))[:count] for text, count in zip(texts, rows, strict=True)]
+    passes.clear()
+    monkeypatch.setattr(huggingface, "PREFILL_CHUNK", 8)
+    asks = [
+        Ask(context=llama.open(), tokens=text, rows=count) for text, count in zip(texts, rows, strict=True)
+    ]
+    for found, own in zip(llama.together(asks), expected, strict=True):
+        assert found.shape == own.shape
+        if len(own):
+            assert_same(found, own)
+    assert passes == [8 + 3 + 8, 8 + 1, 5]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda model, context: Ask(context=context, tokens=[1, 2], rows=1), "asked twice in one pass"),
+        (lambda model, context: Ask(context=closed(model), tokens=[1], rows=1), "closed context"),
+        (lambda model, context: Ask(context=model.open(), tokens=[1], rows=2), "2 rows of 1 tokens"),
+        (lambda model, context: Ask(context=model.open(), tokens=[1], rows=-1), "needs 0 <= rows"),
+        (lambda model, context: Ask(context=model.open(), tokens=[1] * 1025, rows=1), "tokens <= 1024"),
+        (lambda model, context: Ask(context=model.open(), tokens=[1, 259], rows=1), "ids must lie in"),
+        (lambda model, context: Ask(context=fitted(model, 9).open(), tokens=[1], rows=1), "another model"),
+    ],
+)
+def test_an_ask_out_of_order_is_refused_before_anything_is_computed(
+    llama: HuggingFaceModel, passes: list[int], wrong: Any, message: str
+) -> None:
+    """The error says what is wrong; the others have not been touched, and go on."""
+    context = llama.open()
+    context.logits([1, 2, 3], 1)
+    passes.clear()
+    with pytest.raises(ValueError, match=message):
+        llama.together([Ask(context=context, tokens=[1, 2, 3, 4], rows=1), wrong(llama, context)])
+    assert not passes
+    context.logits([1, 2, 3, 4], 1)
+    assert passes == [1]
+
+
+def closed(model: HuggingFaceModel) -> HuggingFaceContext:
+    context = model.open()
+    context.close()
+    return context
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_pass_that_fails_leaves_no_trace(
+    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch, layer: int
 ) -> None:
     """After an error within a pass (no memory, an interrupt) nothing half-written is taken for cached."""
-    context = llama.open()
-    context.logits([1, 2, 3, 4], 1)
-    forward = llama.forward
+    contexts = [llama.open() for _ in range(2)]
+    texts = [[1, 2, 3, 4], [7, 8, 9]]
+    llama.together([Ask(context=one, tokens=text, rows=1) for one, text in zip(contexts, texts, strict=True)])
+    attend_each = kv_slots.Pass.attend_each
 
-    def breaks(ids: Sequence[int], cache: Any, keep: int) -> torch.Tensor:
-        forward(ids, cache, keep)
-        raise MemoryError
+    def breaks(self: kv_slots.Pass, call: kv_slots.Call) -> torch.Tensor:
+        out = attend_each(self, call)
+        if call.layer == layer:
+            raise MemoryError
+        return out
 
     with monkeypatch.context() as patch:
-        patch.setattr(llama, "forward", breaks)
+        patch.setattr(kv_slots.Pass, "attend_each", breaks)
         with pytest.raises(MemoryError):
-            context.logits([1, 2, 3, 4, 5], 1)
-    assert_same(context.logits([1, 2, 3, 4, 5], 2), reference(llama, [1, 2, 3, 4, 5], 2))
+            llama.together(
+                [
+                    Ask(context=contexts[0], tokens=[1, 2, 60, 61], rows=1),
+                    Ask(context=contexts[1], tokens=[7, 8, 9, 62], rows=1),
+                ]
+            )
+    asks = [
+        Ask(context=contexts[0], tokens=[1, 2, 3, 4, 5], rows=2),
+        Ask(context=contexts[1], tokens=[7, 8, 9, 62], rows=1),
+    ]
+    for ask, found in zip(asks, llama.together(asks), strict=True):
+        assert_same(found, fresh(llama, ask.tokens, ask.rows))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *(pytest.param(fields, id=name) for name, fields in FAST.items()),
-        *(pytest.param(fields, id=name, marks=pytest.mark.slow) for name, fields in OTHERS.items()),
-    ],
-)
-def test_families_with_a_cache_serve(fields: dict[str, Any]) -> None:
-    """Attention of all kinds passes the gates and rolls back exactly, far beyond a sliding window too."""
-    model = HuggingFaceModel(random_model(fields), name="random")
-    assert model.vocab_size == 97
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(0, 97, 40).tolist()
-    context = model.open()
-    context.logits([*tokens[:30], *rng.integers(0, 97, 8).tolist()], 3)
-    assert_same(context.logits(tokens, 6), reference(model, tokens, 6), tolerance=3e-5)
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_models_without_roll_back_are_refused_by_reason(name: str, tmp_path: Path) -> None:
-    """The config is enough: weights are not even looked for."""
-    fields, message = REFUSED[name]
-    if not DECLARES_KINDS and name in RUNNING_STATES:
-        pytest.skip("transformers 4 does not declare the kinds of these layers")
-    config_of(fields).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModelError, match=message) as caught:
-        huggingface.load(str(tmp_path))
-    assert str(tmp_path) in str(caught.value)
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
-
-
-@pytest.mark.parametrize("name", RUNNING_STATES)
-def test_running_states_are_found_without_a_declaration(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the config silent, the gates behind it would refuse the model."""
-    model = random_model(REFUSED[name][0])
-    monkeypatch.setattr("draftwire.nodes.models.gates.refuse_declared", lambda config, name: None)
-    with pytest.raises(UnsupportedModelError, match=r"rolled back|roll-back"):
-        HuggingFaceModel(model, name=name)
-    monkeypatch.setattr("draftwire.nodes.models.gates.refuse_stateful", lambda model, name: None)
-    with pytest.raises(UnsupportedModelError, match=r"rolled back|roll-back"):
-        HuggingFaceModel(model, name=name)
-
-
-def test_a_model_of_another_kind_is_refused_after_a_trial() -> None:
-    """An encoder sees what comes behind a token; its cached rows then differ from fresh ones."""
-    model = random_model({"model_type": "bert"})
-    with pytest.raises(UnsupportedModelError, match="after a roll-back its logits differ"):
-        HuggingFaceModel(model, name="encoder")
-
-
-def test_a_hidden_state_is_found_by_comparison() -> None:
-    """A model that carries something over from pass to pass differs from a fresh pass and is refused."""
-    model = random_model({"model_type": "llama"})
-    passes = 0
-
-    def drift(module: Any, inputs: Any, output: Any) -> Any:
-        nonlocal passes
-        passes += 1
-        return output + 0.05 * passes
-
-    model.model.layers[1].mlp.register_forward_hook(drift)
-    with pytest.raises(UnsupportedModelError, match="after a roll-back its logits differ from a fresh pass"):
-        HuggingFaceModel(model, name="drifting")
-
-
-def test_missing_weights_are_refused(pair: tiny.TinyPair, tmp_path: Path) -> None:
-    """Weights that transformers would fill with random numbers are an error that names them."""
-    folder = shutil.copytree(pair.target, tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    config["num_hidden_layers"] += 1
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UnsupportedModelError, match=r"lacks weights .* model\.layers\.2\.\S+"):
-        huggingface.load(str(folder))
-
-
-@pytest.mark.parametrize(
-    "file, message",
-    [
-        ("config.json", "tried the local files.*Check that the folder holds config.json"),
-        ("model.safetensors", "tried the local files.*safetensors"),
-    ],
-)
-def test_broken_folders_are_refused(pair: tiny.TinyPair, tmp_path: Path, file: str, message: str) -> None:
-    """Absent or garbled files give one typed error with the name, what was tried, and a remedy."""
-    folder = shutil.copytree(pair.target, tmp_path / "model")
-    (folder / file).write_text("no such thing")
-    with pytest.raises(UnsupportedModelError, match=message) as garbled:
-        huggingface.load(str(folder))
-    (folder / file).unlink()
-    with pytest.raises(UnsupportedModelError, match=message) as absent:
-        huggingface.load(str(folder))
-    for caught in (garbled, absent):
-        assert f"'{folder}'" in str(caught.value)
-        assert caught.value.__suppress_context__
-
-
-def test_pickled_weights_are_not_read(pair: tiny.TinyPair, tmp_path: Path) -> None:
-    """A folder with pytorch_model.bin alone is refused: loading it would run its code."""
-    folder = shutil.copytree(pair.target, tmp_path / "model")
-    (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(UnsupportedModelError, match="safetensors"):
-        huggingface.load(str(folder))
-
-
-def test_a_name_that_is_neither_path_nor_hub_id_is_refused() -> None:
-    """Nothing is looked up on the network for what can't be a hub id."""
-    for name in ("nowhere", "./nowhere/model", "/nowhere", "a/b/c", "nowhere/all.gguf"):
-        with pytest.raises(UnsupportedModelError, match="there is no such file or folder"):
-            huggingface.load(name)
-
-
-def test_a_hub_id_without_network_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline and not in the cache: the name, what was tried, and what to do, in one line."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UnsupportedModelError) as caught:
-        huggingface.load("nobody/nothing")
-    text = str(caught.value)
-    assert text.startswith("Cannot load 'nobody/nothing'; tried the local cache, then the hub: ")
-    assert "pass a local folder" in text
-    assert "\n" not in text
-    assert caught.value.__suppress_context__
-
-
-def test_settings_pass_through(pair: tiny.TinyPair) -> None:
-    """dtype is applied; bfloat16 passes its own tolerance; a wrong one is refused by name."""
-    assert huggingface.load(str(pair.target)).dtype == "float32"
-    model = huggingface.load(str(pair.target), dtype="bfloat16")
-    assert model.dtype == "bfloat16"
-    logits = model.open().logits([1, 2, 3], 2)
-    assert logits.dtype == np.float32
-    assert_same(logits, reference(huggingface.load(str(pair.target)), [1, 2, 3], 2), tolerance=0.05)
-    for dtype in ("int8", "float31", "nn"):
-        with pytest.raises(UnsupportedModelError, match=f"dtype is '{dtype}'"):
-            huggingface.load(str(pair.target), dtype=dtype)
-
-
-def test_an_absent_device_is_refused_by_name(pair: tiny.TinyPair) -> None:
-    """The message holds the device that was asked for."""
-    with pytest.raises(UnsupportedModelError, match=r"on device 'nowhere:0'"):
-        huggingface.load(str(pair.target), device="nowhere:0")
-
-
-def test_loading_is_quiet_but_for_progress(pair: tiny.TinyPair, capfd: pytest.CaptureFixture[str]) -> None:
-    """Bars and warnings of transformers are silenced; the sentence for `progress` is all there is."""
-    said: list[str] = []
-    huggingface.load(str(pair.draft), progress=said.append)
-    assert said == [f"Loading {pair.draft}"]
-    assert capfd.readouterr() == ("", "")
-
-
-def write_gguf(folder: Path, file: Path) -> None:
-    """A Llama folder as a GGUF file in fp32."""
-    import gguf
-    from safetensors.numpy import load_file
-
-    config = json.loads((folder / "config.json").read_text())
-    writer: Any = gguf.GGUFWriter(file, "llama")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_vocab_size(config["vocab_size"])
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    vocabulary = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(vocabulary)
-    writer.add_token_types([3] * len(tiny.SPECIAL_TOKENS) + [1] * 256)
-    writer.add_token_merges(["a b"])  # an empty list can't be written
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    for name, weight in load_file(folder / "model.safetensors").items():
-        for part, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
-            if part in name:  # GGUF rotates neighbours, transformers halves
-                rows, columns = weight.shape
-                halves = weight.reshape(config[heads], 2, rows // config[heads] // 2, columns)
-                weight = halves.swapaxes(1, 2).reshape(rows, columns)
-        writer.add_tensor(names.get_name(name, (".weight",)), np.ascontiguousarray(weight))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def test_a_gguf_file_is_the_same_model(
-    llama: HuggingFaceModel, pair: tiny.TinyPair, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_slot_that_cannot_grow_harms_nobody(
+    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights from a GGUF file give the logits of the folder that it was made from."""
-    file = tmp_path / "tiny.gguf"
-    write_gguf(pair.target, file)
-    said: list[str] = []
-    model = huggingface.load(str(file), dtype="float32", progress=said.append)
-    assert said == [f"Loading {file}, a GGUF file: this takes a while"]
-    assert capfd.readouterr() == ("", "")
-    assert model.context_length == llama.context_length
-    tokens = list(range(40, 60))
-    assert_same(model.open().logits(tokens, 5), llama.open().logits(tokens, 5))
+    """No memory for one: the pass is not begun, and all of them answer the next time."""
+    contexts = [llama.open() for _ in range(2)]
+    texts = [ids(5, 250, llama), ids(6, 20, llama)]
+    llama.together([Ask(context=one, tokens=text, rows=0) for one, text in zip(contexts, texts, strict=True)])
+    zeros, made = torch.zeros, 0
+
+    def scarce(*size: int, **settings: Any) -> torch.Tensor:
+        nonlocal made
+        made += 1
+        if made == 3:  # the keys of the second layer
+            raise MemoryError
+        return zeros(*size, **settings)
+
+    longer = [Ask(context=contexts[1], tokens=texts[1] + [5], rows=1)]
+    longer.append(Ask(context=contexts[0], tokens=texts[0] + ids(7, 20, llama), rows=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros", scarce)
+        with pytest.raises(MemoryError):
+            llama.together(longer)
+    for ask, found in zip(longer, llama.together(longer), strict=True):
+        assert_same(found, fresh(llama, ask.tokens, ask.rows))
+
+
+def test_nan_stays_in_its_session(windowed: HuggingFaceModel) -> None:
+    """One slot's values are poisoned: its own rows are NaN, and its neighbours' are those of every day."""
+    texts = [ids(seed, 40, windowed) for seed in range(3)]
+    contexts = [windowed.open() for _ in texts]
+    asks = [Ask(context=one, tokens=text[:30], rows=1) for one, text in zip(contexts, texts, strict=True)]
+    windowed.together(asks)
+    for held in contexts[1].slot.layers.values():
+        held.values[:, :, 28] = torch.nan
+    found = windowed.together(
+        [Ask(context=one, tokens=text, rows=10) for one, text in zip(contexts, texts, strict=True)]
+    )
+    assert np.isnan(found[1]).all()
+    for index in (0, 2):
+        assert_same(found[index], fresh(windowed, texts[index], 10))
+
+
+def test_nan_goes_with_the_tokens_that_it_belongs_to(llama: HuggingFaceModel) -> None:
+    """What lies behind a roll-back reaches no later row of the same context either."""
+    context = llama.open()
+    context.logits([1, 2, 3, 4, 5, 6], 1)
+    for held in context.slot.layers.values():
+        held.keys[:, :, 3:] = torch.nan
+        held.values[:, :, 3:] = torch.nan
+    assert_same(context.logits([1, 2, 3, 9], 1), fresh(llama, [1, 2, 3, 9], 1))
+
+
+def test_fitted_models_share_passes(llama: HuggingFaceModel) -> None:
+    """Cut to a vocabulary, a model packs as before; rows have the width that is left."""
+    cut = fitted(llama, 200)
+    assert isinstance(llama, PackingModel)
+    assert isinstance(cut, PackingModel)
+    assert cut.kv_bytes(300) == llama.kv_bytes(300)
+    asks = [
+        Ask(context=cut.open(), tokens=[1, 2, 3], rows=2),
+        Ask(context=cut.open(), tokens=[4, 5], rows=0),
+    ]
+    first, second = answers(cut, asks)
+    assert_same(first, fresh(llama, [1, 2, 3], 2)[:, :200])
+    assert second.shape == (0, 200)
+    with pytest.raises(ValueError, match="another model"):
+        cut.together([Ask(context=llama.open(), tokens=[1], rows=1)])
+    asks[0].context.close()
+    with pytest.raises(ValueError, match="closed context"):
+        cut.together(asks)

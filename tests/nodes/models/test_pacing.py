@@ -28,7 +28,9 @@ class TakesSeconds:
         self._clock = clock
         self._seconds = list(seconds)
 
-    async def run(self, kind: Kind, positions: int, work: Callable[[], T]) -> Timed[T]:
+    async def run(
+        self, kind: Kind, positions: int, work: Callable[[], T], *, sessions: int = 1
+    ) -> Timed[T]:
         seconds = self._seconds.pop(0)
         await self._clock.sleep_until(self._clock.now_s() + seconds)
         return Timed(value=work(), seconds=seconds, overran=False)

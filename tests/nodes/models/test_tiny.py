@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from draftwire.nodes.models import huggingface, tiny
+from draftwire.nodes.models import loading, tiny
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -37,7 +37,7 @@ def test_noise_sets_how_often_the_draft_is_right(tmp_path: Path) -> None:
     def overlap(noise: float) -> float:
         pair = tiny.write_pair(tmp_path / str(noise), noise=noise)
         p, q = (
-            np.exp(huggingface.load(str(folder)).open().logits(tokens, 300).astype(np.float64))
+            np.exp(loading.load(str(folder)).open().logits(tokens, 300).astype(np.float64))
             for folder in (pair.target, pair.draft)
         )
         return float(np.minimum(p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)).sum(-1).mean())

@@ -46,7 +46,7 @@ def shipped_files(folder: Path) -> Path:
 
 
 def through_transformers(folder: Path) -> AutoTokenizer:
-    from draftwire.nodes.models.huggingface import load_auto_tokenizer
+    from draftwire.nodes.models.loading import load_auto_tokenizer
 
     tokenizer, eos_ids = load_auto_tokenizer(str(folder))
     return AutoTokenizer(tokenizer, eos_ids=eos_ids)

@@ -189,7 +189,7 @@ def test_a_record_is_read_by_explain(
         said = capsys.readouterr()
         assert rate in said.out and "note: the requests of" not in said.err
     assert main(["explain", str(record)]) == 0
-    note = "note: the requests of 2 devices, in a row; see one by --device device-0002"
+    note = "note: the requests of 2 devices; see one over time by --device device-0002"
     assert note in capsys.readouterr().err
     assert main(["explain", str(record), "--device", "device-0003"]) == 2
     assert "holds no step of a device 'device-0003'; did you mean 'device-000" in capsys.readouterr().err

@@ -1,0 +1,190 @@
+"""The sessions of a busy BS: what the others bring and take, beside which a session's plan is chosen.
+
+Passes are shared. A pass over s sessions takes T(s, positions), and it begins when those are there that are
+worth waiting for. With E_i tokens expected of session i in a pass, and w the longest that one of them is
+away, the BS brings
+
+    (E_1 + E_2 + ...) / (T(s, all positions) + w)    tokens a second.
+
+That is what a plan maximises where sessions share a BS: the others' tokens stand in the numerator, so that a
+position, or a round trip that all have to wait for, costs what all lose by it. With nobody else it is the
+session's own speed. As each plan is the best answer to the others' by one common measure, they come to rest.
+
+One thing is no single session's to choose: a round trip is paid once for all, so with the others drafting it
+costs a session nothing to draft as well, and with none drafting the first one would pay for all. So whether
+drafts are in use at all is decided for all at once, by the sum above with everybody's best plan against
+everybody decoding alone. docs/theory.md has the reasons, and what was measured.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from draftwire.codecs.control import COUPLED, StepReport
+from draftwire.nodes.controller.estimators.pass_time import PassTime
+from draftwire.nodes.speculation.together import longest_wait_s
+from draftwire.runtime.memory import remember
+
+MAX_MEMBERS = 1024
+
+OF_HINTS = 0.2
+"What the newest step weighs, where drafts are hints."
+
+GONE = 3.0
+"Times the time between its steps: a session that is silent for so long is not there any more."
+
+LEAST_GONE_S = 0.3
+
+PATIENCE = 0.03
+"Drafts that are in use go on until they are expected to be slower than none by this share."
+
+SLOPE_OVER = 3.0
+"Positions: what a session's block may have more or fewer."
+
+Name = tuple[str, int]
+"A device, and its request."
+
+
+class Adds(NamedTuple):
+    """What a session adds to a pass; left as it is: of the target alone."""
+
+    tokens: float = 1.0
+    "expected of its step"
+    rows: float = 1.0
+    "positions of it"
+    away_s: float = 0.0
+    "from its Commit to its next block; 0: it is always there"
+
+
+ALONE = Adds()
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """A session."""
+
+    adds: Adds = ALONE
+    "by the plan that is best for it, were drafts in use"
+    at_s: float = 0.0
+    "of its newest report"
+    every_s: float = 0.0
+    "between its reports"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """All sessions but one, in a pass."""
+
+    sessions: int
+    tokens: float
+    rows: float
+    wait_s: float
+    "for the last of their blocks"
+    steady: int
+    "sessions that have a step in every pass"
+    at_zero_s: float
+    "a pass over them and one position more"
+    slope_s: float
+    "more for each position behind that"
+    overhead_s: float
+    "the BS's own time a step"
+
+    @property
+    def alone_s(self) -> float:
+        """From pass to pass, for a session that decodes alone beside them."""
+        return self.at_zero_s + self.wait_s
+
+    @property
+    def cost_s(self) -> float:
+        """Of a position: what it takes of the time of all, as if a session had to pay it alone."""
+        return self.slope_s * (1 + self.tokens)
+
+    def longest_wait_s(self, pass_s: float) -> float:
+        """How long the BS waits for a block beside theirs."""
+        return longest_wait_s(pass_s=pass_s, steady=self.steady, blocks=self.sessions - self.steady + 1)
+
+
+class Crowd:
+    """Of one BS."""
+
+    def __init__(self) -> None:
+        self.passes = PassTime()
+        self._members: dict[Name, Member] = {}
+        self._now_s = 0.0
+        self._drafts = True
+
+    def heard(self, report: StepReport) -> None:
+        """A step. Where drafts are hints, what a session adds is what it has added of late."""
+        name = report.device, report.request
+        member = self._members.get(name) or Member()
+        if member.at_s:
+            member.every_s = max(0.0, report.ended_at_s - member.at_s)
+        member.at_s = self._now_s = report.ended_at_s
+        if report.acceptance == COUPLED or report.temperature == 0:
+            tokens, rows, _ = member.adds
+            tokens += OF_HINTS * (report.tokens - tokens)
+            member.adds = Adds(tokens=tokens, rows=rows + OF_HINTS * (report.computed - rows))
+        remember(self._members, name, member, most=MAX_MEMBERS)
+        if report.pass_rows and report.step:
+            self.passes.observe(
+                sessions=report.pass_sessions, rows=report.pass_rows, step_s=report.step_s
+            )
+
+    def planned(self, name: Name, adds: Adds) -> None:
+        """What the session adds by its best plan."""
+        member = self._members.get(name)
+        if member is not None:
+            member.adds = adds
+
+    def others(self, device: str, *, overhead_s: float, drafting: bool) -> Others | None:
+        """Who shares the passes of this device, each by its best plan, or without drafts; None: nobody."""
+        found = [adds for name, adds in self._present() if name[0] != device]
+        if not found or not self.passes.known:
+            return None
+        members = found if drafting else [ALONE] * len(found)
+        sessions, rows = len(members) + 1, sum(one.rows for one in members) + 1
+        at_zero_s = self.passes.seconds(sessions=sessions, rows=rows)
+        further_s = self.passes.seconds(sessions=sessions, rows=rows + SLOPE_OVER)
+        return Others(
+            sessions=len(members),
+            tokens=sum(one.tokens for one in members),
+            rows=rows - 1,
+            wait_s=self._wait_s(members),
+            steady=sum(not one.away_s for one in members),
+            at_zero_s=at_zero_s,
+            slope_s=max(0.0, further_s - at_zero_s) / SLOPE_OVER,
+            overhead_s=overhead_s,
+        )
+
+    @property
+    def drafts(self) -> bool:
+        """Whether drafts are in use: all sessions together bring more with them than without."""
+        members = [adds for _, adds in self._present()]
+        if len(members) < 2 or not self.passes.known:
+            return True
+        tokens, rows = sum(one.tokens for one in members), sum(one.rows for one in members)
+        cycle_s = self.passes.seconds(sessions=len(members), rows=rows) + self._wait_s(members)
+        alone_s = self.passes.seconds(sessions=len(members), rows=len(members))
+        worth = tokens / cycle_s * alone_s / len(members)
+        self._drafts = worth > 1 - (PATIENCE if self._drafts else 0.0)
+        return self._drafts
+
+    def _present(self) -> Iterator[tuple[Name, Adds]]:
+        for name, one in self._members.items():
+            if self._now_s - one.at_s <= max(LEAST_GONE_S, GONE * one.every_s):
+                yield name, one.adds
+
+    def _wait_s(self, members: Iterable[Adds]) -> float:
+        """For the last block that is worth it: a BS begins without those that are away for longer."""
+        away = sorted(one.away_s for one in members)
+        steady = away.count(0.0)
+        pass_s = self.passes.seconds(sessions=len(away), rows=sum(one.rows for one in members))
+        waits = [
+            away_s
+            for blocks, away_s in enumerate(away[steady:], start=1)
+            if away_s < longest_wait_s(pass_s=pass_s, steady=steady, blocks=blocks)
+        ]
+        return max(waits, default=0.0)
+
+
+__all__ = ["Adds", "Crowd", "Others"]

@@ -1,0 +1,66 @@
+"""[channel.cell] of a topology: read, written, and refused with what to write instead."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from draftwire.runtime.channel_settings import MAX_WEIGHT, MIN_WEIGHT, CellSettings
+from draftwire.runtime.config import ChannelSettings, Topology, parse_topology, to_toml
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import Scheduler
+
+names = st.sampled_from(["device", "device/01", "a.b", "phone-1/x/y"])
+cells = st.builds(
+    CellSettings,
+    scheduler=st.sampled_from(Scheduler),
+    weights=st.dictionaries(names, st.floats(MIN_WEIGHT, MAX_WEIGHT)),
+)
+
+
+@given(st.none() | cells)
+def test_a_cell_comes_back_from_its_file(cell: CellSettings | None) -> None:
+    """What is written describes the same cell, or none."""
+    topology = Topology(channel=ChannelSettings(cell=cell))
+    assert parse_topology(to_toml(topology)) == topology
+
+
+def test_a_section_alone_is_a_cell_and_none_is_none() -> None:
+    """The head of the section shares the radio, proportionally fair; without it nothing is shared."""
+    channel = parse_topology("[channel.cell]\n").channel
+    assert channel is not None and channel.cell == CellSettings()
+    assert CellSettings().scheduler is Scheduler.PROPORTIONAL_FAIR
+    assert ChannelSettings().cell is None
+    assert channel.for_device("a").cell == channel.cell
+
+
+def test_a_weight_of_a_key_holds_for_the_names_below_it() -> None:
+    """An exact name goes before its key's, and the rest have 1; a whole number is a weight too."""
+    channel = parse_topology('[channel.cell.weights]\ndevice = 3\n"device/02" = 0.5\n').channel
+    assert channel is not None and channel.cell is not None
+    weights = {name: channel.cell.weight_of(name) for name in ("device/01", "device/02", "device", "devic")}
+    assert weights == {"device/01": 3.0, "device/02": 0.5, "device": 3.0, "devic": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "remedy"),
+    [
+        ("[channel]\ncell = true", "channel.cell", "[channel.cell]"),
+        ("[channel.cell]\nschedular = 'round-robin'", "channel.cell.schedular", "scheduler"),
+        ("[channel.cell]\nscheduler = 'round robin'", "channel.cell.scheduler", "round-robin"),
+        ("[channel.cell]\nscheduler = 1", "channel.cell.scheduler", "proportional-fair"),
+        ("[channel.cell]\nweights = 2.0", "channel.cell.weights", "[channel.cell.weights]"),
+        ("[channel.cell.weights]\na = 'much'", "channel.cell.weights.a", '"a" = 2.0'),
+        ("[channel.cell.weights]\na = 0", "channel.cell.weights.a", "0.01 to 100"),
+        ("[channel.cell.weights]\na = nan", "channel.cell.weights.a", "0.01 to 100"),
+        ("[channel.cell.weights]\na = 1e3", "channel.cell.weights.a", "0.01 to 100"),
+        ("[channel.cell.weights]\na = 99999999999999999999999", "channel.cell.weights.a", "0.01 to 100"),
+        ("[channel.cell.weights]\n'a b' = 1.0", "channel.cell.weights.a b", "letters"),
+        ("[cell]\nscheduler = 'round-robin'", "cell", "channel.cell"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_remedy(text: str, key: str, remedy: str) -> None:
+    """One line, with the file's own words in it."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_topology(text, source="cell.toml")
+    assert caught.value.key == key
+    assert remedy in str(caught.value) and "cell.toml" in str(caught.value)
