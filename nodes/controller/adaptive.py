@@ -338,7 +338,7 @@ class AdaptivePolicy:
             self._known,
             known,
             text,
-            alphas=text.acceptance.alphas(ks),
+            alphas=text.acceptance.alphas(ks, since=text.alone_tokens if others is not None else 0),
             spelling=spelling,
             acceptance=REJECTION,
             hints=False,

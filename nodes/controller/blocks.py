@@ -5,6 +5,7 @@ ends, the block is tested as a whole (block verification): that accepts no less,
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,9 @@ class BlockChoices:
         if others is not None:
             pass_s = compute.target_step_s + np.array(self._gammas) * compute.target_per_token_s
             self._away_s = seconds - pass_s
-            self._speeds, self._rates, every_s = _shared(tokens, pass_s, self._away_s, others)
+            shared = _shared(tokens, pass_s, self._away_s, others)
+            self._alone_s = max(self._alone_s, shared.alone_s)
+            self._speeds, self._rates, every_s = shared.speeds, shared.rates, shared.every_s
             self._losses_s = (1 - self._rates * self._alone_s) * every_s
         self._most = float(np.maximum.reduce(self._rates, axis=None))
         self._found: dict[tuple[int, int], tuple[int, int]] = {}
@@ -133,22 +136,35 @@ class BlockChoices:
         return float(self._losses_s[self.ks.index(k), gamma - 1])
 
 
-def _shared(
-    tokens: Floats, pass_s: Floats, away_s: Floats, others: Others
-) -> tuple[Floats, Floats, Floats]:
-    """Where passes are shared, of plans [K, gamma]: own tokens a second, those less what others lose, and
-    seconds a step.
+class _Shared(NamedTuple):
+    """Of plans where passes are shared, [K, gamma]."""
 
-    All wait for a block that is worth it. One that is not misses passes, as many as it is away for, and the
-    others have theirs without it.
+    speeds: Floats
+    "own tokens a second"
+    rates: Floats
+    "those less what others lose"
+    every_s: Floats
+    "seconds a step"
+    alone_s: float
+    "the same of the target alone"
+
+
+def _shared(tokens: Floats, pass_s: Floats, away_s: Floats, others: Others) -> _Shared:
+    """All wait for a block that is worth it. One that is not misses passes, as many as it is away for, and
+    the others have theirs without it.
     """
-    waited = away_s <= others.longest_wait_s(others.at_zero_s)
-    cycle_s = pass_s + np.where(waited, np.maximum(away_s, others.wait_s), others.wait_s)
-    every = np.where(waited, 1.0, np.ceil((away_s + pass_s) / cycle_s))
-    absent = 1 - 1 / every
-    mean_s = cycle_s - absent * (pass_s - others.at_zero_s)
-    all_tokens = others.tokens + tokens / every
-    return tokens / (every * mean_s), all_tokens / mean_s - others.tokens / others.alone_s, every * mean_s
+    waited = away_s <= others.longest_wait_s()
+    least_s = others.wait_beside_s(float(away_s.min())) if waited.any() else others.wait_s
+    wait_s = np.where(waited, np.maximum(away_s, least_s), least_s)
+    every = np.where(waited, 1.0, np.ceil((away_s + pass_s) / (pass_s + wait_s)))
+    mean_s = wait_s + others.at_zero_s + (pass_s - others.at_zero_s) / every
+    alone_s = others.at_zero_s + least_s
+    return _Shared(
+        speeds=tokens / (every * mean_s),
+        rates=(others.tokens + tokens / every) / mean_s - others.tokens / alone_s,
+        every_s=every * mean_s,
+        alone_s=alone_s,
+    )
 
 
 __all__ = ["BlockChoices"]

@@ -16,8 +16,9 @@ drafts are in use at all is decided for all at once, by the sum above with every
 everybody decoding alone. docs/theory.md has the reasons, and what was measured.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 from draftwire.codecs.control import COUPLED, StepReport
@@ -77,9 +78,11 @@ class Others:
 
     sessions: int
     tokens: float
-    rows: float
+    "a pass"
     wait_s: float
-    "for the last of their blocks"
+    "for the last of their blocks; 0: they have none"
+    drafting: bool
+    "whether drafts are taken to be in use: then a round trip is paid for by all"
     steady: int
     "sessions that have a step in every pass"
     at_zero_s: float
@@ -99,9 +102,15 @@ class Others:
         """Of a position: what it takes of the time of all, as if a session had to pay it alone."""
         return self.slope_s * (1 + self.tokens)
 
-    def longest_wait_s(self, pass_s: float) -> float:
+    def wait_beside_s(self, away_s: float) -> float:
+        """For their blocks; where drafts are in use and they have none yet, for one that is away so long."""
+        return away_s if self.drafting and not self.wait_s else self.wait_s
+
+    def longest_wait_s(self) -> float:
         """How long the BS waits for a block beside theirs."""
-        return longest_wait_s(pass_s=pass_s, steady=self.steady, blocks=self.sessions - self.steady + 1)
+        steady = 0 if self.drafting and not self.wait_s else self.steady
+        blocks = self.sessions - steady + 1
+        return longest_wait_s(pass_s=self.at_zero_s, steady=steady, blocks=blocks)
 
 
 class Crowd:
@@ -125,7 +134,7 @@ class Crowd:
             tokens += OF_HINTS * (report.tokens - tokens)
             member.adds = Adds(tokens=tokens, rows=rows + OF_HINTS * (report.computed - rows))
         remember(self._members, name, member, most=MAX_MEMBERS)
-        if report.pass_rows and report.step:
+        if report.pass_rows:
             self.passes.observe(
                 sessions=report.pass_sessions, rows=report.pass_rows, step_s=report.step_s
             )
@@ -136,20 +145,24 @@ class Crowd:
         if member is not None:
             member.adds = adds
 
+    def shares(self, device: str) -> bool:
+        """Whether other devices have sessions there."""
+        return any(name[0] != device for name, _ in self._present())
+
     def others(self, device: str, *, overhead_s: float, drafting: bool) -> Others | None:
         """Who shares the passes of this device, each by its best plan, or without drafts; None: nobody."""
         found = [adds for name, adds in self._present() if name[0] != device]
         if not found or not self.passes.known:
             return None
         members = found if drafting else [ALONE] * len(found)
-        sessions, rows = len(members) + 1, sum(one.rows for one in members) + 1
-        at_zero_s = self.passes.seconds(sessions=sessions, rows=rows)
-        further_s = self.passes.seconds(sessions=sessions, rows=rows + SLOPE_OVER)
+        tokens, rows, wait_s = self._together(members)
+        at_zero_s = self.passes.seconds(sessions=len(members) + 1, rows=rows + 1)
+        further_s = self.passes.seconds(sessions=len(members) + 1, rows=rows + 1 + SLOPE_OVER)
         return Others(
             sessions=len(members),
-            tokens=sum(one.tokens for one in members),
-            rows=rows - 1,
-            wait_s=self._wait_s(members),
+            tokens=tokens,
+            wait_s=wait_s,
+            drafting=drafting,
             steady=sum(not one.away_s for one in members),
             at_zero_s=at_zero_s,
             slope_s=max(0.0, further_s - at_zero_s) / SLOPE_OVER,
@@ -162,8 +175,8 @@ class Crowd:
         members = [adds for _, adds in self._present()]
         if len(members) < 2 or not self.passes.known:
             return True
-        tokens, rows = sum(one.tokens for one in members), sum(one.rows for one in members)
-        cycle_s = self.passes.seconds(sessions=len(members), rows=rows) + self._wait_s(members)
+        tokens, rows, wait_s = self._together(members)
+        cycle_s = self.passes.seconds(sessions=len(members), rows=rows) + wait_s
         alone_s = self.passes.seconds(sessions=len(members), rows=len(members))
         worth = tokens / cycle_s * alone_s / len(members)
         self._drafts = worth > 1 - (PATIENCE if self._drafts else 0.0)
@@ -174,8 +187,11 @@ class Crowd:
             if self._now_s - one.at_s <= max(LEAST_GONE_S, GONE * one.every_s):
                 yield name, one.adds
 
-    def _wait_s(self, members: Iterable[Adds]) -> float:
-        """For the last block that is worth it: a BS begins without those that are away for longer."""
+    def _together(self, members: Sequence[Adds]) -> Adds:
+        """What they have in a pass, on average, and the wait for the last block that is worth it.
+
+        A BS begins without those that are away for longer, and they miss passes.
+        """
         away = sorted(one.away_s for one in members)
         steady = away.count(0.0)
         pass_s = self.passes.seconds(sessions=len(away), rows=sum(one.rows for one in members))
@@ -184,7 +200,13 @@ class Crowd:
             for blocks, away_s in enumerate(away[steady:], start=1)
             if away_s < longest_wait_s(pass_s=pass_s, steady=steady, blocks=blocks)
         ]
-        return max(waits, default=0.0)
+        wait_s = max(waits, default=0.0)
+        tokens, rows = 0.0, 0.0
+        for one in members:
+            missed = one.away_s > wait_s
+            every = ceil((one.away_s + pass_s) / (pass_s + wait_s)) if missed else 1
+            tokens, rows = tokens + one.tokens / every, rows + one.rows / every
+        return Adds(tokens=tokens, rows=rows, away_s=wait_s)
 
 
 __all__ = ["Adds", "Crowd", "Others"]

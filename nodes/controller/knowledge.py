@@ -67,6 +67,8 @@ class TextState:
     pause_of_hints: Pause = field(default_factory=Pause)
     delivered: Delivered = field(default_factory=Delivered)
     silent_blocks: int = 0
+    alone_tokens: int = 0
+    "that the target has decoded since the last draft"
 
     @property
     def whole(self) -> float:
@@ -252,7 +254,9 @@ class Knowledge:
         pause = text.pause_of_hints if request.hints else text.pause
         if request.alone:
             pause.alone(own_s)
+            text.alone_tokens += report.tokens
         else:
+            text.alone_tokens = 0
             tokens = report.tokens if request.hints else report.accepted + 1
             alone_s = self.alone_s if request.alone_s is None else request.alone_s
             pause.drafted(own_s, tokens=tokens, alone_step_s=alone_s)
@@ -265,8 +269,8 @@ class Knowledge:
     def _pass(
         self, report: StepReport, request: RequestState, *, passed_s: float, alone_before: bool
     ) -> None:
-        """The target's time, and the BS's own around it, where the pass was this session's alone."""
-        if report.pass_sessions > 1:
+        """The target's time, and the BS's own around it, where this session has the BS for itself."""
+        if report.pass_sessions > 1 or self.crowd.shares(report.device):
             return
         waited = passed_s > MOST_BETWEEN * report.step_s  # for the device, or for another's pass
         if request.alone:

@@ -21,7 +21,7 @@ FLOAT32_TOLERANCE: Final = 1e-4
 """Largest difference of rolled-back from fresh, in parts of the logit scale; rounding stays below 1e-5."""
 
 HALF_TOLERANCE: Final = 0.1
-"""The same in bfloat16 and float16. SmolLM2-135M in bfloat16 (30 layers, CPU, 40 rows): rounding up to 0.043,
+"""The same in bfloat16 and float16. SmolLM2-135M in bfloat16 (30 layers, CPU, 40 rows): rounding up to 0.055,
 one wrong token in the prefix at least 0.25; the least in float16 is the same, its rounding 0.007."""
 
 UNSTATED_CONTEXT: Final = 2048

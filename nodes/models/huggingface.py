@@ -51,12 +51,15 @@ class HuggingFaceModel:
         self.name = name
         self._model = model.eval()
         self._device = model.get_input_embeddings().weight.device
-        self._keep_argument = "logits_to_keep" in inspect.signature(model.forward).parameters
+        # Of a model spread over devices the index would lie on the first one, and the states on the last.
+        spread = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
+        self._keep_argument = not spread and "logits_to_keep" in inspect.signature(model.forward).parameters
         self._ids = int(model.get_input_embeddings().weight.shape[0])
         self._context_length = gates.context_length(model.config)
         self.shapes: dict[int, LayerShape] = {}
         "of layers with attention, by number"
-        self._vocab_size = self._witness()
+        self._vocab_size = 0
+        self._witness()
 
     @property
     def vocab_size(self) -> int:
@@ -128,7 +131,7 @@ class HuggingFaceModel:
             places += range(start, start + len(new))
             wanted += range(len(ids) - job.next_wanted(), len(ids))
             rows.append(Row(slot=job.context.slot, start=start, count=len(new)))
-        kept = torch.tensor(wanted, dtype=torch.int64, device=self._device)
+        kept = torch.tensor(wanted, dtype=torch.int64)  # on the host: it may index tensors of any device
         with attention(Pass(rows).attend_each):
             logits: Tensor = self._model(
                 input_ids=torch.tensor([ids], device=self._device),
@@ -137,7 +140,7 @@ class HuggingFaceModel:
                 return_dict=True,
                 **({"logits_to_keep": kept} if self._keep_argument else {}),
             ).logits[0]
-        return logits if self._keep_argument else logits[kept.to(logits.device)]
+        return logits if self._keep_argument else logits[kept]
 
     def _checked(self, ask: Ask) -> "_Job":
         """The work that it is, none of it begun. Raises ValueError."""
@@ -157,16 +160,16 @@ class HuggingFaceModel:
             raise ValueError(f"ids must lie in 0 .. {self._ids - 1}; got {min(new)} to {max(new)}")
         return _Job(context=context, tokens=tokens, rows=ask.rows, kept=kept)
 
-    def _witness(self) -> int:
-        """The gates that look at passes over the real weights; gives the width of the logits."""
+    def _witness(self) -> None:
+        """The gates that look at passes over the real weights, which show what layers keep, and V."""
         rng = np.random.default_rng(0)
         if max(WITNESS_LENGTHS) > self._context_length:
             raise UnsupportedModelError(f"'{self.name}' has only {self._context_length} positions")
         texts = [rng.integers(0, self._ids, length).tolist() for length in WITNESS_LENGTHS]
         wrong = rng.integers(0, self._ids, 3).tolist()
         calls: list[Call] = []
+        before = self._model.config._attn_implementation
         try:
-            own = [self._plain(text)[-4:] for text in texts]
             self._model.set_attn_implementation(IMPLEMENTATION)
             with attention(lambda call: _seen(call, calls)):
                 self._plain(texts[0])
@@ -174,15 +177,18 @@ class HuggingFaceModel:
             raise self._stumbled(error) from None
         gates.refuse_unwitnessed(self._model.config, calls, name=self.name)
         self.shapes = {call.layer: shape_of(call) for call in calls if call.layer is not None}
-        self._vocab_size = own[0].shape[-1]
         try:
+            # Transformers 4 leaves softcaps out of torch's attention.
+            self._model.set_attn_implementation("eager" if any(call.softcap for call in calls) else before)
+            own = [self._plain(text)[-4:] for text in texts]
+            self._model.set_attn_implementation(IMPLEMENTATION)
+            self._vocab_size = own[0].shape[-1]
             packed, single = self._rolled_back(texts, wrong)
         except Exception as error:
             raise self._stumbled(error) from None
         for fresh, four, one in zip(own, packed, single, strict=True):
             gates.refuse_different(fresh, four, dtype=self.dtype, name=self.name)
             gates.refuse_different(fresh[-1:], one, dtype=self.dtype, name=self.name)
-        return self._vocab_size
 
     @torch.inference_mode()
     def _plain(self, text: list[int]) -> NDArray[np.float32]:

@@ -18,10 +18,14 @@ from typing import Final
 SHARE: Final = 0.5
 "Of a pass."
 
+TOLERANCE: Final = 1.5
+"""A base station waits for so many times as long as plans reckon with: a block that they count on must not be
+left behind for a jitter, as then sessions fall into groups."""
+
 
 def longest_wait_s(*, pass_s: float, steady: int, blocks: int) -> float:
     """Seconds for which a free base station should wait for a block, `blocks` with it."""
     return SHARE * pass_s * blocks / (2 * steady + blocks)
 
 
-__all__ = ["SHARE", "longest_wait_s"]
+__all__ = ["SHARE", "TOLERANCE", "longest_wait_s"]

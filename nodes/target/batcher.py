@@ -17,7 +17,7 @@ from draftwire.runtime.memory import remember
 MOST_ROWS: Final = 256
 """Positions of the steps in a pass: beyond it a pass takes longer for each."""
 
-CHUNK: Final = 64
+CHUNK: Final = 48
 """Positions of prompts beside steps: a pass over 16 blocks takes about 1.3 times as long with them."""
 
 CHUNK_BETWEEN: Final = 128

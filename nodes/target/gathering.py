@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
-from draftwire.nodes.speculation.together import longest_wait_s
+from draftwire.nodes.speculation.together import TOLERANCE, longest_wait_s
 
 MARGIN_S: Final = 2e-3
 "A block may be so much later than any of the last ones was."
@@ -64,7 +64,8 @@ class Gathering:
         pass_s, begins_s = median(self._passes_s), now_s
         for one_s in sorted(one_s for one_s in due_s if one_s > now_s):
             blocks += 1
-            if one_s - self._since_s < longest_wait_s(pass_s=pass_s, steady=steady, blocks=blocks):
+            longest_s = TOLERANCE * longest_wait_s(pass_s=pass_s, steady=steady, blocks=blocks)
+            if one_s - self._since_s < longest_s:
                 begins_s = one_s
         return begins_s
 

@@ -171,7 +171,7 @@ class Served:
 
     @property
     def due_s(self) -> float | None:
-        """When the next drafts should be there, of a session whose step waits for them; None: nobody knows."""
+        """When the next drafts should be there, of one whose step waits for them; None: nobody knows."""
         session, asked = self.session, self.asked.get(len(self.session.log))
         if asked is None or session.state is not Target.WAITING or not self.waits:
             return None

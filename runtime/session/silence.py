@@ -1,6 +1,6 @@
 """How long the BS has said nothing to a device, and when the device speaks up again. Times are arguments."""
 
-import random
+from zlib import crc32
 
 from draftwire.runtime.session.request import Timing, doubled_s
 
@@ -90,7 +90,7 @@ class Silence:
             self._busy_since_s = now_s
         self._busy += 1
         self.repeats = 0
-        own = random.Random(f"{whose} {self._busy}").random()
+        own = crc32(f"{whose} {self._busy}".encode()) / 2**32
         again_s = max(LEAST_RETRY_S, retry_s) * (1 + RETRY_SPREAD * own)
         last_s = self._end_s - LAST_S * (1 + own)
         if last_s <= now_s + LEAST_RETRY_S:

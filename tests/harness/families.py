@@ -116,10 +116,13 @@ WITNESSED: Final[dict[str, tuple[dict[str, Any], str]]] = {
 }
 """Refused by what trial passes show."""
 
+SINCE_5: Final = frozenset({"bert", "opt", "phimoe", "qwen2_moe", "recurrent_gemma", "stablelm"})
+"""Families whose attention transformers 4 cannot replace, or not wholly: there they are refused for that."""
+
 RUNNING_STATES: Final = ("mamba", "recurrent_gemma")
 
-DECLARES_KINDS: Final = int(transformers.__version__.partition(".")[0]) >= 5
-"""Whether this version of transformers says which layers keep a running state."""
+IS_5: Final = int(transformers.__version__.partition(".")[0]) >= 5
+"""Whether this version of transformers says which layers keep a running state, and has SINCE_5."""
 
 
 def config_of(family: str, fields: dict[str, Any]) -> Any:

@@ -71,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.epilog = (
         "total_tok_s              by devices: tokens a second of all, mean over seeds\n"
-        "over_target_only         by devices: that over the target alone of the same devices and seeds; goals:\n"
-        "                         at least 1.3 up to 4 devices, 1.1 at 16\n"
+        "over_target_only         by devices: that over the target alone of the same devices and seeds;\n"
+        "                         goals: at least 1.3 up to 4 devices, 1.1 at 16\n"
         "selfish_over_target_only the same of controllers that know of no other device\n"
-        "bound_over_target_only   by devices: the best of gamma 0 to 8 with these passes and this acceptance\n"
+        "bound_over_target_only   by devices: the best of gamma 0 to 8 with these passes, this acceptance,\n"
         "                         if neither a round trip nor a draft step took any time\n"
         "jain_fairness            of the devices' tokens a second, least of all runs; goal: at least 0.95\n"
         "p99_gap_ms               of the pauses between tokens shown at a device, at 16 devices\n"

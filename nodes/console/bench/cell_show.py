@@ -16,10 +16,11 @@ def show(found: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(_by_count(found))
     console.print(_goals(found))
+    times = found["capacity_over_colocated"]
     colocated = (
-        f"colocated: {found['capacity_rate']:.1f} tokens/s each of 16 sessions here; a base station that "
-        f"drafts for them (gamma {found['colocated_gamma']}) has "
-        f"{16 / found['capacity_over_colocated']:.1f}: {found['capacity_over_colocated']:.2f} times as many here, bound {found['capacity_bound']:.2f}"
+        f"colocated: {found['capacity_rate']:.1f} tokens/s each of 16 sessions here; a base station that drafts "
+        f"for them (gamma {found['colocated_gamma']}) has {16 / times:.1f} of them: {times:.2f} times as many "
+        f"here, bound {found['capacity_bound']:.2f}"
     )
     gaps = (
         f"pauses between tokens shown, 16 devices, p99: {found['p99_gap_ms']:.0f} ms, "

@@ -8,15 +8,22 @@ from draftwire.runtime.link import LinkSchedule
 
 
 def alone_tokens_per_s(
-    *, times: StepTimes, sharing: int, downlink: LinkSchedule | None, seconds: float, vocab_size: int
+    *,
+    times: StepTimes,
+    sharing: int,
+    places: int,
+    downlink: LinkSchedule | None,
+    seconds: float,
+    vocab_size: int,
 ) -> float:
-    """One token a pass over all of the `sharing` devices of a BS, and no more Commits than the downlink
-    carries, at the mean rate of each of its pieces, in the first `seconds`; None: no link.
+    """One token a pass over all of the `sharing` devices of a BS, or as many as it has places for, which they
+    have in turn; and no more Commits than the downlink carries, at the mean rate of each of its pieces, in the first `seconds`; None: no link.
 
     Where Commits fill the downlink it is less, since they repeat what is not acknowledged yet. A run with
     `[controller] gamma = 0` measures it.
     """
-    pass_s = times.seconds("target", sharing, sessions=sharing)
+    together = min(sharing, places)
+    pass_s = times.seconds("target", together, sessions=together) * sharing / together
     if downlink is None:
         return 1 / pass_s
     commit_bits = true_frames(vocab_size=vocab_size).commit_bits(0)

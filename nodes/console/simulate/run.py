@@ -239,6 +239,7 @@ def _outcome(
         alone_tokens_per_s=alone_tokens_per_s(
             times=times,
             sharing=fleet.sharing(name),
+            places=topology.target.max_sessions,
             downlink=downlink,
             seconds=seconds,
             vocab_size=pair.vocab_size,

@@ -66,6 +66,7 @@ class AcceptanceEstimate:
         self._prior: Floats = np.interp(self._log_ladder, rungs, shares)
         # Of alpha by rung; the last: of its bound.
         self._sums = PRIOR_POSITIONS * np.append(self._prior, 1.0)
+        self._weight = PRIOR_POSITIONS  # of these sums
         self._used_k = ladder[-1]
         self._positions = PRIOR_POSITIONS
         self._level = PRIOR_POSITIONS * PRIOR_ALPHA
@@ -86,6 +87,7 @@ class AcceptanceEstimate:
         self._told_k = max(self._told_k, report.k)
         decays = decay ** np.arange(len(own) - 1, -1, -1.0)
         self._sums = decay ** len(own) * self._sums + decays @ values
+        self._weight = decay ** len(own) * self._weight + float(decays.sum())
         self._add(own, MASS_DECAY)
         if report.k >= MIN_K_TO_LEARN_FILL:
             self._gap = decay ** len(own) * self._gap + float(decays @ report.gap)
@@ -99,14 +101,20 @@ class AcceptanceEstimate:
         self._use(k)
         self._add([1.0] * accepted + [0.0] * (seen - accepted), HIT_DECAY)
 
-    def alphas(self, ks: Iterable[int]) -> dict[int, float]:
-        """K -> alpha for these K."""
+    def alphas(self, ks: Iterable[int], *, since: int = 0) -> dict[int, float]:
+        """K -> alpha for these K. since: positions of which nothing is known, behind the last that is: the more
+        they are, the more is the text there as it usually is.
+        """
         ks = tuple(ks)
         if ks == self.ladder:
             found = self._sums[:-1].copy()
         else:
             found = np.interp(np.log(ks), self._log_ladder, self._sums[:-1])
-        found *= self._level / self._positions / self._shape_at(self._used_k)
+        level, shape = self._level / self._positions, self._shape_at(self._used_k)
+        if since:
+            usual = shape / self._weight
+            level = usual + (level - usual) * MASS_DECAY**since
+        found *= level / shape
         return dict(zip(ks, np.minimum(found, MAX_ALPHA).tolist(), strict=True))
 
     def hidden(self, k: int) -> float:

@@ -58,7 +58,7 @@ class PassTime:
 
     def __init__(self) -> None:
         self._means: dict[tuple[int, int], _Mean] = {}
-        self._last_s: float | None = None
+        self._newest = 0, 0, 0.0
         self._plane: tuple[float, float, float] | None = None
         "a, b, c; None: to be fitted anew"
 
@@ -69,9 +69,10 @@ class PassTime:
 
     def observe(self, *, sessions: int, rows: int, step_s: float) -> None:
         """A pass took so long. Each of its sessions reports it, one after the other: it counts once."""
-        if step_s == self._last_s:
+        newest = sessions, rows, step_s
+        if newest == self._newest:
             return
-        self._last_s, self._plane = step_s, None
+        self._newest, self._plane = newest, None
         size = round(log(sessions) / STEP), round(log(rows) / STEP)
         for mean in self._means.values():
             mean.weight *= FADES

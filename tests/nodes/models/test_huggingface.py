@@ -209,6 +209,23 @@ def test_a_pass_is_one_forward(llama: HuggingFaceModel, passes: list[int]) -> No
     assert passes == [9, 2 + 1 + 2]
 
 
+def test_rows_are_the_same_where_the_head_meets_all(llama: HuggingFaceModel) -> None:
+    """A model over several devices, or one that can't be told which logits are wanted, is cut behind it."""
+    raw = loading.load(llama.name).wrapped
+    raw.set_attn_implementation("sdpa")
+    raw.hf_device_map = {"first": "cpu", "second": "elsewhere"}
+    spread = HuggingFaceModel(raw, name="spread")
+    heads: list[int] = []
+    raw.lm_head.register_forward_hook(lambda module, inputs, output: heads.append(output.shape[1]))
+    texts = [[1, 2, 3, 4, 5], [7, 8, 9]]
+    found = spread.together(
+        [Ask(context=spread.open(), tokens=text, rows=rows) for text, rows in zip(texts, (1, 2), strict=True)]
+    )
+    assert heads == [8]
+    for text, rows in zip(texts, found, strict=True):
+        assert_same(rows, fresh(llama, text, len(rows)))
+
+
 def test_a_long_text_beside_others_is_read_in_chunks(
     llama: HuggingFaceModel, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

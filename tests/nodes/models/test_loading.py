@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.harness.families import DECLARED, DECLARES_KINDS, RUNNING_STATES, assert_same, config_of
+from tests.harness.families import DECLARED, IS_5, RUNNING_STATES, assert_same, config_of
 
 from draftwire.nodes.models import loading, tiny
 from draftwire.nodes.models.base import UnsupportedModelError
@@ -34,7 +34,7 @@ def llama(pair: tiny.TinyPair) -> HuggingFaceModel:
 def test_models_without_roll_back_are_refused_by_reason(name: str, tmp_path: Path) -> None:
     """The config is enough: weights are not even looked for."""
     fields, message = DECLARED[name]
-    if not DECLARES_KINDS and name in RUNNING_STATES:
+    if not IS_5 and name in RUNNING_STATES:
         pytest.skip("transformers 4 does not declare the kinds of these layers")
     config_of(name, fields).save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match=message) as caught:

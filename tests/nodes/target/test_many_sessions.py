@@ -61,6 +61,7 @@ async def station(
             served = {one.claim.key: one for one in bs.target._requests}
             assert kv_budget_mb is None or residency.reserved <= kv_budget_mb * MB
             assert model.in_use <= residency.reserved
+            assert set(residency.resident) <= served.keys()
             for one in served.values():
                 assert (one.context is not None) == (one.claim.key in residency.resident)
                 assert one.context is None or one.context.size <= one.claim.size  # type: ignore[attr-defined]
@@ -205,6 +206,27 @@ def test_what_can_never_fit_is_refused_for_good() -> None:
     run(main())
 
 
+def test_a_newer_try_can_not_ask_for_more() -> None:
+    """Under the number of a request that is served somebody asks for a longer text, or has a longer prompt:
+    that is another request, which has to be admitted as one."""
+
+    async def main() -> None:
+        async with station(kv_budget_mb=ROOM_MB, gamma=0) as (bs, model):
+            peer = await bs.greeted("dev")
+            peer.say(open_for(request(max_new_tokens=10)))
+            await peer.hear_of(Opened)
+            await asyncio.sleep(2)
+            peer.say(open_for(request(max_new_tokens=100), device_try=2))
+            assert (await peer.hear_of(Refused)).reason is Reason.PROMPT_TOO_LONG
+            peer.say(open_for(request(tuple(range(1, 31)), max_new_tokens=10), device_try=3))
+            await peer.hear_of(Opened)
+            await asyncio.sleep(2)
+            assert [len(one.log) for one in bs.sessions()] == [40]
+            assert model.peak == 48 * 10**5
+
+    run(main())
+
+
 def test_an_idle_session_gives_way_and_goes_on() -> None:
     """One whose device says nothing loses its memory to others after a second, not before, and keeps its log:
     when the device speaks, it goes on where it was."""
@@ -293,11 +315,11 @@ def test_one_that_waits_for_rows_keeps_its_memory() -> None:
 
 
 def test_a_prompt_that_is_being_read_is_not_evicted_in_its_pass() -> None:
-    """The newer of two long prompts of one device is in a pass when another device comes: that gets its memory
-    when the pass is over, not before (`station` checks)."""
+    """The newer of two long prompts of one device is in a pass when another device comes: that one gets its
+    memory when the pass is over, not before (`station` checks)."""
 
     async def main() -> None:
-        async with station(kv_budget_mb=200) as (bs, model):
+        async with station(kv_budget_mb=185) as (bs, model):
             greedy_device = await bs.device("greedy", timing=Timing(reach_s=500.0))
             prompts = [tuple((i + j) % VOCAB_SIZE for j in range(900)) for i in range(2)]
             wanted = [request(one, temperature=0.0, max_new_tokens=10) for one in prompts]

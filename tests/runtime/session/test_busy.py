@@ -112,6 +112,20 @@ def test_a_bs_that_dies_while_it_is_busy_is_absent() -> None:
     assert end.refusal is not None and end.refusal[0] is Reason.ABSENT
 
 
+def test_each_word_of_no_room_begins_waits_anew() -> None:
+    """After many of them an Open that is lost is repeated as soon as the first one would have been."""
+    end = asking(output=(2, 3))
+    for _ in range(6):
+        now_s = end.next_deadline_s()
+        assert now_s is not None
+        end.on_timer(now_s)
+        end.receive(busy(1000), now_s)
+    now_s = end.next_deadline_s()
+    assert now_s is not None
+    end.on_timer(now_s)
+    assert end.next_deadline_s() == pytest.approx(now_s + 2 * TIMING.resend_s)
+
+
 def test_late_words_of_no_room_change_nothing() -> None:
     """A copy that comes when the request is served, or of an older try, is ignored."""
     end = device_in(Device.WAITING, timing=TIMING)

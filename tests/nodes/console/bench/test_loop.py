@@ -16,8 +16,10 @@ from tests.harness.processes import WITHIN_S, alive, children, wait_until
 from draftwire.codecs.messages import Incarnation, Ping
 from draftwire.nodes.console.bench import loop
 from draftwire.nodes.console.bench.loop import LoopError, raw_echo, result, shares
-from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, stopwatches
+from draftwire.nodes.console.bench.stopwatch import MODEL, QUANTISE, WORK, Span, stopwatches, timed_model
 from draftwire.nodes.device import running
+from draftwire.nodes.models.base import Ask, PackingModel
+from draftwire.nodes.models.catalogue import load_target
 from draftwire.runtime.config import ModelSettings, PairSettings, Topology, to_toml
 
 MODEL_NAME = ModelSettings(model="synthetic:V=64,seed=1")
@@ -90,6 +92,25 @@ def test_stopwatches_leave_the_calls_as_they_were() -> None:
         assert span.kind == "Ping"
         assert began_s <= span.begun_s <= span.ended_s <= time.monotonic()
     assert vars(running)["encode_frame"] is original
+
+
+def test_a_shared_pass_is_one_span() -> None:
+    """A timed model shares passes where the model does, and answers as it does."""
+    made = load_target("tiny:seed=1")
+    spans: list[Span] = []
+    timed = timed_model(made, spans)
+    assert isinstance(timed, PackingModel)
+    assert isinstance(made, PackingModel)
+    assert timed.kv_bytes(9) == made.kv_bytes(9)
+    contexts = timed.open(), timed.open()
+    asks = [Ask(context=one, tokens=[1, 2, 3], rows=2) for one in contexts]
+    found = timed.together(asks)
+    assert [span.kind for span in spans] == [MODEL]
+    assert [rows.shape for rows in found] == [(2, timed.vocab_size)] * 2
+    contexts[0].close()
+    with pytest.raises(ValueError, match="closed context"):
+        timed.together(asks)
+    assert not isinstance(timed_model(load_target("synthetic:V=8"), spans), PackingModel)
 
 
 @pytest.fixture
