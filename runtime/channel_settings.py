@@ -15,8 +15,15 @@ from draftwire.runtime.link import (
     parse_schedule,
     traces_beside,
 )
-from draftwire.runtime.security import key_of
-from draftwire.runtime.settings_checks import between, check_address, check_device_name, check_place, need
+from draftwire.runtime.settings_checks import (
+    between,
+    check_address,
+    check_device_name,
+    check_place,
+    checked_weights,
+    need,
+    of_device,
+)
 
 DEFAULT_LINK: Final = "rate 20mbit delay 5ms"
 
@@ -32,8 +39,8 @@ class DeviceLinkSettings:
     "how both change, where they are no schedules themselves; empty: not at all"
 
 
-MIN_WEIGHT: Final = 0.01
-MAX_WEIGHT: Final = 100.0
+MOST_IN_A_CELL: Final = 128
+"""Devices: while so many wait, a slot of 1 ms takes the channel a quarter to half of it, each direction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +53,11 @@ class CellSettings:
     "[channel.cell.weights]: of devices by name, each also of the names below it; 0.01 to 100, the others' 1"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
-        for name, weight in self.weights.items():
-            check_device_name(f"weights.{name}", name)
-            between(f"weights.{name}", weight, MIN_WEIGHT, MAX_WEIGHT)
+        object.__setattr__(self, "weights", checked_weights(self.weights))
 
     def weight_of(self, device: str) -> float:
         """Its share of the air beside one with weight 1."""
-        return self.weights.get(device, self.weights.get(key_of(device), 1.0))
+        return of_device(self.weights, device, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,7 @@ class ChannelSettings:
 
     def for_device(self, name: str) -> Self:
         """The same channel as a device meets it: its own links in place of the others, and no devices'."""
-        own = self.devices.get(name, self.devices.get(key_of(name), DeviceLinkSettings()))
+        own = of_device(self.devices, name, DeviceLinkSettings())
         uplink = self.uplink if own.uplink is None else own.uplink
         downlink = self.downlink if own.downlink is None else own.downlink
         schedule = self.schedule if own.schedule is None else own.schedule
@@ -166,8 +170,7 @@ def _without_files(words: str, link: LinkSpec) -> LinkSchedule:
 
 __all__ = [
     "DEFAULT_LINK",
-    "MAX_WEIGHT",
-    "MIN_WEIGHT",
+    "MOST_IN_A_CELL",
     "CellSettings",
     "ChannelSettings",
     "DeviceLinkSettings",

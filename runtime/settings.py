@@ -7,21 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Self
 
 from draftwire.codecs.limits import MAX_GAMMA, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.codecs.messages import Acceptance
 from draftwire.runtime.channel_settings import (
     DEFAULT_LINK,
-    MAX_WEIGHT,
-    MIN_WEIGHT,
+    MOST_IN_A_CELL,
     ChannelSettings,
     DeviceLinkSettings,
 )
 from draftwire.runtime.errors import ConfigurationError, nearest
-from draftwire.runtime.security import NAME_SEPARATOR, Service, key_of
-from draftwire.runtime.settings_checks import between, check_device_name, check_place, need, shown
+from draftwire.runtime.security import NAME_SEPARATOR, Service
+from draftwire.runtime.settings_checks import (
+    between,
+    check_device_name,
+    check_one_of_many,
+    check_place,
+    checked_weights,
+    need,
+    of_device,
+    shown,
+)
 from draftwire.runtime.transport.addresses import is_local
 
 DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
@@ -137,10 +144,7 @@ class TargetSettings:
         between("patience_s", self.patience_s, 0, 3600)
         between("threads", self.threads, 1, 1024)
         between("kv_budget_mb", self.kv_budget_mb, 1, 10**9)
-        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
-        for name, weight in self.weights.items():
-            check_device_name(f"weights.{name}", name)
-            between(f"weights.{name}", weight, MIN_WEIGHT, MAX_WEIGHT)
+        object.__setattr__(self, "weights", checked_weights(self.weights))
 
     @property
     def binds(self) -> str:
@@ -149,7 +153,7 @@ class TargetSettings:
 
     def weight_of(self, device: str) -> float:
         """Of a device in turns: its own, else its key's, else 1."""
-        return self.weights.get(device, self.weights.get(key_of(device), 1.0))
+        return of_device(self.weights, device, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +304,7 @@ class Topology:
             bind = getattr(getattr(self, node), "bind", None)
             other = taken.get(bind, f"{node}.address") if bind else f"{node}.address"
             need(other == f"{node}.address", f"{node}.bind", bind, _has_it(other))
+        self._check_devices()
 
     @classmethod
     def default(cls) -> Self:
@@ -337,6 +342,19 @@ class Topology:
     def device_connects_to(self) -> str:
         """The channel's address, or the target's where there is no channel."""
         return self.target.address if self.channel is None else self.channel.address
+
+    def _check_devices(self) -> None:
+        """Where one process has many: what is said of one of them is, and their radio isn't too many's."""
+        count, cell = self.device.count, None if self.channel is None else self.channel.cell
+        if count == 1:
+            return
+        remedy = f"write at most {MOST_IN_A_CELL}, or leave [channel.cell] out"
+        need(cell is None or count <= MOST_IN_A_CELL, "device.count", count, remedy)
+        check_one_of_many("target.weights", self.target.weights, self.device.names)
+        if self.channel is not None:
+            check_one_of_many("channel.devices", self.channel.devices, self.device.names)
+        if cell is not None:
+            check_one_of_many("channel.cell.weights", cell.weights, self.device.names)
 
     def _addresses(self) -> tuple[str, ...]:
         target, channel, controller = self.target, self.channel, self.controller

@@ -1,13 +1,22 @@
 """Checks of what people write in a topology; each raises ConfigurationError with the key and the remedy."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 from draftwire.codecs.limits import MAX_NAME_LENGTH
-from draftwire.runtime.errors import AddressError, ConfigurationError
-from draftwire.runtime.security import is_key_name, key_of
+from draftwire.runtime.errors import AddressError, ConfigurationError, nearest
+from draftwire.runtime.security import NAME_SEPARATOR, is_key_name, key_of
 from draftwire.runtime.transport.addresses import ANY_HOST, host_of
 from draftwire.runtime.transport.base import check_address as parse_address
 from draftwire.runtime.transport.base import is_name
+
+T = TypeVar("T")
+
+MIN_WEIGHT: Final = 0.01
+MAX_WEIGHT: Final = 100.0
+"""Of a device beside others, whose weight is 1."""
 
 
 def shown(value: object) -> str:
@@ -56,4 +65,41 @@ def check_device_name(key: str, name: str) -> None:
     need(is_name(name) and is_key_name(key_of(name)), key, name, remedy)
 
 
-__all__ = ["between", "check_address", "check_device_name", "check_place", "need", "shown"]
+def check_one_of_many(place: str, said: Iterable[str], names: Sequence[str]) -> None:
+    """Of the devices of one process, called `names`, nothing is said under a name that none of them has."""
+    name_of_all = names[0].rpartition(NAME_SEPARATOR)[0]
+    for name in said:
+        of_all, _, number = name.rpartition(NAME_SEPARATOR)
+        if name.startswith(name_of_all + NAME_SEPARATOR) and name not in names:
+            near = f"{of_all}{NAME_SEPARATOR}{number.lstrip('0').zfill(len(names[0]) - len(name_of_all) - 1)}"
+            problem = f"no device is called {shown(name)}: they are {names[0]} to {names[-1]}"
+            remedy = nearest(near, names if near in names else (names[0], names[-1]))
+            raise ConfigurationError(problem, key=f"{place}.{name}", remedy=remedy)
+
+
+def checked_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
+    """Of devices by name, under the key `weights`; a copy that nobody changes."""
+    for name, weight in weights.items():
+        check_device_name(f"weights.{name}", name)
+        between(f"weights.{name}", weight, MIN_WEIGHT, MAX_WEIGHT)
+    return MappingProxyType(dict(weights))
+
+
+def of_device(by_name: Mapping[str, T], device: str, default: T) -> T:
+    """What is said of a device: by its name, else by its key's, else of all."""
+    return by_name.get(device, by_name.get(key_of(device), default))
+
+
+__all__ = [
+    "MAX_WEIGHT",
+    "MIN_WEIGHT",
+    "between",
+    "check_address",
+    "check_device_name",
+    "check_one_of_many",
+    "check_place",
+    "checked_weights",
+    "need",
+    "of_device",
+    "shown",
+]

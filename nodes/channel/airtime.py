@@ -12,8 +12,8 @@ from draftwire.runtime.telemetry import SHARES_EVENT
 EVERY_S: Final = 1.0
 """From one event to the next."""
 
-PLACES: Final = 4
-"""Of a share."""
+PLACES: Final = 6
+"""Of a share: to a microsecond, and small messages take some tens of them."""
 
 
 class AirTime:

@@ -13,10 +13,10 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from draftwire.nodes.channel.cpu_share import Share
 from draftwire.nodes.channel.deliveries import Deliveries
 from draftwire.nodes.channel.playing import Direction, PlayedLink, Programme
 from draftwire.nodes.channel.radio import Radio
-from draftwire.nodes.channel.share import Share
 from draftwire.nodes.channel.telling import LinkTelling
 from draftwire.nodes.channel.way import Room, Way
 from draftwire.runtime.channel_settings import CellSettings
@@ -53,7 +53,7 @@ class Links:
         self._radios = dict[Direction, Radio]()
         if cell is not None:
             self._radios = {
-                direction: Radio(cell, deliveries=deliveries, catch_up=self._catch_up)
+                direction: Radio(cell, deliveries=deliveries, clock=clock, catch_up=self._catch_up)
                 for direction in Direction
             }
         self._visits = dict[str, int]()
@@ -61,6 +61,8 @@ class Links:
         self._past = dict[Direction, LinkStatistics]()
         self._past_unsent = 0
         self._share = Share(clock)
+        self._soonest_s = inf
+        "no change is due earlier"
         self._changing = Wake(clock)
 
     def __len__(self) -> int:
@@ -71,6 +73,7 @@ class Links:
         """Time 0 of the schedules that it was made with is now; later calls do nothing."""
         if self._programme.start(now_s):
             self._changing.set()
+            self._soonest_s = min(played.due_s for played in self._programme)
             for played in self._programme:
                 if played.began_s == now_s and _moves(played.spec) and self._is_told(played):
                     self._telling.tell(played, now_s)
@@ -116,6 +119,7 @@ class Links:
 
     def statistics(self, now_s: float) -> Mapping[tuple[str, Direction], LinkStatistics]:
         """By name and direction."""
+        self._reach(now_s)
         return MappingProxyType(
             {
                 (name, direction): way.statistics(now_s)
@@ -126,9 +130,7 @@ class Links:
 
     def air_s(self, now_s: float) -> Mapping[tuple[str, Direction], float]:
         """For how long each device has had the radio, by name and direction; empty where none is shared."""
-        for radio in self._radios.values():
-            radio.reach(now_s)
-            radio.settle()
+        self._reach(now_s)
         return {(way.name, way.direction): way.air_s for way in self._each_way()} if self._radios else {}
 
     # -- changes -------------------------------------------------------------------------------------------
@@ -168,6 +170,7 @@ class Links:
         self.advance(now_s)
         before = list(self._programme)
         ordered = self._programme.order(direction, schedule, now_s, device=device)
+        self._soonest_s = min(self._soonest_s, ordered.due_s)
         with self._share.spent():
             for name, ways in self._ways.items():
                 way, played = ways[direction], self._programme.of(name, direction)
@@ -188,11 +191,17 @@ class Links:
 
     def _catch_up(self, now_s: float) -> None:
         """Every change that is due by now, one behind the other: on a radio each is of concern to all."""
-        while not self._share.is_spent():
+        while self._soonest_s <= now_s and not self._share.is_spent():
             played = min(self._programme, key=_due_s)
-            if played.due_s > now_s:
-                return
-            self._advance(played, played.due_s)
+            self._soonest_s = played.due_s
+            if played.due_s <= now_s:
+                self._advance(played, played.due_s)
+
+    def _reach(self, now_s: float) -> None:
+        """Let every radio be where it is now."""
+        for radio in self._radios.values():
+            radio.reach(now_s)
+            radio.settle()
 
     def _is_told(self, played: PlayedLink) -> bool:
         return played.device is None or self._programme.differs(played)

@@ -172,10 +172,7 @@ class Way:
             self._deliveries.forget(self._deliver)
 
     def statistics(self, now_s: float) -> LinkStatistics:
-        """The link's counts."""
-        if self._radio is not None:
-            self._radio.reach(now_s)
-            self._radio.settle()
+        """The link's counts; whoever asks has let the radio reach that time, see Radio."""
         return self._link.statistics(now_s)
 
     def _leaves(self, passage: Passage[Parcel]) -> None:

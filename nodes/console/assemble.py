@@ -272,6 +272,7 @@ __all__ = [
     "build_channel",
     "build_controller",
     "build_device",
+    "build_devices",
     "build_target",
     "check_model",
     "limit_threads",

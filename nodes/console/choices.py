@@ -74,6 +74,9 @@ class Moment:
     "where only ids travel: the rate by which the device paces itself; 0: by none"
     patience_s: float | None = None
     "and how long a free target waits for drafts; None: as its file says"
+    device: str = ""
+    clock_s: float = 0.0
+    "when, by the record's clock"
 
 
 def choice_of(decision: Decision) -> Choice:

@@ -1,9 +1,9 @@
 """A prompt, or lines of standard input one after the other, and their answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from draftwire.nodes.console.api import ConnectedDevice, Generation
-from draftwire.nodes.console.foreground import lines_of_stdin
+from draftwire.nodes.console.foreground import Lines
 from draftwire.nodes.console.generate import say, show
 from draftwire.nodes.console.summary import summary_line
 from draftwire.nodes.device.checks import InvalidRequestError
@@ -24,7 +24,7 @@ class Conversation:
         if prompt is not None:
             await answer(prompt)
             return
-        lines = lines_of_stdin()
+        lines = Lines()
         while (line := await self._next(lines)) is not None:
             try:
                 await answer(line)
@@ -32,7 +32,7 @@ class Conversation:
                 say(f"draftwire: {error}")
                 self.failed = error.exit_code
 
-    async def _next(self, lines: AsyncIterator[str]) -> str | None:
+    async def _next(self, lines: Lines) -> str | None:
         self.waits = True
         line = await anext(lines, None)
         self.waits = line is None  # at the end all is said

@@ -22,6 +22,7 @@ from draftwire.nodes.console.choices import (
     speed_of,
 )
 from draftwire.nodes.console.explain_devices import (
+    SHARED,
     DeviceExplained,
     device_fields,
     devices_table,
@@ -31,6 +32,7 @@ from draftwire.nodes.console.explanation import PINNED, Explanation, Paths, Slic
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.plots import check_picture, explanation_figure, save
 from draftwire.nodes.console.record import of_device, read_record
+from draftwire.nodes.console.timeline import sessions_at
 from draftwire.nodes.controller.belief import Belief
 from draftwire.runtime.errors import ConfigurationError
 
@@ -59,14 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Why the controller chose what it chose: over a recorded run, or at one moment of it."""
     check_picture(args.plot)
-    record = read_record(args.record)
+    record = whole = read_record(args.record)
     if args.device is not None:
-        record = of_device(record, args.device)
+        record = of_device(whole, args.device)
     if (pinned := pinned_paths(record)) is not None and args.at is None and args.plot is None:
         _tell_pinned(pinned, as_json=args.json)
         return 0
     explanation = explain(record)
     devices = sorted({one.device for one in record.steps if not one.pinned})
+    _check_one_is_meant(args, devices)
     if len(devices) > 1:
         say(f"note: the requests of {len(devices)} devices; see one over time by --device {devices[0]}")
     for warning in record.warnings:
@@ -79,21 +82,40 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.plot is not None:
         title = summary(explanation).replace("; ", "\n", 1)
+        title = f"{args.device}: {title}" if args.device is not None else title
         save(explanation_figure(explanation.traces, title=title), args.plot)
         say(f"picture: {args.plot}")
-    each = each_device(record, devices) if len(devices) > 1 and args.at is None else ()
+    if args.at is not None:
+        moment = explanation.at(args.at)
+        (sessions,) = sessions_at(whole, [moment.clock_s], device=moment.device)
+        if args.json:
+            print(orjson.dumps(moment_fields(moment) | {"sessions": sessions}).decode(), flush=True)
+        else:
+            print_moment(Console(), moment, sessions=sessions, shared=explanation.shared)
+        return 0
+    each = each_device(record, devices) if len(devices) > 1 else ()
     if args.json:
-        shown = moment_fields(explanation.at(args.at)) if args.at is not None else fields(explanation)
+        shown = fields(explanation)
         if each:
             shown["devices"] = [device_fields(one) for one in each]
         print(orjson.dumps(shown).decode(), flush=True)
-    elif args.at is not None:
-        print_moment(Console(), explanation.at(args.at))
     elif each:
         print_devices(Console(), explanation, each)
     else:
-        print_explanation(Console(), explanation)
+        times_s = [one.moment.clock_s for one in explanation.slices]
+        sessions = sessions_at(whole, times_s, device=explanation.slices[0].moment.device)
+        print_explanation(Console(), explanation, crowded=max(sessions) > 1)
     return 0
+
+
+def _check_one_is_meant(args: argparse.Namespace, devices: Sequence[str]) -> None:
+    """Raise ConfigurationError for a time, or a picture over time, of several devices: on one axis their
+    requests lie one behind the other, whenever they were.
+    """
+    for key, value in {"--at": args.at, "--plot": args.plot}.items():
+        if value is not None and len(devices) > 1:
+            problem = f"the record has {len(devices)} devices, and each has a time of its own"
+            raise ConfigurationError(problem, key=key, remedy=f"add --device, for instance {devices[0]}")
 
 
 def _tell_pinned(paths: Paths, *, as_json: bool) -> None:
@@ -108,22 +130,28 @@ def _tell_pinned(paths: Paths, *, as_json: bool) -> None:
 # For people -------------------------------------------------------------------------------------------------
 
 
-def summary(explanation: Explanation) -> str:
-    """One line: how much, how fast, how well foretold."""
+def summary(explanation: Explanation, *, devices: int = 1) -> str:
+    """One line: how much, how fast, how well foretold. Of several devices all together, then each."""
     requests = "1 request" if explanation.requests == 1 else f"{explanation.requests} requests"
-    parts = [f"{requests}, {explanation.steps} steps, {explanation.traces.seconds:.1f} s"]
+    seconds = f"{explanation.traces.seconds:.1f} s"
+    parts = [f"{requests}, {explanation.steps} steps, {seconds}"]
+    if devices > 1:
+        total = "-" if (speed := explanation.total_tokens_per_s) is None else f"{speed:.1f}"
+        parts[0] = f"{requests} of {devices} devices, {explanation.steps} steps"
+        parts.append(f"{total} tok/s in all, over {explanation.under_way_s:.1f} s ({seconds} together)")
     measured = explanation.measured
     if measured is not None:
         off = explanation.predicted / measured - 1
-        parts.append(f"{measured:.1f} tok/s, predicted {explanation.predicted:.1f} ({off:+.0%})")
+        each = "each " if devices > 1 else ""
+        parts.append(f"{each}{measured:.1f} tok/s, predicted {explanation.predicted:.1f} ({off:+.0%})")
     parts.append(f"target alone, predicted {explanation.alone:.1f}")
     return "; ".join(parts)
 
 
-def print_explanation(console: Console, explanation: Explanation) -> None:
-    """The summary, a table over time, and each change in words."""
+def print_explanation(console: Console, explanation: Explanation, *, crowded: bool = False) -> None:
+    """The summary, a table over time, and each change in words. `crowded`: see table_of."""
     _print_summary(console, explanation)
-    console.print(table_of(explanation.slices))
+    console.print(table_of(explanation.slices, crowded=crowded, shared=explanation.shared))
     for change in explanation.changes:
         console.print(f"{change.at_s:7.1f} s  {change.words}", highlight=False, soft_wrap=True)
     if not explanation.changes:
@@ -133,13 +161,13 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
 
 def print_devices(console: Console, explanation: Explanation, each: Sequence[DeviceExplained]) -> None:
     """The summary of all devices, and a row of each: on one axis nobody could tell them apart."""
-    _print_summary(console, explanation)
+    _print_summary(console, explanation, devices=len(each))
     console.print(devices_table(each))
     _print_if_no_rate(console, explanation)
 
 
-def _print_summary(console: Console, explanation: Explanation) -> None:
-    console.print(summary(explanation), highlight=False, soft_wrap=True)
+def _print_summary(console: Console, explanation: Explanation, *, devices: int = 1) -> None:
+    console.print(summary(explanation, devices=devices), highlight=False, soft_wrap=True)
     if explanation.paths is not None:
         console.print(paths_words(explanation.paths), highlight=False, soft_wrap=True)
 
@@ -149,11 +177,18 @@ def _print_if_no_rate(console: Console, explanation: Explanation) -> None:
         console.print("No rate of the link was recorded: there was no channel, or it wrote another file.")
 
 
-def table_of(slices: tuple[Slice, ...]) -> Table:
-    """A row a slice: what was chosen most, by what belief, what it promised, and what came."""
+def table_of(slices: tuple[Slice, ...], *, crowded: bool = False, shared: bool = False) -> Table:
+    """A row a slice: what was chosen most, by what belief, what it promised, and what came.
+
+    `crowded`: whether the base station served others at the same time; `shared`: see Explanation.
+    """
     title = "believed / true; next: the best other K, gamma"
+    if crowded:
+        title += ",\nas if nobody else were there; plans are made for all sessions together"
+    if shared:
+        title += f"\n{SHARED}"
     if not all(one.moment.belief.rows for one in slices):
-        title += "; where only ids travel, g:\ngamma / what a free target waits for; "
+        title += "\nwhere only ids travel, g: gamma / what a free target waits for;\n"
         title += "alpha: of drafts that are the target's own"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     headings = ("to s", "K", "g", "Mbit/s", "RTT ms", "alpha", "t_d ms", "t_v ms", "tok/s", "alone")
@@ -178,11 +213,22 @@ def paths_words(paths: Paths) -> str:
     return told + ("; the device may stop early" if paths.early_stop > 0.5 else "")
 
 
-def print_moment(console: Console, moment: Moment) -> None:
-    """One decision: its belief, its best choices, the target alone, and the fixed settings."""
-    belief = moment.belief
-    console.print(f"{moment.at_s:.2f} s: {moment.choice} ({belief.reason})", highlight=False)
-    true = "" if moment.true_bps is None else f" (true: {moment.true_bps / 1e6:.3g})"
+def print_moment(console: Console, moment: Moment, *, sessions: int = 1, shared: bool = False) -> None:
+    """One decision: its belief, its best choices, the target alone, and the fixed settings.
+
+    `sessions`: that the base station served then; `shared`: see Explanation.
+    """
+    belief, with_others = moment.belief, sessions > 1
+    whose = f"{moment.device}, " if with_others else ""
+    console.print(f"{whose}{moment.at_s:.2f} s: {moment.choice} ({belief.reason})", highlight=False)
+    if with_others:
+        console.print(
+            f"decided for all {sessions} sessions together: what a plan costs the others counts too",
+            highlight=False,
+            soft_wrap=True,
+        )
+    own = " while nobody else sends" if shared else ""
+    true = "" if moment.true_bps is None else f" (true{own}: {moment.true_bps / 1e6:.3g})"
     console.print(
         f"link {belief.uplink_bps / 1e6:.3g} Mbit/s up{true}, round trip {1e3 * belief.rtt_s:.1f} ms; "
         f"a drafted token {1e3 * belief.draft_step_s:.2f} ms, a pass {1e3 * belief.target_step_s:.1f} ms and "
@@ -193,7 +239,7 @@ def print_moment(console: Console, moment: Moment) -> None:
     console.print(_acceptance(belief), highlight=False, soft_wrap=True)
     if ordered := _ordered(moment):
         console.print(ordered, highlight=False, soft_wrap=True)
-    title = "By this belief, tokens a second"
+    title = "By this belief, tokens a second" + (",\nas if nobody else were there" if with_others else "")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("choice", no_wrap=True)
     table.add_column("tok/s", justify="right")
@@ -275,6 +321,8 @@ def fields(explanation: Explanation) -> dict[str, Any]:
         "steps": explanation.steps,
         "seconds": explanation.traces.seconds,
         "tokens_per_s": explanation.measured,
+        "under_way_s": explanation.under_way_s,
+        "total_tokens_per_s": explanation.total_tokens_per_s,
         "predicted_tokens_per_s": explanation.predicted,
         "alone_tokens_per_s_predicted": explanation.alone,
         "ids_only": None if explanation.paths is None else asdict(explanation.paths),
@@ -302,6 +350,7 @@ def moment_fields(moment: Moment) -> dict[str, Any]:
 
     return {
         "at_s": moment.at_s,
+        "device": moment.device,
         **_choice_fields(moment.choice),
         "true_uplink_bps": moment.true_bps,
         "paced_bps": moment.uplink_bps,

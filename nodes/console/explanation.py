@@ -12,8 +12,9 @@ from typing import Final
 
 from draftwire.nodes.console.choices import Moment, Option, change_words, choice_of, options
 from draftwire.nodes.console.record import Decision, Record, RecordError, Step
-from draftwire.nodes.console.timeline import Run, Traces, rate_at, runs_of, speed_between, traces_of
+from draftwire.nodes.console.timeline import Run, Traces, rate_at, runs_of, speed_between, traces_of, under_way_s
 from draftwire.nodes.controller.belief import Belief
+from draftwire.runtime.telemetry import SHARES_EVENT
 
 SLICES: Final = 12
 """Of the axis, rows of the table: a controller may change its mind every step, nobody reads that."""
@@ -82,7 +83,13 @@ class Explanation:
     tokens: int
     "of the steps whose time is known"
     seconds: float
-    "that they took"
+    "that they took, one after the other: requests at the same time count each"
+    total_tokens: int
+    "of all steps"
+    under_way_s: float
+    "in which any request was: requests at the same time count once"
+    shared: bool
+    "whether a radio was: believed is what others leave of it, true the rate while nobody else sends"
     predicted: float
     "tokens a second, over time"
     alone: float
@@ -95,8 +102,13 @@ class Explanation:
 
     @property
     def measured(self) -> float | None:
-        """Tokens a second, over the same steps."""
+        """Tokens a second, over the same steps: of a request, where there were several at the same time."""
         return self.tokens / self.seconds if self.seconds else None
+
+    @property
+    def total_tokens_per_s(self) -> float | None:
+        """Of all requests that were under way at the same time."""
+        return self.total_tokens / self.under_way_s if self.under_way_s else None
 
     def at(self, at_s: float) -> Moment:
         """The decision in force at a time of the axis; before the first, the first."""
@@ -122,6 +134,8 @@ def explain(record: Record) -> Explanation:
             true_bps=rate_at(record.links, one.at_s, device=run.device),
             uplink_bps=one.uplink_bps,
             patience_s=one.patience_s,
+            device=run.device,
+            clock_s=one.at_s,
         )
         for run in runs
         for one in _heeded(run)
@@ -135,6 +149,9 @@ def explain(record: Record) -> Explanation:
         steps=sum(len(run.steps) for run in runs),
         tokens=sum(tokens for tokens, _ in totals),
         seconds=sum(seconds for _, seconds in totals),
+        total_tokens=sum(sum(run.tokens) for run in runs),
+        under_way_s=under_way_s(runs),
+        shared=record.others[SHARES_EVENT] > 0,
         predicted=_over_time(moments, traces.seconds, lambda belief: belief.tokens_per_s),
         alone=_over_time(moments, traces.seconds, lambda belief: belief.alone_tokens_per_s),
         paths=paths_in(record, [step for run in runs for step in run.steps]),

@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from draftwire.runtime.actor import run_process
 
 TOLD_TO_STOP_EXIT_CODE: Final = 143
 """The shell's code for SIGTERM, as 130 is for Ctrl-C: the answer is not complete."""
+
+LINES_AHEAD: Final = 64
+"""Of standard input, that are read before anybody wants them."""
 
 _CHUNK_BYTES: Final = 65536
 
@@ -49,41 +52,62 @@ def run_foreground(
     return code or told or 0
 
 
-async def lines_of_stdin() -> AsyncIterator[str]:
+class Lines:
     """Lines that somebody types, or that a pipe holds, without white space around them; empty ones left out.
 
-    They are read in a thread that nobody waits for: a read from a terminal can't be cancelled.
+    Iterate it, once. They are read in a thread that nobody waits for: a read from a terminal can't be
+    cancelled. Of a long input that thread is no more than LINES_AHEAD lines ahead.
     """
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[str | None] = asyncio.Queue()
-    interactive, descriptor = sys.stdin.isatty(), sys.stdin.fileno()
 
-    def put(line: str | None) -> bool:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue = asyncio.Queue[str | None]()
+        self._room = threading.Semaphore(LINES_AHEAD)
+        self._interactive, self._descriptor = sys.stdin.isatty(), sys.stdin.fileno()
+        self._ended = False
+        threading.Thread(target=self._read, name="standard input", daemon=True).start()
+
+    def __aiter__(self) -> "Lines":
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._ended:
+            if self._interactive and self._queue.empty():
+                print("> ", end="", flush=True)
+            if line := self._taken(await self._queue.get()):
+                return line
+        raise StopAsyncIteration
+
+    def left(self) -> tuple[int, bool]:
+        """How many lines have come that nobody took, and whether these are all there are; takes them."""
+        count = 0
+        while not self._queue.empty():
+            count += bool(self._taken(self._queue.get_nowait()))
+        return count, self._ended
+
+    def _taken(self, line: str | None) -> str:
+        """Without white space; empty at the end too."""
+        self._room.release()
+        self._ended = self._ended or line is None
+        return (line or "").strip()
+
+    def _put(self, line: str | None) -> bool:
+        self._room.acquire()
         try:
-            loop.call_soon_threadsafe(queue.put_nowait, line)
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, line)
         except RuntimeError:  # the loop has been closed
             return False
         return True
 
-    def read() -> None:
+    def _read(self) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         rest = ""
-        while chunk := os.read(descriptor, _CHUNK_BYTES):  # sys.stdin would hold a lock that exit waits for
+        while chunk := os.read(self._descriptor, _CHUNK_BYTES):  # sys.stdin's lock would hold up the exit
             *whole, rest = (rest + decoder.decode(chunk)).split("\n")
-            if not all(put(line) for line in whole):
+            if not all(self._put(line) for line in whole):
                 return
-        put(rest + decoder.decode(b"", final=True))
-        put(None)
-
-    threading.Thread(target=read, name="standard input", daemon=True).start()
-    while True:
-        if interactive and queue.empty():
-            print("> ", end="", flush=True)
-        line = await queue.get()
-        if line is None:
-            return
-        if line.strip():
-            yield line.strip()
+        self._put(rest + decoder.decode(b"", final=True))
+        self._put(None)
 
 
-__all__ = ["TOLD_TO_STOP_EXIT_CODE", "lines_of_stdin", "run_foreground"]
+__all__ = ["LINES_AHEAD", "TOLD_TO_STOP_EXIT_CODE", "Lines", "run_foreground"]

@@ -21,12 +21,12 @@ from draftwire.nodes.console.link_picture import link_figure
 from draftwire.nodes.console.link_playing import Played, is_lost, is_waiting, play
 from draftwire.nodes.console.link_rates import pieces_until
 from draftwire.nodes.console.plots import check_picture, save
-from draftwire.runtime.config import ChannelSettings, load_topology
+from draftwire.runtime.config import ChannelSettings, DeviceSettings, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import LinkSchedule, parse_schedule, traces_beside
 from draftwire.runtime.link.units import SIZE_UNITS, whole
 
-DEVICE = "device-1"
+DEVICE = DeviceSettings().name
 """A device that was given no other name."""
 
 MAX_SECONDS = 3600.0
@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=options.seed, metavar="N", help="of the channel's draws; default: the file's, or 0"
     )
     parser.add_argument(
-        "--device", default=DEVICE, metavar="NAME", help=f"whose link and random numbers: {DEVICE}"
+        "--device",
+        metavar="NAME",
+        help=f"whose link and random numbers; default: the file's first, or {DEVICE}",
     )
     parser.add_argument(
         "--message", type=_message, default=1000, metavar="BYTES", help="of each message timed: 1000b"
@@ -82,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """What a link will do over time: rate, delay, loss; a picture, and the same in numbers."""
     check_picture(args.output, key="--output")
-    channel = _channel(args)
+    channel, device = _channel(args)
     links = [("", Direction.UPLINK, _spec(args))] if channel is None else _both(channel)
     for _, _, schedule in links:
         _check_changes(schedule, args.seconds)
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 schedule,
                 seconds=args.seconds,
                 message_bytes=args.message,
-                streams=partial(streams_of, seed, args.device, direction),
+                streams=partial(streams_of, seed, device, direction),
             ),
         )
         for name, direction, schedule in links
@@ -106,22 +108,24 @@ def run(args: argparse.Namespace) -> int:
         print_played(Console(), played, seed=seed)
     if channel is not None and channel.cell is not None:
         say(
-            f"{args.device} shares a cell ({channel.cell.scheduler}) with the channel's other devices: "
+            f"{device} shares a cell ({channel.cell.scheduler}) with the channel's other devices: "
             "this is its link while nobody else sends"
         )
     say(f"picture: {args.output}")
     return 0
 
 
-def _channel(args: argparse.Namespace) -> ChannelSettings | None:
-    """The file's, as the device meets it; None: the link is given itself."""
+def _channel(args: argparse.Namespace) -> tuple[ChannelSettings | None, str]:
+    """The file's, as the device meets it, and whose it is; None: the link is given itself."""
     if args.config is None:
-        return None
+        return None, args.device or DEVICE
     if args.spec:
         raise ConfigurationError("two links", key="SPEC", remedy="leave out SPEC, or --config")
     remedy = "add a section [channel], or give the link itself"
-    channel = load_topology(args.config).need_channel(remedy=remedy, source=str(args.config))
-    return channel.for_device(args.device)
+    topology = load_topology(args.config)
+    channel = topology.need_channel(remedy=remedy, source=str(args.config))
+    device = args.device or topology.device.names[0]
+    return channel.for_device(device), device
 
 
 def _both(channel: ChannelSettings) -> list[tuple[str, Direction, LinkSchedule]]:

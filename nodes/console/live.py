@@ -6,6 +6,7 @@ It reads the record that the nodes are appending to, so it shows what `draftwire
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +23,20 @@ SPEED_OVER_S: Final = 2.5
 class Tail:
     """The whole lines that a record has gained since the last look."""
 
-    def __init__(self, path: Path, *, most_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, *, most_bytes: int | None = None, from_end: bool = False) -> None:
         """`most_bytes`: of a record that nobody keeps, which is emptied where it has grown beyond. What is
-        written in that very moment is lost; whoever appends goes on at the file's beginning.
+        written in that very moment is lost; whoever appends goes on at the file's beginning. `from_end`: what
+        an earlier run has written is not told.
         """
         self._path, self._most_bytes = path, most_bytes
-        self._read = 0
+        self._read = path.stat().st_size if from_end else 0
 
     def events(self) -> Iterator[Mapping[str, Any]]:
-        """New events, in order; a line that is still being written waits for the next look."""
+        """New events, in order; a line that is still being written waits for the next look.
+
+        What is no event is left out: a run that was killed may have left half a line, and the next one's
+        first event stands behind it.
+        """
         with self._path.open("rb") as file:
             file.seek(self._read)
             data = file.read()
@@ -40,7 +46,32 @@ class Tail:
             os.truncate(self._path, 0)
             self._read = 0
         for line in whole.splitlines():
-            yield orjson.loads(line)
+            with suppress(orjson.JSONDecodeError):
+                event = orjson.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    yield event
+
+
+class Window:
+    """What has come in the last seconds."""
+
+    def __init__(self, now_s: float, *, over_s: float) -> None:
+        """`over_s`: so many of them."""
+        self._began_s, self._over_s = now_s, over_s
+        self._came = deque[tuple[float, float]]()
+        self._sum = 0.0
+
+    def add(self, now_s: float, amount: float = 1.0) -> None:
+        """So much has come now."""
+        self._came.append((now_s, amount))
+        self._sum += amount
+
+    def a_second(self, now_s: float) -> float:
+        """Of it, on average; at first the time is shorter."""
+        while self._came and self._came[0][0] < now_s - self._over_s:
+            self._sum -= self._came.popleft()[1]
+        over_s = min(self._over_s, now_s - self._began_s)
+        return self._sum / over_s if over_s > 0 and self._came else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +122,8 @@ class Status:
     def __str__(self) -> str:
         return (
             f"link {_megabits(self.true_bps)}, believed {_megabits(self.believed_bps)} Mbit/s | "
-            f"{self._plan} | alpha {_shown(self.alpha, '.2f')}{self._passes} | "
-            f"{_shown(self.tokens_per_s, '.1f')} tok/s"
+            f"{self._plan} | alpha {shown(self.alpha, '.2f')}{self._passes} | "
+            f"{shown(self.tokens_per_s, '.1f')} tok/s"
         )
 
     @property
@@ -100,7 +131,7 @@ class Status:
         if self.gamma == 0:
             return "target alone"
         if self.min_draft is None or self.gamma is None:
-            return f"K {_shown(self.k)}, gamma {_shown(self.gamma)}"
+            return f"K {shown(self.k)}, gamma {shown(self.gamma)}"
         return str(Choice(0, self.gamma, self.min_draft))
 
     @property
@@ -117,26 +148,22 @@ class Watch:
 
     def __init__(self, record: Path, now_s: Callable[[], float]) -> None:
         self._tail, self._now_s = Tail(record), now_s
-        self._came = deque[float]()
-        self._began_s = now_s()
+        self._window = Window(now_s(), over_s=SPEED_OVER_S)
         self._status = Status()
 
     def token(self) -> None:
         """A token has come."""
-        self._came.append(self._now_s())
+        self._window.add(self._now_s())
 
     def now(self) -> Status:
         """Everything as it stands."""
         for event in self._tail.events():
             self._status = self._status.told(event)
-        now_s = self._now_s()
-        while self._came and self._came[0] < now_s - SPEED_OVER_S:
-            self._came.popleft()
-        over_s = min(SPEED_OVER_S, now_s - self._began_s)
-        return replace(self._status, tokens_per_s=len(self._came) / over_s if over_s > 0 else None)
+        return replace(self._status, tokens_per_s=self._window.a_second(self._now_s()))
 
 
-def _shown(value: float | None, form: str = "") -> str:
+def shown(value: float | None, form: str = "") -> str:
+    """A figure, or a dash."""
     return "-" if value is None else format(value, form)
 
 
@@ -144,4 +171,4 @@ def _megabits(rate_bps: float | None) -> str:
     return "-" if rate_bps is None else f"{rate_bps / 1e6:.2g}"
 
 
-__all__ = ["Status", "Tail", "Watch"]
+__all__ = ["Status", "Tail", "Watch", "Window", "shown"]

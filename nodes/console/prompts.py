@@ -1,8 +1,8 @@
-"""What the devices of a cell are asked: lines that somebody types into a pipe, a file's, or the examples."""
+"""What many devices are asked: lines that somebody types into a pipe, a file's, or the examples."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,6 +28,9 @@ EXAMPLES: Final = (
     "Plan a day in a city that neither of us has seen.",
 )
 """Where nobody says what to answer."""
+
+AT_ONCE_S: Final = 1.0
+"""A file, or a pipe that somebody writes to, has a line by then."""
 
 
 class Prompts(Protocol):
@@ -63,6 +66,22 @@ class InTurn:
         return self._texts[number % len(self._texts)]
 
 
+async def first_of(lines: AsyncIterator[str], *, waits: Callable[[], None]) -> str | None:
+    """The first line; None: there is none. `waits` is called where it has not come at once."""
+
+    async def first() -> str | None:
+        return await anext(lines, None)
+
+    coming = asyncio.create_task(first(), name="first line")
+    try:
+        await asyncio.wait((coming,), timeout=AT_ONCE_S)
+        if not coming.done():
+            waits()
+        return await coming
+    finally:
+        coming.cancel()
+
+
 async def behind(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
     """The lines again of which the first one has been read."""
     yield first
@@ -87,4 +106,4 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     return prompts
 
 
-__all__ = ["EXAMPLES", "Dealt", "InTurn", "Prompts", "behind", "read_prompts"]
+__all__ = ["EXAMPLES", "Dealt", "InTurn", "Prompts", "behind", "first_of", "read_prompts"]

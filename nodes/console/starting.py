@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from draftwire.nodes.console.launch import Launched
 from draftwire.nodes.device.node import DeviceNode
 from draftwire.runtime.telemetry import get_logger
 
@@ -42,6 +44,24 @@ async def whichever_fails_first(*waits: "asyncio.Future[Any]") -> None:
         await asyncio.gather(*waits, return_exceptions=True)
 
 
+async def unless_lost(nodes: Launched, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work. Raises ChildFailedError as soon as a node that answers need has ended.
+
+    An answer under way hears of that by itself; who waits for a line to answer would not.
+    """
+    working, losing = asyncio.ensure_future(work), asyncio.ensure_future(nodes.lost())
+    both = (working, losing)
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise losing.result()
+        working.result()
+    finally:
+        for one in both:
+            one.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+
 async def run_beside(node: DeviceNode, stack: AsyncExitStack) -> None:
     """Start the node's own task; it ends with the stack."""
     started = asyncio.Event()
@@ -59,4 +79,4 @@ async def run_beside(node: DeviceNode, stack: AsyncExitStack) -> None:
         await task
 
 
-__all__ = ["device_logger", "run_beside", "whichever_fails_first"]
+__all__ = ["device_logger", "run_beside", "unless_lost", "whichever_fails_first"]

@@ -166,6 +166,26 @@ def speed_between(run: Run, begin_s: float, end_s: float) -> tuple[int, float]:
     return tokens, seconds
 
 
+def under_way_s(runs: Iterable[Run]) -> float:
+    """How long at least one of them was under way: requests at the same time count once."""
+    seconds, until_s = 0.0, -math.inf
+    for run in sorted(runs, key=lambda one: one.begins_s):
+        seconds += max(0.0, run.ends_s - max(until_s, run.begins_s))
+        until_s = max(until_s, run.ends_s)
+    return seconds
+
+
+def sessions_at(record: Record, times_s: Sequence[float], *, device: str) -> list[int]:
+    """Requests that a device's base station served at these times of the record's clock, pinned ones too."""
+    stations = {one.bs for one in record.steps if one.device == device}
+    spans: dict[tuple[str, int], tuple[float, float]] = {}
+    for step in record.steps:
+        if step.bs in stations:
+            key, begins_s = (step.device, step.request), step.ended_at_s - step.step_s - step.hold_s
+            spans[key] = spans.get(key, (begins_s, 0.0))[0], step.ended_at_s
+    return [sum(begins_s <= at_s <= ends_s for begins_s, ends_s in spans.values()) for at_s in times_s]
+
+
 def _true_rates(run: Run, links: Sequence[LinkChange], *, seconds: float) -> list[tuple[float, float]]:
     uplink = _uplink_of(run.device, links)
     before = [one for one in uplink if one.at_s <= run.begins_s]
@@ -254,4 +274,15 @@ def _measured(run: Run) -> list[tuple[float, float]]:
     return points
 
 
-__all__ = ["WINDOW_STEPS", "Points", "Run", "Traces", "rate_at", "runs_of", "speed_between", "traces_of"]
+__all__ = [
+    "WINDOW_STEPS",
+    "Points",
+    "Run",
+    "Traces",
+    "rate_at",
+    "runs_of",
+    "sessions_at",
+    "speed_between",
+    "traces_of",
+    "under_way_s",
+]

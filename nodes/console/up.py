@@ -8,7 +8,6 @@ from pathlib import Path
 
 from draftwire.nodes.console.api import connect
 from draftwire.nodes.console.captures import add_capture_argument, check_capture
-from draftwire.nodes.console.cell import run_cell
 from draftwire.nodes.console.conversation import Conversation, tell_answer
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import say
@@ -22,13 +21,23 @@ from draftwire.nodes.console.options import (
     with_chosen_drafting,
     with_chosen_tables,
 )
+from draftwire.nodes.console.starting import unless_lost
+from draftwire.nodes.console.up_many import run_many
 from draftwire.runtime.config import Topology, load_topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.telemetry import set_up_logging
 
+EXAMPLES = """\
+examples:
+  draftwire up configs/demo.toml                           one device: type prompts
+  draftwire up configs/cell-16.toml                        sixteen: examples and a live table, until Ctrl-C
+  draftwire up configs/cell-16.toml < prompts.txt > a.txt  the lines of a file, each by who is free first
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `draftwire up`."""
+    parser.epilog = EXAMPLES
     parser.add_argument("config", metavar="FILE", type=Path, help="topology file")
     add_tables_argument(parser)
     add_drafting_arguments(parser.add_argument_group("drafts"))
@@ -41,33 +50,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts",
         metavar="FILE",
         type=Path,
-        help="one a line; each device answers one after another. Left out: the lines of standard input, each "
-        "by the next device that is free; where it is a terminal, or empty, examples",
+        help="one a line; each device answers all of them, one after another. Left out: the lines of "
+        "standard input, each by the device that is free first; examples where that is a terminal, or empty",
     )
     several.add_argument(
         "--answers",
         metavar="N",
         type=count,
-        help="so many of each device at most; left out: on a terminal until Ctrl-C, of a file or the "
-        "examples elsewhere 1, of standard input all lines",
+        help="so many by each device, then it ends. Left out: all lines of standard input; where there are "
+        "none, or with --prompts, 1 by each device, and on a terminal no end before Ctrl-C",
     )
     several.add_argument("--json", action="store_true", help="one JSON object, last on standard output")
 
 
 def run(args: argparse.Namespace) -> int:
-    """All nodes of a file on this host, at the file's addresses; answers every line of standard input.
+    """All nodes of a file on this host, at its addresses: its device, or its many, answer prompts.
 
-    They have throw-away keys: no other node can join them, unless [security] says `plain = true`. Of several
-    devices ([device] count) each answers by itself, and a table shows what they are at.
+    One device answers every line of standard input. Several ([device] count) answer at the same time, each by
+    itself, and a table shows what they are at. The nodes have throw-away keys: no other node can join them,
+    unless [security] says `plain = true`.
     """
     topology = sharing_cores(with_chosen_tables(load_topology(args.config), args))
     topology = with_chosen_drafting(topology, args)
     check_capture(args.capture, topology, record=args.record)
     check_writable(args.record, key="--record")
-    set_up_logging(level="warning")
     if topology.device.count > 1:
-        return run_cell(args, topology, partial(_with_keys, topology))
+        return run_many(args, topology, partial(_with_keys, topology))
     _check_for_one(args)
+    set_up_logging(level="warning")
     conversation = Conversation()
 
     async def main() -> None:
@@ -79,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
             await nodes.ready()
             device = await stack.enter_async_context(connect(system, launch=False, progress=say))
             await stack.enter_async_context(device.dependent_on(nodes))
-            await conversation.hold(
+            answers = conversation.hold(
                 lambda line: tell_answer(device, device.generate(line, min_draft=args.min_draft)), None
             )
+            await unless_lost(nodes, answers)
 
     return (
         run_foreground(lambda: as_typed(args, main()), rests=lambda: conversation.waits)

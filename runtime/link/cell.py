@@ -29,16 +29,23 @@ T = TypeVar("T")
 
 SLOTS_A_SECOND: Final = 1000
 
-_ROUNDING_S: Final = 1e-9
-"""What ends so close to the end of a slot ends with it."""
+_LEAST_ROUNDING_S: Final = 1e-9
+_ROUNDING: Final = 2.0**-50
+"""Of a time, a few of its last digits: above 13 days that is more."""
 
 
 class Cell(Generic[T]):
     """One direction of a shared radio, in use. Its time never goes back."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, *, most_behind_s: float = math.inf) -> None:
+        """`most_behind_s`: while several wait no look goes back further, and before that the air has rested. It
+        bounds what a look costs.
+        """
         self._rule: SlotRule = rule_of(scheduler)
+        self._most_behind_s = most_behind_s
         self._at_s = -math.inf
+        self._rounding_s = _LEAST_ROUNDING_S
+        "what ends so close to the end of a slot ends with it; floats around now are closer together"
         self._waiting: list[SharedLink[T]] = []
         "those on which something waits, the one that has for longest first"
         self._sender: SharedLink[T] | None = None
@@ -60,6 +67,16 @@ class Cell(Generic[T]):
         return SharedLink(self, spec, streams, weight=weight, began_s=began_s, rates_before=rates_before)
 
     @property
+    def at_s(self) -> float:
+        """Its time; -inf: nobody has looked yet."""
+        return self._at_s
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether several wait: then time costs, slot by slot."""
+        return len(self._waiting) > 1
+
+    @property
     def next_s(self) -> float:
         """When to call `advance`: of what waits nothing arrives earlier. Inf: as things are, it never does.
 
@@ -67,7 +84,7 @@ class Cell(Generic[T]):
         """
         sender = self._sender
         # Where nobody has been chosen yet something may leave at once, and no look may be for nothing.
-        free_s = self._at_s + _ROUNDING_S if sender is None else min(self._until_s, sender.leaves_s)
+        free_s = self._at_s + self._rounding_s if sender is None else min(self._until_s, sender.leaves_s)
         alone = len(self._waiting) == 1
         while True:
             soonest_s, whose = math.inf, None
@@ -89,6 +106,9 @@ class Cell(Generic[T]):
     def advance(self, now_s: float) -> float:
         """Let time go on until then; returns the cell's time, which is later where it was."""
         waiting = self._waiting
+        self._rounding_s = max(self._rounding_s, now_s * _ROUNDING)
+        if now_s - self._at_s > self._most_behind_s and self.is_contended:
+            self._rest(now_s - self._most_behind_s)
         while waiting and self._at_s < now_s:
             if len(waiting) == 1:
                 self._serve_alone(waiting[0], now_s)
@@ -111,7 +131,7 @@ class Cell(Generic[T]):
         if not link.waits:
             return
         link.settle(self._at_s)
-        slot = _slot_at(self._at_s)
+        slot = self._slot()
         self._rule.join(link.standing, slot)
         others = tuple(self._waiting)
         self._waiting.append(link)
@@ -138,7 +158,7 @@ class Cell(Generic[T]):
             return
         link.settle(self._at_s)
         if self._sender is link:
-            self._begin_turn(link, _slot_at(self._at_s))
+            self._begin_turn(link, self._slot())
 
     # -- slots ---------------------------------------------------------------------------------------------
 
@@ -153,18 +173,39 @@ class Cell(Generic[T]):
         """Several wait: go on to the end of a turn, or until now."""
         sender = self._sender or self._choose()
         if sender is None:
-            self._at_s = min(now_s, self._next_chance_s())
-            for link in self._waiting:
-                link.settle(self._at_s)
+            self._trickle(min(now_s, self._next_chance_s()))
             return
         ends = self._until_s <= now_s
         to_s = min(self._until_s, now_s)
-        self._at_s = self._send(sender, to_s, to_s + _ROUNDING_S if ends else to_s)
+        self._at_s = self._send(sender, to_s, to_s + self._rounding_s if ends else to_s)
         if not sender.waits or (ends and self._at_s == to_s):
             self._settle_turn()
             self._sender = None
             if not sender.waits:
                 self._forget(sender)
+
+    def _trickle(self, to_s: float) -> None:
+        """Until then no curve carries what would fill a turn. What little there is goes to whoever waits for
+        longest and has any: others have lost it, as in a turn.
+        """
+        sender = next((link for link in self._waiting if link.look_ahead(to_s) > 0), None)
+        self._at_s = to_s if sender is None else self._send(sender, to_s, to_s)
+        for link in self._waiting:
+            if link is sender:
+                link.settle(self._at_s)
+            else:
+                link.lose(self._at_s)
+        if sender is not None and not sender.waits:
+            self._forget(sender)
+
+    def _rest(self, until_s: float) -> None:
+        """Until then nobody has the air."""
+        if self._sender is not None:
+            self._settle_turn()
+            self._sender = None
+        self._at_s = until_s
+        for link in self._waiting:
+            link.lose(until_s)
 
     def _send(self, link: SharedLink[T], to_s: float, until_s: float) -> float:
         """Let it send until then, or until it has nothing more; returns when that was. What would leave by
@@ -196,7 +237,8 @@ class Cell(Generic[T]):
 
     def _choose(self) -> SharedLink[T] | None:
         """Who sends from now on, in this slot."""
-        slot = _slot_at(self._at_s)
+        assert all(link.known[0] == self._at_s for link in self._waiting), "nobody has the air"
+        slot = self._slot()
         end_s = _end_s(slot)
         part = (end_s - self._at_s) * SLOTS_A_SECOND
         claims: list[Claim] = [(link.standing, _bits_until(link, end_s) / part) for link in self._waiting]
@@ -209,18 +251,26 @@ class Cell(Generic[T]):
     def _begin_turn(self, link: SharedLink[T], slot: int) -> None:
         """It has the air until the end of the slot, or until its curve carries no more in it."""
         end_s = _end_s(slot)
-        can_send = _bits_until(link, end_s) > 0
+        if not _bits_until(link, end_s):
+            self._sender = None
+            return
         until_s = link.carries_until_s(link.ahead[1])
-        self._until_s = end_s if until_s > end_s - _ROUNDING_S else until_s
-        self._sender = link if can_send and self._until_s > self._at_s else None
+        # What it carries at this very moment may have been rounded into the next one.
+        until_s = max(until_s, self._at_s + self._rounding_s)
+        self._until_s = end_s if until_s > end_s - self._rounding_s else until_s
+        self._sender = link
 
     def _next_chance_s(self) -> float:
         """When the first slot begins, behind this one, in which anybody can send."""
         carries_s = min(link.carries_until_s(link.known[1] + _CHANCE_BITS) for link in self._waiting)
         if carries_s == math.inf:
             return math.inf
-        slot = math.ceil((carries_s - _ROUNDING_S) * SLOTS_A_SECOND) - 1
-        return max(slot, _slot_at(self._at_s) + 1) / SLOTS_A_SECOND
+        slot = math.ceil((carries_s - self._rounding_s) * SLOTS_A_SECOND) - 1
+        return max(slot, self._slot() + 1) / SLOTS_A_SECOND
+
+    def _slot(self) -> int:
+        """The number of the slot that goes on, or begins, now; it ends later than now."""
+        return math.floor((self._at_s + self._rounding_s) * SLOTS_A_SECOND)
 
     def _let_go_at_once(self, link: SharedLink[T]) -> None:
         """What a bucket holds, and what is nothing, takes no air."""
@@ -236,11 +286,6 @@ class Cell(Generic[T]):
 
 _CHANCE_BITS: Final = 1.0
 """Behind so many more it could send for a while."""
-
-
-def _slot_at(at_s: float) -> int:
-    """The number of the slot that goes on, or begins, then."""
-    return math.floor((at_s + _ROUNDING_S) * SLOTS_A_SECOND)
 
 
 def _end_s(slot: int) -> float:

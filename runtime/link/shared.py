@@ -24,7 +24,9 @@ T = TypeVar("T")
 class SharedLink(Link[T]):
     """A device's link in a cell, see `Cell.join`. Passages have no times until they leave: see `take_left`.
 
-    Times that are before the cell's own count as that.
+    Times that are before the cell's own count as that. Whoever uses it uses what any link has, and may read
+    `air_s`, `waits` and `unsent`. The rest, fields and all that stands under "for the cell only", is how the
+    cell counts: nobody else calls or sets it.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class SharedLink(Link[T]):
         self.air_s = 0.0
         "for how long it has had the air"
         self.known = self.ahead = (-math.inf, 0.0)
-        "a time, and what its own curve has carried by then: up to which all is settled while anything waits;"
-        "and one to come"
+        """a time, and what its own curve has carried by then. `known`: up to which all is settled. Of all on
+        which something waits that is the cell's time while nobody has the air, and no later than that while
+        somebody has it, or one alone waits: a turn counts at its end. `ahead`: one to come, perhaps"""
         self.leaves_not_before_s = math.inf
         "see `leaves_s`"
         self.has_lost = False
@@ -114,7 +117,7 @@ class SharedLink(Link[T]):
         heapify(self._under_way)
         return []
 
-    # -- for the cell --------------------------------------------------------------------------------------
+    # -- for the cell only ---------------------------------------------------------------------------------
 
     def unsent(self) -> Iterator[Passage[T]]:
         """What waits, in order."""

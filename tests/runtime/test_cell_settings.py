@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from draftwire.runtime.channel_settings import MAX_WEIGHT, MIN_WEIGHT, CellSettings
+from draftwire.runtime.channel_settings import CellSettings
 from draftwire.runtime.config import ChannelSettings, Topology, parse_topology, to_toml
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.link import Scheduler
+from draftwire.runtime.settings_checks import MAX_WEIGHT, MIN_WEIGHT
 
 names = st.sampled_from(["device", "device/01", "a.b", "phone-1/x/y"])
 cells = st.builds(

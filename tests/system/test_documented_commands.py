@@ -163,6 +163,7 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "draftwire bench batching --json": Run(
         adding="--rounds 1 --target tiny:seed=1", says='"batch16_over_1_fp32"'
     ),
+    "draftwire bench cell --json": Run(adding="--quick --seconds 5", says='"over_target_only"'),
     "draftwire bench codec": Run(adding="--quick --positions 40", says="source model"),
     "draftwire bench codec --json --plot codec.png": Run(
         adding="--quick --positions 40", says='"over_source_model"'

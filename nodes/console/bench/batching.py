@@ -44,7 +44,7 @@ LINES: Final = (
     ("batch1_overhead_fp32", "the same, fp32"),
     ("batch16_over_1", "16 sessions over one, tokens a second, bf16"),
     ("batch16_over_1_fp32", "the same, fp32"),
-    ("prefill_chunk_cost", "a pass with 64 ids of a prompt over one without, bf16"),
+    ("prefill_chunk_cost", "a pass with 48 ids of a prompt over one without, bf16"),
     ("prefill_chunk_cost_fp32", "the same, fp32"),
 )
 """Figures with a spread, and what they are."""
@@ -54,7 +54,7 @@ the JSON object has:
   batch1_overhead           time of one session by our slots over the same by DynamicCache, bfloat16
   batch16_over_1            tokens a second of all 16 sessions in one pass over those in turn, bfloat16
   batch16_over_1_fp32       the same, float32
-  prefill_chunk_cost        time of a pass over all 16 that reads 64 ids of a prompt too, over one without
+  prefill_chunk_cost        time of a pass over all 16 that reads 48 ids of a prompt too, over one without
   bytes_per_token           what a token of a context takes, bfloat16; memory is taken in steps of 256 tokens
   batch1_overhead_fp32, prefill_chunk_cost_fp32, bytes_per_token_fp32
                             the same in float32
@@ -126,7 +126,8 @@ def result(
     import torch
     import transformers
 
-    from draftwire.nodes.console.bench.batching_measure import CHUNK, HELD, LENGTHS, WAYS
+    from draftwire.nodes.console.bench.batching_measure import HELD, LENGTHS, WAYS
+    from draftwire.nodes.target.batcher import CHUNK
 
     ratios = {}
     for dtype, ending in (("bfloat16", ""), ("float32", "_fp32")):

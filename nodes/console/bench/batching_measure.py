@@ -22,15 +22,13 @@ from draftwire.nodes.models.accelerated import on_host
 from draftwire.nodes.models.base import Ask
 from draftwire.nodes.models.huggingface import HuggingFaceModel
 from draftwire.nodes.models.kv_slots import IMPLEMENTATION
+from draftwire.nodes.target.batcher import CHUNK
 
 LENGTHS: Final = (1, 9, 2, 8, 3, 7, 4, 6, 5, 5, 6, 4, 7, 3, 8, 2)
 """New ids of each session in a pass: 5 in the mean, as blocks of 0 to 8 drafted ones have them."""
 
 HELD: Final = (160, 240)
 """Tokens that a session has before, least and most."""
-
-CHUNK: Final = 64
-"""Ids of a prompt that are read beside the others."""
 
 CHUNK_BEHIND: Final = 128
 """Tokens of that prompt that were read before."""
@@ -171,4 +169,4 @@ def _own_attention(model: HuggingFaceModel) -> Iterator[None]:
         wrapped.set_attn_implementation(IMPLEMENTATION)
 
 
-__all__ = ["CHUNK", "CHUNK_BEHIND", "HELD", "LENGTHS", "WAYS", "PassTimes", "pass_times"]
+__all__ = ["CHUNK_BEHIND", "HELD", "LENGTHS", "WAYS", "PassTimes", "pass_times"]

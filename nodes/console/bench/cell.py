@@ -35,13 +35,14 @@ from draftwire.nodes.console.bench.cell_play import (
     COLOCATED,
     SELFISH,
     TOGETHER,
+    WARM_S,
     Came,
     Case,
     play,
 )
 from draftwire.nodes.console.bench.cell_real import in_real_processes
 from draftwire.nodes.console.bench.cell_show import show
-from draftwire.nodes.console.bench.cell_times import Measured, measured
+from draftwire.nodes.console.bench.cell_times import MEASURED_S, Measured, measured
 from draftwire.nodes.console.bench.goals import judged
 from draftwire.nodes.console.options import seed as seed_option
 from draftwire.nodes.models.pacing import PAPER, StepTimes
@@ -50,18 +51,20 @@ from draftwire.runtime.telemetry import set_up_logging
 
 PAIR: Final = "smollm2"
 OTHERS: Final = ("smollm2-0.7", "synthetic-easy", "synthetic-near")
-"""Pairs of other alpha, one seed each: what the figures hang on."""
+"""Pairs of other alpha: what the figures hang on. One seed, half the time, and these counts:"""
 
-SECONDS, QUICK_SECONDS = 24.0, 10.0
+OTHER_COUNTS: Final = (1, 4, 16)
+
+SECONDS, QUICK_SECONDS = 20.0, 10.0
 """Virtual, of each run."""
 
+MOST_SECONDS: Final = 3600.0
 SEEDS, QUICK_SEEDS = 2, 1
 
 GOALS: Final = {
     "over_target_only_up_to_4": 1.3,
     "over_target_only_at_16": 1.1,
     "jain_fairness": 0.95,
-    "selfish_trap_avoided": 1.0,
 }
 """At least."""
 
@@ -82,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "other_pairs              over_target_only of pairs with other acceptance, and at the paper's times\n"
         "real                     with --real: total_tok_s and over_target_only of up to 4 real devices\n"
     )
-    parser.add_argument("--quick", action="store_true", help="about a minute: less time, one seed")
+    parser.add_argument("--quick", action="store_true", help="a minute or two: less time, one seed")
+    default = f"virtual, of each run; default {SECONDS:g}, quick {QUICK_SECONDS:g}"
+    parser.add_argument("--seconds", type=float, metavar="S", help=default)
     parser.add_argument("--real", action="store_true", help="up to 4 real devices too, in real processes")
     parser.add_argument("--processes", type=int, metavar="N", help="default: one a core")
     parser.add_argument("--seed", type=seed_option, default=0, metavar="X", help="of the first; default 0")
@@ -95,16 +100,23 @@ def run(args: argparse.Namespace) -> int:
     processes = args.processes if args.processes is not None else len(os.sched_getaffinity(0))
     if processes < 1:
         raise ConfigurationError(f"{processes} is too few", key="--processes", remedy="give 1 or more")
+    seconds = args.seconds if args.seconds is not None else QUICK_SECONDS if args.quick else SECONDS
+    if not WARM_S < seconds <= MOST_SECONDS:
+        remedy = f"give more than {WARM_S:g}, which are left out, up to {MOST_SECONDS:g}"
+        raise ConfigurationError(f"{seconds:g} s will not do", key="--seconds", remedy=remedy)
     console = Console(stderr=True)
     with bar_on(console) as bar:
         task = bar.add_task("", total=3)
-        timed = measured(progress=lambda what: bar.update(task, description=what, advance=1))
+        timed = measured(
+            within_s=0.0 if args.quick else MEASURED_S,
+            progress=lambda what: bar.update(task, description=what, advance=1),
+        )
     real: dict[str, Any] | None = None
     if args.real:
         code, real = in_real_processes(timed.dtype)
         if code:
             return code
-    cases = cases_of(timed.times, quick=args.quick, seed=args.seed)
+    cases = cases_of(timed.times, seconds=seconds, quick=args.quick, seed=args.seed)
     came = _played(cases, processes, console)
     found = result(timed, came, quick=args.quick) | {"real": real}
     if args.json:
@@ -114,24 +126,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def cases_of(times: StepTimes, *, quick: bool, seed: int) -> list[Case]:
+def cases_of(times: StepTimes, *, seconds: float, quick: bool, seed: int) -> list[Case]:
     """All simulations, the ways of a seed beside each other; the long ones first."""
-    seconds = QUICK_SECONDS if quick else SECONDS
     seeds = range(seed, seed + (QUICK_SEEDS if quick else SEEDS))
 
     def case(
         pair: str, devices: int, way: str, seed: int, times: StepTimes, gamma: int | None = None
     ) -> Case:
+        own = (pair, times) == (PAIR, measured_times) and gamma is None
+        run_s = seconds if own or quick else max(seconds / 2, WARM_S + 2)
         return Case(
-            pair=pair, devices=devices, way=way, times=times, seconds=seconds, seed=seed, gamma=gamma
+            pair=pair, devices=devices, way=way, times=times, seconds=run_s, seed=seed, gamma=gamma
         )
 
-    cases = list[Case]()
+    measured_times, cases = times, list[Case]()
     for devices in sorted(COUNTS, reverse=True):
         for one in seeds:
             cases += [case(PAIR, devices, way, one, times) for way in (TOGETHER, ALONE, SELFISH)]
         cases += [case(PAIR, devices, COLOCATED, seed, times, gamma) for gamma in GAMMAS]
-        if not quick:
+        if not quick and devices in OTHER_COUNTS:
             for way in (TOGETHER, ALONE):
                 cases += [case(pair, devices, way, seed, times) for pair in OTHERS]
                 cases.append(case(PAIR, devices, way, seed, PAPER))
@@ -161,7 +174,6 @@ def result(timed: Measured, came: Mapping[Case, Came], *, quick: bool) -> dict[s
     judgeable = {
         "over_target_only_up_to_4": min(ratios[str(count)] for count in COUNTS if count <= 4),
         "over_target_only_at_16": ratios["16"],
-        "selfish_trap_avoided": ratios["16"],
         "jain_fairness": found["jain_fairness"],
     }
     return found | {

@@ -68,9 +68,11 @@ def figures(came: Mapping[Case, Came], *, pair: str, times: StepTimes) -> dict[s
         "other_pairs": {
             name if of_times == times else f"{name}, the paper's times": {
                 "alpha": float(trace_of(name).alpha[:, -1].mean()),
-                "over_target_only": by_count(
-                    lambda count, name=name, of_times=of_times: ratio(TOGETHER, count, name, of_times)
-                ),
+                "over_target_only": {
+                    str(count): ratio(TOGETHER, count, name, of_times)
+                    for count in COUNTS
+                    if of(TOGETHER, count, name, of_times)
+                },
             }
             for name, of_times in others
         },

@@ -6,7 +6,7 @@ measured; the target that needs less time for all of them is taken.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ DTYPES: Final = ("bfloat16", "float32")
 CONTEXT: Final = 200
 """Tokens that each session has read before."""
 
-GRID: Final = {
+GRID: Final[Mapping[int, tuple[int, ...]]] = {
     1: (1, 2, 3, 4, 5, 8, 32, 128),
     2: (1, 2, 3, 4, 5, 8),
     4: (1, 2, 3, 4, 5, 8),
@@ -31,9 +31,8 @@ GRID: Final = {
 """Sessions -> positions of each, up to 128 in all."""
 
 MEASURED_S: Final = 16.0
-"""For each dtype, at least LEAST rounds."""
+"""For each dtype; a round is ended."""
 
-LEAST: Final = 2
 QUARTILE: Final = 25
 DRAFTS: Final = 48
 
@@ -52,8 +51,8 @@ class Measured:
     "dtype -> passes"
 
 
-def measured(*, progress: Progress = lambda text: None) -> Measured:
-    """Measure the shipped pair, in about a minute. Raises UnsupportedModelError where it can't be loaded."""
+def measured(*, within_s: float = MEASURED_S, progress: Progress = lambda text: None) -> Measured:
+    """Measure the shipped pair, so long in each dtype. Raises UnsupportedModelError if it can't be had."""
     import torch
 
     torch.set_num_threads(1)
@@ -61,7 +60,7 @@ def measured(*, progress: Progress = lambda text: None) -> Measured:
     for dtype in DTYPES:
         progress(f"passes in {dtype}")
         target = load_target(SHIPPED, LoadOptions(dtype=dtype))
-        tables[dtype] = passes_of(target, grid=GRID, within_s=MEASURED_S)
+        tables[dtype] = passes_of(target, grid=GRID, within_s=within_s)
     progress("draft steps")
     draft_s = draft_step_s(load_draft(SHIPPED))
     dtype = min(DTYPES, key=lambda name: _whole_s(tables[name]))
@@ -72,8 +71,8 @@ def _whole_s(table: PassTable) -> float:
     return sum(seconds for _, passes in table.times for _, seconds in passes)
 
 
-def passes_of(model: LanguageModel, *, grid: dict[int, tuple[int, ...]], within_s: float) -> PassTable:
-    """The passes of `grid` over contexts of CONTEXT tokens, LEAST of each and more within so many seconds."""
+def passes_of(model: LanguageModel, *, grid: Mapping[int, tuple[int, ...]], within_s: float) -> PassTable:
+    """The passes of `grid` over contexts of CONTEXT tokens: rounds of all, until so many seconds are over."""
     assert isinstance(model, PackingModel), "the shipped target answers several contexts in one pass"
     rng = np.random.default_rng(0)
     ids = np.arange(model.vocab_size)
@@ -83,15 +82,13 @@ def passes_of(model: LanguageModel, *, grid: dict[int, tuple[int, ...]], within_
     points = _points(grid)
     took: dict[tuple[int, int], list[float]] = {point: [] for point in points}
     began_s = time.perf_counter()
-    rounds = 0
-    while rounds < LEAST or time.perf_counter() - began_s < within_s:
+    while not took[points[-1]] or time.perf_counter() - began_s < within_s:
         for at in rng.permutation(len(points)):
             count, each = points[at]
             asks = [_ask(*session, rng.choice(ids, each).tolist()) for session in sessions[:count]]
             start_s = time.perf_counter()
             answers(model, asks)
             took[count, each].append(time.perf_counter() - start_s)
-        rounds += 1
     for context, _ in sessions:
         context.close()
     quartile = {point: float(np.percentile(seconds, QUARTILE)) for point, seconds in took.items()}
@@ -126,8 +123,8 @@ def _ask(context: Context, known: Sequence[int], new: Sequence[int]) -> Ask:
     return Ask(context=context, tokens=[*known, *new], rows=len(new))
 
 
-def _points(grid: dict[int, tuple[int, ...]]) -> list[tuple[int, int]]:
+def _points(grid: Mapping[int, tuple[int, ...]]) -> list[tuple[int, int]]:
     return [(count, each) for count, eachs in grid.items() for each in eachs]
 
 
-__all__ = ["CONTEXT", "GRID", "Measured", "draft_step_s", "measured", "passes_of", "times_of"]
+__all__ = ["CONTEXT", "GRID", "MEASURED_S", "Measured", "draft_step_s", "measured", "passes_of", "times_of"]

@@ -16,11 +16,12 @@ def alone_tokens_per_s(
     seconds: float,
     vocab_size: int,
 ) -> float:
-    """One token a pass over all of the `sharing` devices of a BS, or as many as it has places for, which they
-    have in turn; and no more Commits than the downlink carries, at the mean rate of each of its pieces, in the first `seconds`; None: no link.
+    """One token a pass over all of the `sharing` devices of a BS, or as many as it has places for, which
+    they have in turn; and no more Commits than the downlink carries, at the mean rate of each of its
+    pieces, in the first `seconds`; None: no link.
 
-    Where Commits fill the downlink it is less, since they repeat what is not acknowledged yet. A run with
-    `[controller] gamma = 0` measures it.
+    Where Commits fill the downlink it is less, since they repeat what is not acknowledged yet. A run
+    with `[controller] gamma = 0` measures it.
     """
     together = min(sharing, places)
     pass_s = times.seconds("target", together, sessions=together) * sharing / together

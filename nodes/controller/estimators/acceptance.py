@@ -102,8 +102,8 @@ class AcceptanceEstimate:
         self._add([1.0] * accepted + [0.0] * (seen - accepted), HIT_DECAY)
 
     def alphas(self, ks: Iterable[int], *, since: int = 0) -> dict[int, float]:
-        """K -> alpha for these K. since: positions of which nothing is known, behind the last that is: the more
-        they are, the more is the text there as it usually is.
+        """K -> alpha for these K. since: positions of which nothing is known, behind the last that is: the
+        more they are, the more is the text there as it usually is.
         """
         ks = tuple(ks)
         if ks == self.ladder:

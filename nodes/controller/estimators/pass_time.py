@@ -10,8 +10,9 @@ many. A pass that took CLIP times what its size takes counts as that: a shared m
 Expected error: that of a mean over about 30 passes, where passes of the size have been seen.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ NEARBY = 0.25
 DOUBT = 0.3
 "What the plane weighs beside the means nearby, in passes."
 
+LEAST_SHARE = 0.1
+"Of a usual pass: none is taken for shorter."
+
 PRIOR_ROW, PRIOR_SESSION = 0.01, 0.01
 "Of a pass, for each position and each session more."
 
@@ -59,8 +63,8 @@ class PassTime:
     def __init__(self) -> None:
         self._means: dict[tuple[int, int], _Mean] = {}
         self._newest = 0, 0, 0.0
-        self._plane: tuple[float, float, float] | None = None
-        "a, b, c; None: to be fitted anew"
+        self._fitted: _Fit | None = None
+        "None: to be fitted anew"
 
     @property
     def known(self) -> bool:
@@ -72,7 +76,7 @@ class PassTime:
         newest = sessions, rows, step_s
         if newest == self._newest:
             return
-        self._newest, self._plane = newest, None
+        self._newest, self._fitted = newest, None
         size = round(log(sessions) / STEP), round(log(rows) / STEP)
         for mean in self._means.values():
             mean.weight *= FADES
@@ -90,39 +94,54 @@ class PassTime:
         """Expected of a pass. Raises ValueError before one has been seen."""
         if not self._means:
             raise ValueError("no pass has been seen")
-        a, b, c = self._fitted()
-        near, off_s = DOUBT, 0.0
-        for mean in self._means.values():
-            far = abs(log(sessions / mean.sessions)) + abs(log(rows / mean.rows))
-            weight = mean.weight * exp(-((far / NEARBY) ** 2))
-            near += weight
-            off_s += weight * (mean.seconds - (a + b * mean.rows + c * mean.sessions))
-        return max(a + b * rows + c * sessions + off_s / near, 0.1 * self._usual_s())
+        if self._fitted is None:
+            self._fitted = _fit(self._means.values())
+        return self._fitted.seconds(sessions, rows)
 
-    def _usual_s(self) -> float:
-        weights = sum(mean.weight for mean in self._means.values())
-        return sum(mean.weight * mean.seconds for mean in self._means.values()) / weights
 
-    def _fitted(self) -> tuple[float, float, float]:
-        if self._plane is None:
-            self._plane = self._fit()
-        return self._plane
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """The plane, and what the means lack to it."""
 
-    def _fit(self) -> tuple[float, float, float]:
-        """Least squares about the means' own mean; a prior draws both slopes, which are never below 0."""
-        points: Floats = np.array(
-            [(one.rows, one.sessions, one.seconds, one.weight) for one in self._means.values()]
-        )
-        weights = points[:, 3]
-        middle = weights @ points[:, :3] / weights.sum()
-        off = points[:, :3] - middle
-        usual_s = float(middle[2])
-        at_zero_s = usual_s / (1 + PRIOR_ROW * middle[0] + PRIOR_SESSION * middle[1])
-        prior = at_zero_s * np.array([PRIOR_ROW, PRIOR_SESSION])
-        squares = off[:, :2].T @ (weights[:, None] * off[:, :2]) + PRIOR_WEIGHT * np.eye(2)
-        both = off[:, :2].T @ (weights * off[:, 2]) + PRIOR_WEIGHT * prior
-        b, c = np.maximum(np.linalg.solve(squares, both), 0.0).tolist()
-        return usual_s - b * float(middle[0]) - c * float(middle[1]), b, c
+    a: float
+    b: float
+    c: float
+    least_s: float
+    log_sessions: Floats
+    log_rows: Floats
+    weights: Floats
+    off_s: Floats
+
+    def seconds(self, sessions: float, rows: float) -> float:
+        far = np.abs(self.log_sessions - log(sessions)) + np.abs(self.log_rows - log(rows))
+        near = self.weights * np.exp(-((far / NEARBY) ** 2))
+        off_s = float(near @ self.off_s) / (float(near.sum()) + DOUBT)
+        return max(self.a + self.b * rows + self.c * sessions + off_s, self.least_s)
+
+
+def _fit(means: Iterable[_Mean]) -> _Fit:
+    """Least squares about the means' own mean; a prior draws both slopes, which are never below 0."""
+    points: Floats = np.array([(one.rows, one.sessions, one.seconds, one.weight) for one in means])
+    rows, sessions, seconds, weights = points.T
+    middle = weights @ points[:, :3] / weights.sum()
+    off = points[:, :3] - middle
+    usual_s = float(middle[2])
+    at_zero_s = usual_s / (1 + PRIOR_ROW * middle[0] + PRIOR_SESSION * middle[1])
+    prior = at_zero_s * np.array([PRIOR_ROW, PRIOR_SESSION])
+    squares = off[:, :2].T @ (weights[:, None] * off[:, :2]) + PRIOR_WEIGHT * np.eye(2)
+    both = off[:, :2].T @ (weights * off[:, 2]) + PRIOR_WEIGHT * prior
+    b, c = np.maximum(np.linalg.solve(squares, both), 0.0).tolist()
+    a = usual_s - b * float(middle[0]) - c * float(middle[1])
+    return _Fit(
+        a=a,
+        b=b,
+        c=c,
+        least_s=LEAST_SHARE * usual_s,
+        log_sessions=np.log(sessions),
+        log_rows=np.log(rows),
+        weights=weights,
+        off_s=seconds - (a + b * rows + c * sessions),
+    )
 
 
 __all__ = ["PassTime"]

@@ -8,11 +8,11 @@ import pytest
 import structlog
 from tests.harness.channels import SEED, channel
 
+from draftwire.nodes.channel.cpu_share import AHEAD_S
 from draftwire.nodes.channel.deliveries import Deliveries
 from draftwire.nodes.channel.links import Links
 from draftwire.nodes.channel.node import Direction
 from draftwire.nodes.channel.playing import PlayedLink, Programme
-from draftwire.nodes.channel.share import AHEAD_S
 from draftwire.nodes.channel.telling import EVERY_S, MOST_AT_ONCE, LinkTelling
 from draftwire.nodes.channel.way import MESSAGE_BYTES, MOST_UNDER_WAY_BYTES, Way
 from draftwire.runtime.clock import LoopClock, run_virtual

@@ -216,6 +216,94 @@ def test_speed_between_counts_steps_that_ended_there(tmp_path: Path) -> None:
     assert second == pytest.approx((29 * 3, 2.9))
 
 
+# Several devices --------------------------------------------------------------------------------------------
+
+
+def _two_devices(*, apart_s: float = 0.0, shares: bool = True) -> list[dict[str, Any]]:
+    """The request of falling_link by cell/1, and again by cell/2: `apart_s` later, with the target alone half
+    of the time and with drafts of four kinds else.
+    """
+    lines = [dict(line, device="cell/1") for line in falling_link() if line["event"] != "link"]
+    for line in falling_link():
+        if line["event"] != "link":
+            line |= {"device": "cell/2", "request": 8}
+            line |= {key: line[key] + apart_s for key in ("at_s", "ended_at_s") if key in line}
+            if line["step"] % 2:
+                line |= {"gamma": 0, **({"drafted": 0} if line["event"] == "step" else {})}
+            elif line["event"] == "decision":
+                line["gamma"] = (2, 2, 3, 4, 5)[line["step"] % 5]
+            lines.append(line)
+    told = {"event": "channel.shares", "direction": "uplink", "from_s": 1, "to_s": 2, "shares": {}}
+    return [link(99.0, 20e6), *lines, *([told] if shares else [])]
+
+
+@pytest.mark.parametrize(("apart_s", "seconds"), [(0.0, 4.0), (2.0, 6.0), (100.0, 8.0)])
+def test_requests_at_once_are_summed_up_over_the_time_that_passed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], apart_s: float, seconds: float
+) -> None:
+    """All together have more tokens a second than each; a time without any of them counts for nothing."""
+    path = str(write(tmp_path / "r", _two_devices(apart_s=apart_s)))
+    assert main(["explain", path, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["under_way_s"] == pytest.approx(seconds, abs=0.2)
+    assert found["total_tokens_per_s"] == pytest.approx(2 * 40 * 3 / found["under_way_s"])
+    assert found["tokens_per_s"] == pytest.approx(30)
+    assert main(["explain", path]) == 0
+    said = f"{found['total_tokens_per_s']:.1f} tok/s in all, over {found['under_way_s']:.1f} s ("
+    assert f"2 requests of 2 devices, 80 steps; {said}" in (out := capfd.readouterr().out)
+    assert "; each 30.0 tok/s, predicted" in out
+
+
+def test_a_row_has_how_often_a_device_drafts_and_how(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """K and gamma are the usual ones of its drafts, though the target alone is chosen more often than each."""
+    path = str(write(tmp_path / "r", _two_devices()))
+    assert main(["explain", path, "--json"]) == 0
+    first, second = json.loads(capfd.readouterr().out)["devices"]
+    assert (first["drafted_share"], second["drafted_share"]) == (1.0, 0.5)
+    assert second["gamma"] == 2
+    assert main(["explain", path]) == 0
+    (row,) = [line.split() for line in capfd.readouterr().out.splitlines() if "cell/2" in line]
+    assert row[:4] == ["cell/2", "1", "40", "50"] and row[5] == "2"
+
+
+def test_a_time_of_several_devices_is_of_one_of_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--at and --plot want --device; what was decided for all is told so, and its choices as if alone."""
+    path = str(write(tmp_path / "r", _two_devices()))
+    for words in (["--at", "1"], ["--plot", str(tmp_path / "p.png")]):
+        assert main(["explain", path, *words]) == 2
+        assert f"{words[0]}: the record has 2 devices" in (err := capfd.readouterr().err)
+        assert "--device, for instance cell/1" in err
+    assert main(["explain", path, "--at", "1", "--device", "cell/2"]) == 0
+    out = " ".join(capfd.readouterr().out.split())
+    assert out.startswith("cell/2, ") and "decided for all 2 sessions together" in out
+    assert "tokens a second, as if nobody else were there" in out
+    assert main(["explain", path, "--at", "1", "--device", "cell/2", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["device"], told["sessions"]) == ("cell/2", 2)
+    assert main(["explain", path, "--device", "cell/2"]) == 0
+    assert "as if nobody else were there; plans are made for all" in capfd.readouterr().out
+    apart = str(write(tmp_path / "apart", _two_devices(apart_s=50.0)))
+    for words in ([], ["--at", "1"]):
+        assert main(["explain", apart, "--device", "cell/2", *words]) == 0
+        out = capfd.readouterr().out
+        assert "nobody else were there" not in out and "decided for" not in out
+
+
+def test_rates_of_a_shared_radio_are_told_as_such(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Believed is what others leave, true the device's own; only where the record has shares."""
+    for shares in (True, False):
+        path = str(write(tmp_path / "r", _two_devices(shares=shares)))
+        for words in ([], ["--device", "cell/1"]):
+            assert main(["explain", path, *words]) == 0
+            assert ("Mbit/s: what others leave of the cell" in capfd.readouterr().out) == shares
+        assert main(["explain", path, "--at", "1", "--device", "cell/1"]) == 0
+        assert ("true while nobody else sends: 20" in capfd.readouterr().out) == shares
+
+
 # Ids only ---------------------------------------------------------------------------------------------------
 
 
@@ -337,9 +425,7 @@ def test_requests_of_ids_only_whose_plans_the_user_fixed_are_left_out(tmp_path: 
     assert [run.request for run in runs_of(read_record(write(tmp_path / "r", lines)))] == [2, 3]
 
 
-def test_ids_only_are_explained_within_80_columns(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_ids_only_are_explained_within_80_columns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Both kinds in one record; one decision in full; as JSON; with a picture."""
     path = str(write(tmp_path / "r", [*falling_link(), *pipelined_steps(60)]))
     picture = str(tmp_path / "p.png")

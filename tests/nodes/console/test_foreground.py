@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from draftwire.nodes.console.conversation import Conversation
-from draftwire.nodes.console.foreground import TOLD_TO_STOP_EXIT_CODE, lines_of_stdin, run_foreground
+from draftwire.nodes.console.foreground import LINES_AHEAD, TOLD_TO_STOP_EXIT_CODE, Lines, run_foreground
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
 from draftwire.runtime.errors import ConfigurationError
@@ -38,11 +38,33 @@ def test_lines_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
                 os.close(writer)
 
             writing = asyncio.create_task(write())
-            lines = [line async for line in lines_of_stdin()]
+            lines = [line async for line in Lines()]
             await writing
             return lines
 
     assert asyncio.run(main()) == ["first", "n\u00e4chste", "unfinished"]
+
+
+def test_an_endless_input_is_not_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than LINES_AHEAD lines wait, and those that do are told of; the next ones come all the same."""
+
+    async def main() -> None:
+        with _stdin(monkeypatch) as writer:
+            lines, count = Lines(), 3 * LINES_AHEAD
+            os.write(writer, b"".join(b"%d\n" % number for number in range(count)))
+            assert await anext(lines) == "0"
+            while lines._queue.qsize() < LINES_AHEAD:
+                await asyncio.sleep(0.001)
+            for _ in range(20):  # were there no bound, the others would be here by then
+                await asyncio.sleep(0.001)
+            assert lines.left() == (LINES_AHEAD, False)
+            assert await anext(lines) == str(LINES_AHEAD + 1)
+            os.close(writer)
+            rest = [line async for line in lines]
+            assert rest[-1] == str(count - 1) and len(rest) == count - LINES_AHEAD - 2
+            assert lines.left() == (0, True)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from tests.harness.outcomes import decision, link, pipelined_steps, step, write
 
-from draftwire.nodes.console.live import SPEED_OVER_S, Status, Tail, Watch
+from draftwire.nodes.console.live import SPEED_OVER_S, Status, Tail, Watch, Window
 
 
 def test_a_line_that_is_still_being_written_waits(tmp_path: Path) -> None:
@@ -37,6 +37,35 @@ def test_a_record_that_nobody_keeps_is_emptied(tmp_path: Path) -> None:
     assert told == [*range(40)]
     whole = write(path, [{"event": "step", "number": number} for number in range(40)])
     assert len([*Tail(whole).events()]) == 40 and whole.stat().st_size > 30 * len(line)
+
+
+def test_a_record_that_was_there_before_is_not_told(tmp_path: Path) -> None:
+    """From its end on; what is no event is left out, as half a line that a killed run has left."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"event":"step","number":0}\n{"event":"step","se')
+    tail = Tail(path, from_end=True)
+    with path.open("ab") as file:
+        for line in (
+            b'{"event":"link"}',
+            b'{"event":"step","number":1}',
+            b'{"node":"x"}',
+            b"7",
+            b'{"event":"rows"}',
+        ):
+            file.write(line + b"\n")
+    assert [event["event"] for event in tail.events()] == ["link", "step", "rows"]
+    assert [event.get("number") for event in Tail(path).events()] == [0, 1, None]
+
+
+def test_a_speed_is_of_the_last_seconds() -> None:
+    """At first the time is shorter, and what came longer ago does not count."""
+    window = Window(10.0, over_s=5.0)
+    assert window.a_second(10.0) == 0
+    for at_s in (10.5, 11.0):
+        window.add(at_s, 2.0)
+    assert window.a_second(11.0) == pytest.approx(4.0)
+    assert window.a_second(16.0) == pytest.approx(2.0 / 5)
+    assert window.a_second(17.0) == 0
 
 
 def test_the_status_follows_link_and_decisions(tmp_path: Path) -> None:

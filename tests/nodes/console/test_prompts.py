@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from draftwire.nodes.console.prompts import EXAMPLES, Dealt, InTurn, behind, read_prompts
+from draftwire.nodes.console.prompts import EXAMPLES, Dealt, InTurn, behind, first_of, read_prompts
+from draftwire.runtime.clock import run_virtual
 from draftwire.runtime.errors import ConfigurationError
 
 
@@ -30,6 +31,28 @@ def test_a_line_goes_to_one_device() -> None:
         assert await prompts.next(1) is None
 
     asyncio.run(main())
+
+
+def test_a_pipe_that_says_nothing_is_told_of() -> None:
+    """Once, and a line that comes later is the first all the same; not of one that comes at once."""
+    said, go_on = list[str](), asyncio.Event()
+
+    async def later() -> AsyncIterator[str]:
+        await go_on.wait()
+        yield "at last"
+
+    def waits() -> None:
+        said.append("waits")
+        go_on.set()
+
+    async def main() -> None:
+        assert await first_of(_lines("one", "two"), waits=waits) == "one"
+        assert await first_of(_lines(), waits=waits) is None
+        assert said == []
+        assert await first_of(later(), waits=waits) == "at last"
+        assert said == ["waits"]
+
+    run_virtual(main())
 
 
 def test_each_device_begins_with_another_one() -> None:

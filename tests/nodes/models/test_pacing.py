@@ -13,6 +13,7 @@ from draftwire.nodes.models.pacing import (
     ModelledCompute,
     NativeCompute,
     PacedCompute,
+    PassTable,
     StepTimes,
     T,
     Timed,
@@ -177,3 +178,29 @@ def test_profiles_have_names() -> None:
     assert PAPER.seconds("draft", 10) == pytest.approx(0.031)
     with pytest.raises(ValueError, match="no time may be negative"):
         StepTimes(draft_position_s=-1, target_s=0)
+
+
+MEASURED = PassTable(times=((1, ((1, 0.05), (3, 0.06))), (4, ((1, 0.08), (3, 0.12)))))
+
+
+@pytest.mark.parametrize(
+    ("sessions", "positions", "seconds"),
+    [(1, 1, 0.05), (1, 2, 0.055), (4, 12, 0.12), (4, 4, 0.08), (2, 4, 0.07), (1, 5, 0.07), (7, 7, 0.11)],
+)
+def test_measured_passes_are_interpolated(sessions: int, positions: int, seconds: float) -> None:
+    """By sessions and positions of each, along lines that go on beyond the last pass that was measured."""
+    times = StepTimes(draft_position_s=0.001, target_s=9.0, target_position_s=9.0, passes=MEASURED)
+    assert times.seconds("target", positions, sessions=sessions) == pytest.approx(seconds)
+    assert times.seconds("draft", 3) == pytest.approx(0.003)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [(), ((2, ((1, 0.1),)),), ((1, ((2, 0.1),)),), ((1, ((1, 0.1), (1, 0.2))),), ((1, ((1, 0.0),)),)],
+)
+def test_passes_that_cannot_be_are_refused(
+    times: tuple[tuple[int, tuple[tuple[int, float], ...]], ...],
+) -> None:
+    """From one session and one position on, rising, each with a time."""
+    with pytest.raises(ValueError):
+        PassTable(times=times)

@@ -15,6 +15,7 @@ from draftwire.nodes.console.cli import main
 from draftwire.nodes.models.catalogue import load_target
 from draftwire.nodes.models.huggingface import HuggingFaceModel
 from draftwire.nodes.models.kv_slots import IMPLEMENTATION
+from draftwire.nodes.target.batcher import CHUNK
 
 TIMES = PassTimes(
     together=np.array([0.1, 0.2, 0.1]),
@@ -73,7 +74,10 @@ def test_what_is_timed_is_what_it_is_called(monkeypatch: pytest.MonkeyPatch) -> 
     model = load_target("tiny:seed=1")
     assert isinstance(model, HuggingFaceModel)
     ways = batching_measure._ways(
-        model, [[5] * 20 for _ in LENGTHS], [[6] * count for count in LENGTHS], [7] * 192
+        model,
+        [[5] * 20 for _ in LENGTHS],
+        [[6] * count for count in LENGTHS],
+        [7] * (batching_measure.CHUNK_BEHIND + CHUNK),
     )
     seen: list[tuple[str, int]] = []
     forward = model.wrapped.forward
@@ -87,7 +91,7 @@ def test_what_is_timed_is_what_it_is_called(monkeypatch: pytest.MonkeyPatch) -> 
         "together": [(IMPLEMENTATION, sum(LENGTHS))],
         "in_turn": [(IMPLEMENTATION, count) for count in LENGTHS],
         "dynamic_cache": [("sdpa", count) for count in LENGTHS],
-        "with_chunk": [(IMPLEMENTATION, sum(LENGTHS) + 64)],
+        "with_chunk": [(IMPLEMENTATION, sum(LENGTHS) + CHUNK)],
     }
     for _ in range(2):  # a way leaves everything as it was
         for way, passes in expected.items():

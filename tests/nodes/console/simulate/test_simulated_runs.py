@@ -144,10 +144,10 @@ def test_more_devices_than_sessions_are_refused_as_busy() -> None:
 
 
 def test_devices_share_what_a_base_station_can_do() -> None:
-    """Four at one BS get about a quarter each of what the target alone does; the model of it says so."""
+    """Four at one BS have a token each of every pass, as one alone does; the model of it says so."""
     came = run(topology(controller={"gamma": 0}), devices=4, per_bs=4, seconds=10)
     for one in came.devices:
-        assert one.alone_tokens_per_s == pytest.approx(1 / (4 * PAPER.target_s))
+        assert one.alone_tokens_per_s == pytest.approx(1 / PAPER.target_s)
         assert one.tokens_per_s == pytest.approx(one.alone_tokens_per_s, rel=0.2)
 
 
@@ -161,7 +161,7 @@ def test_a_base_station_with_fewer_devices_is_modelled_with_fewer() -> None:
 
 
 def test_beyond_its_sessions_a_base_station_is_shared_by_all_of_its_devices() -> None:
-    """Who is refused waits for the same passes: on the whole all devices share them."""
+    """Who is refused has a place later: on the whole all devices share the passes over two of them."""
     wanted = topology(
         controller={"gamma": 0},
         target={"max_sessions": 2},
@@ -171,7 +171,8 @@ def test_beyond_its_sessions_a_base_station_is_shared_by_all_of_its_devices() ->
     came = run(wanted, devices=4, per_bs=4, seconds=20)
     assert came.total.refused["busy"] > 4
     assert {one.alone_tokens_per_s for one in came.devices} == {2 / (4 * PAPER.target_s)}
-    assert sum(came.speeds) == pytest.approx(sum(one.alone_tokens_per_s for one in came.devices), rel=0.2)
+    modelled = sum(one.alone_tokens_per_s for one in came.devices)
+    assert 0.7 * modelled < sum(came.speeds) < 1.05 * modelled  # a place is free until somebody asks again
 
 
 def alone(schedule: str, *, seconds: float, sharing: int = 1) -> float:

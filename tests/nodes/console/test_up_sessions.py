@@ -1,4 +1,4 @@
-"""Sessions of a cell: what each is at, speeds, shares, fairness."""
+"""Sessions of `up`: what each is at, speeds, shares, fairness."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,12 +8,10 @@ from tests.harness.outcomes import step
 
 from draftwire.codecs.messages import Plan
 from draftwire.nodes.console.api import Generation
-from draftwire.nodes.console.cell_sessions import (
+from draftwire.nodes.console.up_sessions import (
     SHARES_OVER,
-    SPEED_OVER_S,
     Session,
     State,
-    Window,
     Witness,
     jain_fairness,
 )
@@ -27,17 +25,6 @@ def _generation(*, hints: bool = False, gamma: int = 3, **counts: int) -> Genera
     for name, value in counts.items():
         setattr(account, name, value)
     return cast(Generation, SimpleNamespace(account=account, text="so far"))
-
-
-def test_a_speed_is_of_the_last_seconds() -> None:
-    """At first the time is shorter, and what came longer ago does not count."""
-    window = Window(10.0)
-    assert window.a_second(10.0) == 0
-    for at_s in (10.5, 11.0):
-        window.add(at_s, 2.0)
-    assert window.a_second(11.0) == pytest.approx(4.0)
-    assert window.a_second(11.0 + SPEED_OVER_S) == pytest.approx(2.0 / SPEED_OVER_S)
-    assert window.a_second(12.0 + SPEED_OVER_S) == 0
 
 
 def test_a_session_adds_its_requests_up() -> None:
@@ -70,8 +57,10 @@ def test_ids_only_have_no_k() -> None:
 def test_a_request_that_fails_is_told() -> None:
     """Its reason and exit code stand, also where none was begun, until another one is asked."""
     session, error = Session("cell/01", now_s=0.0), ConfigurationError("long", key="prompt", remedy="shorten")
+    assert not session.has_asked
     session.fails(error, 1.0)
     session.rests(2.0)
+    assert session.has_asked
     assert (session.state, session.reason, session.exit_code) == (State.FAILED, str(error), 2)
     session.asks(_generation(), 3.0)
     session.answers(4.0)

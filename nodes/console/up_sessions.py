@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from draftwire.nodes.console.api import Generation
+from draftwire.nodes.console.live import Window
 from draftwire.nodes.device.account import Account
 from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.telemetry import SHARES_EVENT, STEP_EVENT
@@ -41,27 +42,6 @@ class State(StrEnum):
     "it is asked no more"
 
 
-class Window:
-    """What has come in the last SPEED_OVER_S seconds."""
-
-    def __init__(self, now_s: float) -> None:
-        self._began_s = now_s
-        self._came = deque[tuple[float, float]]()
-        self._sum = 0.0
-
-    def add(self, now_s: float, amount: float = 1.0) -> None:
-        """So much has come now."""
-        self._came.append((now_s, amount))
-        self._sum += amount
-
-    def a_second(self, now_s: float) -> float:
-        """Of it, on average; at first the time is shorter."""
-        while self._came and self._came[0][0] < now_s - SPEED_OVER_S:
-            self._sum -= self._came.popleft()[1]
-        over_s = min(SPEED_OVER_S, now_s - self._began_s)
-        return self._sum / over_s if over_s > 0 and self._came else 0.0
-
-
 class Session:
     """One device: the answer under way, and those before it. Times are of one clock."""
 
@@ -75,7 +55,7 @@ class Session:
         "requests that could not be answered, and those that ended well"
         self.tokens = 0
         "that came, of all requests"
-        self._window = Window(now_s)
+        self._window = Window(now_s, over_s=SPEED_OVER_S)
         self._asked_s, self._busy_s = now_s, 0.0
         self._generation: Generation | None = None
         self._ended = Counter[str]()
@@ -119,6 +99,11 @@ class Session:
     def under_way(self) -> bool:
         """Whether a request is."""
         return self.state in (State.OPENING, State.ANSWERING)
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether it was asked anything, whatever came of it."""
+        return self._generation is not None or self.failed > 0
 
     @property
     def text(self) -> str:
@@ -169,7 +154,7 @@ class Witness:
     def __init__(self, now_s: float) -> None:
         self.passes, self.steps = 0.0, 0
         "of the target: a step is a session's part of a pass"
-        self._passes, self._steps = Window(now_s), Window(now_s)
+        self._passes, self._steps = (Window(now_s, over_s=SPEED_OVER_S) for _ in range(2))
         self._shares = deque[Mapping[str, float]](maxlen=SHARES_OVER)
         self._all_shares = Counter[str]()
 
@@ -213,4 +198,4 @@ def jain_fairness(speeds: Sequence[float]) -> float | None:
     return sum(speeds) ** 2 / (len(speeds) * squares) if squares else None
 
 
-__all__ = ["SHARES_OVER", "SPEED_OVER_S", "Session", "State", "Window", "Witness", "jain_fairness"]
+__all__ = ["SHARES_OVER", "SPEED_OVER_S", "Session", "State", "Witness", "jain_fairness"]

@@ -5,7 +5,7 @@ import asyncio
 import io
 import sys
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -16,21 +16,30 @@ from rich.console import Console
 from rich.live import Live
 
 from draftwire.nodes.console.api import ConnectedDevice, connect_all
-from draftwire.nodes.console.cell_sessions import Session, State, Witness
-from draftwire.nodes.console.cell_views import (
-    cell_fields,
-    final_table,
-    final_words,
-    live_table,
-    overall_words,
-)
-from draftwire.nodes.console.foreground import lines_of_stdin, run_foreground
+from draftwire.nodes.console.foreground import Lines, run_foreground
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.launch import launched
 from draftwire.nodes.console.live import Tail
 from draftwire.nodes.console.options import as_typed
-from draftwire.nodes.console.prompts import EXAMPLES, Dealt, InTurn, Prompts, behind, read_prompts
+from draftwire.nodes.console.prompts import (
+    EXAMPLES,
+    Dealt,
+    InTurn,
+    Prompts,
+    behind,
+    first_of,
+    read_prompts,
+)
+from draftwire.nodes.console.starting import unless_lost
 from draftwire.nodes.console.summary import summary_fields
+from draftwire.nodes.console.up_sessions import Session, State, Witness
+from draftwire.nodes.console.up_views import (
+    final_table,
+    final_words,
+    live_table,
+    overall_words,
+    up_fields,
+)
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import DraftFailedError, RequestRefusedError
 from draftwire.runtime.actor import leaves
@@ -49,11 +58,18 @@ AGAIN_AFTER_S: Final = 2.0
 SCRATCH_BYTES: Final = 1 << 24
 """Of the record that the table is made of, where nobody keeps it."""
 
+MOST_ANSWERS: Final = 1000
+"""The last ones of each device, that the JSON object holds."""
+
 Placed = Callable[[AsyncExitStack], Topology]
 
 
 class _Beside(io.TextIOBase):
-    """Standard error as it is at the moment: while the table stands, what is logged goes above it."""
+    """Standard error as it is at the moment: while the table stands, what is logged goes above it.
+
+    `rich.Live` puts another stream in the place of sys.stderr for that. A logger that was given sys.stderr
+    before would write into the table.
+    """
 
     def write(self, text: str) -> int:
         """As a file does."""
@@ -64,22 +80,24 @@ class _Beside(io.TextIOBase):
         return sys.__stderr__ is not None and sys.__stderr__.isatty()
 
 
-def run_cell(args: argparse.Namespace, topology: Topology, placed: Placed) -> int:
+def run_many(args: argparse.Namespace, topology: Topology, placed: Placed) -> int:
     """Start everything, answer, and tell what came of it; `placed` gives the nodes' keys, see roles.py."""
     given = None if args.prompts is None else read_prompts(args.prompts)
     set_up_logging(level="warning", stream=cast(TextIO, _Beside()))
-    cell = _Cell(args, topology)
-    code = run_foreground(lambda: as_typed(args, cell.run(placed, given)), rests=lambda: not cell.under_way)
-    return code or cell.exit_code
+    this = _Run(args, topology)
+    code = run_foreground(lambda: as_typed(args, this.run(placed, given)), rests=lambda: not this.under_way)
+    return code or this.exit_code
 
 
-class _Cell:
+class _Run:
     """One run of the command."""
 
     def __init__(self, args: argparse.Namespace, topology: Topology) -> None:
         self._args, self._topology = args, topology
         self._sessions: Sequence[Session] = ()
-        self._answers = defaultdict[str, list[Mapping[str, Any]]](list)
+        self._answers = defaultdict[str, deque[Mapping[str, Any]]](lambda: deque(maxlen=MOST_ANSWERS))
+        self._began_s = 0.0
+        "when there was something to answer"
         self._texts = not args.json
         "whether answers go to standard output"
 
@@ -109,37 +127,40 @@ class _Cell:
             for device in devices:
                 await stack.enter_async_context(device.dependent_on(nodes))
             say(f"{len(devices)} devices are ready: {devices[0].name} to {devices[-1].name}")
-            prompts, most = await self._prompts(given)
-            began_s = now_s()
+            self._began_s = began_s = now_s()
             self._sessions = [Session(one.name, now_s=began_s, busy=one.busy) for one in devices]
-            witness = Witness(began_s)
-            tail = Tail(path, most_bytes=None if self._args.record else SCRATCH_BYTES)
-            list(tail.events())  # of a record that was there before
+            witness, most_bytes = Witness(began_s), None if self._args.record else SCRATCH_BYTES
+            tail = Tail(path, most_bytes=most_bytes, from_end=True)
             try:
                 async with self._shown(witness, tail):
-                    await self._answer_all(devices, prompts, most, recorder)
+                    await unless_lost(nodes, self._ask(devices, given, recorder))
             finally:
                 witness.tell(tail.events(), now_s())
-                self._conclude(witness, began_s=began_s, now_s=now_s())
+                self._conclude(witness, now_s=now_s())
 
-    async def _prompts(self, given: Sequence[str] | None) -> tuple[Prompts, int | None]:
-        """What devices are asked, and how many prompts each at most."""
+    async def _ask(
+        self, devices: Sequence[ConnectedDevice], given: Sequence[str] | None, recorder: Recorder
+    ) -> None:
+        """Whatever is to be asked; the lines of standard input where no file is given, and there are any."""
         most, typed = self._args.answers, sys.stdin.isatty()
         if given is None and not typed:
-            lines = lines_of_stdin()
-            first = await anext(lines, None)
-            if first is not None:
-                return Dealt(behind(first, lines)), most
+            lines = Lines()
+            if (first := await first_of(lines, waits=_tell_that_it_waits)) is not None:
+                await self._answer_all(devices, Dealt(behind(first, lines)), most, recorder)
+                _tell_what_is_left(lines, most)
+                return
         if given is None:
             self._texts = self._texts and not sys.stdout.isatty()  # the table shows them well enough
         if most is None and typed:
             say("each device answers one prompt after another; Ctrl-C ends it")
-        return InTurn(given or EXAMPLES), most or (None if typed else 1)
+        prompts = InTurn(given or EXAMPLES)
+        await self._answer_all(devices, prompts, most or (None if typed else 1), recorder)
 
     async def _answer_all(
         self, devices: Sequence[ConnectedDevice], prompts: Prompts, most: int | None, recorder: Recorder
     ) -> None:
         """Each device answers by itself, until there are no more prompts or it has had `most`."""
+        self._began_s = asyncio.get_running_loop().time()
 
         async def work(place: int, device: ConnectedDevice, session: Session) -> None:
             asked = 0
@@ -187,19 +208,24 @@ class _Cell:
         """The table on a terminal, else a line now and then, while the block runs."""
         now_s = asyncio.get_running_loop().time
         console = Console(stderr=True, highlight=False)
-        live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        live = None
+        if console.is_terminal:
+            # Live takes standard output to its console too: answers that go to a file would not get there.
+            redirect = sys.stdout.isatty()
+            live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=redirect)
 
         async def show() -> None:
+            said = ""
             while True:
                 await asyncio.sleep(LINE_EVERY_S if live is None else LOOK_EVERY_S)
                 witness.tell(tail.events(), now_s())
                 if live is None:
-                    say(overall_words(self._sessions, witness, now_s()))
+                    before, said = said, overall_words(self._sessions, witness, now_s())
+                    if said != before:  # while nothing is asked it is the same
+                        say(said)
                 else:
                     size = console.size
-                    table = live_table(
-                        self._sessions, witness, now_s(), width=size.width, height=size.height
-                    )
+                    table = live_table(self._sessions, witness, now_s(), width=size.width, height=size.height)
                     live.update(table, refresh=True)
 
         with live or nullcontext():
@@ -212,21 +238,34 @@ class _Cell:
                 if isinstance(ended, Exception):
                     raise ended
 
-    def _conclude(self, witness: Witness, *, began_s: float, now_s: float) -> None:
+    def _conclude(self, witness: Witness, *, now_s: float) -> None:
         for session in self._sessions:
             session.rests(now_s)
-        fields = cell_fields(
+        fields = up_fields(
             self._sessions,
             witness,
             now_s,
-            began_s=began_s,
+            began_s=self._began_s,
             answers=self._answers,
             paced=self._topology.compute.profile is Profile.PAPER,
         )
-        Console(stderr=True, highlight=False).print(final_table(self._sessions, now_s))
+        console = Console(stderr=True, highlight=False)
+        console.print(final_table(self._sessions, now_s, width=console.width))
         say(final_words(fields))
         if self._args.json:
             print(orjson.dumps(fields).decode(), flush=True)
 
 
-__all__ = ["run_cell"]
+def _tell_that_it_waits() -> None:
+    say("waiting for lines of standard input; --prompts FILE asks those of a file")
+
+
+def _tell_what_is_left(lines: Lines, most: int | None) -> None:
+    """Say so where devices have had so many lines each that there are others that nobody answers."""
+    count, whole = lines.left()
+    if count:
+        many = f"{count}{'' if whole else ' or more'} line{'' if whole and count == 1 else 's'}"
+        say(f"{many} of standard input left: --answers {most} is {most} a device")
+
+
+__all__ = ["run_many"]
