@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
         print_devices(Console(), explanation, each)
     else:
         times_s = [one.moment.clock_s for one in explanation.slices]
-        sessions = sessions_at(whole, times_s, device=explanation.slices[0].moment.device)
-        print_explanation(Console(), explanation, crowded=max(sessions) > 1)
+        company = sessions_at(whole, times_s, device=explanation.moments[0].device)
+        print_explanation(Console(), explanation, crowded=any(many > 1 for many in company))
     return 0
 
 

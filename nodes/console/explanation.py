@@ -12,7 +12,15 @@ from typing import Final
 
 from draftwire.nodes.console.choices import Moment, Option, change_words, choice_of, options
 from draftwire.nodes.console.record import Decision, Record, RecordError, Step
-from draftwire.nodes.console.timeline import Run, Traces, rate_at, runs_of, speed_between, traces_of, under_way_s
+from draftwire.nodes.console.timeline import (
+    Run,
+    Traces,
+    rate_at,
+    runs_of,
+    speed_between,
+    traces_of,
+    under_way_s,
+)
 from draftwire.nodes.controller.belief import Belief
 from draftwire.runtime.telemetry import SHARES_EVENT
 

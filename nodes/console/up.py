@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts",
         metavar="FILE",
         type=Path,
-        help="one a line; each device answers all of them, one after another. Left out: the lines of "
+        help="one a line; devices answer them in turn, each beginning with another. Left out: the lines of "
         "standard input, each by the device that is free first; examples where that is a terminal, or empty",
     )
     several.add_argument(
@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """All nodes of a file on this host, at its addresses: its device, or its many, answer prompts.
 
-    One device answers every line of standard input. Several ([device] count) answer at the same time, each by
-    itself, and a table shows what they are at. The nodes have throw-away keys: no other node can join them,
-    unless [security] says `plain = true`.
+    They have throw-away keys: no other node can join them, unless [security] says `plain = true`. One device
+    answers every line of standard input. Several ([device] count) answer at the same time, each by itself,
+    and a table shows what they are at.
     """
     topology = sharing_cores(with_chosen_tables(load_topology(args.config), args))
     topology = with_chosen_drafting(topology, args)

@@ -95,7 +95,8 @@ def _in_turn(sessions: Sequence[Session], most: int, now_s: float) -> Sequence[S
     others = [one for one in sessions if one.state is not State.FAILED]
     room = most - len(failed)
     begins = int(now_s // PAGE_S) * room % len(others) if others else 0
-    return [*failed, *(others[begins:] + others[:begins])[:room]]
+    page = (others[begins:] + others[:begins])[:room]
+    return [*failed, *sorted(page, key=others.index)]
 
 
 def overall_words(sessions: Sequence[Session], witness: Witness, now_s: float) -> str:

@@ -8,7 +8,8 @@ learnt, so now and then a plan of a request is another one than the best:
   believes in K = 3 would never learn that K = 32 is better. The token drawn from the larger row counts as
   ever, so this costs bits only, and it is done only while what K hides may be worth more than them.
 - It has another gamma, as long as the target's time has hardly been seen at different lengths. For the same
-  reason gamma moves by at most 2 a plan.
+  reason gamma moves by at most 2 a plan; where passes are shared, all sessions show it, and it may fall at
+  once.
 - It is two steps of the target alone, where that may be the faster choice and has long not been timed. The
   first of them is slowed by what the block before it left to do, so the second counts.
 - While the target decodes alone, drafts are tried again after a time: see pause.py.
@@ -164,9 +165,10 @@ class AdaptivePolicy:
         Preferred is what has promised more tokens a second of late; coupled, while nothing is known of the
         device's text. Weighed anew after every report at first, then after some: nothing hangs on the newest.
         """
-        reports = self._known.devices[device].reports
+        reports = self._known.devices[device].reports or len(self._known.devices)
         told = self._opened.get(device)
-        every = 1 if told is None or told[0] < OPENINGS_EVERY else OPENINGS_EVERY
+        few = told is None or told[0] < OPENINGS_EVERY
+        every = 1 if few else OPENINGS_EVERY * (4 if self._known.crowd.shares(device) else 1)
         if told is None or not 0 <= reports - told[0] < every:
             told = reports, self._openings(device)
             remember(self._opened, device, told, most=MAX_DEVICES)
@@ -234,9 +236,8 @@ class AdaptivePolicy:
                 return self._alone(text, state, choices, may_try=may_try)
             text.pause.over()
             if state.gamma is not None:
-                k, gamma = choices.best(
-                    max(1, state.gamma - MAX_MOVE), min(state.gamma + MAX_MOVE, self._max_gamma)
-                )
+                least = max(1, state.gamma - MAX_MOVE) if choices.others is None else 1
+                k, gamma = choices.best(least, min(state.gamma + MAX_MOVE, self._max_gamma))
         state.alone_s = choices.alone_beside_s
         return self._with_a_look(text, state, choices, k, gamma)
 
@@ -250,6 +251,8 @@ class AdaptivePolicy:
         question = device, state.temperature, spelling, state.pinned_k, longest, drafting
         if question not in self._weighed:
             others = self._known.others(device, drafting=drafting)
+            if others is not None:
+                self._known.compare(device, text, temperature=state.temperature)
             belief = self._belief(known, text, state, spelling=spelling, others=others)
             self._weighed[question] = BlockChoices(
                 belief, longest, jitter_s=known.trip.jitter_s, others=others

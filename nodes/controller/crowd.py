@@ -16,7 +16,7 @@ drafts are in use at all is decided for all at once, by the sum above with every
 everybody decoding alone. docs/theory.md has the reasons, and what was measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
@@ -35,6 +35,8 @@ GONE = 3.0
 "Times the time between its steps: a session that is silent for so long is not there any more."
 
 LEAST_GONE_S = 0.3
+GREW = 2.0
+"Times the time between its steps before: one pause of a minute is no session that has a step a minute."
 
 PATIENCE = 0.03
 "Drafts that are in use go on until they are expected to be slower than none by this share."
@@ -119,6 +121,8 @@ class Crowd:
     def __init__(self) -> None:
         self.passes = PassTime()
         self._members: dict[Name, Member] = {}
+        self._here: list[tuple[Name, Member]] | None = None
+        "who is there; None: to be found anew"
         self._now_s = 0.0
         self._drafts = True
 
@@ -127,16 +131,18 @@ class Crowd:
         name = report.device, report.request
         member = self._members.get(name) or Member()
         if member.at_s:
-            member.every_s = max(0.0, report.ended_at_s - member.at_s)
+            most_s = max(LEAST_GONE_S, GREW * member.every_s)
+            member.every_s = min(max(0.0, report.ended_at_s - member.at_s), most_s)
         member.at_s = self._now_s = report.ended_at_s
+        self._here = None
         if report.acceptance == COUPLED or report.temperature == 0:
             tokens, rows, _ = member.adds
             tokens += OF_HINTS * (report.tokens - tokens)
             member.adds = Adds(tokens=tokens, rows=rows + OF_HINTS * (report.computed - rows))
         remember(self._members, name, member, most=MAX_MEMBERS)
-        if report.pass_rows:
+        if report.pass_rows and report.step_s > 0:
             self.passes.observe(
-                sessions=report.pass_sessions, rows=report.pass_rows, step_s=report.step_s
+                sessions=report.pass_sessions, rows=report.pass_rows, step_s=report.step_s, whose=name
             )
 
     def planned(self, name: Name, adds: Adds) -> None:
@@ -149,9 +155,18 @@ class Crowd:
         """Whether other devices have sessions there."""
         return any(name[0] != device for name, _ in self._present())
 
+    @property
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._present())
+
+    def devices_but(self, device: str) -> set[str]:
+        """Who has sessions there."""
+        return {name[0] for name, _ in self._present()} - {device}
+
     def others(self, device: str, *, overhead_s: float, drafting: bool) -> Others | None:
         """Who shares the passes of this device, each by its best plan, or without drafts; None: nobody."""
-        found = [adds for name, adds in self._present() if name[0] != device]
+        found = [one.adds for name, one in self._present() if name[0] != device]
         if not found or not self.passes.known:
             return None
         members = found if drafting else [ALONE] * len(found)
@@ -172,7 +187,7 @@ class Crowd:
     @property
     def drafts(self) -> bool:
         """Whether drafts are in use: all sessions together bring more with them than without."""
-        members = [adds for _, adds in self._present()]
+        members = [one.adds for _, one in self._present()]
         if len(members) < 2 or not self.passes.known:
             return True
         tokens, rows, wait_s = self._together(members)
@@ -182,10 +197,14 @@ class Crowd:
         self._drafts = worth > 1 - (PATIENCE if self._drafts else 0.0)
         return self._drafts
 
-    def _present(self) -> Iterator[tuple[Name, Adds]]:
-        for name, one in self._members.items():
-            if self._now_s - one.at_s <= max(LEAST_GONE_S, GONE * one.every_s):
-                yield name, one.adds
+    def _present(self) -> list[tuple[Name, Member]]:
+        if self._here is None:
+            self._here = [
+                (name, one)
+                for name, one in self._members.items()
+                if self._now_s - one.at_s <= max(LEAST_GONE_S, GONE * one.every_s)
+            ]
+        return self._here
 
     def _together(self, members: Sequence[Adds]) -> Adds:
         """What they have in a pass, on average, and the wait for the last block that is worth it.

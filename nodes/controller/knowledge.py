@@ -173,6 +173,14 @@ class Knowledge:
         """Who shares the device's passes, each by its best plan, or without drafts; None: nobody."""
         return self.crowd.others(device, overhead_s=self.target.overhead_s, drafting=drafting)
 
+    def compare(self, device: str, text: TextState, *, temperature: float) -> None:
+        """Where the device is new to a busy BS, what the others there have told stands in for a prior."""
+        if not text.acceptance.is_new:
+            return
+        states = [self.devices.known(name) for name in self.crowd.devices_but(device)]
+        texts = [state.texts.known(temperature) for state in states if state is not None]
+        text.acceptance.guess(one.acceptance.told() for one in texts if one is not None)
+
     def observe(self, report: StepReport | RowsReport) -> None:
         """Take one report into account."""
         device, request = self.devices[report.device], self.requests[report.device, report.request]

@@ -150,6 +150,8 @@ class ControllerNode:
             plan, order = made
             self._send(endpoint, peer, order)
             self._attempt(lambda: self._log_decision(report, plan))
+        if (peer, device) not in self._openings:  # one more there: who comes next meets other passes
+            self._order_openings(endpoint, peer, ANY_DEVICE)
         self._order_openings(endpoint, peer, device)
 
     def _order_openings(self, endpoint: Endpoint, peer: bytes, device: str) -> None:

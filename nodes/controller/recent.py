@@ -24,6 +24,10 @@ class Recent(Generic[Name, State]):
                 self._states.popitem(last=False)
         return self._states[name]
 
+    def known(self, name: Name) -> State | None:
+        """Where it has been asked for before; that does not count as use."""
+        return self._states.get(name)
+
     def __len__(self) -> int:
         return len(self._states)
 

@@ -101,7 +101,8 @@ class PackingModel(LanguageModel, Protocol):
     def together(self, asks: Sequence[Ask]) -> list[NDArray[np.float32]]:
         """What each context's `logits` gives, shape [rows, columns] each, in the order of `asks`.
 
-        Whatever it raises, contexts whose asks were in order answer the next call as if this one had not been.
+        Whatever it raises, contexts whose asks were in order answer the next call as if this one had not
+        been, and have kept what they had computed.
         """
         ...
 

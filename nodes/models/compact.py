@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.prefix import common_prefix
 
 FORMAT: Final = "draftwire-compact"
 FORMAT_VERSION: Final = 1
@@ -215,7 +216,7 @@ class CompactContext:
                 f"rows = {rows}, tokens = {len(wanted)}: needs 1 <= rows <= tokens <= {draft.context_length}"
             )
         first = len(wanted) - rows
-        kept = min(_common_prefix(cached, wanted), first)
+        kept = min(common_prefix(cached, wanted), first)
         for token in wanted[kept:]:
             if not 0 <= token < draft.vocab_size:
                 raise ValueError(f"token {token} is not an id of the vocabulary, 0 to {draft.vocab_size - 1}")
@@ -307,10 +308,3 @@ def _unit(x: Tensor) -> Tensor:
     """A row vector at length 1."""
     length: Tensor = torch.linalg.vector_norm(x)
     return x / (length + NORM_EPSILON)
-
-
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Tokens that two sequences begin with alike."""
-    if a == b[: len(a)]:  # by far the most frequent: only appended to
-        return len(a)
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

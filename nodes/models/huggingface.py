@@ -30,6 +30,7 @@ from draftwire.nodes.models.kv_slots import (
     rounded_up,
     shape_of,
 )
+from draftwire.nodes.models.prefix import common_prefix
 
 PREFILL_CHUNK: Final = 512
 """Most positions of one context in a pass. Bounds the memory of attention scores while a prompt is read."""
@@ -154,7 +155,7 @@ class HuggingFaceModel:
                 f"{ask.rows} rows of {len(tokens)} tokens asked for; "
                 f"needs 0 <= rows <= tokens <= {self._context_length}"
             )
-        kept = min(_common_prefix(context.tokens, tokens), len(tokens) - ask.rows)
+        kept = min(common_prefix(context.tokens, tokens), len(tokens) - ask.rows)
         new = tokens[kept:]
         if new and not (min(new) >= 0 and max(new) < self._ids):  # on a GPU they'd take the process down
             raise ValueError(f"ids must lie in 0 .. {self._ids - 1}; got {min(new)} to {max(new)}")
@@ -297,13 +298,6 @@ def _seen(call: Call, calls: list[Call]) -> Tensor:
     """Of the pass that only looks who calls."""
     calls.append(call)
     return call.query.new_zeros(*call.query.shape[:3], call.value.shape[-1])
-
-
-def _common_prefix(left: list[int], right: list[int]) -> int:
-    shorter = min(len(left), len(right))
-    if left[:shorter] == right[:shorter]:  # the usual case, at the speed of C
-        return shorter
-    return next(index for index in range(shorter) if left[index] != right[index])
 
 
 def first_line(error: BaseException) -> str:

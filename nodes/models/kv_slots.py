@@ -246,8 +246,14 @@ def attend(
     **others: Any,
 ) -> tuple[Tensor, None]:
     """The attention function as transformers calls it; gives [1, new tokens, query heads, value width]."""
+    by = _BY.get(None)
+    if by is None:
+        raise RuntimeError(
+            "this model attends to the contexts that a pass of draftwire gives it, and there is none: ask it "
+            "through HuggingFaceModel.together or Context.logits, or load another copy for transformers"
+        )
     others["attention_mask"] = attention_mask
-    out = _BY.get()(
+    out = by(
         Call(
             layer=getattr(module, "layer_idx", None),
             query=query,

@@ -10,7 +10,6 @@ from draftwire.nodes.models.base import LanguageModel, PackingModel
 from draftwire.nodes.target.residency import IDLE_S, PARKED, Claim, Residency
 from draftwire.nodes.target.served import Served
 from draftwire.runtime.clock import Clock
-from draftwire.runtime.session.states import Target
 
 LEAST_RETRY_S: Final = 0.5
 MOST_RETRY_S: Final = 10.0
@@ -62,13 +61,13 @@ class Contexts:
     def admit(self, claim: Claim) -> bool:
         """Room for a new request, made by eviction where need be; False: there is none now.
 
-        A device that has two sessions less than another need not come again: between two passes the other one
-        gives a session's memory up to it, see `recall`.
+        One that has it as soon as the pass under way is over need not come again: see `recall`.
         """
-        grant = self.residency.admit(claim, self._idle_s())
+        idle_s = {} if self.residency.has_room(claim.size) else self._idle_s()
+        grant = self.residency.admit(claim, idle_s)
         if grant is not None:
             self._evict(grant.evicted)
-        return grant is not None or self.residency.entitled(claim.device)
+        return grant is not None or self.residency.promise(claim, idle_s)
 
     def shortage(self, claim: Claim) -> str:
         """Why a request was not admitted."""
@@ -99,14 +98,15 @@ class Contexts:
     def open(self, served: Served) -> None:
         """Its context, if it has been given room."""
         if served.claim.key in self.residency.resident:
-            served.context, served.cached = self._model.open(), []
+            served.context, served.passed_at_s = self._model.open(), self._clock.now_s()
 
     def close(self, served: Served) -> None:
         """Give its memory back, unless the worker's thread is using it. Idempotent."""
         if not served.computing:
             if served.context is not None:
                 served.context.close()
-            served.context, served.cached = None, []
+            served.context = None
+            served.cached.clear()
             self.residency.release(served.claim.key)
 
     def _evict(self, keys: Iterable[Hashable]) -> None:
@@ -124,7 +124,8 @@ class Contexts:
                 )
 
     def _idle_s(self, busy: set[Hashable] | None = None) -> dict[Hashable, float]:
-        """Of sessions whose memory may be taken: for how long they have had nothing to do.
+        """Of sessions whose memory may be taken: for how long they have had nothing to do. One that waits for
+        rows has nothing to do either: its outcome stands, and hangs on no key.
 
         `busy`: who has something to do now; None: that is to be found out.
         """
@@ -135,19 +136,17 @@ class Contexts:
             key = served.claim.key
             if served.session.parked(now_s):
                 idle_s[key] = PARKED
-            elif served.session.state in (Target.TESTING, Target.ROW_WAIT):
-                continue  # its outcome stands, and its next step is near
             elif served.has_work(now_s) if busy is None else key in busy:
                 idle_s[key] = 0.0
             else:
                 idle_s[key] = now_s - served.passed_at_s
         return idle_s
 
-    def next_deadline_s(self) -> float | None:
-        """When somebody who waits may find room without anything else happening, if anybody does."""
+    def next_deadline_s(self, now_s: float) -> float | None:
+        """When after `now_s` one who waits may find room without anything else happening, if anybody does."""
         if not self.residency.waiting:
             return None
-        now_s, changes_s = self._clock.now_s(), list[float]()
+        changes_s = list[float]()
         for served in self._sessions:
             if served.context is not None:
                 changes_s += [served.passed_at_s + IDLE_S, served.session.parks_s]

@@ -56,6 +56,7 @@ class Gathering:
         when each of those should be there that are to come with one.
         """
         if not steady + blocks:
+            self._since_s = None
             return now_s
         if self._since_s is None:
             self._since_s = now_s

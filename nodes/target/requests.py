@@ -8,7 +8,7 @@ Where all places are taken, a device with two requests more than another gives a
 from collections.abc import Callable, Iterator
 
 from draftwire.codecs.messages import Finish
-from draftwire.nodes.target.residency import richer_by
+from draftwire.nodes.target.residency import Shares
 from draftwire.nodes.target.served import Served
 
 
@@ -69,10 +69,11 @@ class Requests:
         idle = [served for served in self._served.values() if _idle(served, now_s)]
         if idle:
             return min(idle, key=lambda served: (not served.closed, served.session.heard_s))
-        names = [served.name for served in self._served.values() if not served.closed]
-        excess = {name: richer_by(name, device, names) for name in set(names)}
-        most = max(excess.values(), default=0)
-        greedy = [one for one in self._served.values() if not one.closed and excess[one.name] == most]
+        alive = [served for served in self._served.values() if not served.closed]
+        shares = Shares(served.name for served in alive)
+        excess = [shares.excess(served.name, device) for served in alive]
+        most = max(excess, default=0)
+        greedy = [served for served, one in zip(alive, excess, strict=True) if one == most]
         return greedy[-1] if most >= 2 else None
 
     def forget(self, now_s: float) -> None:
@@ -86,12 +87,12 @@ class Requests:
         return sum(_under_way(served, now_s) for served in self._served.values())
 
     def next_deadline_s(self, now_s: float) -> float | None:
-        """When a session wants its timer, or is to be forgotten, if there is any."""
+        """When after `now_s` a session wants its timer, or is to be forgotten, if there is any."""
         deadlines = [self._forgotten_s(served) for served in self._served.values()]
         for served in self._served.values():
             due_s = None if served.session.parked(now_s) else served.session.next_deadline_s()
             deadlines += [] if due_s is None else [due_s]
-        return min(deadlines, default=None)
+        return min((one_s for one_s in deadlines if one_s > now_s), default=None)
 
     def _forgotten_s(self, served: Served) -> float:
         return served.session.heard_s + self._forget_s

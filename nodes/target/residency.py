@@ -2,15 +2,17 @@
 
 A session reserves all that its request can come to take before it computes anything, so no pass can run out
 of memory half-way. Where there is no room, the session that has been idle longest gives way: its log stays,
-and its KV is computed anew when it goes on. Those that wait to go on are served before new requests, in the
-order they came. No tensors, no clock.
+and its KV is computed anew when it goes on. Of those that wait to go on, the device with the least goes
+first, else who came first; and they go before new requests of devices that have as much. No tensors, no
+clock.
 
-**Shares.** A device's share are the sessions of its key that have memory, then those of its own name. Who
-has less goes first, whoever came first; who has more takes from nobody who has less; and a device with two
-sessions more than another gives one up to it, busy as it is. Each time the shares grow more equal, so this
-comes to an end, and a device that opens all it can costs the others nothing that they need.
+**Shares.** What a device has are the sessions of its key that have memory, then those of its own name. Who
+has more takes from nobody who has less; and a device with two sessions more than another gives one up to it,
+busy as it is. Each time the shares grow more equal, so this comes to an end, and a device that opens all it
+can costs the others nothing that they need.
 """
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -51,19 +53,50 @@ class Share(NamedTuple):
     of_name: int
 
 
+class Shares:
+    """How many sessions each key has, and each name below it."""
+
+    def __init__(self, devices: Iterable[str] = ()) -> None:
+        """`devices`: that of each session."""
+        names = list(devices)
+        self._of_name, self._of_key = Counter(names), Counter(map(key_of, names))
+
+    def add(self, device: str) -> None:
+        """One session more."""
+        self._of_name[device] += 1
+        self._of_key[key_of(device)] += 1
+
+    def remove(self, device: str) -> None:
+        """One session less."""
+        for counts, name in ((self._of_name, device), (self._of_key, key_of(device))):
+            counts[name] -= 1
+            if not counts[name]:
+                del counts[name]
+
+    def of(self, device: str) -> Share:
+        """A device's."""
+        return Share(self._of_key[key_of(device)], self._of_name[device])
+
+    def excess(self, device: str, other: str) -> int:
+        """How many sessions more the device has than another; of one key, by their own names alone."""
+        mine, others = self.of(device), self.of(other)
+        if key_of(device) == key_of(other):
+            return mine.of_name - others.of_name
+        return mine.of_key - others.of_key
+
+
 class Residency:
     """The reserved bytes never exceed `budget`, in bytes; None: there is no bound."""
 
     def __init__(self, budget: int | None = None) -> None:
         self.budget = budget
+        self.reserved = 0
+        "bytes"
+        self.shares = Shares()
+        "of those that have memory"
         self._held: dict[Hashable, Claim] = {}
         self._waiting: dict[Hashable, Claim] = {}
         "in the order they came"
-
-    @property
-    def reserved(self) -> int:
-        """Bytes."""
-        return sum(claim.size for claim in self._held.values())
 
     @property
     def resident(self) -> Collection[Hashable]:
@@ -72,16 +105,23 @@ class Residency:
 
     @property
     def waiting(self) -> int:
-        """Sessions that want theirs back."""
+        """Sessions that want theirs back, or have been promised some."""
         return len(self._waiting)
 
     def never(self, size: int) -> bool:
         """Whether so many bytes would not fit with all others gone."""
         return self.budget is not None and size > self.budget
 
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes are free."""
+        return self.budget is None or self.reserved + size <= self.budget
+
     def release(self, key: Hashable) -> None:
         """Its memory is free. Idempotent."""
-        self._held.pop(key, None)
+        if key in self._held:
+            claim = self._held.pop(key)
+            self.reserved -= claim.size
+            self.shares.remove(claim.device)
 
     def recall(self, claims: Iterable[Claim], idle_s: Mapping[Hashable, float]) -> list[Grant]:
         """Memory for sessions that go on, for as many as have room; the others wait for their turn.
@@ -93,7 +133,7 @@ class Residency:
         self._waiting = {key: wanted[key] for key in [*self._waiting, *wanted] if key in wanted}
         grants = list[Grant]()
         while self._waiting:
-            claim = min(self._waiting.values(), key=lambda one: self.share(one.device))
+            claim = min(self._waiting.values(), key=lambda one: self.shares.of(one.device))
             evicted = self._room_for(claim, idle_s)
             if evicted is None:
                 break
@@ -104,8 +144,8 @@ class Residency:
 
     def admit(self, claim: Claim, idle_s: Mapping[Hashable, float]) -> Grant | None:
         """Memory for a new session; None: there is none now."""
-        share = self.share(claim.device)
-        if any(self.share(one.device) <= share for one in self._waiting.values()):
+        share = self.shares.of(claim.device)
+        if any(self.shares.of(one.device) <= share for one in self._waiting.values()):
             return None
         evicted = self._room_for(claim, idle_s)
         if evicted is None:
@@ -113,69 +153,61 @@ class Residency:
         self._hold(claim, evicted)
         return Grant(claim.key, evicted)
 
-    def entitled(self, device: str) -> bool:
-        """Whether another has so much more that it will give memory up to this one, when its pass is over."""
-        own = [one for one in self._waiting.values() if key_of(one.device) == key_of(device)]
-        having = [one.device for one in (*self._held.values(), *own)]
-        return any(richer_by(other, device, having) >= 2 for other in set(having))
+    def promise(self, claim: Claim, idle_s: Mapping[Hashable, float]) -> bool:
+        """Whether a new session will have memory as soon as the pass under way is over; then it waits for it.
 
-    def share(self, device: str) -> Share:
-        """Of a device."""
-        return share_of(device, (one.device for one in self._held.values()))
+        Those in the pass can give theirs up then: to all who wait already, by turns, and then to this one.
+        """
+        later = Residency(self.budget)
+        for one in self._held.values():
+            later._hold(one, ())
+        later.recall([*self._waiting.values(), claim], dict.fromkeys(self._held, 0.0) | dict(idle_s))
+        if claim.key in later.resident:
+            self._waiting[claim.key] = claim
+        return claim.key in later.resident
 
     def _hold(self, claim: Claim, evicted: Iterable[Hashable]) -> None:
         for key in evicted:
-            del self._held[key]
+            self.release(key)
         self._held[claim.key] = claim
+        self.reserved += claim.size
+        self.shares.add(claim.device)
 
     def _room_for(self, claim: Claim, idle_s: Mapping[Hashable, float]) -> list[Hashable] | None:
         """Who gives way, nobody unless it is enough."""
-        if self.budget is None:
+        if self.has_room(claim.size):
             return []
+        assert self.budget is not None
         lacking, evicted = self.reserved + claim.size - self.budget, list[Hashable]()
-        left = dict(self._held)
+        left = {key: one for key, one in self._held.items() if key in idle_s}
+        shares = Shares(one.device for one in self._held.values())
         while lacking > 0:
-            key = _victim(claim, left, idle_s)
+            key = _victim(claim, left, idle_s, shares)
             if key is None:
                 return None
-            lacking -= left.pop(key).size
+            one = left.pop(key)
+            shares.remove(one.device)
+            lacking -= one.size
             evicted.append(key)
         return evicted
 
 
-def share_of(device: str, having: Iterable[str]) -> Share:
-    """A device's share; `having`: the device of each session that counts."""
-    same_key = [name for name in having if key_of(name) == key_of(device)]
-    return Share(len(same_key), same_key.count(device))
-
-
-def richer_by(device: str, other: str, having: Collection[str]) -> int:
-    """How many sessions more the device has than another; of one key, by their own names alone."""
-    mine, others = share_of(device, having), share_of(other, having)
-    if key_of(device) == key_of(other):
-        return mine.of_name - others.of_name
-    return mine.of_key - others.of_key
-
-
 def _victim(
-    claim: Claim, held: Mapping[Hashable, Claim], idle_s: Mapping[Hashable, float]
+    claim: Claim, held: Mapping[Hashable, Claim], idle_s: Mapping[Hashable, float], shares: Shares
 ) -> Hashable | None:
     """Whose memory the claim may have next, if anybody's: of the idle the longest, devices with more first;
     else of those that are busy the newest of the device that has most.
     """
-    having = [one.device for one in held.values()]
-    excess = {name: richer_by(name, claim.device, having) for name in set(having)}
-    best, found = (False, False, -inf), None
+    best, found = (False, False, -inf, 0), None
     for place, (key, one) in enumerate(held.items()):
-        if key not in idle_s:
+        excess = shares.excess(one.device, claim.device)
+        idle, greedy = idle_s[key] >= IDLE_S, excess >= 2
+        if not (greedy or (idle and excess >= 0) or idle_s[key] == PARKED):
             continue
-        idle, greedy = idle_s[key] >= IDLE_S, excess[one.device] >= 2
-        if not (greedy or (idle and excess[one.device] >= 0) or idle_s[key] == PARKED):
-            continue
-        rank = (idle, greedy, idle_s[key]) if idle else (idle, greedy, excess[one.device] * len(held) + place)
+        rank = (idle, greedy, idle_s[key], 0) if idle else (idle, greedy, excess, place)
         if rank > best:
             best, found = rank, key
     return found
 
 
-__all__ = ["IDLE_S", "PARKED", "Claim", "Grant", "Residency", "Share", "richer_by", "share_of"]
+__all__ = ["IDLE_S", "PARKED", "Claim", "Grant", "Residency", "Share", "Shares"]

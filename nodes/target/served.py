@@ -1,6 +1,5 @@
 """One request that a BS serves, with what surrounds its session: context, verdict, times, counts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from draftwire.codecs.messages import (
     StepTimes,
 )
 from draftwire.nodes.models.base import Context
+from draftwire.nodes.target.cached import Cached
 from draftwire.nodes.target.echo import Echoes
 from draftwire.nodes.target.gathering import Turnaround
 from draftwire.nodes.target.lesson import Lesson, Whose
@@ -24,6 +24,7 @@ from draftwire.nodes.target.path_lesson import PathLesson
 from draftwire.nodes.target.residency import Claim
 from draftwire.nodes.target.verifier import Verdict
 from draftwire.runtime.memory import remember
+from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step, TargetSession
 
@@ -58,11 +59,11 @@ class Served:
     context: Context | None = None
     "None: it has no memory now"
     passed_at_s: float = 0.0
-    "end of the last pass that it was part of"
+    "end of the last pass that it was part of, since it has memory: when it was given that, or later"
     tables: bytes | None = None
     "hash of the set agreed for the device's rows; None: they have to be plain"
-    cached: list[int] = field(default_factory=list)
-    "tokens that the context has computed"
+    cached: Cached = field(default_factory=Cached)
+    "what the context has computed"
     prefilled: bool = False
     "whether its log has been read once"
     computing: bool = False
@@ -184,7 +185,7 @@ class Served:
 
     def has_work(self, now_s: float) -> bool:
         """Whether it would be part of a pass now."""
-        return self.session.next_step(now_s) is not None or self.is_fresh(now_s)
+        return self.session.next_drafts(now_s) is not None or self.is_fresh(now_s)
 
     def ends_in_s(self, now_s: float) -> float | None:
         """If it goes on as it has; None: it has not said anything yet."""
@@ -195,16 +196,19 @@ class Served:
     @property
     def cached_tokens(self) -> int:
         """How many of the log's tokens the context has computed."""
-        return common_prefix(self.cached, self.session.log.tokens)
+        return self.cached.of(self.session.log)
 
-    def read(self, tokens: list[int]) -> None:
-        """The context has computed these, a part of the log."""
-        self.cached = tokens
+    def read(self, tokens: list[int], log: TokenLog) -> None:
+        """The context has computed these, a part of the log as it was when the pass began."""
+        self.cached.took(tokens, log)
         self.prefilled |= len(tokens) >= len(self.session.log) - 1
 
-    def took_part(self, tokens: list[int], *, seconds: float, sessions: int, rows: int) -> None:
-        """A pass of so long, over these tokens and those of others, had a step of this session."""
-        self.cached, self.prefilled = tokens, True
+    def took_part(
+        self, tokens: list[int], log: TokenLog, *, seconds: float, sessions: int, rows: int
+    ) -> None:
+        """A pass of so long had a step of this session, over these tokens, beside those of others."""
+        self.cached.took(tokens, log)
+        self.prefilled = True
         self.step_s, self.pass_sessions, self.pass_rows = seconds, sessions, rows
 
     def frame(self, message: Message) -> bytes:
@@ -283,12 +287,4 @@ class Served:
         return judged[0] - before[0], judged[1] - before[1]
 
 
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    shorter = min(len(left), len(right))
-    if left[:shorter] == right[:shorter]:  # the usual case, at the speed of C
-        return shorter
-    return next(index for index in range(shorter) if left[index] != right[index])
-
-
-__all__ = ["Served", "common_prefix"]
+__all__ = ["Served"]

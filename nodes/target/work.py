@@ -20,6 +20,7 @@ from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
 from draftwire.runtime.clock import Clock
+from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step
 from draftwire.runtime.wake import Wake
@@ -34,8 +35,10 @@ class Job:
 
     served: Served
     ask: Ask
+    log: TokenLog
+    "as long as it was when the pass began, unless the device has brought another since"
     tokens: list[int]
-    "the ask's"
+    "the ask's: of the log, and drafts behind all of it"
     rows: int
     "new positions"
     step: Step | None
@@ -102,13 +105,18 @@ class Work:
         await self._ended.wait()
 
     async def run(self) -> None:
-        """Pass after pass while any session has work, then wait for news; until drained."""
+        """Pass after pass while any session has work, then wait for news; until drained.
+
+        What was due when a turn began has been seen to in it. It may be due still, as a step is that waits
+        for memory, or for others; so the wait is for what comes after that.
+        """
         while not self._over():
+            now_s = self._clock.now_s()
             settled = [self._attend(served) for served in self._requests if self._requests.holds(served)]
-            self._requests.forget(self._clock.now_s())
+            self._requests.forget(now_s)
             worked = await self._pass()
             if not worked and not any(settled) and not self._over():
-                await self._wake.wait(self._next_deadline_s())
+                await self._wake.wait(self._next_deadline_s(now_s))
         self._ended.set()
 
     def tell_rows(self, served: Served) -> None:
@@ -130,16 +138,15 @@ class Work:
         now_s = self._clock.now_s()
         return now_s >= self._stops_s or not self._requests.under_way(now_s)
 
-    def _next_deadline_s(self) -> float | None:
-        now_s = self._clock.now_s()
-        begins_s = self._begins_s if self._begins_s > now_s else None
+    def _next_deadline_s(self, now_s: float) -> float | None:
+        """After `now_s`."""
         deadlines = (
             self._stops_s,
-            begins_s,
-            self._contexts.next_deadline_s(),
+            self._begins_s,
+            self._contexts.next_deadline_s(now_s),
             self._requests.next_deadline_s(now_s),
         )
-        return min((one for one in deadlines if one is not None), default=None)
+        return min((one_s for one_s in deadlines if one_s is not None and one_s > now_s), default=None)
 
     def _attend(self, served: Served) -> bool:
         """What a session needs beside passes; whether a step of it has come to its end."""
@@ -163,86 +170,97 @@ class Work:
         jobs = self._next_jobs()
         if not jobs:
             return False
-        rows = sum(job.rows for job in jobs)
         self._passes += 1
         for job in jobs:
             job.served.computing = True
-        try:
-            timed = await self._compute.run(
-                "target", rows, lambda: self._outcomes(jobs), sessions=len(jobs)
-            )
-        finally:
-            self._passes -= 1
+        seconds = await self._computed(jobs)
+        if seconds is not None:
+            self._gathering.passed(seconds)
+        else:  # what fails of one session's is no other's: each has a pass of its own
             for job in jobs:
-                job.served.computing = False
-                job.served.passed_at_s = self._clock.now_s()
-                if not self._requests.holds(job.served):  # let go meanwhile, when its context was in use
-                    self._contexts.close(job.served)
-        self._gathering.passed(timed.seconds)
+                await self._computed([job])
+        self._passes -= 1
+        return True
+
+    async def _computed(self, jobs: Sequence[Job]) -> float | None:
+        """A pass over these and what comes of it; the seconds it took. None: it failed, and not at one alone.
+
+        Cancelled, it leaves them as they are, in use: the worker's thread goes on to the pass's end.
+        """
+        rows = sum(job.rows for job in jobs)
+        timed = await self._compute.run(
+            "target", rows, lambda: self._outcomes(jobs), sessions=len(jobs)
+        )
+        if timed.value is None:
+            return None
+        for job in jobs:
+            job.served.computing, job.served.passed_at_s = False, self._clock.now_s()
         for job, outcome in zip(jobs, timed.value, strict=True):
-            if not self._requests.holds(job.served):
-                continue
-            if isinstance(outcome, Exception):
+            if not self._requests.holds(job.served):  # let go meanwhile, when its context was in use
+                self._contexts.close(job.served)
+            elif isinstance(outcome, Exception):
                 self._end(job.served, outcome)
             elif job.step is None or outcome is None:
-                job.served.read(job.tokens)
+                job.served.read(job.tokens, job.log)
             else:
-                job.served.took_part(job.tokens, seconds=timed.seconds, sessions=len(jobs), rows=rows)
+                job.served.took_part(
+                    job.tokens, job.log, seconds=timed.seconds, sessions=len(jobs), rows=rows
+                )
                 self._tested(job.served, job.step, outcome)
-        return True
+        return timed.seconds
 
     def _next_jobs(self) -> list[Job]:
         now_s = self._clock.now_s()
-        waiting: dict[Hashable, Served] = {id(one): one for one in self._requests if not one.closed}
-        self._contexts.recall([one for one in waiting.values() if one.has_work(now_s)])
-        wanted = [wants for one in waiting.values() if (wants := self._wants(one, now_s)) is not None]
-        self._begins_s = self._gathered_s(waiting, {one.key for one in wanted}, now_s)
+        waiting: dict[Hashable, Served] = {one.claim.key: one for one in self._requests if not one.closed}
+        going_on = [one for one in waiting.values() if one.has_work(now_s)]
+        self._contexts.recall(going_on)
+        wanted = [self._wants(one, now_s) for one in going_on if one.context is not None]
+        self._begins_s = self._gathered_s(waiting, wanted, now_s)
         if self._begins_s > now_s:
             return []
         others = len(waiting) > len(wanted) and self._requests.under_way(now_s) > len(wanted)
         parts = self._batcher.choose(wanted, others=others)
         return [_job(waiting[part.key], part, now_s) for part in parts]
 
-    def _wants(self, served: Served, now_s: float) -> Waiting | None:
-        """What a session would do in a pass now, if anything."""
-        if served.context is None:
-            return None
-        step, weight = served.session.next_step(now_s), self._weight_of(served.name)
-        lag = len(served.session.log) - served.cached_tokens
-        if step is None and not served.is_fresh(now_s):
-            return None
-        if lag > MOST_LAG or step is None:
-            return Waiting(key=id(served), device=served.name, unread=lag - 1, weight=weight)
-        return Waiting(key=id(served), device=served.name, rows=lag + len(step.ids), weight=weight)
+    def _wants(self, served: Served, now_s: float) -> Waiting:
+        """What a session that has work would do in a pass now."""
+        drafts, weight = served.session.next_drafts(now_s), self._weight_of(served.name)
+        lag = max(1, len(served.session.log) - served.cached_tokens)  # the last token's row is wanted anyway
+        if lag > MOST_LAG or drafts is None:
+            return Waiting(key=served.claim.key, device=served.name, unread=lag - 1, weight=weight)
+        return Waiting(key=served.claim.key, device=served.name, rows=lag + drafts, weight=weight)
 
-    def _gathered_s(self, waiting: Mapping[Hashable, Served], here: set[Hashable], now_s: float) -> float:
-        """When the next pass begins: those that are about to come may be worth a wait."""
-        blocks = sum(one.waits for key, one in waiting.items() if key in here)
-        away = [one.due_s for key, one in waiting.items() if key not in here]
+    def _gathered_s(
+        self, waiting: Mapping[Hashable, Served], wanted: Sequence[Waiting], now_s: float
+    ) -> float:
+        """When the next pass begins: those that are about to come may be worth a wait, though not to prompts
+        alone."""
+        here = {one.key for one in wanted}
+        steps = [waiting[one.key] for one in wanted if one.rows]
+        blocks = sum(one.waits for one in steps)
+        away = [one.due_s for key, one in waiting.items() if key not in here and one.context is not None]
         return self._gathering.begins_s(
             now_s,
-            steady=len(here) - blocks,
+            steady=len(steps) - blocks,
             blocks=blocks,
             due_s=[due_s for due_s in away if due_s is not None],
         )
 
-    def _outcomes(self, jobs: Sequence[Job]) -> list[Verdict | Exception | None]:
-        """In the worker's thread: rows of p behind each log and its drafts, then the tests. What fails of one
-        session's is no other's: a pass that fails as a whole is done again for each alone.
+    def _outcomes(self, jobs: Sequence[Job]) -> list[Verdict | Exception | None] | None:
+        """In the worker's thread: rows of p behind each log and its drafts, then the tests. None: the model
+        failed, and it need not be for all.
         """
         try:
-            rows: list[NDArray[np.float32] | Exception] = [
-                *answers(self._model, [job.ask for job in jobs])
-            ]
+            rows = answers(self._model, [job.ask for job in jobs])
+            if len(rows) != len(jobs):
+                raise ValueError(f"it gave {len(rows)} answers to {len(jobs)} sessions")
         except Exception as error:
-            rows = [error if len(jobs) == 1 else _answer(self._model, job.ask) for job in jobs]
+            return [error] if len(jobs) == 1 else None
         return [self._outcome(job, logits) for job, logits in zip(jobs, rows, strict=True)]
 
-    def _outcome(
-        self, job: Job, logits: NDArray[np.float32] | Exception
-    ) -> Verdict | Exception | None:
-        if isinstance(logits, Exception) or job.step is None:
-            return logits if isinstance(logits, Exception) else None
+    def _outcome(self, job: Job, logits: NDArray[np.float32]) -> Verdict | Exception | None:
+        if job.step is None:
+            return None
         try:
             if not np.isfinite(logits.max(axis=1)).all():  # -inf may stand in a row, not all over it
                 raise ArithmeticError("its logits are not numbers")
@@ -275,20 +293,30 @@ class Work:
             self._failed(served, detail)
 
     def _settle(self, served: Served) -> bool:
-        """The outcome, once the rows that it needs are there."""
+        """The outcome, once the rows that it needs are there; whether it has come to that."""
+        try:
+            verdict = self._settled(served)
+        except Exception as error:
+            self._end(served, error)
+            return True
+        if verdict is None:
+            return False
+        assert verdict.token is not None
+        step, now_s = verdict.step, self._clock.now_s()
+        times = served.times(step, now_s)
+        served.session.settled(step, verdict.accepted, verdict.token, now_s, times=times)
+        self._finish_step(served, verdict)
+        return True
+
+    def _settled(self, served: Served) -> Verdict | None:
+        """With its token; None: rows are lacking, or nothing waits for any."""
         session, verdict = served.session, served.verdict
         rows = session.rows()
         if rows is None or verdict is None:
-            return False
+            return None
         if verdict.step.plan.blockwise:
-            verdict = verify_block(verdict, rows, session.request, self._noise)
-        else:
-            verdict = replace(verdict, token=correct(verdict, rows[0], session.request, self._noise))
-        assert verdict.token is not None
-        step, now_s = verdict.step, self._clock.now_s()
-        session.settled(step, verdict.accepted, verdict.token, now_s, times=served.times(step, now_s))
-        self._finish_step(served, verdict)
-        return True
+            return verify_block(verdict, rows, session.request, self._noise)
+        return replace(verdict, token=correct(verdict, rows[0], session.request, self._noise))
 
     def _finish_step(self, served: Served, verdict: Verdict) -> None:
         """The Commit first, then what the controller learns from."""
@@ -310,24 +338,17 @@ class Work:
 def _job(served: Served, part: Part, now_s: float) -> Job:
     """Begins the step, if it is to be one."""
     assert served.context is not None
+    log = served.session.log
     if part.reads:
-        end = served.cached_tokens + part.rows
-        tokens = served.session.log.tokens[:end]
+        tokens = log.tokens[: served.cached_tokens + part.rows]
         ask = Ask(context=served.context, tokens=tokens, rows=0)
-        return Job(served=served, ask=ask, tokens=tokens, rows=part.rows, step=None)
+        return Job(served=served, ask=ask, log=log, tokens=tokens, rows=part.rows, step=None)
     step = served.session.step(now_s)
     assert step is not None
     served.begins()
     tokens = [*step.tokens, *step.ids]
     ask = Ask(context=served.context, tokens=tokens, rows=len(step.ids) + 1)
-    return Job(served=served, ask=ask, tokens=tokens, rows=part.rows, step=step)
-
-
-def _answer(model: LanguageModel, ask: Ask) -> NDArray[np.float32] | Exception:
-    try:
-        return answers(model, [ask])[0]
-    except Exception as error:
-        return error
+    return Job(served=served, ask=ask, log=log, tokens=tokens, rows=part.rows, step=step)
 
 
 __all__ = ["Work"]

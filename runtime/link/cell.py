@@ -38,14 +38,16 @@ class Cell(Generic[T]):
     """One direction of a shared radio, in use. Its time never goes back."""
 
     def __init__(self, scheduler: Scheduler, *, most_behind_s: float = math.inf) -> None:
-        """`most_behind_s`: while several wait no look goes back further, and before that the air has rested. It
-        bounds what a look costs.
+        """`most_behind_s`: while several wait no look goes back further, and before that the air has rested.
+        It bounds what a look costs.
         """
         self._rule: SlotRule = rule_of(scheduler)
         self._most_behind_s = most_behind_s
         self._at_s = -math.inf
         self._rounding_s = _LEAST_ROUNDING_S
         "what ends so close to the end of a slot ends with it; floats around now are closer together"
+        self.blur_s = 0.0
+        "what of that is more than curves allow for"
         self._waiting: list[SharedLink[T]] = []
         "those on which something waits, the one that has for longest first"
         self._sender: SharedLink[T] | None = None
@@ -106,7 +108,9 @@ class Cell(Generic[T]):
     def advance(self, now_s: float) -> float:
         """Let time go on until then; returns the cell's time, which is later where it was."""
         waiting = self._waiting
-        self._rounding_s = max(self._rounding_s, now_s * _ROUNDING)
+        if now_s * _ROUNDING > self._rounding_s:
+            self._rounding_s = now_s * _ROUNDING
+            self.blur_s = self._rounding_s - _LEAST_ROUNDING_S
         if now_s - self._at_s > self._most_behind_s and self.is_contended:
             self._rest(now_s - self._most_behind_s)
         while waiting and self._at_s < now_s:

@@ -147,7 +147,7 @@ class SharedLink(Link[T]):
     def bits_by(self, at_s: float) -> float:
         """What its own curve has carried by then, whoever had the air."""
         assert self._curve is not None, "something waits on it"
-        return self._curve.bits_by(max(0.0, at_s - self._origin_s))
+        return self._curve.bits_by(max(0.0, at_s - self._origin_s + self._cell.blur_s))
 
     def carries_until_s(self, own_bits: float) -> float:
         """When its own curve has carried so many: behind that, and before it carries more, it can't send."""

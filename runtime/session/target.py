@@ -8,6 +8,7 @@ them, call `settled`; send what `to_send` returns, in order.
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from draftwire.codecs.messages import (
     Acceptance,
@@ -53,6 +54,18 @@ class Step:
     draft_epoch: int
     plan: Plan
     "that the block was drawn with; without a block: in force"
+
+
+class _Drafts(NamedTuple):
+    """What a step tests, as in `Step`; without a plan of its own: by that in force."""
+
+    ids: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
+    draft_epoch: int = 0
+    plan: Plan | None = None
+
+
+_NO_DRAFTS = _Drafts()
 
 
 class TargetSession:
@@ -135,32 +148,46 @@ class TargetSession:
         """Where drafts are hints: how many were held against the log, and how many of them were its own."""
         return (self._hints.seen, self._hints.hits) if isinstance(self._hints, PathHints) else None
 
-    def next_step(self, now_s: float) -> Step | None:
-        """The pass that `step` would begin now, for whoever has to choose among sessions."""
+    def next_drafts(self, now_s: float) -> int | None:
+        """How many drafts the pass tests that `step` would begin now; None: it would begin none.
+
+        For whoever has to choose among sessions: it costs next to nothing, whatever the log's length.
+        """
+        drafts = self._next(now_s)
+        return None if drafts is None else len(drafts.ids)
+
+    def step(self, now_s: float) -> Step | None:
+        """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
+        drafts = self._next(now_s)
+        if drafts is None:
+            return None
+        self._step = Step(
+            tokens=list(self.log.tokens),
+            ids=drafts.ids,
+            weights=drafts.weights,
+            draft_epoch=drafts.draft_epoch,
+            plan=drafts.plan or self.plan,
+        )
+        self._advance(TargetEvent.STEP)
+        return self._step
+
+    def _next(self, now_s: float) -> "_Drafts | None":
         if self.state is not Target.WAITING or not self._may_run_ahead() or self.parked(now_s):
             return None
         hints = self._hints
         return self._along(hints, now_s) if isinstance(hints, PathHints) else self._of_block(hints)
 
-    def step(self, now_s: float) -> Step | None:
-        """The pass to run now, if there is one; its outcome will stand. A parked session has none."""
-        step = self.next_step(now_s)
-        if step is not None:
-            self._step = step
-            self._advance(TargetEvent.STEP)
-        return step
-
-    def _of_block(self, hints: BlockHints) -> Step | None:
+    def _of_block(self, hints: BlockHints) -> "_Drafts | None":
         """The block that has come; without one the target decodes alone where it may."""
         draft = hints.draft
         if draft is None:
-            return self._work() if self._alone_now() else None
+            return _NO_DRAFTS if self._alone_now() else None
         # No more than the request has left, which no honest device drafts: memory is reserved for no more.
         skip = len(self.log) - draft.start
         ahead = slice(skip, skip + self.request.max_new_tokens - self.log.produced)
-        return self._work(draft.ids[ahead], draft.weights[ahead], draft.draft_epoch, draft.plan)
+        return _Drafts(draft.ids[ahead], draft.weights[ahead], draft.draft_epoch, draft.plan)
 
-    def _along(self, path: PathHints, now_s: float) -> Step | None:
+    def _along(self, path: PathHints, now_s: float) -> "_Drafts | None":
         """Whatever continues the log, once it is as much as the plan waits for, or has been waited for."""
         plan, left = self.plan, self.request.max_new_tokens - self.log.produced - 1  # one is the pass's own
         free = plan.gamma == 0 or path.last or path.resting
@@ -168,22 +195,7 @@ class TargetSession:
         if not enough and now_s < self._waits_since_s + self._planning.patience_s:
             return None
         ids = tuple(path.ids[:left])
-        return self._work(ids, (), path.newest_epoch if ids else 0)
-
-    def _work(
-        self,
-        ids: tuple[int, ...] = (),
-        weights: tuple[int, ...] = (),
-        draft_epoch: int = 0,
-        plan: Plan | None = None,
-    ) -> Step:
-        return Step(
-            tokens=list(self.log.tokens),
-            ids=ids,
-            weights=weights,
-            draft_epoch=draft_epoch,
-            plan=self.plan if plan is None else plan,
-        )
+        return _Drafts(ids, draft_epoch=path.newest_epoch) if ids else _NO_DRAFTS
 
     def tested(
         self, step: Step, accepted: int, token: int, now_s: float, *, times: StepTimes = NO_TIMES

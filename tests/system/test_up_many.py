@@ -84,9 +84,7 @@ def _expected(prompt: str) -> str:
     return tokenizer.decode(greedy(target, tokenizer.encode_prompt(prompt), TOKENS))
 
 
-def test_each_device_answers_as_if_it_were_alone(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_device_answers_as_if_it_were_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Over one channel, with one draft model, each text is the target's own; the record tells them apart."""
     record, prompts = folder / "r.jsonl", folder / "prompts.txt"
     prompts.write_text("hello there\nwhat is it\nwho says so\nwhy\n")
@@ -124,6 +122,57 @@ def test_lines_are_dealt_to_who_is_free(folder: Path) -> None:
     assert sorted(text.strip() for _, _, text in told) == sorted(_expected(one).strip() for one in lines)
     assert {name for name, _, _ in told} <= {"cell/01", "cell/02", "cell/03"}
     assert "sessions a pass" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_answers_go_to_a_file_beside_the_table(folder: Path) -> None:
+    """The table is on a terminal, answers go where standard output does, and lines that no device may take
+    are told of; a record with half a line of an earlier run is no hindrance.
+    """
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    record, answers = folder / "r.jsonl", folder / "answers.txt"
+    record.write_bytes(b'{"event":"step","se\n{"event":"link"')
+    how = (_file(folder, devices=2), "--record", str(record), "--answers", "1")
+    with answers.open("wb") as out:
+        process = subprocess.Popen(
+            command("up", *how),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=theirs,
+            env=os.environ | {"TMPDIR": str(folder), "TERM": "xterm"},
+        )
+    os.close(theirs)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(b"hello there\nwhat is it\nwho says so\nwhy\n")
+        process.stdin.close()
+        said = b"".join(iter(partial(_read, ours), b"")).decode()
+        assert process.wait(WITHIN_S) == 0, said
+        told = [line.partition(": ")[2].strip() for line in answers.read_text().splitlines()]
+        assert sorted(told) == sorted(_expected(one).strip() for one in ("hello there", "what is it"))
+        assert "2 lines of standard input left: --answers 1 is 1 a device" in said
+        assert "sessions a pass | fairness" in said.splitlines()[-1]
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 3])
+def test_a_base_station_that_ends_while_nobody_asks_is_told(folder: Path, devices: int) -> None:
+    """An open pipe that says nothing is told to be waited for, and is no reason to go on without a target."""
+    with started("up", _file(folder, devices=devices), temporary=folder, stdin=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        word = b"waiting for lines of standard input" if devices > 1 else b"channel is ready"
+        while word not in (line := process.stderr.readline()):
+            assert line, "it ended before it waited"
+        (target,) = (pid for pid in children(process.pid) if "target" in arguments(pid))
+        os.kill(target, signal.SIGKILL)
+        assert process.wait(WITHIN_S) == 1
+        said = process.stderr.read().decode().splitlines()
+        assert said[-1] == "draftwire: the target ended: signal 9 ended it"
 
 
 @pytest.mark.slow

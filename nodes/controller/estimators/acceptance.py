@@ -9,6 +9,9 @@ acceptance.py has the maths. Two things are kept apart, as they change at differ
 
     alpha(K) = level shape(K) / shape(K in use)
 
+Of a device that is new to a busy base station, what the others there have told is a better guess than any
+prior: it may take the place of what is left of that, which fades as the device's own positions come.
+
 The mean runs over the positions reached, first rejections included, which is what `alpha^j` of the cost model
 wants (docs/theory.md). Expected error: up to the row's K only that of a mean over a few dozen positions of
 text; for whole rows 1 to 3 % at K = 24, below 1.5 % from K = 75 on.
@@ -33,6 +36,9 @@ PRIOR_SHAPE = {1: 0.75, 2: 0.85, 3: 0.88, 5: 0.92, 8: 0.94, 14: 0.96, 24: 0.975,
 
 PRIOR_POSITIONS = 8.0
 "What the prior weighs."
+
+LEAST_GUESS = 0.02
+"Of what is known: with less of the prior left, no guess is asked for."
 
 SHAPE_DECAY = 0.995
 FIRST_DECAY, FIRST_POSITIONS = 0.98, 100
@@ -70,6 +76,9 @@ class AcceptanceEstimate:
         self._used_k = ladder[-1]
         self._positions = PRIOR_POSITIONS
         self._level = PRIOR_POSITIONS * PRIOR_ALPHA
+        self._guess = PRIOR_ALPHA  # the prior's, for whole rows
+        self._guess_weight = PRIOR_POSITIONS  # what is left of it in the level, and in the sums
+        self._guess_in_sums = PRIOR_POSITIONS
         self._gap, self._filled = PRIOR_GAP, PRIOR_FILLED
         self._told_k = 1
         self.seen = 0
@@ -88,6 +97,7 @@ class AcceptanceEstimate:
         decays = decay ** np.arange(len(own) - 1, -1, -1.0)
         self._sums = decay ** len(own) * self._sums + decays @ values
         self._weight = decay ** len(own) * self._weight + float(decays.sum())
+        self._guess_in_sums *= decay ** len(own)
         self._add(own, MASS_DECAY)
         if report.k >= MIN_K_TO_LEARN_FILL:
             self._gap = decay ** len(own) * self._gap + float(decays @ report.gap)
@@ -108,14 +118,40 @@ class AcceptanceEstimate:
         ks = tuple(ks)
         if ks == self.ladder:
             found = self._sums[:-1].copy()
+        elif len(ks) == 1 and ks[0] in self._places:
+            found = self._sums[self._places[ks[0]]][None]
         else:
             found = np.interp(np.log(ks), self._log_ladder, self._sums[:-1])
         level, shape = self._level / self._positions, self._shape_at(self._used_k)
         if since:
-            usual = shape / self._weight
+            assumed = self._guess_in_sums * (1 - self._guess) * self._prior_at(self._used_k)
+            usual = (shape - assumed) / self._weight
             level = usual + (level - usual) * MASS_DECAY**since
         found *= level / shape
         return dict(zip(ks, np.minimum(found, MAX_ALPHA).tolist(), strict=True))
+
+    def told(self) -> tuple[float, float]:
+        """Positions that it rests on, the prior's left out, and alpha of whole rows summed over them."""
+        positions = self._positions - self._guess_weight
+        return positions, self._level * self._whole_over_used - self._guess_weight * self._guess
+
+    @property
+    def is_new(self) -> bool:
+        """Whether a better guess than the prior still makes a difference."""
+        return self._guess_weight > LEAST_GUESS * self._positions
+
+    def guess(self, told: Iterable[tuple[float, float]]) -> None:
+        """What others have `told` takes the place of the prior, which counts beside it for what it weighs."""
+        positions, summed = PRIOR_POSITIONS, PRIOR_POSITIONS * PRIOR_ALPHA
+        for more, alphas in told:
+            positions, summed = positions + more, summed + alphas
+        before, self._guess = self._guess, summed / positions
+        self._level += self._guess_weight * (self._guess - before) / self._whole_over_used
+
+    @property
+    def _whole_over_used(self) -> float:
+        """alpha of whole rows over that at the K in use."""
+        return float(self._sums[len(self.ladder) - 1]) / self._shape_at(self._used_k)
 
     def hidden(self, k: int) -> float:
         """The most that whole rows could add to alpha at this K, relative to it: a bound, no estimate."""
@@ -144,7 +180,7 @@ class AcceptanceEstimate:
 
     def _missing(self, k: int) -> Floats:
         """Of what K lacks to whole rows, the share that each larger rung gives, by the prior's shape."""
-        at_k = float(np.interp(np.log(k), self._log_ladder, self._prior))
+        at_k = self._prior_at(k)
         above = self._prior[bisect_right(self.ladder, k) :]
         if at_k < 1:
             return (above - at_k) / (1 - at_k)
@@ -160,8 +196,12 @@ class AcceptanceEstimate:
             return float(self._sums[self._places[k]])
         return float(np.interp(np.log(k), self._log_ladder, self._sums[:-1]))
 
+    def _prior_at(self, k: int) -> float:
+        return float(np.interp(np.log(k), self._log_ladder, self._prior))
+
     def _add(self, values: list[float], decay: float) -> None:
         self.seen += len(values)
+        self._guess_weight *= decay ** len(values)
         for value in values:
             self._positions = decay * self._positions + 1
             self._level = decay * self._level + value

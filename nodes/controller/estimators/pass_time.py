@@ -10,7 +10,7 @@ many. A pass that took CLIP times what its size takes counts as that: a shared m
 Expected error: that of a mean over about 30 passes, where passes of the size have been seen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import log
 
@@ -63,20 +63,28 @@ class PassTime:
     def __init__(self) -> None:
         self._means: dict[tuple[int, int], _Mean] = {}
         self._newest = 0, 0, 0.0
+        self._told_by = set[Hashable]()
+        "that pass"
         self._fitted: _Fit | None = None
         "None: to be fitted anew"
+        self._answers: dict[tuple[float, float], float] = {}
+        "of what is fitted: the sessions of a pass ask for the same sizes"
 
     @property
     def known(self) -> bool:
         """Whether a pass has been seen."""
         return bool(self._means)
 
-    def observe(self, *, sessions: int, rows: int, step_s: float) -> None:
-        """A pass took so long. Each of its sessions reports it, one after the other: it counts once."""
+    def observe(self, *, sessions: int, rows: int, step_s: float, whose: Hashable = None) -> None:
+        """A pass took so long, as this session tells. All of its sessions tell it, one after the other: it
+        counts once, and the next time that one of them tells the same it is another pass.
+        """
         newest = sessions, rows, step_s
-        if newest == self._newest:
+        if newest == self._newest and whose not in self._told_by:
+            self._told_by.add(whose)
             return
-        self._newest, self._fitted = newest, None
+        self._newest, self._told_by, self._fitted = newest, {whose}, None
+        self._answers.clear()
         size = round(log(sessions) / STEP), round(log(rows) / STEP)
         for mean in self._means.values():
             mean.weight *= FADES
@@ -96,7 +104,10 @@ class PassTime:
             raise ValueError("no pass has been seen")
         if self._fitted is None:
             self._fitted = _fit(self._means.values())
-        return self._fitted.seconds(sessions, rows)
+        asked = sessions, rows
+        if asked not in self._answers:
+            self._answers[asked] = self._fitted.seconds(sessions, rows)
+        return self._answers[asked]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,7 +257,7 @@ def test_requests_at_once_are_summed_up_over_the_time_that_passed(
 def test_a_row_has_how_often_a_device_drafts_and_how(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """K and gamma are the usual ones of its drafts, though the target alone is chosen more often than each."""
+    """K and gamma are the usual ones of its drafts, though the target alone is chosen more often."""
     path = str(write(tmp_path / "r", _two_devices()))
     assert main(["explain", path, "--json"]) == 0
     first, second = json.loads(capfd.readouterr().out)["devices"]
@@ -286,6 +286,8 @@ def test_a_time_of_several_devices_is_of_one_of_them(
     assert (told["device"], told["sessions"]) == ("cell/2", 2)
     assert main(["explain", path, "--device", "cell/2"]) == 0
     assert "as if nobody else were there; plans are made for all" in capfd.readouterr().out
+    single = [step(0, ends_s=1.0, position=1), decision(0, at_s=1.1, k=5, gamma=1)]
+    assert main(["explain", str(write(tmp_path / "single", single))]) == 0, "no slice has a decision"
     apart = str(write(tmp_path / "apart", _two_devices(apart_s=50.0)))
     for words in ([], ["--at", "1"]):
         assert main(["explain", apart, "--device", "cell/2", *words]) == 0

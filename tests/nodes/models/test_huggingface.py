@@ -380,3 +380,9 @@ def test_fitted_models_share_passes(llama: HuggingFaceModel) -> None:
     asks[0].context.close()
     with pytest.raises(ValueError, match="closed context"):
         cut.together(asks)
+
+
+def test_a_forward_outside_a_pass_says_what_to_ask(llama: HuggingFaceModel) -> None:
+    """Whoever calls the wrapped model itself, whose attention is ours, reads what to call."""
+    with pytest.raises(RuntimeError, match=r"together or Context\.logits"):
+        llama.wrapped(input_ids=torch.tensor([[1, 2, 3]]))

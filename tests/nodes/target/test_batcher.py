@@ -166,7 +166,7 @@ def test_a_device_with_many_sessions_has_one_share() -> None:
 
 
 def test_a_short_prompt_is_not_stuck_behind_a_long_one() -> None:
-    """A prompt of 2000 tokens is being read: one of 50 that comes is read in the next pass, and the long one
+    """A prompt of 2000 tokens is being read: one of 40 that comes is read in the next pass, and the long one
     goes on with what is left of it."""
     batcher = Batcher()
     step = Waiting(key="step", device="s", rows=3)
@@ -174,9 +174,9 @@ def test_a_short_prompt_is_not_stuck_behind_a_long_one() -> None:
         long = Waiting(key="long", device="l", unread=2000)
         first = [Part("step", 3, False), Part("long", CHUNK, True)]
         assert batcher.choose([step, long], others=True) == first
-    short = Waiting(key="short", device="a", unread=50)
+    short = Waiting(key="short", device="a", unread=40)
     parts = batcher.choose([step, long, short], others=True)
-    assert parts == [Part("step", 3, False), Part("short", 50, True), Part("long", CHUNK - 50, True)]
+    assert parts == [Part("step", 3, False), Part("short", 40, True), Part("long", CHUNK - 40, True)]
 
 
 def test_prompts_are_read_by_turns() -> None:

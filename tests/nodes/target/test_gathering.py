@@ -51,6 +51,14 @@ def test_nobody_is_waited_for_for_longer_than_is_worth_it_in_all() -> None:
     assert waiting.begins_s(now_s, steady=0, blocks=1, due_s=[now_s + 0.01]) > now_s
 
 
+def test_a_wait_is_counted_anew_when_nobody_was_left() -> None:
+    """Who was there has gone without a pass, and another comes much later: it waits as the first did."""
+    waiting = gathering()
+    assert waiting.begins_s(1.0, steady=0, blocks=1, due_s=[1.01]) == 1.01
+    assert waiting.begins_s(1.005, steady=0, blocks=0, due_s=[1.01]) == 1.005
+    assert waiting.begins_s(9.0, steady=0, blocks=1, due_s=[9.01]) == 9.01
+
+
 def test_an_overdue_block_is_not_waited_for() -> None:
     """It is lost, or its device is gone."""
     assert gathering().begins_s(1.0, steady=0, blocks=1, due_s=[0.99]) == 1.0

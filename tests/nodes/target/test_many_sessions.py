@@ -6,8 +6,7 @@ asked beyond the context's length.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
-from tests.harness.cell import VOCAB_SIZE, Cell, Peer, cell, greedy, open_for, request, run, text
+from tests.harness.cell import VOCAB_SIZE, Peer, greedy, open_for, request, run, text
 from tests.harness.losing import LosingTransport
 from tests.harness.packing import PackedModel
+from tests.harness.station import ROOM_MB, TARGET, all_of, alone, station
 
 from draftwire.codecs.frame import Frame
 from draftwire.codecs.hashes import ids_hash, log_hash
@@ -41,57 +41,19 @@ from draftwire.nodes.target.contexts import MB
 from draftwire.nodes.target.residency import IDLE_S
 from draftwire.runtime.session.request import Request, Timing
 
-TARGET = SyntheticModel(vocab_size=VOCAB_SIZE, seed=1)
-ROOM_MB = 5
-"""For one of the requests here: a prompt of a few tokens and 40 new ones, 48 tokens with rounding."""
+KINDS: list[dict[str, Any]] = [
+    {"temperature": 0.0, "min_draft": 4},
+    {"acceptance": Acceptance.COUPLED},
+    {"gamma": 0},
+    {},
+]
 
 Spoil = Callable[[Ask, NDArray[np.float32]], NDArray[np.float32]]
 
 
-@asynccontextmanager
-async def station(
-    *, model: PackedModel | None = None, kv_budget_mb: int | None = None, **changes: Any
-) -> AsyncIterator[tuple[Cell, PackedModel]]:
-    """A BS over a packing model, whose memory is checked against what is reserved at every pass."""
-    model = model or PackedModel(TARGET)
-    async with cell(model=model, kv_budget_mb=kv_budget_mb, **changes) as bs:
-
-        def check() -> None:
-            residency = bs.target._contexts.residency
-            served = {one.claim.key: one for one in bs.target._requests}
-            assert kv_budget_mb is None or residency.reserved <= kv_budget_mb * MB
-            assert model.in_use <= residency.reserved
-            assert set(residency.resident) <= served.keys()
-            for one in served.values():
-                assert (one.context is not None) == (one.claim.key in residency.resident)
-                assert one.context is None or one.context.size <= one.claim.size  # type: ignore[attr-defined]
-
-        model.check = check
-        yield bs, model
-        check()
-
-
-async def alone(wanted: Request, **changes: Any) -> tuple[int, ...]:
-    """What a device gets that has the BS to itself."""
-    async with station(**changes) as (bs, _):
-        return await text(await bs.device(), wanted)
-
-
-async def all_of(bs: Cell, wanted: Sequence[Request], **changes: Any) -> list[tuple[int, ...]]:
-    """The answers to requests of as many devices at the same time."""
-    devices = [await bs.device(f"dev-{i}", **changes) for i in range(len(wanted))]
-    return list(await asyncio.gather(*(text(one, what) for one, what in zip(devices, wanted, strict=True))))
-
-
 def mixed(count: int) -> list[Request]:
     """Requests of every kind, each with a prompt and a seed of its own."""
-    kinds: list[dict[str, Any]] = [
-        {"temperature": 0.0},
-        {"acceptance": Acceptance.COUPLED},
-        {"gamma": 0},
-        {},
-    ]
-    return [request((i + 1, i % 5, 7), seed=i, **kinds[i % 4]) for i in range(count)]
+    return [request((i + 1, i % 5, 7), seed=i, **KINDS[i % 4]) for i in range(count)]
 
 
 def test_sessions_share_passes() -> None:
@@ -276,40 +238,6 @@ def test_one_that_waits_goes_on_when_another_falls_idle() -> None:
             await asyncio.sleep(1.2)
             lengths = {one.log.prompt_length: len(one.log) for one in bs.sessions()}
             assert lengths == {3: 15, 2: 8}
-
-    run(main())
-
-
-def test_one_that_waits_for_rows_keeps_its_memory() -> None:
-    """A block has been tested, and its device owes the row of what was rejected: for as long as the device
-    lives nobody takes the session's memory; when it has fallen silent somebody may."""
-
-    async def main() -> None:
-        async with station(kv_budget_mb=ROOM_MB) as (bs, _):
-            peer = await bs.greeted("owes")
-            peer.say(open_for(request()))
-            opened = await peer.hear_of(Opened)
-            ids = (5, 5, 5, 5)
-            peer.say(
-                Draft(
-                    incarnation=opened.incarnation,
-                    draft_epoch=1,
-                    known=3,
-                    start=3,
-                    path_hash=log_hash((1, 2, 3)),
-                    plan=opened.plan,
-                    ids=ids,
-                    weights=(2**23,) * 4,
-                    rows_hash=ids_hash(ids),
-                )
-            )
-            await asyncio.sleep(5)
-            assert [one.state.name for one in bs.sessions()] == ["ROW_WAIT"]
-            device = await bs.device(timing=Timing(reach_s=5.0))
-            with pytest.raises(RequestRefusedError, match="busy"):
-                await text(device, request(temperature=0.0))
-            await asyncio.sleep(Timing().parked_s)
-            assert await text(device, request(temperature=0.0)) == greedy(TARGET, (1, 2, 3), 40)
 
     run(main())
 
@@ -623,32 +551,45 @@ def test_any_of_many_schedules_is_answered_as_alone(data: st.DataObject) -> None
 
 
 def check_schedule(data: st.DataObject) -> None:
-    """Requests of any length that begin at any time, devices that stop listening for a while, memory for few:
-    all greedy texts are right, and at no time more memory is taken than reserved, or reserved than there is
-    (`station` checks)."""
+    """Requests of any kind and length that begin at any time, devices that stop listening for a while, a BS
+    that is patient or not, memory for few: texts that their seeds fix are what they are alone, the others as
+    long; at no time more memory is taken than reserved, or reserved than there is (`station` checks)."""
     budget_mb = data.draw(st.integers(10, 25), label="budget")
+    patience_s = data.draw(st.sampled_from([0.05, 0.5, 5.0]), label="patience")
     plans = data.draw(
         st.lists(
-            st.tuples(st.floats(0, 3), st.integers(1, 30), st.integers(1, 60), st.sampled_from([0.0, 3.0])),
+            st.tuples(
+                st.floats(0, 3),
+                st.integers(1, 30),
+                st.integers(1, 60),
+                st.sampled_from([0.0, 3.0, 7.0]),
+                st.sampled_from(KINDS),
+            ),
             min_size=3,
             max_size=9,
         ),
-        label="begins, prompt, new tokens, pause",
+        label="begins, prompt, new tokens, pause, kind",
     )
 
     async def main() -> None:
-        async with station(kv_budget_mb=budget_mb, max_sessions=6) as (bs, _):
+        async with station(kv_budget_mb=budget_mb, max_sessions=6, patience_s=patience_s) as (bs, _):
 
-            async def one(i: int, begins_s: float, prompt: int, new: int, pause_s: float) -> None:
+            async def one(
+                i: int, begins_s: float, prompt: int, new: int, pause_s: float, kind: dict[str, Any]
+            ) -> None:
                 await asyncio.sleep(begins_s)
                 device = await bs.device(f"dev-{i % 4}/{i}", timing=Timing(reach_s=900.0))
-                wanted = request((i,) * prompt, temperature=0.0, max_new_tokens=new)
+                wanted = request((i,) * prompt, max_new_tokens=new, seed=i, **kind)
                 tokens = list[int]()
                 async for taken in device.answer(wanted):
                     tokens.append(taken.token)
                     if len(tokens) == 1:
                         await asyncio.sleep(pause_s)
-                assert tuple(tokens) == greedy(TARGET, wanted.prompt, new)
+                if wanted.sampling.greedy:
+                    assert tuple(tokens) == greedy(TARGET, wanted.prompt, new)
+                elif wanted.acceptance is Acceptance.COUPLED:
+                    assert tuple(tokens) == await alone(wanted)
+                assert len(tokens) == new
 
             async with asyncio.TaskGroup() as tasks:
                 for i, plan in enumerate(plans):

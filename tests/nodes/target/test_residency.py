@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from draftwire.nodes.target.residency import IDLE_S, PARKED, Claim, Residency, Share, share_of
+from draftwire.nodes.target.residency import IDLE_S, PARKED, Claim, Residency, Share, Shares
 
 BUDGET = 100
 
@@ -19,6 +19,10 @@ def _full(*claims: Claim, budget: int = BUDGET) -> Residency:
     residency = Residency(budget)
     assert all(residency.admit(claim, {}) is not None for claim in claims)
     return residency
+
+
+def _promised(residency: Residency, device: str) -> bool:
+    return residency.promise(_claim(object(), device, 50), {})
 
 
 _devices = st.sampled_from(["a", "b", "c/1", "c/2", "c/3"])
@@ -35,7 +39,7 @@ def test_memory_never_exceeds_the_budget(data: st.DataObject) -> None:
     for number in range(data.draw(st.integers(1, 30), label="events")):
         held = set(residency.resident)
         idle_s = {key: data.draw(_idle) for key in sorted(held, key=str) if data.draw(st.booleans())}
-        what = data.draw(st.sampled_from(["admit", "recall", "end"]))
+        what = data.draw(st.sampled_from(["admit", "promise", "recall", "end"]))
         evicted = set[Hashable]()
         if what == "admit":
             claim = _claim(number, data.draw(_devices), data.draw(st.integers(0, BUDGET)))
@@ -45,6 +49,11 @@ def test_memory_never_exceeds_the_budget(data: st.DataObject) -> None:
             assert (number in residency.resident) == (grant is not None)
             if grant is None:
                 del claims[number]
+        elif what == "promise":
+            claim = _claim(number, data.draw(_devices), data.draw(st.integers(0, BUDGET)))
+            if residency.promise(claim, idle_s):
+                claims[number] = claim
+            assert set(residency.resident) == held
         elif what == "recall":
             wanting = [claim for key, claim in claims.items() if key not in held and data.draw(st.booleans())]
             grants = residency.recall(wanting, idle_s)
@@ -60,6 +69,8 @@ def test_memory_never_exceeds_the_budget(data: st.DataObject) -> None:
         assert evicted <= set(idle_s)
         assert held - evicted <= set(residency.resident)
         assert residency.reserved == sum(claims[int(str(key))].size for key in residency.resident) <= BUDGET
+        fresh = Shares(claims[int(str(key))].device for key in residency.resident)
+        assert all(residency.shares.of(one) == fresh.of(one) for one in ("a", "b", "c/1", "c/2", "c/3"))
 
 
 @given(st.integers(2, 6))
@@ -99,12 +110,25 @@ def test_a_device_that_has_too_much_gives_up_some() -> None:
     """Busy as its sessions are, the newest goes where another device has two less; and then no more."""
     residency = _full(*(_claim(f"g{i}", "greedy", 50) for i in range(2)))
     busy: dict[Hashable, float] = {"g0": 0.0, "g1": 0.0}
-    assert residency.entitled("other") and not residency.entitled("greedy")
+    assert _promised(residency, "other") and not _promised(residency, "greedy")
+    residency.recall([], busy)  # the promise is given up
     grant = residency.admit(_claim("o0", "other", 50), busy)
     assert grant is not None and grant.evicted == ["g1"]
     assert residency.admit(_claim("o1", "other", 50), {"g0": 0.0, "o0": 0.0}) is None
     assert residency.recall([_claim("g1", "greedy", 50)], {"g0": 0.0, "o0": 0.0}) == []
-    assert not residency.entitled("other")
+    assert not _promised(residency, "other")
+
+
+def test_no_more_is_promised_than_can_be_given() -> None:
+    """Three of a greedy device's sessions hold all memory: of others that come in its pass two have a place,
+    and whoever comes then has to come again; so has a large one, where two would have to go for it."""
+    residency = _full(*(_claim(f"g{i}", "greedy", 50) for i in range(3)), budget=150)
+    assert not residency.promise(_claim("large", "other", 150), {})
+    others = [_claim(f"o{i}", f"dev-{i}", 50) for i in range(4)]
+    assert [residency.promise(one, {}) for one in others] == [True, True, False, False]
+    assert residency.waiting == 2 and len(residency.resident) == 3
+    busy: dict[Hashable, float] = {f"g{i}": 0.0 for i in range(3)}
+    assert {grant.key for grant in residency.recall(others[:2], busy)} == {"o0", "o1"}
 
 
 def test_who_has_more_takes_from_nobody_who_has_less() -> None:
@@ -130,10 +154,10 @@ def test_devices_with_less_go_first() -> None:
 def test_names_below_one_key_share_what_the_key_has() -> None:
     """A key that calls itself many names has one share beside other keys; its names share that equally."""
     names = ["k/1", "k/1", "k/2", "o"]
-    assert share_of("k/1", names) == Share(3, 2)
-    assert share_of("o", names) == Share(1, 1)
+    assert Shares(names).of("k/1") == Share(3, 2)
+    assert Shares(names).of("o") == Share(1, 1)
     residency = _full(_claim("k1", "k/1", 50), _claim("k2", "k/2", 50))
-    assert residency.entitled("o")
+    assert _promised(residency, "o")
     residency = _full(_claim("k1", "k/1", 50), _claim("k2", "k/1", 50))
     grant = residency.admit(_claim("k3", "k/2", 50), {"k1": 0.0, "k2": 0.0})
     assert grant is not None and grant.evicted == ["k2"]
