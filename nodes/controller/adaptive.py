@@ -58,6 +58,9 @@ OPTIMISM, OPTIMISM_POSITIONS = 0.2, 8
 """Before the target is left to decode alone, alpha is taken for larger by this share of it, falling as the
 prior's weight does: a prior that is too low would otherwise hardly ever meet the truth."""
 
+LEAST_OPTIMISM = 0.05
+"Of it: with less left, sessions that share passes do without, as all of them ask at each pass."
+
 EXPLORE_FROM = 32
 "A look above K shows at least this many entries: below, each rung tells little of the next."
 
@@ -165,7 +168,9 @@ class AdaptivePolicy:
         Preferred is what has promised more tokens a second of late; coupled, while nothing is known of the
         device's text. Weighed anew after every report at first, then after some: nothing hangs on the newest.
         """
-        reports = self._known.devices[device].reports or len(self._known.devices)
+        reports = self._known.devices[device].reports
+        if not reports:
+            return self._openings(device)
         told = self._opened.get(device)
         few = told is None or told[0] < OPENINGS_EVERY
         every = 1 if few else OPENINGS_EVERY * (4 if self._known.crowd.shares(device) else 1)
@@ -246,7 +251,7 @@ class AdaptivePolicy:
     ) -> BlockChoices:
         """What is on offer, weighed once a report: the next request's plan is asked for with this one's."""
         assert state.temperature is not None
-        longest = max(self._max_gamma, state.pinned_gamma or 0)
+        longest = max(self._max_gamma if drafting else RETRY_GAMMA, state.pinned_gamma or 0)
         spelling = self._known.spelling(known, state)
         question = device, state.temperature, spelling, state.pinned_k, longest, drafting
         if question not in self._weighed:
@@ -264,6 +269,8 @@ class AdaptivePolicy:
         if choices.pays(0.0 if state.gamma == 0 else PATIENCE):
             return True
         prior = OPTIMISM_POSITIONS / (OPTIMISM_POSITIONS + text.acceptance.seen)
+        if choices.others is not None and prior < LEAST_OPTIMISM:
+            return False
         return choices.if_alpha(1 + OPTIMISM * prior).pays(0.0)
 
     def _alone(
@@ -271,7 +278,8 @@ class AdaptivePolicy:
     ) -> PlanValues:
         """The target alone is expected to be faster: so it decodes alone, or a draft is tried."""
         k, gamma = choices.best(1, min(RETRY_GAMMA, self._max_gamma))
-        if may_try and text.pause.due(choices.loss_s(k, gamma)):
+        sharing = max(1, self._known.crowd.sessions)
+        if may_try and text.pause.due(choices.loss_s(k, gamma), sharing=sharing):
             return _given(state, choices, k, gamma, "retry")
         return _given(state, choices, k, 0, "alone")
 

@@ -115,7 +115,8 @@ class HintsPlanner:
         """The target alone is expected to be faster: so it decodes alone, or drafts are tried."""
         trial = choices.best(longest=min(RETRY_GAMMA, self._max_gamma))
         loss_s = max(0.0, 1 - choices.rate(trial) * choices.alone_s) * choices.alone_s
-        if text.pause_of_hints.due(loss_s, steps=self._settling(device, choices)):
+        sharing = max(1, self._known.crowd.sessions)
+        if text.pause_of_hints.due(loss_s, steps=self._settling(device, choices), sharing=sharing):
             return self._given(device, state, choices, trial, "retry")
         return self._given(device, state, choices, ALONE, "alone")
 

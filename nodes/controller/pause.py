@@ -3,7 +3,9 @@
 Alone, nothing is learnt of the link or of acceptance, so drafts are tried from time to time. Under rejection
 two blocks in a row, since the link's estimate believes a jump when it has seen it twice; where drafts are
 hints, as many passes as a path needs to come into being. A try costs what its steps took beyond what the
-target would have needed for their tokens; it is due when the time alone makes that a share of PRICE.
+target would have needed for their tokens; it is due when the time alone makes that a share of PRICE. Sessions
+that share passes share this price: the more they are, the less often each of them tries, as what makes drafts
+pay or not is largely the same for all.
 """
 
 PATIENCE = 0.03
@@ -42,16 +44,16 @@ class Pause:
         """Drafts pay: nothing has to be tried."""
         self._alone_s, self._lost_s, self._left = 0.0, None, 0
 
-    def due(self, step_loss_s: float, *, steps: int = BLOCKS) -> bool:
+    def due(self, step_loss_s: float, *, steps: int = BLOCKS, sharing: int = 1) -> bool:
         """Whether the next plan should be a try, of so many steps that are each expected to lose step_loss_s.
 
-        Asked once a plan, while the target alone is expected to be faster.
+        sharing: sessions that do, this one included. Asked once a plan, while the target alone is expected to be faster.
         """
         if self._left:
             self._left -= 1
             return True
         loss_s = max(steps * step_loss_s, self._lost_s or 0.0)
-        if self._alone_s < min(max(loss_s / PRICE, MIN_PAUSE_S), MAX_PAUSE_S):
+        if self._alone_s < min(sharing * max(loss_s / PRICE, MIN_PAUSE_S), MAX_PAUSE_S):
             return False
         self._alone_s, self._lost_s, self._left = 0.0, None, steps - 1
         return True

@@ -114,7 +114,7 @@ class Work:
             now_s = self._clock.now_s()
             settled = [self._attend(served) for served in self._requests if self._requests.holds(served)]
             self._requests.forget(now_s)
-            worked = await self._pass()
+            worked = await self._pass(now_s)
             if not worked and not any(settled) and not self._over():
                 await self._wake.wait(self._next_deadline_s(now_s))
         self._ended.set()
@@ -165,9 +165,9 @@ class Work:
         self._send(served)
         return False
 
-    async def _pass(self) -> bool:
+    async def _pass(self, now_s: float) -> bool:
         """One pass over whatever the batcher chooses; whether there was anything to do."""
-        jobs = self._next_jobs()
+        jobs = self._next_jobs(now_s)
         if not jobs:
             return False
         self._passes += 1
@@ -209,8 +209,7 @@ class Work:
                 self._tested(job.served, job.step, outcome)
         return timed.seconds
 
-    def _next_jobs(self) -> list[Job]:
-        now_s = self._clock.now_s()
+    def _next_jobs(self, now_s: float) -> list[Job]:
         waiting: dict[Hashable, Served] = {one.claim.key: one for one in self._requests if not one.closed}
         going_on = [one for one in waiting.values() if one.has_work(now_s)]
         self._contexts.recall(going_on)

@@ -49,13 +49,12 @@ def _count_turns(bs: Cell) -> None:
     work = bs.target._work
     own, turns, at_s = work._pass, 0, 0.0
 
-    async def counted() -> bool:
+    async def counted(now_s: float) -> bool:
         nonlocal turns, at_s
-        now_s = bs.clock.now_s()
         turns, at_s = (turns + 1 if now_s == at_s else 1), now_s
         assert turns < MOST_TURNS, f"{turns} turns of the loop at {now_s} s"
         assert (bs.target._requests.next_deadline_s(now_s) or now_s + 1) > now_s
-        return await own()
+        return await own(now_s)
 
     work._pass = counted  # type: ignore[method-assign]
 

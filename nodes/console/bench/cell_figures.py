@@ -2,19 +2,28 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
 
-from draftwire.nodes.console.bench.cell_play import ALONE, COLOCATED, SELFISH, TOGETHER, Came, Case
+from draftwire.nodes.console.bench.cell_play import (
+    ALONE,
+    COLOCATED,
+    FIXED,
+    SELFISH,
+    TOGETHER,
+    Came,
+    Case,
+)
 from draftwire.nodes.console.bench.controller import trace_of
 from draftwire.nodes.console.simulate.outcomes import percentile
 from draftwire.nodes.models.pacing import StepTimes
 
 COUNTS: Final = (1, 2, 4, 8, 16)
 GAMMAS: Final = (1, 2, 3)
-"""Of colocated drafts."""
+"""Of colocated drafts, and of those that are fixed for all."""
 
 LONGEST: Final = 8
 """gamma, of the bound."""
@@ -45,6 +54,16 @@ def figures(came: Mapping[Case, Came], *, pair: str, times: StepTimes) -> dict[s
         pairs = zip(of(way, devices), of(ALONE, devices), strict=True)
         return [one.total / alone.total for one, alone in pairs]
 
+    def best_fixed(devices: int) -> float:
+        """In hindsight; no drafts are among the choices."""
+        fixed = {
+            case: one.total for case, one in came.items() if (case.way, case.devices) == (FIXED, devices)
+        }
+        ratios = [
+            total / came[replace(case, way=ALONE, gamma=None)].total for case, total in fixed.items()
+        ]
+        return max(1.0, *ratios)
+
     here = of(TOGETHER, CROWD)
     others = sorted({(case.pair, case.times) for case in came} - {(pair, times)}, key=lambda one: one[0])
     return {
@@ -53,6 +72,7 @@ def figures(came: Mapping[Case, Came], *, pair: str, times: StepTimes) -> dict[s
         "over_target_only_of_seeds": by_count(lambda count: seeds(TOGETHER, count)),
         "target_only_tok_s": by_count(lambda count: total(ALONE, count)),
         "selfish_over_target_only": by_count(lambda count: ratio(SELFISH, count)),
+        "best_fixed": by_count(best_fixed),
         "bound_over_target_only": by_count(lambda count: bound_over_target_only(pair, times, count)),
         "jain_fairness": min(one.jain for count in COUNTS for one in of(TOGETHER, count)),
         "p99_gap_ms": 1e3 * _gap_s(here),

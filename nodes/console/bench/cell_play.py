@@ -26,13 +26,19 @@ WARM_S: Final = 4.0
 """From the start, left out: devices come one by one, and estimates are priors."""
 
 TOGETHER, ALONE, SELFISH, COLOCATED = "together", "target_only", "selfish", "colocated"
+FIXED, TIMED = "fixed", "timed"
+FIXED_K: Final = 75
+
 POLICIES: Final = {
     TOGETHER: ControllerSettings(),
     ALONE: ControllerSettings(gamma=0),
     SELFISH: ControllerSettings(policy="draftwire.nodes.console.bench.cell_selfish:SelfishPolicy"),
+    FIXED: ControllerSettings(k=FIXED_K),
+    TIMED: ControllerSettings(policy="draftwire.nodes.console.bench.cell_plans:TimedPolicy"),
 }
-"""The controller as shipped, which plans for all sessions of its BS; no drafts at all; and one that plans for
-each device as if it had the BS for itself."""
+"""The controller as shipped, which plans for all sessions of its BS; no drafts at all; one that plans for
+each device as if it had the BS for itself; K and gamma as they are for all; and the first with its plans timed.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

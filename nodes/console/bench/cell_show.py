@@ -28,6 +28,7 @@ def show(found: Mapping[str, Any]) -> None:
     )
     conditions = (
         f"target in {found['target_dtype']}, one thread; draft step {found['draft_step_ms']:.2f} ms; "
+        f"a plan {found['plan_us']:.0f} us; "
         f"{found['cores']} cores, {found['cpu']}, load average {found['load_average']:.1f}"
     )
     for line in (colocated, gaps, *_others(found), *_real(found), conditions):
@@ -45,6 +46,7 @@ def _by_count(found: Mapping[str, Any]) -> Table:
         ("  the target alone", "target_only_tok_s", ".1f"),
         ("over the target alone", "over_target_only", ".3f"),
         ("  each by itself", "selfish_over_target_only", ".3f"),
+        ("  best gamma for all", "best_fixed", ".3f"),
         ("  bound without round trip", "bound_over_target_only", ".3f"),
         ("sessions a pass", "sessions_a_pass", ".1f"),
         ("gamma, mean", "gamma", ".2f"),

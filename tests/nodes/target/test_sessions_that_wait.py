@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from draftwire.nodes.models.base import Ask
 from draftwire.nodes.target import work
 from draftwire.nodes.target.batcher import Waiting
 from draftwire.nodes.target.residency import IDLE_S
+from draftwire.runtime.clock import Clock
 from draftwire.runtime.session.request import Timing
 
 WRONG = 5
@@ -48,6 +50,41 @@ async def owes_rows(peer: Peer, number: int = 9) -> Opened:
         number=number,
     )
     return opened
+
+
+@dataclass
+class Ticking:
+    """A clock that goes on with every look at it, as those of machines do."""
+
+    inner: Clock
+    last_s: float = 0.0
+    looks: int = 0
+
+    def now_s(self) -> float:
+        self.looks += 1
+        self.last_s = max(self.last_s + 1e-6, self.inner.now_s())
+        return self.last_s
+
+    async def sleep_until(self, deadline_s: float) -> None:
+        await self.inner.sleep_until(deadline_s)
+
+
+def test_the_loop_rests_while_nothing_comes() -> None:
+    """A session waits for its block: the loop has no turn in that time, though each look at the clock finds
+    it a little later."""
+
+    async def main() -> None:
+        async with station() as (bs, _):
+            clock = bs.target._work._clock = Ticking(bs.clock)
+            peer = await bs.greeted("dev")
+            peer.say(open_for(request()))
+            await peer.hear_of(Opened)
+            await asyncio.sleep(1)
+            looks = clock.looks
+            await asyncio.sleep(3)
+            assert clock.looks == looks
+
+    run(main())
 
 
 def test_the_loop_rests_while_it_gathers() -> None:
