@@ -234,7 +234,8 @@ class AdaptivePolicy:
             pays = not self._target_only or self._may_pay(text, state, choices)
             crowd.planned((device, request), choices.adds(k, gamma if pays else 0))
             if pays and self._target_only and not crowd.drafts:
-                choices = self._choices(device, known, text, state, drafting=False)
+                alone = self._known.others(device, drafting=False)
+                choices = choices if alone is None else choices.among(alone)
                 pays = False
             if not pays:
                 state.alone_s = choices.alone_beside_s
@@ -247,15 +248,15 @@ class AdaptivePolicy:
         return self._with_a_look(text, state, choices, k, gamma)
 
     def _choices(
-        self, device: str, known: DeviceState, text: TextState, state: RequestState, *, drafting: bool = True
+        self, device: str, known: DeviceState, text: TextState, state: RequestState
     ) -> BlockChoices:
         """What is on offer, weighed once a report: the next request's plan is asked for with this one's."""
         assert state.temperature is not None
-        longest = max(self._max_gamma if drafting else RETRY_GAMMA, state.pinned_gamma or 0)
+        longest = max(self._max_gamma, state.pinned_gamma or 0)
         spelling = self._known.spelling(known, state)
-        question = device, state.temperature, spelling, state.pinned_k, longest, drafting
+        question = device, state.temperature, spelling, state.pinned_k, longest
         if question not in self._weighed:
-            others = self._known.others(device, drafting=drafting)
+            others = self._known.others(device)
             if others is not None:
                 self._known.compare(device, text, temperature=state.temperature)
             belief = self._belief(known, text, state, spelling=spelling, others=others)
@@ -358,9 +359,9 @@ class AdaptivePolicy:
         )
 
 
-_Question = tuple[str, float, str, int | None, int, bool]
-"""Device, temperature, spelling, the K that is fixed, the longest draft, whether others draft: choices rest
-on these and on reports."""
+_Question = tuple[str, float, str, int | None, int]
+"""Device, temperature, spelling, the K that is fixed, the longest draft: choices rest on these and on
+reports."""
 
 
 def _given(state: RequestState, choices: BlockChoices, k: int, gamma: int, reason: str) -> PlanValues:

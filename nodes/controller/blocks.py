@@ -4,6 +4,7 @@ nodes/speculation/cost.py has the model. Where all rows of a block should be the
 ends, the block is tested as a whole (block verification): that accepts no less, and waits for nothing there.
 """
 
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -50,14 +51,35 @@ class BlockChoices:
         if others is not None:
             pass_s = compute.target_step_s + np.array(self._gammas) * compute.target_per_token_s
             self._away_s = seconds - pass_s
-            shared = _shared(tokens, pass_s, self._away_s, others)
-            self._alone_s = max(self._alone_s, shared.alone_s)
-            self._speeds, self._rates, every_s = shared.speeds, shared.rates, shared.every_s
-            self._losses_s = (1 - self._rates * self._alone_s) * every_s
+            self._share(pass_s, others)
+        self._weighed()
+
+    def _share(self, pass_s: Floats, others: Others) -> None:
+        shared = _shared(self._tokens, pass_s, self._away_s, others)
+        self._alone_s = max(self._alone_s, shared.alone_s)
+        self._speeds, self._rates = shared.speeds, shared.rates
+        self._losses_s = (1 - shared.rates * self._alone_s) * shared.every_s
+
+    def _weighed(self) -> None:
         self._most = float(np.maximum.reduce(self._rates, axis=None))
         self._found: dict[tuple[int, int], tuple[int, int]] = {}
         self._told: dict[tuple[int, int, str], PlanValues] = {}
         self._of_alpha: dict[float, BlockChoices] = {}
+
+    def among(self, others: Others) -> "BlockChoices":
+        """The same drafts where the others do something else: only passes and waits are weighed anew."""
+        made = copy(self)
+        made.others = others
+        made.belief = replace(
+            self.belief,
+            target_step_s=others.at_zero_s,
+            target_per_token_s=others.slope_s,
+            alone_step_s=others.alone_s,
+        )
+        made._alone_s = others.alone_s
+        made._share(others.at_zero_s + np.array(self._gammas) * others.slope_s, others)
+        made._weighed()
+        return made
 
     def told(self, k: int, gamma: int, reason: str) -> PlanValues:
         """A plan as the BS is told it, with what it rests on. A BS waits for whole blocks."""

@@ -150,9 +150,15 @@ class ControllerNode:
             plan, order = made
             self._send(endpoint, peer, order)
             self._attempt(lambda: self._log_decision(report, plan))
-        if (peer, device) not in self._openings:  # one more there: who comes next meets other passes
+        if self._joins_others(peer, device):  # who comes next meets a busier BS
             self._order_openings(endpoint, peer, ANY_DEVICE)
         self._order_openings(endpoint, peer, device)
+
+    def _joins_others(self, peer: bytes, device: str) -> bool:
+        """Whether the device is new, and not the only one that this BS has told of."""
+        if (peer, device) in self._openings:
+            return False
+        return any(bs == peer and name != ANY_DEVICE for bs, name in self._openings)
 
     def _order_openings(self, endpoint: Endpoint, peer: bytes, device: str) -> None:
         """What the device's next request begins with, as far as that has changed."""

@@ -47,7 +47,8 @@ class Pause:
     def due(self, step_loss_s: float, *, steps: int = BLOCKS, sharing: int = 1) -> bool:
         """Whether the next plan should be a try, of so many steps that are each expected to lose step_loss_s.
 
-        sharing: sessions that do, this one included. Asked once a plan, while the target alone is expected to be faster.
+        sharing: sessions that share passes, this one included. Asked once a plan, while the target alone is
+        expected to be faster.
         """
         if self._left:
             self._left -= 1

@@ -30,6 +30,7 @@ from rich.console import Console
 from draftwire.nodes.console.bars import bar_on
 from draftwire.nodes.console.bench.bus import cpu
 from draftwire.nodes.console.bench.cell_figures import COUNTS, GAMMAS, figures
+from draftwire.nodes.console.bench.cell_plans import plan_us
 from draftwire.nodes.console.bench.cell_play import (
     ALONE,
     COLOCATED,
@@ -41,7 +42,6 @@ from draftwire.nodes.console.bench.cell_play import (
     Case,
     play,
 )
-from draftwire.nodes.console.bench.cell_plans import plan_us
 from draftwire.nodes.console.bench.cell_real import in_real_processes
 from draftwire.nodes.console.bench.cell_show import show
 from draftwire.nodes.console.bench.cell_times import MEASURED_S, Measured, measured
@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "over_target_only         by devices: that over the target alone of the same devices and seeds;\n"
         "                         goals: at least 1.3 up to 4 devices, 1.1 at 16\n"
         "selfish_over_target_only the same of controllers that know of no other device\n"
-        "best_fixed               by devices: the best of gamma 0 to 3 at K = 75 for all, in hindsight, over the\n"
-        "                         target alone, with blocks waited for as ever; of one seed\n"
+        "best_fixed               by devices: the best of gamma 0 to 3 at K = 75 for all, in hindsight,\n"
+        "                         over the target alone; one seed, blocks are waited for as ever\n"
         "bound_over_target_only   by devices: the best of gamma 0 to 8 with these passes, this acceptance,\n"
         "                         if neither a round trip nor a draft step took any time\n"
         "jain_fairness            of the devices' tokens a second, least of all runs; goal: at least 0.95\n"

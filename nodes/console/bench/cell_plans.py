@@ -14,7 +14,7 @@ SECONDS: Final = 4.0
 
 
 class TimedPolicy(AdaptivePolicy):
-    """The controller's, which takes the time of its plans. A topology names it, so they lie with the class."""
+    """The controller's, with its plans timed. A topology names it, so the times lie with the class."""
 
     took_s: ClassVar[list[float]] = []
     "of each plan so far"

@@ -37,7 +37,7 @@ POLICIES: Final = {
     TIMED: ControllerSettings(policy="draftwire.nodes.console.bench.cell_plans:TimedPolicy"),
 }
 """The controller as shipped, which plans for all sessions of its BS; no drafts at all; one that plans for
-each device as if it had the BS for itself; K and gamma as they are for all; and the first with its plans timed.
+each device as if it had the BS for itself; K and gamma fixed for all; and the first with its plans timed.
 """
 
 

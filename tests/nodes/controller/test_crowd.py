@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from draftwire.codecs.control import REJECTION, StepReport
+from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, REJECTION, RowsReport, StepReport
 from draftwire.codecs.messages import Plan
 from draftwire.nodes.console.bench.cell_selfish import SelfishPolicy
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
@@ -205,6 +205,58 @@ def test_a_session_that_falls_silent_is_not_reckoned_with() -> None:
         heard(crowd, cell, 2.0 + 0.1 * number, 0)
     assert crowd.others("device-0", overhead_s=0.0, drafting=True) is None
     assert not crowd.shares("device-0")
+
+
+def test_one_long_pause_is_not_taken_for_the_pace_of_a_session() -> None:
+    """One that was held up for a minute, and then ends, is soon gone."""
+    crowd, cell = Crowd(), Cell([0.5] * 2, passes=steep, rtts_s=[0.01] * 2, seed=0)
+    for at_s in (2.0, 2.1, 62.0):
+        heard(crowd, cell, at_s, 0, 1)
+    for number in range(25):
+        heard(crowd, cell, 62.1 + 0.1 * number, 0)
+    assert not crowd.shares("device-0")
+
+
+def test_sessions_that_decode_alone_share_the_price_of_tries() -> None:
+    """Sixteen of hard text try so seldom that together they hardly lose by it."""
+    ratio, cell = speed(AdaptivePolicy(), [0.1] * 16)
+    assert ratio > 0.985
+    assert sum(plan.gamma > 0 for plan in cell.plans) <= 1
+
+
+def test_a_new_device_begins_with_what_others_have_told() -> None:
+    """Among sessions of hard text no prior makes it draft for long."""
+    policy, cell = AdaptivePolicy(), Cell([0.3] * 4, passes=steep, rtts_s=[0.01] * 4, seed=1)
+    before = policy.plan("device-9", ANY_REQUEST)
+    for _ in range(15):
+        cell.play(policy, 1)
+        for one in range(4):
+            policy.observe(rows_of(f"device-{one}", 0.3))
+    after = policy.openings(ANY_DEVICE)[0]
+    assert before.belief is not None and after.belief is not None
+    assert after.gamma < before.gamma
+    assert max(after.belief.alphas.values()) < 0.8 * max(before.belief.alphas.values())
+
+
+def rows_of(device: str, alpha: float) -> RowsReport:
+    return RowsReport(
+        device=device,
+        request=1,
+        step=0,
+        temperature=1.0,
+        k=K,
+        ladder=(K,),
+        alphas=((alpha,), (alpha,)),
+        low=(alpha, alpha),
+        high=(alpha, alpha),
+        gap=(0.0, 0.0),
+        filled=(0.0, 0.0),
+        rows_bytes=80,
+        draft_at_s=1.0,
+        rows_at_s=1.001,
+        tables="",
+        coupled=(alpha, alpha),
+    )
 
 
 def test_drafts_are_given_up_by_all_at_once() -> None:

@@ -14,9 +14,11 @@ from draftwire.nodes.console.bench.cell_figures import (
     expected_tokens,
     figures,
 )
+from draftwire.nodes.console.bench.cell_plans import TimedPolicy, plan_us
 from draftwire.nodes.console.bench.cell_play import (
     ALONE,
     COLOCATED,
+    FIXED,
     SELFISH,
     TOGETHER,
     WARM_S,
@@ -53,6 +55,7 @@ def played(*, together: float = 1.2) -> dict[Case, Came]:
     for case in cases_of(TIMES, seconds=10.0, quick=True, seed=0):
         n = case.devices
         speeds = {ALONE: 10.0 * n, TOGETHER: together * 10 * n, SELFISH: 8.0 * n}
+        speeds[FIXED] = (12.5 - (case.gamma or 0)) * n
         colocated = n / (0.05 + 0.005 * n * (case.gamma or 0))
         found[case] = came(n, speeds.get(case.way, colocated))
     return found
@@ -65,6 +68,7 @@ def test_every_figure_is_by_count_and_over_the_same_target_alone() -> None:
         assert list(found[name]) == [str(count) for count in COUNTS]
     assert found["over_target_only"]["16"] == pytest.approx(1.2)
     assert found["selfish_over_target_only"]["4"] == pytest.approx(0.8)
+    assert found["best_fixed"]["8"] == pytest.approx(1.15)
     assert found["total_tok_s"]["2"] == pytest.approx(24.0)
     assert found["jain_fairness"] == pytest.approx(1.0)
     assert 50 <= found["p99_gap_ms"] <= 200
@@ -130,6 +134,13 @@ def test_options_that_will_not_do_are_refused(
     """Before anything is measured."""
     assert main(["bench", "cell", option, value]) == 2
     assert option in capsys.readouterr().err
+
+
+def test_plans_are_timed() -> None:
+    """Each of them, in microseconds."""
+    took_us = plan_us(TIMES, pair="smollm2", devices=2, seed=0)
+    assert 10 < took_us < 1e5
+    assert len(TimedPolicy.took_s) > 50
 
 
 @pytest.mark.slow

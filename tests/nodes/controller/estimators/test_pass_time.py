@@ -17,8 +17,8 @@ def learnt(seed: int, *, passes: int = 400, noise: float = 0.03) -> PassTime:
         sessions = int(rng.integers(1, 17))
         rows = sessions * int(rng.integers(1, 5))
         took_s = stepped_s(sessions, rows) * float(rng.normal(1.0, noise))
-        for _ in range(sessions):  # each of them reports the pass
-            found.observe(sessions=sessions, rows=rows, step_s=took_s)
+        for whose in range(sessions):  # each of them reports the pass
+            found.observe(sessions=sessions, rows=rows, step_s=took_s, whose=whose)
     return found
 
 
@@ -40,9 +40,22 @@ def test_a_pass_counts_once_however_many_report_it() -> None:
             found.observe(sessions=16, rows=32, step_s=0.1)
             found.observe(sessions=16, rows=33, step_s=0.1001)
     once.observe(sessions=16, rows=32, step_s=0.15)
-    for _ in range(16):
-        often.observe(sessions=16, rows=32, step_s=0.15)
+    for whose in range(16):
+        often.observe(sessions=16, rows=32, step_s=0.15, whose=whose)
     assert once.seconds(sessions=16, rows=32) == often.seconds(sessions=16, rows=32)
+
+
+def test_a_session_that_tells_the_same_again_tells_of_another_pass() -> None:
+    """Where passes take a fixed time, as in virtual time, each of them counts all the same."""
+    told, learnt_from = PassTime(), PassTime()
+    for found in (told, learnt_from):
+        found.observe(sessions=2, rows=2, step_s=0.08, whose="a")
+        found.observe(sessions=2, rows=4, step_s=0.2, whose="a")
+    for number in range(20):
+        told.observe(sessions=2, rows=4, step_s=0.1, whose="a")
+        told.observe(sessions=2, rows=4, step_s=0.1, whose="b")
+        learnt_from.observe(sessions=2, rows=4, step_s=0.1 + 1e-9 * number, whose="a")
+    assert told.seconds(sessions=2, rows=4) == pytest.approx(learnt_from.seconds(sessions=2, rows=4))
 
 
 def test_what_is_not_seen_for_a_while_is_not_forgotten() -> None:
