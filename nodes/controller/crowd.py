@@ -41,6 +41,18 @@ GREW = 2.0
 PATIENCE = 0.03
 "Drafts that are in use go on until they are expected to be slower than none by this share."
 
+PACE_DECAY = 0.95
+"Of how long steps with drafts were expected to take, and of what they took beyond that, each pass."
+
+PACE_FADES = 0.99
+"Of that, each pass while drafts are not in use."
+
+PACE_PRIOR = 5.0
+"Steps that took as long as expected, beside those that were seen."
+
+MOST_SLOWER = 3.0
+"Times the expected time, that a step counts for at most."
+
 SLOPE_OVER = 3.0
 "Positions: what a session's block may have more or fewer."
 
@@ -115,6 +127,36 @@ class Others:
         return longest_wait_s(pass_s=self.at_zero_s, steady=steady, blocks=blocks)
 
 
+@dataclass(slots=True)
+class Pace:
+    """Of steps with drafts, from Commit to Commit, beside what was expected of them."""
+
+    cycle_s: float = 0.0
+    "expected now, the wait for blocks included"
+    wait_s: float = 0.0
+    "for blocks"
+    late_s: float = 0.0
+    "a decayed sum of what steps took beyond that"
+    meant_s: float = 0.0
+    "the same of what was expected"
+
+    def observe(self, passed_s: float, *, sessions: int) -> None:
+        """A step of one of so many sessions took so long."""
+        decay = PACE_DECAY ** (1 / sessions)
+        passed_s = min(passed_s, MOST_SLOWER * self.cycle_s)
+        self.late_s = decay * self.late_s + (passed_s - self.cycle_s) / sessions
+        self.meant_s = decay * self.meant_s + self.cycle_s / sessions
+
+    def fade(self, sessions: int) -> None:
+        """A step of one of so many without drafts: some day they are worth another look."""
+        self.late_s *= PACE_FADES ** (1 / sessions)
+
+    @property
+    def slower(self) -> float:
+        """Times the expected time, at least 1."""
+        return max(1.0, 1 + self.late_s / (self.meant_s + PACE_PRIOR * self.cycle_s))
+
+
 class Crowd:
     """Of one BS."""
 
@@ -125,12 +167,14 @@ class Crowd:
         "who is there; None: to be found anew"
         self._now_s = 0.0
         self._drafts = True
+        self._pace = Pace()
 
     def heard(self, report: StepReport) -> None:
         """A step. Where drafts are hints, what a session adds is what it has added of late."""
         name = report.device, report.request
         member = self._members.get(name) or Member()
         if member.at_s:
+            self._paced(report, member, report.ended_at_s - member.at_s)
             most_s = max(LEAST_GONE_S, GREW * member.every_s)
             member.every_s = min(max(0.0, report.ended_at_s - member.at_s), most_s)
         member.at_s = self._now_s = report.ended_at_s
@@ -144,6 +188,17 @@ class Crowd:
             self.passes.observe(
                 sessions=report.pass_sessions, rows=report.pass_rows, step_s=report.step_s, whose=name
             )
+
+    def _paced(self, report: StepReport, member: Member, passed_s: float) -> None:
+        """How long a step took with drafts in use: with all waits, and passes that it has missed. Its own
+        pass counts as one of the usual length, as some read prompts besides, with drafts or without.
+        """
+        waited_for = 0 < member.adds.away_s <= self._pace.wait_s
+        if not self._drafts:
+            self._pace.fade(report.pass_sessions)
+        elif report.drafted and waited_for and report.pass_sessions > 1:
+            pass_s = self._pace.cycle_s - self._pace.wait_s
+            self._pace.observe(passed_s - report.step_s + pass_s, sessions=report.pass_sessions)
 
     def planned(self, name: Name, adds: Adds) -> None:
         """What the session adds by its best plan."""
@@ -193,7 +248,8 @@ class Crowd:
         tokens, rows, wait_s = self._together(members)
         cycle_s = self.passes.seconds(sessions=len(members), rows=rows) + wait_s
         alone_s = self.passes.seconds(sessions=len(members), rows=len(members))
-        worth = tokens / cycle_s * alone_s / len(members)
+        self._pace.cycle_s, self._pace.wait_s = cycle_s, wait_s
+        worth = tokens / (cycle_s * self._pace.slower) * alone_s / len(members)
         self._drafts = worth > 1 - (PATIENCE if self._drafts else 0.0)
         return self._drafts
 
@@ -228,4 +284,4 @@ class Crowd:
         return Adds(tokens=tokens, rows=rows, away_s=wait_s)
 
 
-__all__ = ["Adds", "Crowd", "Others"]
+__all__ = ["ALONE", "Adds", "Crowd", "Others", "Pace"]

@@ -57,7 +57,7 @@ OTHERS: Final = ("smollm2-0.7", "synthetic-easy", "synthetic-near")
 
 OTHER_COUNTS: Final = (1, 4, 16)
 
-SECONDS, QUICK_SECONDS = 20.0, 10.0
+SECONDS, QUICK_SECONDS = 18.0, 10.0
 """Virtual, of each run."""
 
 MOST_SECONDS: Final = 3600.0

@@ -10,7 +10,7 @@ from draftwire.codecs.control import ANY_DEVICE, ANY_REQUEST, REJECTION, RowsRep
 from draftwire.codecs.messages import Plan
 from draftwire.nodes.console.bench.cell_selfish import SelfishPolicy
 from draftwire.nodes.controller.adaptive import AdaptivePolicy
-from draftwire.nodes.controller.crowd import ALONE, Adds, Crowd
+from draftwire.nodes.controller.crowd import ALONE, Adds, Crowd, Pace
 from draftwire.nodes.controller.policy import PlanValues, Policy
 from draftwire.nodes.speculation.together import TOLERANCE, longest_wait_s
 
@@ -215,6 +215,40 @@ def test_one_long_pause_is_not_taken_for_the_pace_of_a_session() -> None:
     for number in range(25):
         heard(crowd, cell, 62.1 + 0.1 * number, 0)
     assert not crowd.shares("device-0")
+
+
+def test_steps_that_take_longer_than_expected_count_against_drafts() -> None:
+    """Whatever it is that they wait for; without drafts it is forgotten by and by."""
+    pace = Pace(cycle_s=0.1, wait_s=0.02)
+    assert pace.slower == 1
+    for _ in range(100):
+        pace.observe(0.08, sessions=1)
+    assert pace.slower == 1
+    for _ in range(8 * 60):
+        pace.observe(0.12, sessions=8)
+    assert 1.12 < pace.slower < 1.2
+    pace.observe(60.0, sessions=8)
+    assert pace.slower < 1.25
+    for _ in range(300):
+        pace.fade(1)
+    assert pace.slower < 1.02
+
+
+def test_a_draft_model_shared_by_all_devices_is_noticed() -> None:
+    """The others' drafting is no device's own, and in no round trip either if it comes and goes."""
+    crowd, cell = Crowd(), Cell([0.5] * 4, passes=flat, rtts_s=[0.01] * 4, seed=0)
+
+    def after(every_s: float) -> bool:
+        began_s = crowd._now_s + 0.2
+        for number in range(30):
+            heard(crowd, cell, began_s + 2 + every_s * number, 0, 1, 2, 3)
+            for one in range(4):
+                crowd.planned((f"device-{one}", 1), Adds(tokens=1.5, rows=3.0, away_s=0.01))
+            drafts = crowd.drafts
+        return drafts
+
+    assert after(0.06)
+    assert not after(0.09)
 
 
 def test_sessions_that_decode_alone_share_the_price_of_tries() -> None:
