@@ -44,7 +44,7 @@ def _and_on(nodes: System, device: Process) -> None:
 
 def test_every_node_may_die_in_mid_answer(folder: Path) -> None:
     """Target, channel and controller are killed and started again, one after the other, at temperature 1."""
-    with system(folder, temperature=1.0, tokens=100) as nodes:
+    with system(folder, temperature=1.0, tokens=160) as nodes:
         device = nodes.start("device", PROMPT)
         for role in SERVERS:
             _and_on(nodes, device)
@@ -52,7 +52,7 @@ def test_every_node_may_die_in_mid_answer(folder: Path) -> None:
             nodes.restart(role)
         controller = nodes.now["controller"]
         wait_until(lambda: bool(controller.logged("controller.registered")), "the BS introduces itself")
-        _check(nodes, device, temperature=1.0, tokens=100)
+        _check(nodes, device, temperature=1.0, tokens=160)
         assert nodes.now["target"].logged("target.request")[0]["known_tokens"] > 2
 
 
