@@ -113,6 +113,7 @@ def test_passes_are_measured_for_the_whole_grid() -> None:
     assert [(count, tuple(each for each, _ in passes)) for count, passes in table.times] == list(grid.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [TOGETHER, COLOCATED])
 def test_a_cell_is_played(way: str) -> None:
     """Three devices, the same each time, who all get something; the first seconds are left out."""
@@ -136,6 +137,7 @@ def test_options_that_will_not_do_are_refused(
     assert option in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_plans_are_timed() -> None:
     """Each of them, in microseconds."""
     took_us = plan_us(TIMES, pair="smollm2", devices=2, seed=0)

@@ -24,6 +24,7 @@ def _run(cell: CellSettings | None, record: Path | None = None) -> Simulation:
     return run(_narrow(cell), devices=4, per_bs=4, seconds=3, record=record)
 
 
+@pytest.mark.slow
 def test_devices_at_a_base_station_share_its_cell(tmp_path: Path) -> None:
     """A run repeats to the last message, together all are slower than apart, and the record has shares."""
     cell = CellSettings(scheduler=Scheduler.ROUND_ROBIN)
