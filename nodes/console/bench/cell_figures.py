@@ -45,7 +45,8 @@ def figures(came: Mapping[Case, Came], *, pair: str, times: StepTimes) -> dict[s
 
     def ratio(way: str, devices: int, pair: str = pair, times: StepTimes = times) -> float:
         over, under = of(way, devices, pair, times), of(ALONE, devices, pair, times)
-        return sum(one.total for one in over) / sum(one.total for one in under)
+        same = under[: len(over)]  # a way may have been played with the first seeds only
+        return fmean(one.total for one in over) / fmean(one.total for one in same)
 
     def by_count(value: Any) -> dict[str, Any]:
         return {str(count): value(count) for count in COUNTS}

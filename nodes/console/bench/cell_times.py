@@ -30,7 +30,7 @@ GRID: Final[Mapping[int, tuple[int, ...]]] = {
 }
 """Sessions -> positions of each, up to 128 in all."""
 
-MEASURED_S: Final = 16.0
+MEASURED_S: Final = 12.0
 """For each dtype; a round is ended."""
 
 QUARTILE: Final = 25
