@@ -233,7 +233,7 @@ class AdaptivePolicy:
             k, gamma = choices.best(1, self._max_gamma)
             pays = not self._target_only or self._may_pay(text, state, choices)
             crowd.planned((device, request), choices.adds(k, gamma if pays else 0))
-            if pays and self._target_only and not crowd.drafts:
+            if pays and self._target_only and not crowd.use_drafts():
                 alone = self._known.others(device, drafting=False)
                 choices = choices if alone is None else choices.among(alone)
                 pays = False

@@ -35,6 +35,8 @@ GONE = 3.0
 "Times the time between its steps: a session that is silent for so long is not there any more."
 
 LEAST_GONE_S = 0.3
+"It is there for so long at least."
+
 GREW = 2.0
 "Times the time between its steps before: one pause of a minute is no session that has a step a minute."
 
@@ -239,9 +241,11 @@ class Crowd:
             overhead_s=overhead_s,
         )
 
-    @property
-    def drafts(self) -> bool:
-        """Whether drafts are in use: all sessions together bring more with them than without."""
+    def use_drafts(self) -> bool:
+        """Whether drafts are in use from now on: all sessions together bring more with them than without.
+
+        Decided anew each time, for what was in use until then goes on within PATIENCE.
+        """
         members = [one.adds for _, one in self._present()]
         if len(members) < 2 or not self.passes.known:
             return True

@@ -244,7 +244,7 @@ def test_a_draft_model_shared_by_all_devices_is_noticed() -> None:
             heard(crowd, cell, began_s + 2 + every_s * number, 0, 1, 2, 3)
             for one in range(4):
                 crowd.planned((f"device-{one}", 1), Adds(tokens=1.5, rows=3.0, away_s=0.01))
-            drafts = crowd.drafts
+            drafts = crowd.use_drafts()
         return drafts
 
     assert after(0.06)
@@ -308,13 +308,13 @@ def test_drafts_are_given_up_by_all_at_once() -> None:
 
     wait = 1 + 0.01 / crowd.passes.seconds(sessions=4, rows=12)
     draft(1.1 * wait)
-    assert crowd.drafts
+    assert crowd.use_drafts()
     draft(0.98 * wait)
-    assert crowd.drafts
+    assert crowd.use_drafts()
     draft(0.9 * wait)
-    assert not crowd.drafts
+    assert not crowd.use_drafts()
     draft(0.98 * wait)
-    assert not crowd.drafts
+    assert not crowd.use_drafts()
     assert crowd.others("device-0", overhead_s=0.0, drafting=False) != crowd.others(
         "device-0", overhead_s=0.0, drafting=True
     )
