@@ -5,7 +5,7 @@ shares of the air, is read from the record that they append to.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -192,10 +192,4 @@ class Witness:
         return self._steps.a_second(now_s) / passes if passes else None
 
 
-def jain_fairness(speeds: Sequence[float]) -> float | None:
-    """Jain's index: 1 where all are equal, 1/n where one has everything; None: nobody has anything."""
-    squares = sum(one * one for one in speeds)
-    return sum(speeds) ** 2 / (len(speeds) * squares) if squares else None
-
-
-__all__ = ["SHARES_OVER", "SPEED_OVER_S", "Session", "State", "Witness", "jain_fairness"]
+__all__ = ["SHARES_OVER", "SPEED_OVER_S", "Session", "State", "Witness"]

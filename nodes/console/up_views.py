@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from draftwire.nodes.console.fairness import jain_fairness
 from draftwire.nodes.console.live import shown
-from draftwire.nodes.console.up_sessions import Session, State, Witness, jain_fairness
+from draftwire.nodes.console.up_sessions import Session, State, Witness
 
 LINES_BESIDE: Final = 8
 """Of a screen, beside the rows of the live table."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from draftwire.codecs.control import StepReport
 from draftwire.nodes.console.bench.controller import trace_of
+from draftwire.nodes.console.fairness import jain_fairness
 from draftwire.nodes.console.simulate.outcomes import DeviceOutcome, Simulation
 from draftwire.nodes.console.simulate.pairs import Pair, recorded_pair
 from draftwire.nodes.console.simulate.run import simulate
@@ -83,8 +84,8 @@ class Came:
     @property
     def jain(self) -> float:
         """Jain's fairness of their tokens a second: 1 if all have the same, 1/n if one has everything."""
-        squares = sum(speed**2 for speed in self.speeds)
-        return self.total**2 / (len(self.speeds) * squares) if squares else 1.0
+        fairness = jain_fairness(self.speeds)
+        return 1.0 if fairness is None else fairness
 
 
 def play(case: Case) -> Came:

@@ -8,12 +8,12 @@ from tests.harness.outcomes import step
 
 from draftwire.codecs.messages import Plan
 from draftwire.nodes.console.api import Generation
+from draftwire.nodes.console.fairness import jain_fairness
 from draftwire.nodes.console.up_sessions import (
     SHARES_OVER,
     Session,
     State,
     Witness,
-    jain_fairness,
 )
 from draftwire.nodes.device.account import Account
 from draftwire.runtime.errors import ConfigurationError
