@@ -1,0 +1,1 @@
+"""`draftwire chaos`: the four nodes, unchanged, under schedules of faults; what was promised is checked."""
