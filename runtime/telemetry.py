@@ -8,6 +8,7 @@ are also those of metrics and of recorded files.
 import os
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -174,12 +175,16 @@ class Recorder:
     """Appends events of some names to a file, one JSON object a line; a place in set_up_logging's pipeline.
 
     Each line is in the file when the event's log call returns, so a killed process loses none. Several
-    processes may append to one file: a line is one write, at the file's end wherever that is by then.
+    processes may append to one file: a line is one write, at the file's end wherever that is by then. A disk
+    that is full costs lines, whole ones, and stops nobody; once there is room the file goes on.
     """
 
     def __init__(self, path: Path, *, events: Collection[str] = RECORDED) -> None:
         """`events`: the names of those that this process records."""
         self._events = frozenset(events)
+        self._path = path
+        self._lost = 0
+        "lines since the last one that is in the file"
         self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
@@ -188,9 +193,18 @@ class Recorder:
         return event
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Append an event, whatever its name."""
-        if self._file is not None:
-            os.write(self._file, _json(event) + b"\n")
+        """Append an event, whatever its name; the first one that is lost is told to the log, and the end."""
+        if self._file is None:
+            return
+        detail = _appended(self._file, _json(event) + b"\n")
+        log = get_logger(str(event.get("node", "record")))
+        if detail:
+            self._lost += 1
+            if self._lost == 1:
+                log.error("record.failed", path=str(self._path), detail=detail)
+        elif self._lost:
+            lost, self._lost = self._lost, 0
+            log.warning("record.goes_on", path=str(self._path), lost=lost)
 
     def close(self) -> None:
         """Close the file; idempotent, and what is logged later is not recorded."""
@@ -205,6 +219,33 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _appended(file: int, line: bytes) -> str:
+    """Append a line in one write; why it could not be, empty: it is there. None is there in part."""
+    try:
+        written = os.write(file, line)
+    except OSError as error:
+        return error.strerror or str(error)
+    if written == len(line):
+        return ""
+    end = os.lseek(file, 0, os.SEEK_CUR)
+    if os.fstat(file).st_size == end:  # nobody has appended behind it
+        with suppress(OSError):
+            os.ftruncate(file, end - written)
+    return "the disk is full"
+
+
+class _Lines(structlog.PrintLogger):
+    """Prints events. A stream that takes none, as on a full disk, loses them and stops nobody."""
+
+    def msg(self, message: str) -> None:
+        """Print one."""
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def set_up_logging(
@@ -236,7 +277,7 @@ def set_up_logging(
     structlog.configure(
         processors=[*pipeline, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: _Lines(stream),
         cache_logger_on_first_use=False,  # a test, or a second call, may still change the configuration
     )
 

@@ -9,8 +9,13 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # The machines that run this are shared: a slow example is no failure.
-settings.register_profile("draftwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("draftwire")
+settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("draftwire", settings.get_profile("thorough"), max_examples=40)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With the slow tests, properties that do not say how many examples they need are tried on 100."""
+    settings.load_profile("draftwire" if config.getoption("markexpr") == "not slow" else "thorough")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

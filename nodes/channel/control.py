@@ -28,7 +28,8 @@ from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import ConfigurationError, PeerError
 from draftwire.runtime.link import FindTrace, LinkSchedule, parse_schedule, shipped_trace
 from draftwire.runtime.security import Service
-from draftwire.runtime.transport import Endpoint, Received, Transport, Trouble
+from draftwire.runtime.transport import Endpoint, Offence, Received, Transport, Trouble
+from draftwire.runtime.transport.quarantine import offence_in
 
 UNEXPECTED = "unexpected"
 """The cause under which messages are counted that are well formed but no orders."""
@@ -100,8 +101,14 @@ class LinkOrders:
                 frame = decode_frame(received.data)
             except WireError as error:
                 self._refuse(error.reason, received.name, error.detail)
+                if (offence := offence_in(error.reason)) is not None:
+                    endpoint.offence(received.peer, offence)
                 continue
             answer = self._answer(received, frame.message)
+            if received.impostor:
+                endpoint.offence(received.peer, Offence.IMPOSTOR)
+            elif answer is None:
+                endpoint.offence(received.peer, Offence.MISPLACED)
             if answer is not None:
                 data = encode_frame(answer, session=frame.session, sequence=frame.sequence)
                 endpoint.send(received.peer, data)

@@ -38,7 +38,14 @@ from draftwire.runtime.clock import Clock
 from draftwire.runtime.errors import LocalError
 from draftwire.runtime.link import LinkDrop, LinkSchedule, LinkSpec, LinkStatistics, traces_among
 from draftwire.runtime.security import Service
-from draftwire.runtime.transport import Endpoint, EndpointStatistics, Received, Transport, Trouble
+from draftwire.runtime.transport import (
+    Endpoint,
+    EndpointStatistics,
+    Offence,
+    Received,
+    Transport,
+    Trouble,
+)
 
 LATENESS_BUDGET_S: Final = 0.002
 """Of the 99th percentile, where the topology says nothing."""
@@ -322,6 +329,7 @@ class ChannelNode:
         assert self._downstream is not None, "started by run"
         refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
         self._downstream.send(received.peer, encode_frame(refused, session=0, sequence=0))
+        self._downstream.offence(received.peer, Offence.IMPOSTOR)
 
     async def _hear_target(self, peer: bytes, way: Way, upstream: Endpoint) -> None:
         assert self._downstream is not None, "started by run"

@@ -27,6 +27,7 @@ from draftwire.nodes.console import (
     tables,
     up,
 )
+from draftwire.nodes.console.chaos import command as chaos
 from draftwire.nodes.console.options import told_of_tables_option
 from draftwire.nodes.console.simulate import command as simulate
 from draftwire.nodes.models.base import UnsupportedModelError
@@ -96,6 +97,7 @@ COMMANDS = (
     ("compare", compare.add_arguments, compare.run, "fixed settings, the paper's, the controller: one link"),
     ("sweep", sweep.add_arguments, sweep.run, "the paper's Table II on your pair: K, gamma, temperature"),
     ("simulate", simulate.add_arguments, simulate.run, "hundreds of devices in virtual time: a seed, a run"),
+    ("chaos", chaos.add_arguments, chaos.run, "schedules of faults in virtual time: what is promised holds"),
     ("explain", explain.add_arguments, explain.run, "a recorded run: what the controller chose, and why"),
     ("inspect", inspect.add_arguments, inspect.run, "frames, captures and records, field by field"),
     ("up", up.add_arguments, up.run, "all nodes of a topology file; answers standard input"),

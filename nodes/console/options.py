@@ -235,6 +235,11 @@ def count(text: str) -> int:
     return _number(text, 1, 1000)
 
 
+def schedules(text: str) -> int:
+    """Of --schedules."""
+    return _number(text, 1, 10_000_000)
+
+
 def seed(text: str) -> int:
     """Of --seed."""
     return _number(text, 0, 2**63 - 1)
@@ -296,6 +301,7 @@ __all__ = [
     "count",
     "lengths",
     "link_words",
+    "schedules",
     "seed",
     "temperature",
     "tokens",

@@ -27,7 +27,8 @@ from draftwire.nodes.controller.policy import (
 from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
-from draftwire.runtime.transport import Endpoint, Received, Transport
+from draftwire.runtime.transport import Endpoint, Offence, Received, Transport
+from draftwire.runtime.transport.quarantine import offence_in
 
 T = TypeVar("T")
 
@@ -97,11 +98,14 @@ class ControllerNode:
         peer, name = received.peer, received.name
         if received.impostor:
             self._refuse(IMPOSTOR, name, received.impostor)
+            endpoint.offence(peer, Offence.IMPOSTOR)
             return
         try:
             message = decode_frame(received.data).message
         except WireError as error:
             self._refuse(error.reason, name, error.detail)
+            if (offence := offence_in(error.reason)) is not None:
+                endpoint.offence(peer, offence)
             return
         if isinstance(message, StepReport):
             log_step(self._logger, **step_fields(message))
@@ -117,6 +121,7 @@ class ControllerNode:
             endpoint.send(peer, encode_frame(echo_of(message, self._wall_s()), session=0, sequence=0))
         else:
             self._refuse(UNEXPECTED, name, f"{_kind(message)} is nothing that a controller is told")
+            endpoint.offence(peer, Offence.MISPLACED)
 
     def _register(self, peer: bytes, message: Register) -> None:
         """A BS introduces itself, again with each of its requests. It may have forgotten what it was told."""

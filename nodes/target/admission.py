@@ -118,4 +118,31 @@ def has_begun(opened: Open) -> bool:
     return opened.draft_epoch > 0 or len(opened.tokens) > opened.prompt_length
 
 
-__all__ = ["common_tables", "disagreement", "has_begun", "is_another", "no_room", "unanswerable"]
+def has_block_out(opened: Open) -> bool:
+    """Whether an Open names a block that has to be tested before anything else, whatever its length."""
+    return opened.outstanding and not opened.sampling.greedy
+
+
+def refused_drafts(opened: Open, refused_s: float) -> Refused | None:
+    """Why a block of a device whose drafts are refused for so long has to wait; None: they are not."""
+    if not refused_s:
+        return None
+    wasted = "the drafts of this device hardly ever stood, so none are verified now"
+    return Refused(
+        reason=Reason.BUSY,
+        detail=f"{wasted}: ask again in {refused_s:.1f} s",
+        device_try=opened.device_try,
+        retry_ms=max(1, round(1e3 * refused_s)),
+    )
+
+
+__all__ = [
+    "common_tables",
+    "disagreement",
+    "has_begun",
+    "has_block_out",
+    "is_another",
+    "no_room",
+    "refused_drafts",
+    "unanswerable",
+]

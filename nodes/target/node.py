@@ -38,8 +38,10 @@ from draftwire.nodes.target.admission import (
     common_tables,
     disagreement,
     has_begun,
+    has_block_out,
     is_another,
     no_room,
+    refused_drafts,
     unanswerable,
 )
 from draftwire.nodes.target.contexts import MB, Contexts
@@ -55,7 +57,8 @@ from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.session.target import TargetSession
-from draftwire.runtime.transport import Endpoint, Received, Transport
+from draftwire.runtime.transport import Endpoint, EndpointStatistics, Offence, Received, Transport
+from draftwire.runtime.transport.quarantine import offence_in
 
 MAX_PEERS = 1024
 """Connections whose Hello is remembered; beyond it the oldest has to say it again."""
@@ -128,6 +131,7 @@ class TargetNode:
             send=self._send,
             failed=self._fail,
             told=self._tell,
+            waste_budget=settings.waste_budget,
             weight_of=settings.weight_of,
         )
         self._endpoint: Endpoint | None = None
@@ -145,6 +149,15 @@ class TargetNode:
     def address(self) -> str:
         """Where it is bound; where it will be before that."""
         return self.settings.binds if self._endpoint is None else self._endpoint.address
+
+    def statistics(self) -> EndpointStatistics | None:
+        """Of its socket, so far; None before it is bound."""
+        return None if self._endpoint is None else self._endpoint.statistics()
+
+    @property
+    def sessions(self) -> int:
+        """Requests held now, those that are closed and not forgotten included."""
+        return sum(1 for _ in self._requests)
 
     async def run(self, started: Callable[[], None]) -> None:
         """Bind, then serve. Raises AddressError where the address can't be had."""
@@ -164,6 +177,7 @@ class TargetNode:
         finally:
             await self._endpoint.close()
             await self._control.close()
+            self._log_stopped(self._endpoint.statistics())
 
     async def drain(self, within_s: float) -> None:
         """Take no new request, go on with the others until they end or so long has passed.
@@ -183,8 +197,11 @@ class TargetNode:
                 frame = decode_frame(received.data, tables=self.tables)
             except WireError as error:
                 self._count_refusal(error.reason, received.name, str(error))
+                if (offence := offence_in(error.reason)) is not None:
+                    endpoint.offence(received.peer, offence)
                 continue
             if received.impostor:
+                endpoint.offence(received.peer, Offence.IMPOSTOR)
                 refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
                 self._refuse(received, frame.session, refused)
                 continue
@@ -202,6 +219,7 @@ class TargetNode:
                 case other:
                     detail = f"a device has no business sending {type(other).__name__}"
                     self._count_refusal(Refusal.KIND, received.name, detail)
+                    endpoint.offence(received.peer, Offence.MISPLACED)
             self._work.news()
             if pass_first:
                 await self._clock.sleep_until(self._clock.now_s() + PASS_FIRST_S)
@@ -231,6 +249,8 @@ class TargetNode:
         refusal = unanswerable(opened, self._hello.vocab_size, self._model.context_length)
         if served is not None:
             refusal = served.session.supersedes(opened) or refusal
+        if refusal is None and (has_block_out(opened) if served is None else served.session.lacks(opened)):
+            refusal = refused_drafts(opened, self._work.waste.refused_s(received.name, self._clock.now_s()))
         claim = self._contexts.claim(received.name, opened)
         if refusal is None and served is None:
             if self._work.stops and has_begun(opened):
@@ -258,6 +278,7 @@ class TargetNode:
             now_s=self._clock.now_s(),
             ahead=self.settings.ahead,
             timing=self._timing if patience_s is None else replace(self._timing, patience_s=patience_s),
+            drafts=self._work.waste.allows(received.name, self._clock.now_s()),
         )
         served = Served(
             name=received.name,
@@ -367,6 +388,15 @@ class TargetNode:
         self.refused[reason] += 1
         if self.refused[reason] == 1:
             self._log.warning("target.refused", reason=reason.name.lower(), peer=peer, detail=detail)
+
+    def _log_stopped(self, statistics: EndpointStatistics) -> None:
+        self._log.info(
+            "target.stopped",
+            received=statistics.received,
+            sent=statistics.sent,
+            refused={reason.name.lower(): count for reason, count in self.refused.items()},
+            dropped={reason.value: count for reason, count in statistics.dropped.items()},
+        )
 
     def _log_forgotten(self, served: Served, now_s: float) -> None:
         self._log.warning(

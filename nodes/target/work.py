@@ -19,6 +19,7 @@ from draftwire.nodes.target.gathering import Gathering
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
+from draftwire.nodes.target.waste import WasteBudget
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.states import Target
@@ -61,9 +62,11 @@ class Work:
         send: Callable[[Served], None],
         failed: Callable[[Served, str], None],
         told: Callable[[StepReport | RowsReport, int], None],
+        waste_budget: int,
         weight_of: Callable[[str], float] = lambda device: 1.0,
     ) -> None:
-        """`weight_of`: a device's, in turns where not all have room in a pass.
+        """`weight_of`: a device's, in turns where not all have room in a pass; `waste_budget`: of each
+        device, in positions.
 
         `send` sends what a session has to say; `failed` hears which request the model has ended, and why;
         `told` gets each report and the number of its request.
@@ -71,6 +74,7 @@ class Work:
         self._requests, self._clock, self._compute, self._noise = requests, clock, compute, noise
         self._contexts, self._model = contexts, model
         self._batcher, self._weight_of = Batcher(), weight_of
+        self.waste = WasteBudget(budget=waste_budget, refuses=self._log_refused, allows=self._log_allowed)
         self._log, self._send, self._failed, self._told = logger, send, failed, told
         self._gathering, self._begins_s = Gathering(), 0.0
         self._wake = Wake(clock)
@@ -196,6 +200,9 @@ class Work:
         for job in jobs:
             job.served.computing, job.served.passed_at_s = False, self._clock.now_s()
         for job, outcome in zip(jobs, timed.value, strict=True):
+            if job.step is not None and isinstance(outcome, Verdict):  # whatever becomes of it
+                drafted, accepted = len(job.step.ids), outcome.accepted
+                self.waste.tested(job.served.name, drafted=drafted, accepted=accepted)
             if not self._requests.holds(job.served):  # let go meanwhile, when its context was in use
                 self._contexts.close(job.served)
             elif isinstance(outcome, Exception):
@@ -274,6 +281,7 @@ class Work:
             return
         served.tested_at_s = now_s
         times = served.times(step, now_s)
+        session.allow_drafts(self.waste.allows(served.name, now_s))
         if verdict.token is not None:
             session.tested(step, verdict.accepted, verdict.token, now_s, times=times)
             self._finish_step(served, verdict)
@@ -303,6 +311,9 @@ class Work:
         assert verdict.token is not None
         step, now_s = verdict.step, self._clock.now_s()
         times = served.times(step, now_s)
+        if step.plan.blockwise:
+            self.waste.stood(served.name, verdict.accepted)
+        served.session.allow_drafts(self.waste.allows(served.name, now_s))
         served.session.settled(step, verdict.accepted, verdict.token, now_s, times=times)
         self._finish_step(served, verdict)
         return True
@@ -316,6 +327,17 @@ class Work:
         if verdict.step.plan.blockwise:
             return verify_block(verdict, rows, session.request, self._noise)
         return replace(verdict, token=correct(verdict, rows[0], session.request, self._noise))
+
+    def _log_refused(self, key: str, for_s: float) -> None:
+        self._log.warning(
+            "target.drafts_refused",
+            device=key,
+            for_s=for_s,
+            detail="its drafts hardly ever stand, and verifying them delays others",
+        )
+
+    def _log_allowed(self, key: str) -> None:
+        self._log.info("target.drafts_allowed", device=key)
 
     def _finish_step(self, served: Served, verdict: Verdict) -> None:
         """The Commit first, then what the controller learns from."""

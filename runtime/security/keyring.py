@@ -10,6 +10,7 @@ the others: `problems` tells why.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,14 @@ from draftwire.runtime.security.roles import ADMITS, PERMITS, Role, Service, key
 
 ALLOWED: Final = "allowed"
 """The subfolder of keys that this machine trusts."""
+
+LOOKED_S: Final = 0.5
+"""While a folder has no file more or less, its files are looked at again after this time, for one that was
+changed in its place: each connection asks, and a look takes 14 ms where there are a thousand keys."""
+
+RACY_S: Final = 2.0
+"""A folder that was changed a shorter time ago is looked at each time: it may be changed again at the same
+time, as its file system tells times, and who has just changed it may be at it."""
 
 K = TypeVar("K", KeyPair, PublicKey)
 
@@ -207,11 +216,18 @@ class _Files(Generic[K]):
         self._folder, self._suffix = folder, suffix
         self._read_one: Callable[[Path], K] = read
         self._seen: object = None
+        self._changed_ns: int | None = None
+        "when the folder was, at the last look; None: that is not to be relied on"
+        self._looked_s = 0.0
         self._keys: tuple[K, ...] = ()
         self._problems: tuple[ConfigurationError, ...] = ()
 
     def read(self) -> tuple[tuple[K, ...], tuple[ConfigurationError, ...]]:
         """What can be used, and why the rest can't."""
+        changed_ns, now_s = self._settled_ns(), time.monotonic()
+        if changed_ns is not None and changed_ns == self._changed_ns and now_s < self._looked_s + LOOKED_S:
+            return self._keys, self._problems
+        self._changed_ns, self._looked_s = changed_ns, now_s
         seen = self._look()
         if seen != self._seen:
             keys, problems = list[K](), list[ConfigurationError]()
@@ -222,6 +238,14 @@ class _Files(Generic[K]):
                     problems.append(error)
             self._seen, self._keys, self._problems = seen, tuple(keys), tuple(problems)
         return self._keys, self._problems
+
+    def _settled_ns(self) -> int | None:
+        """When a file was last added or taken away; None where another one may follow unseen."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+        except OSError:  # no such folder
+            return None
+        return changed_ns if time.time_ns() - changed_ns > RACY_S * 1e9 else None
 
     def _look(self) -> list[tuple[str, int, int, int, int]]:
         """Cheap: a file that is the same here has not changed."""

@@ -17,6 +17,8 @@ class BlockHints:
     def __init__(self, *, vocab_size: int, draft_epoch: int) -> None:
         """`draft_epoch`: the highest that the device has used; older ones belong to another life."""
         self.draft: Draft | None = None
+        self.most = 0
+        "of its ids that are of use, from the first on"
         self.newest_epoch = draft_epoch - 1
         self._vocab_size = vocab_size
         self._rows: dict[tuple[int, int], Row] = {}
@@ -40,8 +42,9 @@ class BlockHints:
             rows_hash=draft.rows_hash,
         )
 
-    def offer(self, draft: Draft, log: TokenLog) -> Ignored | None:
-        """Take a block of a new epoch in place of the older one: the newer counts, never the longer.
+    def offer(self, draft: Draft, log: TokenLog, *, most: int) -> Ignored | None:
+        """Take a block of a new epoch in place of the older one: the newer counts, never the longer. Of its
+        ids no more than `most` are used, from the first on.
 
         The answer says why it is of no use, if so. HISTORY: it was drawn on another log, or all of it lies
         behind; the older one is gone all the same, since the device has left its path.
@@ -52,7 +55,7 @@ class BlockHints:
             return Ignored.GAP
         self.newest_epoch = draft.draft_epoch
         self._rows = {key: row for key, row in self._rows.items() if key[0] >= draft.draft_epoch}
-        self.draft = draft if usable(draft, log) else None
+        self.draft, self.most = draft if usable(draft, log, most=most) else None, most
         return Ignored.HISTORY if self.draft is None else None
 
     def offer_rows(self, message: SparseLogits, *, tested_epoch: int) -> Ignored | None:
@@ -81,7 +84,9 @@ class BlockHints:
     def follow(self, log: TokenLog, *, tested_epoch: int) -> None:
         """The log has grown: keep the block only if some of it still lies ahead."""
         draft = self.draft
-        if draft is not None and (draft.draft_epoch <= tested_epoch or not usable(draft, log)):
+        if draft is not None and (
+            draft.draft_epoch <= tested_epoch or not usable(draft, log, most=self.most)
+        ):
             self.draft = None
 
     def restart(self, draft_epoch: int) -> None:
@@ -99,14 +104,15 @@ class BlockHints:
 
     def _well_formed(self, draft: Draft) -> bool:
         weighted = len(draft.weights) == len(draft.ids)
-        return bool(draft.ids) and weighted and max(draft.ids) < self._vocab_size
+        planned = 0 < len(draft.ids) <= draft.plan.gamma
+        return planned and weighted and max(draft.ids) < self._vocab_size
 
 
-def usable(draft: Draft, log: TokenLog) -> bool:
-    """Whether a block was drawn on this log, and some of it still lies ahead."""
+def usable(draft: Draft, log: TokenLog, *, most: int) -> bool:
+    """Whether a block was drawn on this log, and some of its first `most` ids still lie ahead."""
     beyond = len(log) - draft.start
     return (
-        0 <= beyond < len(draft.ids)
+        0 <= beyond < min(len(draft.ids), most)
         and draft.path_hash == log.hash_at(draft.start)
         and log.continues(draft.start, draft.ids)
     )
@@ -229,7 +235,7 @@ class PathHints:
 
     def _judge(self, ids: list[int], log: TokenLog) -> None:
         """Hold `ids`, which stand from the judged position on, against the log; keep those beyond it."""
-        behind = log.tokens[self._judged :]
+        behind = log.tokens[self._judged : self._judged + len(ids)]
         self.ids = []
         for token, drafted in zip(behind, ids, strict=False):
             self._judged += 1

@@ -198,7 +198,9 @@ class Ignored(Enum):
     ROW_MISMATCH = auto()
     "a row that contradicts the q(x) its Draft named"
     BAD_BLOCK = auto()
-    "a block that breaks the plan's or the vocabulary's bounds"
+    "a block that breaks the vocabulary's bounds, or those of the plan that it names"
+    BEYOND_PLAN = auto()
+    "a block where the plan that its device had been told wanted none"
     UNEXPECTED = auto()
     "a message that only the other end may send"
 

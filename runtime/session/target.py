@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import (
     Acceptance,
     Cancel,
@@ -86,8 +87,10 @@ class TargetSession:
         now_s: float,
         ahead: int = 64,
         timing: Timing | None = None,
+        drafts: bool = True,
     ) -> None:
         """Serve what `opened` asks for, with the log it carries; its acceptance is settled, else ValueError.
+        `drafts`: see `allow_drafts`.
 
         `next_incarnation` gives none twice, also not to another session of this request, before or after.
         """
@@ -103,7 +106,13 @@ class TargetSession:
         self.ignored: Counter[Ignored] = Counter()
         self.incarnation = next_incarnation()
         self._next_incarnation = next_incarnation
-        self._planning = Planning(plan, self.request, patience_s=self.timing.patience_s)
+        self._planning = Planning(
+            plan,
+            self.request,
+            patience_s=self.timing.patience_s,
+            length=len(self.log),
+            drafts=drafts,
+        )
         self._finish_of = finish_of
         self._ahead = ahead
         self._device_try, self._life = opened.device_try, opened.life
@@ -111,7 +120,8 @@ class TargetSession:
         self._hints: BlockHints | PathHints = kind(vocab_size=vocab_size, draft_epoch=opened.draft_epoch)
         self._tested_epoch = 0
         self._awaited_epoch = self._awaited_by(opened)
-        "of a block that an earlier life of this BS may have tested; nothing is decoded before it"
+        """of a block that another life of this BS may have tested: nothing is decoded before it, and of its ids
+        all count, since those counted that were tested there"""
         self._step: Step | None = None
         self._wanted: tuple[int, ...] = ()
         "positions of the rows that the outcome waits for"
@@ -184,7 +194,8 @@ class TargetSession:
             return _NO_DRAFTS if self._alone_now() else None
         # No more than the request has left, which no honest device drafts: memory is reserved for no more.
         skip = len(self.log) - draft.start
-        ahead = slice(skip, skip + self.request.max_new_tokens - self.log.produced)
+        left = self.request.max_new_tokens - self.log.produced
+        ahead = slice(skip, min(hints.most, skip + left))
         return _Drafts(draft.ids[ahead], draft.weights[ahead], draft.draft_epoch, draft.plan)
 
     def _along(self, path: PathHints, now_s: float) -> "_Drafts | None":
@@ -194,7 +205,7 @@ class TargetSession:
         enough = free or len(path.ids) >= min(plan.min_draft, left)
         if not enough and now_s < self._waits_since_s + self._planning.patience_s:
             return None
-        ids = tuple(path.ids[:left])
+        ids = tuple(path.ids[: min(left, plan.gamma)])
         return _Drafts(ids, draft_epoch=path.newest_epoch) if ids else _NO_DRAFTS
 
     def tested(
@@ -311,6 +322,19 @@ class TargetSession:
         """
         self._planning.order(plan, patience_s=patience_s)
 
+    def allow_drafts(self, allowed: bool) -> None:
+        """Whether plans may ask for drafts at all, from the next tokens on, whatever the controller orders or
+        the request fixes. A block that is out counts: it was asked for.
+        """
+        self._planning.allow(allowed)
+
+    def lacks(self, opened: Open) -> bool:
+        """Whether an Open names a block as out that has not come here, nor been tested: another life of this
+        BS may have it, and may have tested it.
+        """
+        known_epoch = max(self._hints.newest_epoch, self._tested_epoch)
+        return self._awaited_by(opened) > known_epoch
+
     # -- what the device says ------------------------------------------------------------------------------
 
     def receive(self, message: Message, now_s: float) -> None:
@@ -376,8 +400,13 @@ class TargetSession:
             self._device_try, self._life = opened.device_try, opened.life
             self.incarnation = self._next_incarnation()
             self.known = len(opened.tokens)
+            lacks = self.lacks(opened)
             if self.log.tokens[: self.known] != list(opened.tokens):
                 self._adopt(opened, now_s)
+            elif lacks and len(self.log) > self.known:  # decoded for an old copy of an Open: see `_alone_now`
+                self._adopt(opened, now_s)
+            elif lacks:
+                self._awaited_epoch = opened.draft_epoch
             if not opened.outstanding:
                 self._awaited_epoch = 0  # the device has found that the log has left it
             self._hints.restart(opened.draft_epoch)
@@ -392,6 +421,7 @@ class TargetSession:
         self._hints.clear()
         self._hints.newest_epoch = self._tested_epoch = 0
         self._awaited_epoch = self._awaited_by(opened)
+        self._planning.begins_at(len(self.log))
         self._waits_since_s = now_s
         self._end_if_complete(now_s)
 
@@ -441,9 +471,20 @@ class TargetSession:
             self._ignore(Ignored.UNWANTED)
             self._commit_due |= self.state is Target.FINISHED
             return
-        reason = hints.offer(draft, self.log)
+        most = self._most_of(draft)
+        if not most:  # its device draws by another plan than it was told, or began to before it was told any
+            self._ignore(Ignored.BEYOND_PLAN)
+            self._commit_due |= self.known < len(self.log)
+            return
+        reason = hints.offer(draft, self.log, most=most)
         self._ignore(reason)
         self._commit_due |= reason is Ignored.HISTORY
+
+    def _most_of(self, draft: Draft) -> int:
+        """How many of a block's ids may be tested, from the first on. By lengths and plans, never by ids."""
+        if draft.draft_epoch <= self._awaited_epoch:
+            return MAX_GAMMA
+        return self._planning.gamma_at(draft.start)
 
     def _ignore(self, reason: Ignored | None) -> None:
         if reason is not None:
@@ -488,7 +529,7 @@ class TargetSession:
                 return
         self._advance(TargetEvent.APPENDED)
         self._commit_due = True
-        self._planning.turn()
+        self._planning.turn(len(self.log))
         self._waits_since_s = now_s
         self._hints.follow(self.log, tested_epoch=self._tested_epoch)
 

@@ -3,9 +3,11 @@
 ZeroMQ asks the first question itself, before a connection stands (ZAP, RFC 27), at a fixed address inside
 the context. It is answered in the loop, as all else that a node does: the answer takes microseconds, and no
 second thread reads the keys or writes to the log. The second one is asked with a connection's first message.
+With that it is known whose budget the connection draws on, see quarantine.py.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,17 +15,25 @@ import zmq
 from zmq.utils import z85
 
 from draftwire.runtime.memory import remember
-from draftwire.runtime.security import Keyring, Service, may_call_itself
+from draftwire.runtime.security import Keyring, PublicKey, Role, Service, key_of, may_call_itself
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport.base import name_in
+from draftwire.runtime.transport.lines import Line, line_of
+from draftwire.runtime.transport.quarantine import Sender, Senders
 
 ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
 ZAP_VERSION: Final = b"1.0"
 ADMITTED: Final = (b"200", b"OK")
 REFUSED: Final = (b"400", b"this key is not allowed here")
+LATER: Final = (b"300", b"this key is in quarantine")
+"""Its owner goes on trying."""
 
 ANSWERS_A_TURN: Final = 16
 """Questions answered in one turn of the loop, so that a flood of connections can't keep other tasks away."""
+
+TURN_S: Final = 0.01
+"""Behind such a turn no other question is answered for this long: they take up to 0.2 ms each. A thousand
+devices that come back together are let in within a second."""
 
 KEYS_TOLD: Final = 1000
 """Refused keys that are logged, each once: whoever makes a new key for each try can't fill the disk."""
@@ -36,26 +46,42 @@ class Admission:
     """Answers ZeroMQ for all sockets of a context, until it is closed."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], keyring: Keyring, unusable: "UnusableKeys"
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        keyring: Keyring,
+        unusable: "UnusableKeys",
+        quarantined: Callable[[Service, str], bool],
     ) -> None:
-        """Raises zmq.ZMQError where there is no socket left."""
-        self._keyring, self._unusable = keyring, unusable
+        """`quarantined`: whether nothing is taken from a key now. Raises zmq.ZMQError where there is no
+        socket left.
+        """
+        self._keyring, self._unusable, self._quarantined = keyring, unusable, quarantined
         self._log = get_logger("transport")
         self._told = set[tuple[str, str]]()
         self._loop = asyncio.get_running_loop()
         self._socket = context.socket(zmq.REP)
         self._socket.set(zmq.LINGER, 0)
         self._socket.bind(ZAP_ADDRESS)
-        self._loop.add_reader(self._socket.fileno(), self._answer)
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
 
     def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
+
+    def _listen(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._socket.fileno(), self._answer)
+        self._loop.call_soon(self._answer)
 
     def _answer(self) -> None:
         """A question that is taken is answered, whatever comes of it: else no other could be, ever. The log,
         which may fail, comes behind.
         """
+        if self._pause is not None:
+            return  # this turn was due when it began
         refused = list[_Question]()
         for _ in range(ANSWERS_A_TURN):
             try:
@@ -69,7 +95,9 @@ class Admission:
             verdict = (*REFUSED, b"")
             try:
                 question = _question(parts)
-                if self._keyring.admits(question.service, question.key) is not None:
+                if self._quarantined(question.service, question.key):
+                    verdict = (*LATER, b"")
+                elif self._keyring.admits(question.service, question.key) is not None:
                     verdict = (*ADMITTED, question.key.encode())
                 else:
                     refused.append(question)
@@ -79,7 +107,8 @@ class Admission:
             finally:
                 self._socket.send_multipart([ZAP_VERSION, parts[1], *verdict, b""])
         else:
-            self._loop.call_soon(self._answer)
+            self._loop.remove_reader(self._socket.fileno())  # it would be called again and again meanwhile
+            self._pause = self._loop.call_later(TURN_S, self._listen)
         for question in refused:
             self._tell(question)
 
@@ -135,31 +164,65 @@ class UnusableKeys:
             self._log.warning("transport.key_unusable", problem=problem)
 
 
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """A connection to a bound endpoint."""
+
+    name: str
+    "that it goes by; empty: it has none"
+    proved: bool
+    "whether it may go by that name"
+    sender: Sender
+    "whose budget it draws on"
+    line: Line | None
+    "None: that could not be told"
+
+
 class Names:
     """The names of the connections to a bound endpoint: proved by a key, or as each says."""
 
-    def __init__(self, keyring: Keyring | None) -> None:
-        self._keyring = keyring
-        self.known = dict[bytes, str]()
-        "connection -> a name that it may go by"
+    def __init__(self, keyring: Keyring | None, senders: Senders) -> None:
+        self._keyring, self._senders = keyring, senders
+        self.keys = keyring is not None
+        "whether names are proved"
+        self.known = dict[bytes, Known]()
+        "by connection: those that may go by their name"
+        self.strangers = dict[bytes, Known]()
+        "the others"
 
-    def judge(self, peer: bytes, frame: zmq.Frame) -> tuple[str, str] | None:
-        """Name and impostor, as in Received, of a connection not yet known; None: it has no name.
+    def meet(self, peer: bytes, frame: zmq.Frame) -> Known:
+        """Who a connection is that is not yet known, by which `frame` came.
 
-        `frame` came by it. One that may not go by its name is never known, so it is told with each message.
         A peer can't use what is known of another: it would need the random bytes in its routing id.
         """
-        name = name_in(peer)
-        if name is None:
-            return None
-        impostor = "" if self._keyring is None else self._objection(name, _key_of(frame))
-        if not impostor:
-            remember(self.known, peer, name, most=CONNECTIONS_KNOWN)
-        return name, impostor
+        known = self.strangers.get(peer)
+        if known is None:
+            name = name_in(peer) or ""
+            sender = self._sender(peer, name, frame)
+            known = Known(name=name, proved=False, sender=sender, line=line_of(frame))
+            remember(self.strangers, peer, known, most=CONNECTIONS_KNOWN)
+        return known
 
-    def _objection(self, name: str, public: str) -> str:
-        assert self._keyring is not None
-        key = self._keyring.known(public)
+    def forget(self, peer: bytes) -> None:
+        """Its connection has ended; it is looked at again where it comes back."""
+        self.known.pop(peer, None)
+        self.strangers.pop(peer, None)
+
+    def objection(self, peer: bytes, known: Known, frame: zmq.Frame) -> str:
+        """The impostor of Received, where its name is not yet proved; each message is told anew, since what
+        is allowed may change. Without any, it is known from then on.
+        """
+        objection = self._objection(known.name, frame)
+        if not objection:
+            known.proved = True
+            self.strangers.pop(peer, None)
+            remember(self.known, peer, known, most=CONNECTIONS_KNOWN)
+        return objection
+
+    def _objection(self, name: str, frame: zmq.Frame) -> str:
+        if self._keyring is None:
+            return ""
+        key = self._keyring.known(_public_key_of(frame))
         if key is None:
             return "your key is no longer allowed here"
         if may_call_itself(name, key_name=key.name, role=key.role):
@@ -167,10 +230,24 @@ class Names:
         remedy = f'write name = "{key.name}", or use {name}\'s key'
         return f"the key of {key.name} can't speak for {name}: {remedy}"
 
+    def _sender(self, peer: bytes, name: str, frame: zmq.Frame) -> Sender:
+        """Without keys anybody may use any name, so that a connection answers for itself alone."""
+        if self._keyring is None:
+            return self._senders.of(peer, name)
+        public = _public_key_of(frame)
+        key = self._keyring.known(public)
+        if key is not None and key.role is Role.CHANNEL:
+            return self._senders.of((public, key_of(name)), key_of(name))
+        return self._senders.of(public, _called(key))
 
-def _key_of(frame: zmq.Frame) -> str:
-    """The public key that its sender has proved."""
+
+def _called(key: PublicKey | None) -> str:
+    return "" if key is None else key.name
+
+
+def _public_key_of(frame: zmq.Frame) -> str:
+    """That its sender has proved."""
     return str(frame.get("User-Id"))
 
 
-__all__ = ["Admission", "Names", "UnusableKeys"]
+__all__ = ["Admission", "Known", "Names", "UnusableKeys"]

@@ -31,6 +31,9 @@ PEER_QUEUE_MESSAGES: Final = 512
 INBOX_MESSAGES: Final = 1024
 """Messages that wait for `receive` before an endpoint stops reading; its peers' queues then fill up."""
 
+INBOX_BYTES: Final = 2**26
+"""64 MiB in all of them: a thousand frames as long as can be would be a gigabyte."""
+
 LINGER_MS: Final = 500
 """How long what was sent just before a close may still take to leave: a bound on shutdown too."""
 
@@ -74,6 +77,29 @@ class DropReason(StrEnum):
     "received: not one frame, so no message of ours"
     NAMELESS = "nameless"
     "received: from a connection that does not say who it is, so none of ours"
+    FLOOD = "flood"
+    "received: above what one sender may send while there are others, see quarantine.py"
+    QUARANTINED = "quarantined"
+    "received: from a sender that is not listened to for a while"
+
+
+class Offence(StrEnum):
+    """What a sender did that no honest node does, or does rarely. How much each weighs: quarantine.py."""
+
+    DAMAGED = "damaged"
+    "a frame whose checksum does not fit: a radio link does that too"
+    FOREIGN = "foreign"
+    "a frame of another protocol"
+    MALFORMED = "malformed"
+    "its checksum fits, and it says what can't be"
+    MISPLACED = "misplaced"
+    "a message that it has no business sending here"
+    IMPOSTOR = "impostor"
+    "it goes by a name that its key does not have"
+    FRAMES = "frames"
+    "a message of several frames, or of a connection without a name"
+    FLOOD = "flood"
+    "a message above what it may send"
 
 
 class TroubleKind(StrEnum):
@@ -148,6 +174,13 @@ class Endpoint(Protocol):
 
         On an endpoint that connects, `peer` is b"" and a peer that is not there yet is waited for: messages
         queue up to the bound. On one that binds, a peer that is not connected is GONE.
+        """
+        ...
+
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        """The node has met this in a message of `peer`. One that goes on so is not listened to for a while,
+        on an endpoint that binds. With keys that holds for all that its key connects, else for the
+        connection alone, since anybody may use its name.
         """
         ...
 
@@ -256,6 +289,7 @@ class Counts:
 
 
 __all__ = [
+    "INBOX_BYTES",
     "INBOX_MESSAGES",
     "LINGER_MS",
     "MAX_PEER_NAME_BYTES",
@@ -266,6 +300,7 @@ __all__ = [
     "DropReason",
     "Endpoint",
     "EndpointStatistics",
+    "Offence",
     "Received",
     "Transport",
     "Trouble",

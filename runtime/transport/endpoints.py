@@ -14,18 +14,24 @@ from zmq.utils.monitor import parse_monitor_message
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.runtime.security import PublicKey
 from draftwire.runtime.transport.addresses import file_at
-from draftwire.runtime.transport.admission import Names
+from draftwire.runtime.transport.admission import Known, Names
 from draftwire.runtime.transport.base import (
+    INBOX_BYTES,
     INBOX_MESSAGES,
     LINGER_MS,
     Counts,
     DropReason,
     EndpointStatistics,
+    Offence,
     Received,
     Trouble,
     TroubleKind,
 )
+from draftwire.runtime.transport.doorman import Doorman
+from draftwire.runtime.transport.lines import hang_up
 from draftwire.runtime.transport.mailbox import Mailbox
+from draftwire.runtime.transport.quarantine import Sender
+from draftwire.runtime.transport.verdicts import Verdicts
 from draftwire.runtime.transport.watch import EVENTS, Watch
 
 GAVE_UP_S: Final = (2.0, 30.0)
@@ -39,15 +45,25 @@ taken away counts from then on, whoever may come up at the address."""
 DRAIN_MESSAGES: Final = 128
 """Messages read in one turn of the loop, so that a flood can't keep other tasks from running."""
 
+FLOOD_FRAMES: Final = 64
+"""Read and dropped in a turn, at 2 us each, before the reading pauses."""
+
+FLOOD_PAUSE_S: Final = 0.003
+"""For so long: a flood takes 4 % of a core, and its sender's own queues fill up. ZeroMQ reads from all peers
+in turn, so who is no part of it waits for this pause at the longest."""
+
 _READABLE: Final = int(zmq.POLLIN)
 """A plain number: of an enum's, `&` makes a new member each time."""
+
+_MORE: Final = int(zmq.RCVMORE)
 
 
 class ZmqEndpoint(ABC):
     """A plain socket, read by the loop whenever its descriptor signals.
 
     That signal is an edge: after it, and after every send, which may swallow one, the socket is read until it
-    is empty, in turns of DRAIN_MESSAGES. A full inbox stops the reading until the node has taken a message.
+    is empty, in turns of DRAIN_MESSAGES. A full inbox stops the reading until the node has taken a message,
+    and a turn in which most was dropped stops it for FLOOD_PAUSE_S.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
@@ -56,13 +72,18 @@ class ZmqEndpoint(ABC):
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._inbox: Mailbox[Received] = Mailbox(address)
+        self._inbox_bytes = 0
         self._counts = Counts()
         self._stalled = self._draining_soon = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._passed_over = 0
+        "frames that were read and not kept"
         self._loop.add_reader(socket.fileno(), self._drain)
         self._drain_soon()  # an edge before add_reader would have gone unseen
 
     async def receive(self) -> Received:
         received = await self._inbox.get()
+        self._inbox_bytes -= len(received.data)
         if self._stalled:
             self._stalled = False
             self._drain_soon()
@@ -95,12 +116,18 @@ class ZmqEndpoint(ABC):
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
+            if self._pause is not None:
+                self._pause.cancel()
             self._loop.remove_reader(self._socket.fileno())
             self._inbox.close()
             try:
                 await self._let_go()
             finally:  # cancelled or not: an open socket would keep the context from closing
                 self._socket.close()
+
+    @abstractmethod
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        """As Endpoint.offence."""
 
     @abstractmethod
     def _send(self, peer: bytes, data: bytes) -> None:
@@ -121,10 +148,11 @@ class ZmqEndpoint(ABC):
 
     def _drain(self) -> None:
         self._draining_soon = False
-        if self.closed:
+        if self.closed or self._pause is not None:
             return
+        passed_over = self._passed_over
         for _ in range(DRAIN_MESSAGES):
-            if len(self._inbox) >= INBOX_MESSAGES:
+            if len(self._inbox) >= INBOX_MESSAGES or self._inbox_bytes >= INBOX_BYTES:
                 self._stalled = True
                 return
             try:
@@ -132,62 +160,106 @@ class ZmqEndpoint(ABC):
             except zmq.Again:
                 return
             taken = self._take(first)
-            if isinstance(taken, DropReason):
-                self._counts.drop(taken)
-            else:
+            if isinstance(taken, Received):
                 self._counts.receive(taken.data)
                 self._inbox.put(taken)
+                self._inbox_bytes += len(taken.data)
+            else:
+                self._counts.drop(taken)
+                if self._passed_over - passed_over >= FLOOD_FRAMES:
+                    self._loop.remove_reader(self._socket.fileno())  # which would go on signalling
+                    self._pause = self._loop.call_later(FLOOD_PAUSE_S, self._go_on)
+                    return
         self._drain_soon()
 
-    def _is_last(self) -> bool:
-        """Whether the frame just read ended its message; frames behind it are read and not kept."""
-        if not self._socket.get(zmq.RCVMORE):
-            return True
-        while self._socket.get(zmq.RCVMORE):
-            self._socket.recv(copy=False)
-        return False
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._socket.fileno(), self._drain)
+        self._drain_soon()
+
+    def _pass_over(self, more: bool) -> None:
+        """The frame just read, and those behind it, are not kept."""
+        self._passed_over += 1
+        while more:
+            more = self._socket.recv(copy=False).more
+            self._passed_over += 1
 
 
 class BoundEndpoint(ZmqEndpoint):
     """Many peers."""
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, names: Names, path: str | None) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        address: str,
+        *,
+        names: Names,
+        doorman: Doorman,
+        path: str | None,
+    ) -> None:
         super().__init__(socket, address)
-        self._names = names
+        self._names, self._doorman = names, doorman
+        self._verdicts = Verdicts(address)
         self._path = path
         self._file = file_at(path)
+
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        known = self._names.known.get(peer) or self._names.strangers.get(peer)
+        if known is not None:
+            self._judge(known.sender, offence)
+
+    def _judge(self, sender: Sender, offence: Offence) -> None:
+        now_s = self._loop.time()
+        lasts_s = sender.offends(offence, now_s)
+        if lasts_s is not None:
+            self._verdicts.quarantined(sender, offence, lasts_s=lasts_s, now_s=now_s)
 
     def _send(self, peer: bytes, data: bytes) -> None:
         self._socket.send_multipart((peer, data), zmq.NOBLOCK)
 
     def _take(self, first: bytes) -> Received | DropReason:
-        name, impostor = self._names.known.get(first), ""
-        if name is not None:
-            data = self._socket.recv()
-        else:
-            frame = self._socket.recv(copy=False)
-            judged = self._names.judge(first, frame)
-            if judged is None:
-                return DropReason.NAMELESS if self._is_last() else DropReason.FRAME_COUNT
-            name, impostor = judged
-            data = frame.bytes
-        if not self._is_last():
-            return DropReason.FRAME_COUNT
-        return Received(first, data, self._loop.time(), name=name, impostor=impostor)
+        frame = self._socket.recv(copy=False)  # it tells whether more frames follow; to ask costs more
+        known = self._names.known.get(first)
+        if known is None:
+            known = self._met(first, frame)
+        now_s = self._loop.time()
+        reason = known.sender.drops(len(frame), now_s)
+        if reason is not None:
+            return self._drop(first, known, frame, reason)
+        if known.sender.dropped:
+            self._verdicts.released(known.sender, now_s=now_s)
+        if frame.more or not known.name:
+            self._judge(known.sender, Offence.FRAMES)
+            reason = DropReason.FRAME_COUNT if frame.more else DropReason.NAMELESS
+            self._pass_over(frame.more)
+            return reason
+        impostor = "" if known.proved else self._names.objection(first, known, frame)
+        return Received(first, frame.bytes, now_s, name=known.name, impostor=impostor)
+
+    def _met(self, peer: bytes, frame: zmq.Frame) -> Known:
+        known = self._names.meet(peer, frame)
+        self._doorman.spoke(peer, known.line)
+        return known
+
+    def _drop(self, peer: bytes, known: Known, frame: zmq.Frame, reason: DropReason) -> DropReason:
+        """In quarantine with keys its connections end, since it can't come back under another name before
+        it is released; without keys it could, and would no longer be known.
+        """
+        self._pass_over(frame.more)
+        if reason is DropReason.FLOOD:
+            self._judge(known.sender, Offence.FLOOD)
+        elif known.line is not None and self._names.keys:
+            hang_up(known.line)
+            known.line = None
+        return reason
 
     async def _let_go(self) -> None:
-        """Unbind, and wait until the port or path is free: ZeroMQ's own thread lets it go a little later."""
         if self._path is not None and self._file is not None and self._file == file_at(self._path):
             os.unlink(self._path)  # ZeroMQ leaves that to us
         try:
-            monitor = self._socket.get_monitor_socket(zmq.EVENT_CLOSED)
-        except zmq.ZMQError:  # no file is left for one
-            self._socket.unbind(self.address)
-            return
-        with monitor:
-            self._socket.unbind(self.address)
-            await asyncio.to_thread(monitor.poll, LINGER_MS)
-            self._socket.disable_monitor()
+            await self._doorman.see_unbound(self.address, LINGER_MS)
+        finally:
+            self._doorman.close()
 
 
 class ConnectingEndpoint(ZmqEndpoint):
@@ -235,6 +307,9 @@ class ConnectingEndpoint(ZmqEndpoint):
         self._look()  # what was seen before this call counts, though its turn in the loop has not come
         return self._trouble()
 
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        pass  # of its only peer it needs everything
+
     def _trouble(self) -> Trouble | None:
         if not self._connects:
             return self._explain(TroubleKind.REVOKED)
@@ -246,7 +321,10 @@ class ConnectingEndpoint(ZmqEndpoint):
         self._socket.send(data, zmq.NOBLOCK)
 
     def _take(self, first: bytes) -> Received | DropReason:
-        return Received(b"", first, self._loop.time()) if self._is_last() else DropReason.FRAME_COUNT
+        if not self._socket.get(_MORE):
+            return Received(b"", first, self._loop.time())
+        self._pass_over(more=True)
+        return DropReason.FRAME_COUNT
 
     async def _let_go(self) -> None:
         if self._timer is not None:

@@ -14,6 +14,7 @@ from draftwire.runtime.transport.base import (
     DropReason,
     Endpoint,
     EndpointStatistics,
+    Offence,
     Received,
     Trouble,
     check_address,
@@ -21,6 +22,8 @@ from draftwire.runtime.transport.base import (
     routing_id,
 )
 from draftwire.runtime.transport.mailbox import Mailbox
+from draftwire.runtime.transport.quarantine import Senders
+from draftwire.runtime.transport.verdicts import Verdicts
 
 
 class MemoryNetwork:
@@ -102,6 +105,8 @@ class _MemoryEndpoint:
         self._waiting: Counter[bytes] = Counter()  # of the inbox, by sender
         self._unsent: deque[bytes] = deque()  # of an end that connects, while nobody is bound
         self._counts = Counts()
+        self._offenders = Senders()  # a connection each; they have no budget
+        self._verdicts = Verdicts(address)
         self._closed = False
 
     async def receive(self) -> Received:
@@ -130,12 +135,31 @@ class _MemoryEndpoint:
 
     def take(self, peer: bytes, name: str, data: bytes) -> bool:
         """Called by the sender's end. False: this sender has as many messages waiting here as it may have."""
+        if self._offenders and not self._listens_to(peer, name):
+            self._counts.drop(DropReason.QUARANTINED)
+            return True
         if self._waiting[peer] >= PEER_QUEUE_MESSAGES:
             return False
         self._waiting[peer] += 1
         self._counts.receive(data)
         self._inbox.put(Received(peer, data, self._loop.time(), name=name))
         return True
+
+    def _listens_to(self, peer: bytes, name: str) -> bool:
+        sender, now_s = self._offenders.of(peer, name), self._loop.time()
+        if not sender.listened_to(now_s):
+            return False
+        if sender.dropped:
+            self._verdicts.released(sender, now_s=now_s)
+        return True
+
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        if self._identity:
+            return
+        sender, now_s = self._offenders.of(peer, name_in(peer) or ""), self._loop.time()
+        lasts_s = sender.offends(offence, now_s)
+        if lasts_s is not None:
+            self._verdicts.quarantined(sender, offence, lasts_s=lasts_s, now_s=now_s)
 
     def flush(self) -> None:
         """Somebody has bound: hand over what waited for it."""

@@ -23,7 +23,7 @@ class Hasty(TargetSession):
 
     def replan(self, plan: Plan, *, patience_s: float | None = None) -> None:
         super().replan(plan, patience_s=patience_s)
-        self._planning.turn()
+        self._planning.turn(len(self.log))
 
 
 def test_overtaking_a_block_by_what_it_holds_is_caught() -> None:

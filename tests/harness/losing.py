@@ -11,6 +11,7 @@ from draftwire.runtime.transport import (
     EndpointStatistics,
     MemoryNetwork,
     MemoryTransport,
+    Offence,
     Received,
     Trouble,
 )
@@ -39,6 +40,9 @@ class _Losing:
 
     def send(self, peer: bytes, data: bytes) -> bool:
         return self.inner.send(peer, data)
+
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        self.inner.offence(peer, offence)
 
     def statistics(self) -> EndpointStatistics:
         return self.inner.statistics()

@@ -9,6 +9,7 @@ from draftwire.runtime.transport import (
     EndpointStatistics,
     MemoryNetwork,
     MemoryTransport,
+    Offence,
     Received,
     Trouble,
 )
@@ -34,6 +35,9 @@ class _Spoilt:
 
     def send(self, peer: bytes, data: bytes) -> bool:
         return self.inner.send(peer, data)
+
+    def offence(self, peer: bytes, offence: Offence) -> None:
+        self.inner.offence(peer, offence)
 
     def statistics(self) -> EndpointStatistics:
         return self.inner.statistics()

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from draftwire.runtime import telemetry
@@ -64,6 +65,7 @@ def _calls(path: Path) -> Iterator[Call]:
             )
 
 
+@cache
 def _logged() -> list[Call]:
     paths = [path for folder in ("codecs", "runtime", "nodes") for path in (ROOT / folder).rglob("*.py")]
     return [call for path in sorted(paths) for call in _calls(path)]

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,28 @@ def test_an_allowed_key_is_trusted_at_once_and_until_it_is_removed(keyring: Keyr
     kept.unlink()
     assert keyring.allowed() == ()
     assert keyring.admits(Service.TARGET, key.public) is None
+
+
+def test_connections_cost_no_look_at_every_file(
+    keyring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none was added or taken away for a while keys are judged without; a new one counts at once."""
+    key = keyring.allow(_elsewhere(tmp_path, "phone-1", Role.DEVICE))
+    for folder in (keyring.folder, keyring.folder / "allowed"):
+        os.utime(folder, (1e9, 1e9))
+    assert keyring.admits(Service.TARGET, key.public) == key
+    looks, scandir = list[Path](), os.scandir
+
+    def counted(path: Path) -> "Iterator[os.DirEntry[str]]":
+        looks.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    for _ in range(20):
+        assert keyring.known("0" * 40) is None
+    assert len(looks) <= 2, "both folders, where half a second has passed"
+    another = Keyring(keyring.folder).allow(_elsewhere(tmp_path, "phone-2", Role.DEVICE))
+    assert keyring.admits(Service.TARGET, another.public) == another
 
 
 def test_a_secret_can_not_be_allowed(keyring: Keyring, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,10 +138,49 @@ def test_a_recorder_takes_every_recorded_event_by_default(tmp_path: Path) -> Non
 def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its length, so that lines of several processes never mix."""
     written = list[bytes]()
-    monkeypatch.setattr("os.write", lambda file, data: written.append(data))
+    monkeypatch.setattr("os.write", lambda file, data: written.append(data) or len(data))
     with Recorder(tmp_path / "record.jsonl") as recorder:
         recorder.write({"event": "answer", "text": "x" * 100_000})
     assert len(written) == 1 and written[0].endswith(b"}\n")
+
+
+def test_a_full_disk_costs_whole_lines_and_stops_nobody(tmp_path: Path) -> None:
+    """What does not fit is lost and told once; with room again the file goes on, and every line is whole."""
+    path, stream = tmp_path / "record.jsonl", io.StringIO()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Recorder(path) as recorder:
+        set_up_logging(stream=stream, recorder=recorder, json=True)
+        for room in (100, hard):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+            try:
+                for number in range(4):
+                    get_logger("target").info("step", number=number, text="x" * 5)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [orjson.loads(line)["number"] for line in path.read_bytes().splitlines()] == [0, 1, 2, 3]
+    told = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+    (failed,) = (one for one in told if one["event"] == "record.failed")
+    (goes_on,) = (one for one in told if one["event"] == "record.goes_on")
+    assert failed["path"] == str(path) and failed["node"] == "target" and goes_on["lost"] == 4
+
+
+def test_a_log_that_takes_nothing_stops_nobody() -> None:
+    """A full disk behind stderr: the call returns, and the next event that fits is there."""
+
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    stream = Full()
+    set_up_logging(stream=stream, json=True)
+    get_logger("target").warning("lost")
+    stream.full = False
+    get_logger("target").warning("told")
+    assert [orjson.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["told"]
 
 
 def test_recorders_of_one_file_do_not_overwrite_each_other(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ BENCHMARKS: Final = {
         "draftwire.nodes.console.bench.e2e",
         "the shipped pair through four real processes, on links that stand still and one that changes",
     ),
+    "enemies": (
+        "draftwire.nodes.console.bench.enemies",
+        "what strangers, thieves and floods cost the others at a base station, and what they get",
+    ),
     "loop": (
         "draftwire.nodes.console.bench.loop",
         "what the loop around the models costs: a step's time, part by part",

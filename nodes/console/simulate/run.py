@@ -5,10 +5,8 @@
 """
 
 import asyncio
-import gc
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +16,7 @@ from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.channel.playing import Direction
 from draftwire.nodes.console.simulate.alone import alone_tokens_per_s
 from draftwire.nodes.console.simulate.asking import Ask, User, random_requests
+from draftwire.nodes.console.simulate.collecting import seldom_collected
 from draftwire.nodes.console.simulate.fleet import (
     Fleet,
     Places,
@@ -44,9 +43,6 @@ LOOKS: Final = 400
 SILENT_S: Final = 60.0
 """Beyond the time after which a device gives up by itself: a device with a request under way that has sent
 nothing for so long more waits for something that can't happen."""
-
-COLLECT_EVERY: Final = 50_000
-"""New objects from one collection of garbage to the next: a step makes hundreds, hardly any in a circle."""
 
 Progress = Callable[[float, int], None]
 """Told of the virtual seconds that have passed, and of the steps so far."""
@@ -148,7 +144,7 @@ def simulate(
             seconds=seconds,
             progress=progress,
         )
-        with _seldom_collected():
+        with seldom_collected():
             run_virtual(_unwrapped(played))
     except DeadlockError as error:
         telling.write("simulate.deadlock", virtual_s=error.now_s, waiting=error.waiting)
@@ -185,19 +181,6 @@ async def _play(
         finally:
             passed.virtual_s, passed.wall_s = clock.now_s(), time.perf_counter() - began_s
             fleet.end()
-
-
-@contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Each collection looks at what has lived for long, which is all of the nodes: with 100 of each, 3 to 9 %
-    of a step went there.
-    """
-    usual = gc.get_threshold()
-    gc.set_threshold(COLLECT_EVERY, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def _patience_s(topology: Topology, times: StepTimes) -> float:

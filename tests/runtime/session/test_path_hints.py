@@ -4,6 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 from tests.harness.messages import LIFE, PLAN, PROMPT, VOCAB, a_request, a_target, an_open, target_in
+from tests.harness.pair import as_plan
 
 from draftwire.codecs.hashes import ids_hash, log_hash
 from draftwire.codecs.limits import MAX_GAMMA
@@ -66,7 +67,7 @@ def test_no_device_fills_the_memory_or_breaks_the_counts(events: list[Draft | in
 
 def test_ids_of_a_lost_draft_are_asked_for_once() -> None:
     """A gap in a path is answered by a Commit that says so; one that fills it ends that."""
-    end = target_in(Target.WAITING, temperature=0.0)
+    end = target_in(Target.WAITING, temperature=0.0, plan=as_plan((2, 4)))
     end.receive(a_path(1, (7,), (2,)), 0.1)
     for ids in ((4,), (5,)):
         before = (7, 2, 3) if ids == (4,) else (7, 2, 3, 4)

@@ -1,0 +1,279 @@
+"""`draftwire bench enemies`: what an enemy costs others, and what it gets.
+
+A base station with keys, a controller and four honest devices in real processes over loopback. Each enemy is
+a process of its own that takes only processor time that nobody else wants. For each in turn, and all of them
+again in each round: a while without it, then as long with it; its loss is what the honest devices' tokens a
+second fall by. Passes are paced (40 ms and 0.5 ms a position), so that processors are mostly free: on two
+cores an enemy that computes at full speed would else be measured by what it takes from the models.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from draftwire.nodes.console.bench.bus import cpu, spread
+from draftwire.nodes.console.bench.enemies_attack import ENEMIES
+from draftwire.nodes.console.bench.enemies_play import GUEST, Scene, conditions, on_stage
+from draftwire.nodes.console.bench.enemies_station import TIMES, Look
+from draftwire.nodes.console.bench.goals import judged
+from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.runner import progress_bar
+from draftwire.runtime.errors import ConfigurationError, nearest
+from draftwire.runtime.telemetry import set_up_logging
+
+WARM_UP_S: Final = 6.0
+"""The controller learns what the devices and their text are like."""
+
+SETTLES_S: Final = 0.5
+"""From the end of one enemy to what is measured next."""
+
+RESTS_S: Final = 3.0
+"""From the end of the last one to the last look at memory."""
+
+LOSS_GOAL_PCT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    "without an enemy, and as long with it"
+
+
+FULL: Final = Effort(rounds=3, seconds=3.0)
+QUICK: Final = Effort(rounds=1, seconds=2.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """One enemy in one round."""
+
+    without: Mapping[str, float]
+    "tokens a second of each honest device before it came"
+    beside: Mapping[str, float]
+    "while it attacked"
+    refused: int
+    "frames that the base station refused meanwhile"
+    loop_share: float
+    "of one processor, that the base station's loop took"
+    rss_bytes: int
+    "of the base station, that it had more when the enemy was at work"
+    spoils: Mapping[str, Any]
+    "as the enemy says; empty: it had to be killed"
+
+    @property
+    def loss_pct(self) -> float:
+        """Of all honest devices together."""
+        return 100 * (1 - sum(self.beside.values()) / sum(self.without.values()))
+
+    @property
+    def worst_pct(self) -> float:
+        """Of the one that lost most."""
+        return max(100 * (1 - self.beside[name] / had) for name, had in self.without.items() if had)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options of `draftwire bench enemies`."""
+    kinds = "\n".join(f"  {name:<17}{one.summary}" for name, one in ENEMIES.items())
+    parser.description = f"{__doc__}\n{kinds}"
+    parser.epilog = (
+        f"others_loss_pct    of the worst enemy; median of rounds; goal: at most {LOSS_GOAL_PCT:g}\n"
+        "by_enemy           of each: loss_pct and its spread, what was refused, what it got: `stolen` is\n"
+        "                   what it had no right to, `tokens` are those of requests of its own\n"
+        "guest_loss_pct     what a fifth honest device costs the four: no enemy can cost less and be served\n"
+        "failed             requests of honest devices\n"
+    )
+    parser.add_argument("--only", metavar="NAME", action="append", help="this enemy; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="one round, 2 s each: two minutes")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the benchmark."""
+    set_up_logging(level="error")
+    return run_foreground(lambda: _bench(args))
+
+
+async def _bench(args: argparse.Namespace) -> None:
+    names = tuple(args.only or ENEMIES)
+    for name in names:
+        if name not in ENEMIES:
+            remedy = nearest(name, list(ENEMIES))
+            raise ConfigurationError(f"there is no enemy {name!r}", key="--only", remedy=remedy)
+    found = result(await measure(names, QUICK if args.quick else FULL), quick=args.quick)
+    if args.json:
+        print(orjson.dumps(found).decode(), flush=True)
+    else:
+        _show(found)
+
+
+# ---------------------------------------------------------------------------------------- measuring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """All that was measured."""
+
+    met: Mapping[str, Sequence[Met]]
+    "by enemy, and of the guest: each round"
+    first: Look
+    "at the base station, before the first"
+    last: Look
+    failed: Sequence[str]
+    "why requests of honest devices failed"
+
+
+async def measure(names: Sequence[str], effort: Effort) -> Found:
+    """Every enemy in every round, each time under another name, as nobody pays for an earlier round."""
+    keys = {(name, turn): f"{name}-{turn}" for name in names for turn in range(effort.rounds)}
+    met: dict[str, list[Met]] = {name: [] for name in (GUEST, *names)}
+    async with on_stage(list(keys.values())) as scene:
+        await asyncio.sleep(WARM_UP_S)
+        first = await scene.look()
+        with progress_bar(effort.rounds * len(met)) as begin:
+            for turn in range(effort.rounds):
+                begin(f"round {turn + 1}: {GUEST}")
+                met[GUEST].append(await _with_guest(scene, effort.seconds, turn))
+                for name in names:
+                    begin(f"round {turn + 1}: {name}")
+                    met[name].append(await _with_enemy(scene, name, keys[name, turn], effort.seconds))
+        await asyncio.sleep(RESTS_S)
+        return Found(met=met, first=first, last=await scene.look(), failed=scene.failed)
+
+
+async def _with_enemy(scene: Scene, name: str, key: str, seconds: float) -> Met:
+    async with scene.enemy(name, key) as enemy:
+        without = await scene.tok_s(seconds)
+        before = await scene.look()
+        enemy.attack()
+        beside = await scene.tok_s(seconds)
+        after = await scene.look()
+        spoils = await enemy.end()
+    await asyncio.sleep(SETTLES_S)
+    return _met(without, beside, before, after, spoils)
+
+
+async def _with_guest(scene: Scene, seconds: float, turn: int) -> Met:
+    without = await scene.tok_s(seconds)
+    before = await scene.look()
+    task = asyncio.create_task(scene.guest.run(100 + turn))
+    beside = await scene.tok_s(seconds)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return _met(without, beside, before, await scene.look(), {})
+
+
+def _met(
+    without: Mapping[str, float],
+    beside: Mapping[str, float],
+    before: Look,
+    after: Look,
+    spoils: Mapping[str, Any],
+) -> Met:
+    return Met(
+        without=without,
+        beside=beside,
+        refused=after.frames_refused - before.frames_refused,
+        loop_share=(after.loop_cpu_s - before.loop_cpu_s) / (after.at_s - before.at_s),
+        rss_bytes=after.rss_bytes - before.rss_bytes,
+        spoils=spoils,
+    )
+
+
+# ------------------------------------------------------------------------------------- the figures
+
+
+def result(found: Found, *, quick: bool) -> dict[str, Any]:
+    """The JSON object."""
+    by_enemy = {name: _of_enemy(rounds) for name, rounds in found.met.items() if name != GUEST}
+    guest = [one.loss_pct for one in found.met[GUEST]]
+    figures: dict[str, Any] = {
+        "others_loss_pct": max(one["loss_pct"] for one in by_enemy.values()),
+        "guest_loss_pct": median(guest),
+        "by_enemy": by_enemy,
+        "memory_growth_mb": (found.last.rss_bytes - found.first.rss_bytes) / 1e6,
+        "frames_refused": found.last.frames_refused - found.first.frames_refused,
+        "refused_by_reason": {**found.last.refused, **found.last.dropped},
+        "files_grown": found.last.files - found.first.files,
+        "tasks_grown": found.last.tasks - found.first.tasks,
+        "stolen": sum(one["stolen"] for one in by_enemy.values()),
+        "failed": len(found.failed),
+        "why_failed": sorted(set(found.failed)),
+        "honest_tok_s": median(
+            sum(one.without.values()) for rounds in found.met.values() for one in rounds
+        ),
+    }
+    return {
+        **figures,
+        "goals": judged(figures, at_most={"others_loss_pct": LOSS_GOAL_PCT, "failed": 0, "stolen": 0}),
+        "spreads": {"guest_loss_pct": spread(guest)},
+        "pass_ms": 1e3 * TIMES.target_s,
+        "position_ms": 1e3 * TIMES.target_position_s,
+        "rounds": len(found.met[GUEST]),
+        "quick": quick,
+        "cpu": cpu(),
+        **conditions(),
+    }
+
+
+def _of_enemy(rounds: Sequence[Met]) -> dict[str, Any]:
+    losses = [one.loss_pct for one in rounds]
+    return {
+        "loss_pct": median(losses),
+        "spread": spread(losses),
+        "worst_device_pct": median(one.worst_pct for one in rounds),
+        "frames_refused": sum(one.refused for one in rounds),
+        "loop_share": median(one.loop_share for one in rounds),
+        "rss_mb": max(one.rss_bytes for one in rounds) / 1e6,
+        "sent": sum(one.spoils.get("sent", 0) for one in rounds),
+        "tokens": sum(one.spoils.get("tokens", 0) for one in rounds),
+        "stolen": sum(one.spoils.get("stolen", 0) for one in rounds),
+        "killed": sum(not one.spoils for one in rounds),
+        "replies": _summed([one.spoils.get("replies", {}) for one in rounds]),
+    }
+
+
+def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    names = sorted({name for one in counts for name in one})
+    return {name: sum(one.get(name, 0) for one in counts) for name in names}
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    table = Table(title="What enemies cost others", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("enemy", no_wrap=True)
+    for heading in ("loss, %", "spread", "sent", "refused", "loop, %", "memory, MB", "stolen"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, one in sorted(found["by_enemy"].items(), key=lambda item: -item[1]["loss_pct"]):
+        table.add_row(
+            name,
+            f"{one['loss_pct']:.1f}",
+            f"{one['spread']['least']:.0f} to {one['spread']['most']:.0f}",
+            f"{one['sent']:,}",
+            f"{one['frames_refused']:,}",
+            f"{100 * one['loop_share']:.0f}",
+            f"{one['rss_mb']:.0f}",
+            str(one["stolen"]),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"worst {found['others_loss_pct']:.1f} %; a fifth honest device: {found['guest_loss_pct']:.1f} %; "
+        f"failed {found['failed']}; memory {found['memory_growth_mb']:+.1f} MB"
+    )
+    console.print(
+        f"{found['honest_tok_s']:.0f} tokens a second of four devices; passes of {found['pass_ms']:g} ms and "
+        f"{found['position_ms']:g} ms a position; {found['cores']} cores, {found['cpu']}"
+    )
+
+
+__all__ = ["FULL", "QUICK", "Effort", "Found", "Met", "add_arguments", "measure", "result", "run"]

@@ -1,0 +1,55 @@
+"""`play`: one schedule in virtual time, from the first start to rest, every promise checked on the way.
+
+    came = play(schedule_of(7))
+    print(came.broken)
+"""
+
+import asyncio
+import shutil
+import tempfile
+import traceback
+from pathlib import Path
+
+from draftwire.nodes.console.chaos.checks import Checks
+from draftwire.nodes.console.chaos.faults import Schedule
+from draftwire.nodes.console.chaos.loop import FaultyLoop
+from draftwire.nodes.console.chaos.outcome import Outcome
+from draftwire.nodes.console.chaos.run import Run
+from draftwire.nodes.console.simulate.collecting import seldom_collected
+from draftwire.runtime.errors import DeadlockError
+
+MEMORY_FOLDER = Path("/dev/shm")
+"""A folder in memory, where there is one: journals of a run need not outlive it."""
+
+
+def play(schedule: Schedule, *, history: bool = False) -> Outcome:
+    """One run. The same schedule gives the same one; it needs to be called outside of an event loop.
+
+    `history`: the outcome tells what happened, event by event. What a node raises, and what the run itself
+    does, is a broken promise in it; KeyboardInterrupt alone comes out.
+    """
+    shared = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="draftwire-chaos-", dir=shared))
+    try:
+        with seldom_collected(), asyncio.Runner(loop_factory=FaultyLoop) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, FaultyLoop)
+            run = Run(schedule, loop=loop, folder=folder, history=history)
+            try:
+                runner.run(run.main())
+            except DeadlockError as error:
+                run.checks.wrong("ends", str(error))
+            except Exception as error:
+                run.checks.wrong("no_bug", last_lines(error))
+            return run.outcome()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def last_lines(error: BaseException, lines: int = 12) -> str:
+    """Of its traceback."""
+    whole = "".join(traceback.format_exception(error)).splitlines()
+    return "\n".join(whole[-lines:])
+
+
+__all__ = ["Checks", "last_lines", "play"]

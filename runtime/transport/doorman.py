@@ -1,0 +1,109 @@
+"""Keeps files free at an endpoint that binds, however many connect to it and say nothing.
+
+Each connection is an open file, and at the process's limit ZeroMQ takes no other, and spends a whole core
+on not taking it, while keys and journals can't be read. So before that is reached, whoever has been connected
+for the longest without a word makes room; a node that runs into this connects again by itself.
+"""
+
+import asyncio
+import resource
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from draftwire.runtime.telemetry import get_logger
+from draftwire.runtime.transport.lines import Line, hang_up, line_at
+
+FILES_KEPT: Final = 128
+"""Free for all else; a quarter, where there are not four times as many. New connections come a hundred in the
+5 ms that the loop may take to look."""
+
+TOLD_EACH_S: Final = 60.0
+
+_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+
+
+class Doorman:
+    """Of one socket, from before it is bound until `close`."""
+
+    def __init__(self, socket: zmq.Socket[bytes], *, left: Callable[[bytes], None]) -> None:
+        """`left` hears of each peer whose connection has ended. Raises zmq.ZMQError where no file is left."""
+        self._left = left
+        self._silent = dict[int, Line]()
+        "by file, the oldest first"
+        self._spoke = dict[int, bytes]()
+        "the others: which peer it is"
+        self.hung_up = 0
+        "connections"
+        self._told_s: float | None = None
+        self._log = get_logger("transport")
+        self._loop = asyncio.get_running_loop()
+        self._socket, self._monitor = socket, socket.get_monitor_socket(_EVENTS)
+        self._loop.add_reader(self._monitor.fileno(), self._look)
+
+    async def see_unbound(self, address: str, within_ms: int) -> None:
+        """Unbind it, and wait until its port or path is free: ZeroMQ's own thread lets it go somewhat later."""
+        self._loop.remove_reader(self._monitor.fileno())
+        self._socket.unbind(address)
+        await asyncio.to_thread(self._wait_for_closed, within_ms)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if not self._monitor.closed:
+            self._loop.remove_reader(self._monitor.fileno())
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+
+    def _wait_for_closed(self, within_ms: int) -> None:
+        while self._monitor.poll(within_ms):
+            if parse_monitor_message(self._monitor.recv_multipart())["event"] == zmq.EVENT_CLOSED:
+                return
+
+    def spoke(self, peer: bytes, line: Line | None) -> None:
+        """A peer has said something by this connection."""
+        if line is not None:
+            self._look()
+            if self._silent.pop(line.file, None) is not None:
+                self._spoke[line.file] = peer
+
+    def _look(self) -> None:
+        """Read what the monitor has seen, to the end: its descriptor signals an edge."""
+        while not self._monitor.closed:
+            try:
+                seen = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+            file = int(seen["value"])
+            self._forget(file)
+            if seen["event"] == zmq.EVENT_ACCEPTED and (line := line_at(file)) is not None:
+                self._silent[file] = line
+                self._make_room(file)
+
+    def _forget(self, file: int) -> None:
+        self._silent.pop(file, None)
+        peer = self._spoke.pop(file, None)
+        if peer is not None:
+            self._left(peer)
+
+    def _make_room(self, file: int) -> None:
+        """Descriptors are the lowest that are free, so the newest tells how many are open."""
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most == resource.RLIM_INFINITY or file < most - min(FILES_KEPT, most // 4):
+            return
+        oldest = next(iter(self._silent))
+        hang_up(self._silent.pop(oldest))
+        self.hung_up += 1
+        if self._told_s is None or self._loop.time() >= self._told_s + TOLD_EACH_S:
+            self._told_s = self._loop.time()
+            self._log.warning(
+                "transport.crowded",
+                connections=len(self._silent) + len(self._spoke),
+                open_files=most,
+                hung_up=self.hung_up,
+                remedy="raise the limit (ulimit -n)",
+            )
+
+
+__all__ = ["FILES_KEPT", "Doorman"]

@@ -1,0 +1,264 @@
+"""Whoever means harm gets nothing, and what a device is answered is what it would have been answered alone.
+
+Real sockets over loopback, with keys: the base station and its honest device run here, the enemy in a thread.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pytest
+import zmq
+from tests.harness.processes import finished
+
+from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.messages import Acceptance, Reason, Sampling
+from draftwire.nodes.console.assemble import build_device
+from draftwire.nodes.console.bench.enemies_attack import ENEMIES
+from draftwire.nodes.console.bench.enemies_capture import Copying
+from draftwire.nodes.console.bench.enemies_line import Aim, Goes, Line, Spoils, until
+from draftwire.nodes.console.bench.enemies_play import free_port
+from draftwire.nodes.console.bench.enemies_station import station_of
+from draftwire.nodes.console.bench.enemies_strangers import bloated, samples
+from draftwire.nodes.console.keys import node_transport
+from draftwire.nodes.console.starting import run_beside
+from draftwire.nodes.device.node import DeviceNode
+from draftwire.nodes.models.pacing import StepTimes
+from draftwire.nodes.target.node import TargetNode
+from draftwire.runtime.config import PairSettings, SecuritySettings, Topology, to_toml
+from draftwire.runtime.security import Keyring, Role
+from draftwire.runtime.session.request import Request
+from draftwire.runtime.settings import ModelSettings
+from draftwire.runtime.telemetry import get_logger
+
+BOUND_S: Final = 30.0
+ATTACKS_S: Final = 0.4
+PAIR: Final = "synthetic:V=64,seed=1,noise=0.5"
+FAST: Final = StepTimes(draft_position_s=0.0, target_s=2e-3)
+WANTED: Final = Request(
+    prompt=(1, 2, 3),
+    sampling=Sampling(temperature=1.0),
+    seed=7,
+    max_new_tokens=24,
+    acceptance=Acceptance.COUPLED,
+)
+"""Its text is a function of target, prompt and seed."""
+
+STRANGERS: Final = ("unauthenticated", "wrong_key")
+CHEAP: Final = ("stolen_identity", "replayed", "flood", "garbage", "huge_counts", "oversize", "never_pass")
+OTHERS: Final = tuple(name for name in ENEMIES if name not in (*STRANGERS, *CHEAP))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A base station, and one honest device that it serves."""
+
+    station: TargetNode
+    device: DeviceNode
+    copying: Copying
+    "what the device has sent"
+    aim: Aim
+
+    async def text(self) -> list[int]:
+        """What the device is answered."""
+        return [taken.token async for taken in self.device.answer(WANTED)]
+
+    async def attacked_by(self, name: str, *, seconds: float = ATTACKS_S) -> tuple[Spoils, list[int]]:
+        """What an enemy comes to, and what the device is answered meanwhile."""
+        attack = await asyncio.to_thread(ENEMIES[name].prepare, self.aim)
+        spoils = Spoils()
+        attacking = asyncio.create_task(asyncio.to_thread(attack, spoils, until(seconds)))
+        text = await self.text()
+        await attacking
+        return spoils, text
+
+    def refused(self) -> int:
+        """Messages of any kind that the base station has not taken."""
+        statistics = self.station.statistics()
+        assert statistics is not None
+        return sum(self.station.refused.values()) + sum(statistics.dropped.values())
+
+
+@asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    """With keys for all: the device, one whose frames are captured, and the enemy, a device like them."""
+    async with AsyncExitStack() as stack:
+        keyring = Keyring(folder / "keys")
+        for role in (Role.TARGET, Role.CONTROLLER):
+            keyring.new(role, role=role)
+        for name in ("phone-1", "captured", "mallory"):
+            keyring.new(name, role=Role.DEVICE)
+        model = ModelSettings(model=PAIR)
+        topology = Topology.default()
+        topology = replace(
+            topology,
+            pair=PairSettings(draft=model, target=model, tables=()),
+            target=replace(topology.target, address=f"tcp://127.0.0.1:{free_port()}"),
+            controller=replace(topology.controller, address=f"ipc://{folder}/nobody", k=8, gamma=2),
+            device=replace(topology.device, name="phone-1"),
+            channel=None,
+            security=SecuritySettings(folder=str(keyring.folder)),
+        )
+        transport = await stack.enter_async_context(node_transport(topology, Role.TARGET))
+        station, bound = station_of(topology, transport=transport, times=FAST), asyncio.Event()
+        running = asyncio.create_task(station.run(bound.set))
+        stack.push_async_callback(_end, running)
+        await asyncio.wait_for(bound.wait(), BOUND_S)
+        config = folder / "topology.toml"
+        config.write_text(to_toml(topology), encoding="utf-8")
+        copying = Copying(node_transport(topology, Role.DEVICE))
+        stack.push_async_callback(copying.close)
+        device, _, compute = build_device(
+            topology, transport=copying, logger=get_logger("device"), progress=lambda text: None
+        )
+        stack.callback(compute.close)
+        await run_beside(device, stack)
+        aim = Aim(
+            address=station.address,
+            keys=str(keyring.folder),
+            name="mallory",
+            victim="phone-1",
+            own_victim="captured",
+            config=str(config),
+            model=PAIR,
+        )
+        yield Scene(station=station, device=device, copying=copying, aim=aim)
+        assert not running.done(), "the base station goes on"
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _played(folder: Path, play: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(BOUND_S), scene(folder) as one:
+            await play(one)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_who_has_no_key_that_is_allowed_is_not_even_heard(tmp_path: Path, name: str) -> None:
+    """Nothing of a stranger comes to the node, nothing goes back, and the device's text is its own."""
+
+    async def play(one: Scene) -> None:
+        before = await one.text()
+        spoils, text = await one.attacked_by(name)
+        assert text == before
+        assert spoils.sent > 0 and spoils.replies == {}
+        statistics = one.station.statistics()
+        assert statistics is not None
+        assert statistics.received + sum(statistics.dropped.values()) <= len(one.copying.frames)
+
+    _played(tmp_path, play)
+
+
+def _never_steals(folder: Path, name: str) -> None:
+    async def play(one: Scene) -> None:
+        before = await one.text()
+        spoils, text = await one.attacked_by(name)
+        assert text == before
+        assert spoils.sent > 0
+        assert spoils.stolen == 0, spoils
+
+    _played(folder, play)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_an_enemy_with_a_key_gets_nothing_of_others(tmp_path: Path, name: str) -> None:
+    """No token and no session under another's name, and the device's text is as it was without the enemy."""
+    _never_steals(tmp_path, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_enemy_that_takes_longer_gets_nothing_either(tmp_path: Path, name: str) -> None:
+    """The same of those that need hundreds of connections, or long requests."""
+    _never_steals(tmp_path, name)
+
+
+def test_a_thief_hears_only_that_it_is_no_other(tmp_path: Path) -> None:
+    """Under another's name every message but a few that are too many is answered by one word, or by none."""
+
+    async def play(one: Scene) -> None:
+        spoils, _ = await one.attacked_by("stolen_identity")
+        assert set(spoils.replies) <= {f"Refused.{Reason.IDENTITY.name}"}
+        assert one.refused() > 0
+        assert one.station.sessions == 1, "the device's own"
+
+    _played(tmp_path, play)
+
+
+def test_frames_repeated_while_their_request_runs_change_nothing(tmp_path: Path) -> None:
+    """Each frame of the device comes again at once by another key, under its name and under another."""
+
+    async def play(one: Scene) -> None:
+        before = await one.text()
+        spoils, ended = Spoils(), threading.Event()
+        echoing = asyncio.create_task(
+            asyncio.to_thread(_echo, one.aim, one.copying.frames, spoils, lambda: not ended.is_set())
+        )
+        texts = [await one.text() for _ in range(3)]
+        ended.set()
+        await echoing
+        assert texts == [before] * 3
+        assert spoils.sent > 0 and spoils.stolen == 0, spoils
+
+    _played(tmp_path, play)
+
+
+def _echo(aim: Aim, frames: list[bytes], spoils: Spoils, goes: Goes) -> None:
+    key, sent = aim.key(aim.name), 0
+    with (
+        zmq.Context() as context,
+        Line(context, aim, spoils, key=key, name=aim.victim, stranger=True) as thief,
+        Line(context, aim, spoils, key=key, name=aim.name) as other,
+    ):
+        while goes():
+            for frame in frames[sent:]:
+                thief.send(frame)
+                other.send(frame)
+            sent = len(frames)
+            thief.read()
+            other.read()
+            thief.rest()
+
+
+def test_bent_frames_reach_the_decoders_behind_the_crc(tmp_path: Path) -> None:
+    """A frame with a field that is too large is refused for that field, or means another; its CRC fits."""
+    aim = Aim(
+        address="", keys=str(tmp_path), name="", victim="", own_victim="", config="", model=PAIR
+    )
+    reasons = set[Refusal]()
+    for message in samples(aim):
+        bent = list(bloated(encode_frame(message, session=1, sequence=1)))
+        assert bent, f"{type(message).__name__} has fields"
+        for frame in bent:
+            try:
+                decode_frame(frame)
+            except WireError as error:
+                reasons.add(error.reason)
+    assert Refusal.CHECKSUM not in reasons
+    assert {Refusal.LIMIT, Refusal.RANGE, Refusal.TRUNCATED} <= reasons
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_benchmark(tmp_path: Path) -> None:
+    """It meets every enemy, no honest request fails, nothing is stolen, and the last line is its JSON."""
+    ran = finished("bench", "enemies", "--quick", "--json", temporary=tmp_path, within_s=300)
+    assert ran.returncode == 0, ran.stderr
+    found = orjson.loads(ran.stdout.splitlines()[-1])
+    assert set(found["by_enemy"]) == set(ENEMIES)
+    assert found["failed"] == 0, found["why_failed"]
+    assert found["stolen"] == 0, found["by_enemy"]
+    assert all(one["sent"] > 0 for one in found["by_enemy"].values())
+    assert found["others_loss_pct"] == max(one["loss_pct"] for one in found["by_enemy"].values())
