@@ -46,6 +46,7 @@ from draftwire.nodes.target.admission import (
 )
 from draftwire.nodes.target.contexts import MB, Contexts
 from draftwire.nodes.target.control import Control
+from draftwire.nodes.target.opening import Openings
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.residency import Claim
 from draftwire.nodes.target.served import Served
@@ -117,6 +118,7 @@ class TargetNode:
             clock=clock,
             logger=logger,
         )
+        self._openings = Openings()
         self._greeted: dict[bytes, bytes | None] = {}
         "connection -> hash of the set of tables agreed with it; None: plain rows"
         self._incarnations = 0
@@ -205,23 +207,24 @@ class TargetNode:
                 refused = Refused(reason=Reason.IDENTITY, detail=received.impostor)
                 self._refuse(received, frame.session, refused)
                 continue
+            concerns = False  # what concerns no session is no news, and nobody waits for it
             begins = self._work.idle and not self._work.gathers
-            pass_first = isinstance(frame.message, Draft) and begins
             match frame.message:
                 case Hello():
                     self._greet(received, frame.session, frame.message)
                 case Open():
-                    self._open(received, frame.session, frame.message)
+                    concerns = self._open(received, frame.session, frame.message)
                 case Draft() | SparseLogits() | Ping() | Cancel() | Close() as message:
-                    self._route(received, frame.session, message)
+                    concerns = self._route(received, frame.session, message)
                 case Probe() as probe:
                     self._reply(received.peer, 0, echo_of(probe, self._wall_s()))
                 case other:
                     detail = f"a device has no business sending {type(other).__name__}"
                     self._count_refusal(Refusal.KIND, received.name, detail)
                     endpoint.offence(received.peer, Offence.MISPLACED)
-            self._work.news()
-            if pass_first:
+            if concerns:
+                self._work.news()
+            if concerns and begins and isinstance(frame.message, Draft):
                 await self._clock.sleep_until(self._clock.now_s() + PASS_FIRST_S)
 
     def _greet(self, received: Received, number: int, hello: Hello) -> None:
@@ -235,7 +238,8 @@ class TargetNode:
         remember(self._greeted, received.peer, agreed, most=MAX_PEERS)
         self._reply(received.peer, number, Welcome(boot=self._boot, tables=agreed))
 
-    def _open(self, received: Received, number: int, opened: Open) -> None:
+    def _open(self, received: Received, number: int, opened: Open) -> bool:
+        """Whether it is taken."""
         opened = self._control.plans.pinned(opened)
         served = self._requests.get(received.name, number)
         if served is not None and served.closed and opened.device_try > served.device_try:
@@ -251,19 +255,26 @@ class TargetNode:
             refusal = served.session.supersedes(opened) or refusal
         if refusal is None and (has_block_out(opened) if served is None else served.session.lacks(opened)):
             refusal = refused_drafts(opened, self._work.waste.refused_s(received.name, self._clock.now_s()))
+        now_s, begins = self._clock.now_s(), served is None or opened.device_try > served.device_try
+        if refusal is None and begins:
+            refusal = self._openings.refusal(received.name, opened, now_s)
         claim = self._contexts.claim(received.name, opened)
         if refusal is None and served is None:
             if self._work.stops and has_begun(opened):
-                return  # its device asks again until a base station is back
+                return False  # its device asks again until a base station is back
             refusal = self._admission(received.peer, opened, claim)
         if refusal is not None:
             self._refuse(received, number, refusal)
-        elif served is None:
+            return False
+        if begins:
+            self._openings.read(received.name, len(opened.tokens), now_s)
+        if served is None:
             self._begin(received, number, opened, claim)
         elif not served.closed:  # else a late copy: its request has been answered
             served.opens(opened, received.peer, self._greeted.get(received.peer))
             served.session.receive(opened, self._clock.now_s())
             self._send(served)
+        return True
 
     def _begin(self, received: Received, number: int, opened: Open, claim: Claim) -> None:
         patience_s = self._control.plans.patience_s(received.name)
@@ -323,12 +334,13 @@ class TargetNode:
 
     def _route(
         self, received: Received, number: int, message: Draft | SparseLogits | Ping | Cancel | Close
-    ) -> None:
+    ) -> bool:
+        """Whether there is a session that it may concern."""
         served = self._requests.get(received.name, number)
         if served is None:
             refused = Refused(reason=Reason.UNKNOWN_REQUEST, detail="this base station holds no such request")
             self._refuse(received, number, refused)
-            return
+            return False
         if message.incarnation == served.session.incarnation:
             served.peer = received.peer
         newest_epoch = served.session.newest_epoch
@@ -355,6 +367,7 @@ class TargetNode:
             else:
                 served.lesson.rows_came(message, size=size, at_s=at_s, tables=tables)
             self._work.tell_rows(served)
+        return message.incarnation == served.session.incarnation
 
     # -- sending -------------------------------------------------------------------------------------------
 

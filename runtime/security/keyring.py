@@ -9,6 +9,7 @@ a key allowed, or taken away, counts from the next connection on. A file that ca
 the others: `problems` tells why.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +46,9 @@ changed in its place: each connection asks, and a look takes 14 ms where there a
 RACY_S: Final = 2.0
 """A folder that was changed a shorter time ago is looked at each time: it may be changed again at the same
 time, as its file system tells times, and who has just changed it may be at it."""
+
+_NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""This process, or this host, has none left."""
 
 K = TypeVar("K", KeyPair, PublicKey)
 
@@ -228,7 +232,10 @@ class _Files(Generic[K]):
         if changed_ns is not None and changed_ns == self._changed_ns and now_s < self._looked_s + LOOKED_S:
             return self._keys, self._problems
         self._changed_ns, self._looked_s = changed_ns, now_s
-        seen = self._look()
+        try:
+            seen = self._look()
+        except OSError:
+            return self._keys, self._problems  # as they were: no key goes with the last free file
         if seen != self._seen:
             keys, problems = list[K](), list[ConfigurationError]()
             for name, *_ in seen:
@@ -248,14 +255,18 @@ class _Files(Generic[K]):
         return changed_ns if time.time_ns() - changed_ns > RACY_S * 1e9 else None
 
     def _look(self) -> list[tuple[str, int, int, int, int]]:
-        """Cheap: a file that is the same here has not changed."""
+        """Cheap: a file that is the same here has not changed. Raises OSError where none can be opened now."""
         seen = list[tuple[str, int, int, int, int]]()
-        with suppress(OSError):  # no such folder: no keys
+        try:
             for entry in os.scandir(self._folder):
                 with suppress(OSError):  # taken away meanwhile
                     if self._is_key(entry):
                         now = entry.stat()
                         seen.append((entry.name, now.st_ino, now.st_mtime_ns, now.st_size, now.st_mode))
+        except OSError as error:
+            if error.errno in _NO_FILES:
+                raise
+            # no such folder: no keys
         return sorted(seen)
 
     def _is_key(self, entry: os.DirEntry[str]) -> bool:

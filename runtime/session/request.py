@@ -145,6 +145,9 @@ class Timing:
     resend_s: float = 1.0
     "the device's first repeat of an unanswered message; doubles, stretched by the turnaround it has seen"
     resend_most_s: float = 8.0
+    silent_most_s: float = 2.0
+    """the same bound where the BS answers nothing at all: whoever is back after a restart, or a link that was
+    down, is asked within that. A first wait that the turnaround has stretched beyond stays as it is"""
     reopen_after: int = 4
     "unanswered repeats, or half of absent_s, until the device takes the BS for restarted and opens again"
     reach_s: float = 15.0

@@ -44,7 +44,7 @@ class Doorman:
         self._loop.add_reader(self._monitor.fileno(), self._look)
 
     async def see_unbound(self, address: str, within_ms: int) -> None:
-        """Unbind it, and wait until its port or path is free: ZeroMQ's own thread lets it go somewhat later."""
+        """Unbind it, and wait until the port or path is free: ZeroMQ's own thread lets it go later."""
         self._loop.remove_reader(self._monitor.fileno())
         self._socket.unbind(address)
         await asyncio.to_thread(self._wait_for_closed, within_ms)

@@ -28,7 +28,7 @@ from draftwire.runtime.transport.base import (
     TroubleKind,
 )
 from draftwire.runtime.transport.doorman import Doorman
-from draftwire.runtime.transport.lines import hang_up
+from draftwire.runtime.transport.lines import hang_up, line_of
 from draftwire.runtime.transport.mailbox import Mailbox
 from draftwire.runtime.transport.quarantine import Sender
 from draftwire.runtime.transport.verdicts import Verdicts
@@ -45,12 +45,15 @@ taken away counts from then on, whoever may come up at the address."""
 DRAIN_MESSAGES: Final = 128
 """Messages read in one turn of the loop, so that a flood can't keep other tasks from running."""
 
-FLOOD_FRAMES: Final = 64
-"""Read and dropped in a turn, at 2 us each, before the reading pauses."""
+FLOOD_FRAMES: Final = 32
+"""Read and dropped in a turn, at a few us each, before the reading pauses."""
 
-FLOOD_PAUSE_S: Final = 0.003
-"""For so long: a flood takes 4 % of a core, and its sender's own queues fill up. ZeroMQ reads from all peers
+FLOOD_PAUSE_S: Final = 0.002
+"""For so long: a flood takes a tenth of a core, and its sender's own queues fill up. ZeroMQ reads from all peers
 in turn, so who is no part of it waits for this pause at the longest."""
+
+TURN_S: Final = 0.002
+"""How long a node may receive without a pause, its own work on the messages included, while others wait."""
 
 _READABLE: Final = int(zmq.POLLIN)
 """A plain number: of an enum's, `&` makes a new member each time."""
@@ -73,6 +76,8 @@ class ZmqEndpoint(ABC):
         self._loop = asyncio.get_running_loop()
         self._inbox: Mailbox[Received] = Mailbox(address)
         self._inbox_bytes = 0
+        self._turn_ends_s = inf
+        "until then the node may go on receiving without letting others run"
         self._counts = Counts()
         self._stalled = self._draining_soon = False
         self._pause: asyncio.TimerHandle | None = None
@@ -82,7 +87,13 @@ class ZmqEndpoint(ABC):
         self._drain_soon()  # an edge before add_reader would have gone unseen
 
     async def receive(self) -> Received:
+        begins = not self._inbox
+        if not begins and self._loop.time() >= self._turn_ends_s:
+            await asyncio.sleep(0)  # else no other task would run before the inbox is empty
+            begins = True
         received = await self._inbox.get()
+        if begins:
+            self._turn_ends_s = self._loop.time() + TURN_S
         self._inbox_bytes -= len(received.data)
         if self._stalled:
             self._stalled = False
@@ -226,6 +237,9 @@ class BoundEndpoint(ZmqEndpoint):
         reason = known.sender.drops(len(frame), now_s)
         if reason is not None:
             return self._drop(first, known, frame, reason)
+        if known.line is None:  # it has come back
+            known.line = line_of(frame)
+            self._doorman.spoke(first, known.line)
         if known.sender.dropped:
             self._verdicts.released(known.sender, now_s=now_s)
         if frame.more or not known.name:

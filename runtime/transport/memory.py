@@ -67,7 +67,7 @@ class MemoryTransport:
         if address in self._network.bound:
             raise AddressInUseError(address)
         endpoint = self._network.bound[address] = _MemoryEndpoint(self._network, address, identity=b"")
-        self._endpoints.append(endpoint)
+        self._keep(endpoint)
         for peer in self._network.connected.get(address, {}).values():
             peer.flush()
         return endpoint
@@ -77,8 +77,13 @@ class MemoryTransport:
         identity = routing_id(name, self._network.nonce())
         endpoint = _MemoryEndpoint(self._network, address, identity=identity)
         self._network.connected.setdefault(address, {})[identity] = endpoint
-        self._endpoints.append(endpoint)
+        self._keep(endpoint)
         return endpoint
+
+    def _keep(self, endpoint: "_MemoryEndpoint") -> None:
+        """Until it is closed: a channel makes one for each connection of a device."""
+        self._endpoints = [other for other in self._endpoints if not other.closed]
+        self._endpoints.append(endpoint)
 
     async def close(self) -> None:
         for endpoint in self._endpoints:
@@ -112,6 +117,8 @@ class _MemoryEndpoint:
     async def receive(self) -> Received:
         received = await self._inbox.get()
         self._waiting[received.peer] -= 1
+        if not self._waiting[received.peer]:
+            del self._waiting[received.peer]  # peers come and go
         return received
 
     def send(self, peer: bytes, data: bytes) -> bool:
@@ -166,6 +173,11 @@ class _MemoryEndpoint:
         receiver = self._network.bound[self.address]
         while self._unsent:
             receiver.take(self._identity, self._name, self._unsent.popleft())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is no more."""
+        return self._closed
 
     def statistics(self) -> EndpointStatistics:
         return self._counts.frozen(len(self._inbox))

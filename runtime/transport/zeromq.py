@@ -34,8 +34,9 @@ from draftwire.runtime.transport.endpoints import BoundEndpoint, ConnectingEndpo
 from draftwire.runtime.transport.quarantine import Senders
 from draftwire.runtime.transport.watch import explain
 
-RECONNECT_MS: Final = (100, 5000)
-"""First and longest pause before a lost connection is tried again; it doubles in between. ZeroMQ adds no
+RECONNECT_MS: Final = (100, 1000)
+"""First and longest pause before a lost connection is tried again; it doubles in between, up to a second: a
+node that is started again is found by then, however long it was away. ZeroMQ adds no
 jitter where there is a longest one, so each endpoint draws its first pause from this to twice this: devices
 that lose one BS together don't come back together."""
 

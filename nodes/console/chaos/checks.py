@@ -3,6 +3,7 @@
 This looks into nodes from outside, at what they keep to themselves where they say nothing of it.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -47,8 +48,11 @@ MOST_QUEUED: Final = PEER_QUEUE_MESSAGES
 MOST_TO_SEND: Final = 8
 """That a session wants to send at one moment."""
 
-MOST_TASKS: Final = {"target": 7, "controller": 2, "channel": 8}
-"""Node -> tasks beside one a connection; a device has its own, its user's and two of a request."""
+MOST_TASKS: Final = {"target": 6, "controller": 1, "channel": 6}
+"""Node -> tasks, at the channel beside one a connection."""
+
+TASKS_OF_DEVICE: Final = 2
+"""Its own, and its user's."""
 
 MOST_CONNECTIONS: Final = 4
 """Of one device at the channel: see nodes/channel/places.py."""
@@ -137,6 +141,7 @@ class Checks:
             self._look_at_queues()
             self._look_at_channel()
             self._look_at_ledger()
+            self._look_at_tasks()
 
     def _running(self) -> Iterator[tuple[Running, str]]:
         for name, node in self._world.device.items():
@@ -162,7 +167,8 @@ class Checks:
         if session.rows_held > MAX_GAMMA or len(session._out) > MOST_TO_SEND:
             what = f"{whose}: {session.rows_held} rows held, {len(session._out)} messages want to leave"
             self.wrong("bounded", what, who=whose)
-        ahead, most = len(session.log) - session.known, AHEAD + MAX_GAMMA + 1
+        gamma = self._world.scenario.gamma
+        ahead, most = len(session.log) - session.known, AHEAD + (MAX_GAMMA if gamma is None else gamma)
         if ahead > most or not 0 <= session.known <= len(session.log):
             what = f"{whose}: the log has {len(session.log)} tokens, {session.known} of them known"
             self.wrong("bounded", what, who=whose)
@@ -227,6 +233,16 @@ class Checks:
         if (there, there_bytes) != (handed, handed_bytes):
             what = f"{handed} messages, {handed_bytes} bytes were handed over; {there}, {there_bytes} arrived"
             self.wrong("bytes", what)
+
+    def _look_at_tasks(self) -> None:
+        tasks = Counter(str(getattr(one, "whose", "")) for one in asyncio.all_tasks() if not one.cancelling())
+        channel = self._world.channel
+        for name, count in tasks.items():
+            most = MOST_TASKS.get(name, TASKS_OF_DEVICE)
+            if name == "channel" and channel is not None and channel._downstream is not None:
+                most += channel.statistics().connections
+            if name and count > most:
+                self.wrong("bounded", f"{name}: {count} tasks, {most} may be", who=name)
 
     def rests(self) -> bool:
         """Whether nothing is on its way, and no session at the base station has anything to do or to say."""

@@ -102,7 +102,7 @@ def _many(args: argparse.Namespace) -> int:
 
 def _tell(failure: "Failure") -> None:
     """What broke, the smallest schedule that breaks it, and how to look at it."""
-    from draftwire.nodes.console.chaos.words import told, told_scenario
+    from draftwire.nodes.console.chaos.telling import told, told_scenario
     from draftwire.nodes.console.chaos.writing import written
 
     seed = failure.schedule.seed
@@ -158,7 +158,7 @@ def _one(schedule: "Schedule", args: argparse.Namespace) -> int:
 def _show(schedule: "Schedule", outcome: "Outcome") -> None:
     from draftwire.nodes.console.chaos.checks import PROMISES
     from draftwire.nodes.console.chaos.sides import lines
-    from draftwire.nodes.console.chaos.words import told, told_scenario
+    from draftwire.nodes.console.chaos.telling import told, told_scenario
 
     print(f"seed {schedule.seed}: {told_scenario(schedule.scenario)}")
     for fault in schedule.faults:

@@ -12,13 +12,17 @@ from heapq import heapify
 from math import ceil
 from typing import Any, Final, TypeVarTuple, Unpack
 
-from draftwire.runtime.clock import WHOSE, VirtualLoop
+from draftwire.runtime.clock import WHOSE, VirtualLoop, waiting_tasks
+from draftwire.runtime.errors import DeadlockError
 
 Ts = TypeVarTuple("Ts")
 
 GRID: Final = 2**30
 """Moments of the loop a second. On a grid, times of clocks that differ by whole seconds differ exactly, so no
 timer is ever a rounding early."""
+
+MOST_TURNS: Final = 100_000
+"""Of the loop at one moment: far more than a moment's work takes."""
 
 
 class FaultyLoop(VirtualLoop):
@@ -28,6 +32,7 @@ class FaultyLoop(VirtualLoop):
         super().__init__()
         self._frozen: dict[str, list[asyncio.Handle]] = {}
         "node -> what it will run when it goes on, in order"
+        self._seen_s, self._turns = 0.0, 0
 
     def call_at(
         self,
@@ -52,6 +57,16 @@ class FaultyLoop(VirtualLoop):
                 held.append(handle)
                 return handle
         return super().call_soon(callback, *args, context=context)
+
+    def _process_events(self, event_list: Any) -> None:
+        """Called each turn; raises DeadlockError where time has not gone on for MOST_TURNS of them."""
+        self._turns += 1
+        if self._turns >= MOST_TURNS:
+            moved, self._seen_s, self._turns = self.time() > self._seen_s, self.time(), 0
+            if not moved:
+                raise DeadlockError(self.time(), waiting_tasks(self), cause="time stands still")
+        process: Callable[[Any], None] = getattr(super(), "_process_events")  # noqa: B009
+        process(event_list)
 
     def freeze(self, node: str, until_s: float) -> None:
         """Nothing of the node runs any more; `thaw` it at `until_s`, when what was due meanwhile is late."""

@@ -24,12 +24,12 @@ WALL_JUMP_S: Final = 3600.0
 class Witness(Protocol):
     """Who hears of faults."""
 
-    def fault(self, text: str) -> None:
+    def fault(self, text: str, *, begins: bool) -> None:
         """One has begun, or is over."""
         ...
 
     def calmed(self) -> None:
-        """One is over from which a request has to recover: a death, a stall, a partition."""
+        """One is over from which a request has to recover: a death, a stall, a partition. None is left."""
         ...
 
 
@@ -87,16 +87,18 @@ class Ordeal:
     def _under_way(self, fault: Fault, what: str) -> Iterator[None]:
         self.active += 1
         self.met[fault.kind] = self.met.get(fault.kind, 0) + 1
-        self._struck(what)
+        self._struck(what, begins=True)
         try:
             yield
         finally:
             self.active -= 1
-            self._struck(f"over: {what}")
+            self._struck(f"over: {what}", begins=False)
+        if fault.kind in (Kind.CRASH, Kind.STALL, Kind.PARTITION) and not self.active:
+            self._witness.calmed()
 
-    def _struck(self, what: str) -> None:
+    def _struck(self, what: str, *, begins: bool) -> None:
         self.last_s = self._loop.time()
-        self._witness.fault(what)
+        self._witness.fault(what, begins=begins)
 
     async def _lasts(self, fault: Fault) -> None:
         await _until(self._loop, self._loop.time() + fault.for_s)
@@ -109,8 +111,6 @@ class Ordeal:
             self._wire.faults.append(one)
             await self._lasts(fault)
             self._wire.faults.remove(one)
-        if fault.kind is Kind.PARTITION:
-            self._witness.calmed()
 
     async def _collapse(self, fault: Fault) -> None:
         if not self._world.scenario.link:
@@ -139,7 +139,6 @@ class Ordeal:
                     with self._under_way(fault, f"{fault.node} stands still"):
                         await self._lasts(fault)
                         machine.go_on(life)
-                    self._witness.calmed()
             case Kind.SLOW:
                 with self._under_way(fault, f"{fault.node} is {fault.amount:g} times as slow"):
                     machine.slow_down(fault.amount)
@@ -172,7 +171,6 @@ class Ordeal:
             machine.keep_down()
             await self._lasts(fault)
             await machine.let_up()
-        self._witness.calmed()
 
     def _has(self, name: str, moment: Moment) -> bool:
         """Whether a node has such moments at all."""

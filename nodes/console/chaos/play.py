@@ -10,7 +10,6 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from draftwire.nodes.console.chaos.checks import Checks
 from draftwire.nodes.console.chaos.faults import Schedule
 from draftwire.nodes.console.chaos.loop import FaultyLoop
 from draftwire.nodes.console.chaos.outcome import Outcome
@@ -28,22 +27,26 @@ def play(schedule: Schedule, *, history: bool = False) -> Outcome:
     `history`: the outcome tells what happened, event by event. What a node raises, and what the run itself
     does, is a broken promise in it; KeyboardInterrupt alone comes out.
     """
+    return played(schedule, history=history).outcome()
+
+
+def played(schedule: Schedule, *, history: bool = False) -> Run:
+    """As `play`: the run, for those who want to look at more of it."""
     shared = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="draftwire-chaos-", dir=shared))
+    loop = FaultyLoop()
+    run = Run(schedule, loop=loop, folder=folder, history=history)
     try:
-        with seldom_collected(), asyncio.Runner(loop_factory=FaultyLoop) as runner:
-            loop = runner.get_loop()
-            assert isinstance(loop, FaultyLoop)
-            run = Run(schedule, loop=loop, folder=folder, history=history)
-            try:
-                runner.run(run.main())
-            except DeadlockError as error:
-                run.checks.wrong("ends", str(error))
-            except Exception as error:
-                run.checks.wrong("no_bug", last_lines(error))
-            return run.outcome()
+        with seldom_collected(), asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(run.main())
+    except DeadlockError as error:
+        run.checks.wrong("ends", str(error))
+    except Exception as error:
+        run.checks.wrong("no_bug", last_lines(error))
     finally:
+        loop.close()
         shutil.rmtree(folder, ignore_errors=True)
+    return run
 
 
 def last_lines(error: BaseException, lines: int = 12) -> str:
@@ -52,4 +55,4 @@ def last_lines(error: BaseException, lines: int = 12) -> str:
     return "\n".join(whole[-lines:])
 
 
-__all__ = ["Checks", "last_lines", "play"]
+__all__ = ["last_lines", "play", "played"]

@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
@@ -59,7 +60,7 @@ class Run:
         self._history: list[Event] | None = [] if history else None
         self._began_s = 0.0
         self._pending: dict[str, list[float]] = {}
-        "device -> since when it has been waiting for a token behind a fault's end"
+        "device -> since when it has been waiting for a token behind a fault's end, and nothing is amiss"
         self._texts: dict[str, Any] = {}
         self._finished = asyncio.Event()
         self._leaving = set[asyncio.Task[None]]()
@@ -74,7 +75,8 @@ class Run:
         self.machines = {name: self._machine(name) for name in self.world.names}
         self.wire.taps += [self._hash, DeviceTap(self.users, wrong=self.wrong)]
         if history:
-            self.wire.taps.append(self._tell_message)
+            self.wire.taps.append(partial(self._tell_message, "says"))
+            self.wire.hears.append(partial(self._tell_message, "hears"))
         loop.set_exception_handler(self._unretrieved)
 
     def _user(self, name: str) -> User:
@@ -251,8 +253,10 @@ class Run:
         """See Watcher."""
         self.checks.wrong(promise, what, who=what.partition(":")[0])
 
-    def fault(self, text: str) -> None:
-        """See Witness."""
+    def fault(self, text: str, *, begins: bool) -> None:
+        """See Witness. What recovers while something else goes wrong tells nothing."""
+        if begins:
+            self._pending.clear()
         self._tell("", text)
         self.checks.look()
 
@@ -273,13 +277,13 @@ class Run:
         name = f"{life.name} {leg.value}"
         self.trace.message(at_s=self._loop.time(), up=leg is Leg.UP, device=name, data=data)
 
-    def _tell_message(self, life: Life, leg: Leg, data: bytes) -> None:
-        if life.name == CHANNEL:
-            return
-        try:
-            self._tell(life.name, f"says {words_of(decode_frame(data).message)}")
-        except WireError as error:
-            self._tell(life.name, f"says what can't be read: {error}")
+    def _tell_message(self, what: str, life: Life, leg: Leg, data: bytes) -> None:
+        """The channel reads none, and says what it hears."""
+        if life.name != CHANNEL and not life.dead:
+            try:
+                self._tell(life.name, f"{what} {words_of(decode_frame(data).message)}")
+            except WireError as error:
+                self._tell(life.name, f"{what} what can't be read: {error}")
 
     def _tell(self, node: str, text: str) -> None:
         if self._history is not None:

@@ -141,7 +141,7 @@ class User:
         if life.number == 0 and self.begins_s:
             await life.clock.sleep_until(life.clock.now_s() + self.begins_s)
         with _journal_of(self.disk, life, self._numbers) as self.journal:
-            while (told := self.now) is not None:
+            while not life.dead and (told := self.now) is not None:
                 try:
                     if self.journal is None:
                         await self._ask(told, life, node)

@@ -79,6 +79,8 @@ class Wire:
         self.faults: list[LegFault] = []
         self.endpoints: list[Endpoint] = []
         "all that there were"
+        self.hears: list[Tap] = []
+        "told of each message that a node takes, with the leg that the node itself sends on there"
         self.trace, self.taps = trace, taps
         self._loop = loop
         self._nobody = Context()
@@ -149,7 +151,7 @@ class MortalTransport:
         """As the system closes the sockets of a process that is no more."""
         for inner in self._made:
             with suppress(StopIteration):  # it waits for nothing
-                inner.close().send(None)  # type: ignore[attr-defined]
+                inner.close().send(None)
 
 
 class MortalEndpoint:
@@ -168,6 +170,8 @@ class MortalEndpoint:
         received = await self._inner.receive()
         if life.armed is Moment.IN_RECOVERY and received.data[1] == self._opens:
             life.opening = True
+        for tap in self._wire.hears:
+            tap(life, self._leg, received.data)
         at_s = max(received.at_s, life.thawed_s) + life.clock.ahead_s
         return Received(received.peer, received.data, at_s, received.name, received.impostor)
 

@@ -21,11 +21,12 @@ def words_of(message: AnyMessage) -> str:
     name = type(message).__name__
     match message:
         case Open():
-            out = ", a block is out" if message.outstanding else ""
-            return f"{name} try {message.device_try}, {len(message.tokens)} tokens, epoch {message.draft_epoch}{out}"
+            known, out = len(message.tokens), ", a block is out" if message.outstanding else ""
+            return f"{name} try {message.device_try}, {known} tokens, epoch {message.draft_epoch}{out}"
         case Opened():
             held = "" if message.pending is None else f", holds epoch {message.pending.draft_epoch}"
-            return f"{name} try {message.device_try}, {message.incarnation.counter}, known {message.known}{held}"
+            life = f"{message.incarnation.boot:08x}/{message.incarnation.counter}"
+            return f"{name} try {message.device_try} as {life}, known {message.known}{held}"
         case Draft():
             ids = " ".join(map(str, message.ids))
             return f"{name} epoch {message.draft_epoch} from {message.start}, known {message.known}: {ids}"

@@ -7,6 +7,7 @@ asked beyond the context's length.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.harness.station import ROOM_MB, TARGET, all_of, alone, station
 
 from draftwire.codecs.frame import Frame
 from draftwire.codecs.hashes import ids_hash, log_hash
+from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.codecs.messages import (
     Acceptance,
     Close,
@@ -363,7 +365,7 @@ def test_drafts_beyond_the_end_are_cut(temperature: float) -> None:
             wanted = request(tuple(range(1, 15)), temperature=temperature, max_new_tokens=2)
             peer.say(open_for(wanted))
             opened = await peer.hear_of(Opened)
-            ids = (5,) * 32
+            ids = (5,) * MAX_GAMMA
             peer.say(
                 Draft(
                     incarnation=opened.incarnation,
@@ -371,9 +373,9 @@ def test_drafts_beyond_the_end_are_cut(temperature: float) -> None:
                     known=14,
                     start=14,
                     path_hash=log_hash(wanted.prompt),
-                    plan=opened.plan,
+                    plan=replace(opened.plan, gamma=MAX_GAMMA, min_draft=MAX_GAMMA),
                     ids=ids,
-                    weights=(2**23,) * 32 if temperature else (),
+                    weights=(2**23,) * MAX_GAMMA if temperature else (),
                     rows_hash=ids_hash(ids),
                 )
             )
