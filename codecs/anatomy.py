@@ -14,6 +14,7 @@ from draftwire.codecs.frame import ENVELOPE_BYTES, Frame, decode_frame, sealed
 from draftwire.codecs.layouts import KIND_NAMES, Field, Knife, cut_block, cut_frame
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import SparseLogits
+from draftwire.codecs.padding import PADDED
 from draftwire.codecs.outline import Outline, RowHead, RungSize, outline
 from draftwire.codecs.rows import Row
 from draftwire.codecs.tables import NO_TABLES, TableSets, table_set_from
@@ -89,8 +90,9 @@ class Anatomy:
 
     @property
     def kind(self) -> int | None:
-        """The number of the message; None: this is no frame, or it ends before that."""
-        return next((one.value for one in self.fields if one.name == "kind"), None)  # type: ignore[return-value]
+        """The number of the message, padded or not; None: this is no frame, or it ends before that."""
+        named = next((one.value for one in self.fields if one.name == "kind"), None)
+        return named & ~PADDED if isinstance(named, int) else None
 
     @property
     def name(self) -> str:
@@ -141,7 +143,7 @@ def dissect_tables(data: bytes) -> Anatomy:
 
 def _block(data: bytes, knife: Knife, rows: Sequence[Row], tables: TableSets) -> Block:
     assert knife.block_at is not None, "rows have been read from it"
-    found = outline(data[knife.block_at // 8 :], tables=tables)
+    found = outline(data[knife.block_at // 8 : knife.length], tables=tables)
     return Block(tag=knife.tag, start=knife.block_at, outline=found, rows=tuple(rows))
 
 

@@ -1,7 +1,7 @@
 """The envelope: 14 bytes before the body of every message.
 
     byte 0        0xD3: high 4 bits say draftwire, low 4 bits are the version of the wire
-    byte 1        kind of message: 1 to 63 data plane, 64 to 127 control plane
+    byte 1        kind of message: 1 to 63 data plane, 64 to 127 control plane; 128 more: padded (padding.py)
     bytes 2-5     session: which of a connection's requests this belongs to
     bytes 6-9     sequence: counts the sender's frames of the session; for logs, nothing depends on it
     bytes 10-13   CRC-32 (zlib) over bytes 0 to 9 and the body
@@ -20,6 +20,7 @@ from draftwire.codecs.control import CONTROL_KINDS, ControlMessage, decode_contr
 from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireError
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import Message, SparseLogits
+from draftwire.codecs.padding import PADDED, padding_bytes, padding_for, unpadded
 from draftwire.codecs.tables import NO_TABLES, TableSet, TableSets
 
 WIRE_VERSION = 3
@@ -48,12 +49,15 @@ class Frame:
     sequence: int
     "32 bits"
     message: AnyMessage
+    padding: int = 0
+    "bytes behind its body, which say nothing"
 
 
 def encode_frame(
-    message: AnyMessage, *, session: int, sequence: int, tables: TableSet | None = None
+    message: AnyMessage, *, session: int, sequence: int, tables: TableSet | None = None, pad_to: int = 0
 ) -> bytes:
     """A message as a frame; its one spelling but for rows, which `tables` make shorter (blocks.py).
+    `pad_to`: a multiple of so many bytes long; 0: as short as it is.
 
     Raises LocalError if `message` is none of ours or can't be spelt (rows of unlike shape), if `session` or
     `sequence` need more than 32 bits; FrameTooLarge if the frame would exceed MAX_FRAME_BYTES.
@@ -72,7 +76,16 @@ def encode_frame(
     if length > MAX_FRAME_BYTES:
         remedy = f"send fewer rows or entries: {MAX_FRAME_BYTES} bytes is the limit"
         raise FrameTooLarge(field=f"{message_type.__name__} frame's length", value=length, remedy=remedy)
-    return sealed(_HEADER.pack(_FIRST_BYTE, kind, session, sequence), body)
+    frame = sealed(_HEADER.pack(_FIRST_BYTE, kind, session, sequence), body)
+    return with_padding(frame, padding_for(length, multiple=pad_to)) if pad_to else frame
+
+
+def with_padding(frame: bytes, count: int) -> bytes:
+    """A frame that has none, with so many bytes of padding; 0: as it is. Raises LocalError for 1, or too many."""
+    if not count:
+        return frame
+    header = bytes((frame[0], frame[1] | PADDED)) + frame[2 : _HEADER.size]
+    return sealed(header, frame[ENVELOPE_BYTES:] + padding_bytes(count))
 
 
 def sealed(header: bytes, body: bytes) -> bytes:
@@ -102,11 +115,17 @@ def decode_frame(data: bytes | bytearray | memoryview, *, tables: TableSets = NO
     if named != actual:
         detail = f"CRC-32 {named:08x} named, {actual:08x} found"
         raise WireError(reason=Refusal.CHECKSUM, offset=8 * _HEADER.size, detail=detail)
+    plain_kind, padding = kind & ~PADDED, 0
+    message: AnyMessage
     try:
-        if kind in _DATA_KINDS:
-            return Frame(session=session, sequence=sequence, message=decode_body(kind, body, tables))
-        if kind in _CONTROL_KINDS:
-            return Frame(session=session, sequence=sequence, message=decode_control(kind, body))
+        if kind & PADDED:
+            body, padding = unpadded(body)
+        if plain_kind in _DATA_KINDS:
+            message = decode_body(plain_kind, body, tables)
+            return Frame(session=session, sequence=sequence, message=message, padding=padding)
+        if plain_kind in _CONTROL_KINDS:
+            message = decode_control(plain_kind, body)
+            return Frame(session=session, sequence=sequence, message=message, padding=padding)
     except WireError as error:
         raise error.shifted(8 * ENVELOPE_BYTES) from None
     raise WireError(reason=Refusal.KIND, offset=8, detail=f"no message has kind {kind}")
@@ -118,7 +137,7 @@ def rows_tag(data: bytes) -> bytes | None:
     A message does not know how its rows travel, so this asks the frame: one that encode_frame has made, or
     that decode_frame has taken.
     """
-    return rows_tag_of(data[ENVELOPE_BYTES:]) if data[1] == KINDS[SparseLogits] else None
+    return rows_tag_of(data[ENVELOPE_BYTES:]) if data[1] & ~PADDED == KINDS[SparseLogits] else None
 
 
 def spelling_of(data: bytes, *, tables: TableSets) -> bytes | None:
@@ -138,4 +157,5 @@ __all__ = [
     "rows_tag",
     "sealed",
     "spelling_of",
+    "with_padding",
 ]

@@ -35,6 +35,7 @@ from draftwire.codecs.messages import (
     SparseLogitsRequest,
     Welcome,
 )
+from draftwire.codecs.padding import PADDED, unpadded
 from draftwire.codecs.probes import Echo, Probe
 from draftwire.codecs.reader import Reader
 from draftwire.codecs.tables import TAG_BYTES
@@ -68,8 +69,9 @@ class Knife:
     """Cuts fields off the front; what is cut stays when the bytes end too early."""
 
     def __init__(self, data: bytes) -> None:
-        self.reader = Reader(data)
+        self._data, self.reader = data, Reader(data)
         self.length = len(data)
+        "of all but padding"
         self.fields: list[Field] = []
         self.block_at: int | None = None
         "bit at which a block of rows begins"
@@ -125,6 +127,29 @@ class Knife:
         if count:
             self.add("zeros", 8 * count, count, "bytes, not all zero" if value.strip(b"\0") else "bytes")
 
+    def leave_padding(self) -> bytes:
+        """Nothing that is cut from here on lies in the padding at the end; empty: that can't be told apart."""
+        start = self.reader.offset // 8
+        try:
+            body, count = unpadded(self._data[start:])
+        except WireError:
+            return b""
+        self.length = start + len(body)
+        self.reader = Reader(self._data[: self.length])
+        self.reader.take(start)
+        return self._data[self.length : self.length + count]
+
+    def padding(self, cut: bytes) -> None:
+        """What was left, where all before it has been cut."""
+        if cut and self.fields[-1].end == 8 * self.length:
+            start, count_at = 8 * self.length, 8 * (self.length + len(cut) - 2)
+            zeros = Field(name="padding.zeros", start=start, end=count_at, value=len(cut) - 2, meaning="bytes")
+            self.fields += [zeros] if len(cut) > 2 else []
+            count = Field(
+                name="padding.n", start=count_at, end=count_at + 16, value=len(cut), meaning="bytes of padding"
+            )
+            self.fields.append(count)
+
     def incarnation(self) -> None:
         """8 bytes."""
         self.whole("incarnation.boot", 4)
@@ -164,14 +189,24 @@ def _cut(data: bytes, layout: Callable[[Knife], None]) -> Knife:
 
 def _frame(knife: Knife) -> None:
     knife.whole("version", 1, _version)
-    kind = knife.whole("kind", 1, lambda number: KIND_NAMES.get(number, ""))
+    named = knife.whole("kind", 1, _kind)
+    kind = named & ~PADDED
     knife.whole("session", 4)
     knife.whole("sequence", 4)
     knife.digest("crc", ENVELOPE_BYTES - knife.reader.offset // 8)
-    if kind in _BODIES:
-        _BODIES[kind](knife)
-    elif kind in KIND_NAMES:
-        _control(knife)
+    padding = knife.leave_padding() if named & PADDED else b""
+    try:
+        if kind in _BODIES:
+            _BODIES[kind](knife)
+        elif kind in KIND_NAMES:
+            _control(knife)
+    finally:
+        knife.padding(padding)
+
+
+def _kind(number: int) -> str:
+    name = KIND_NAMES.get(number & ~PADDED, "")
+    return f"{name}, padded" if name and number & PADDED else name
 
 
 def _hello(knife: Knife) -> None:

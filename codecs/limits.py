@@ -65,6 +65,9 @@ nobody can mean on a slow link: 32 rows over 262144 ids would be 16.8 MB, more t
 MAX_PROBE_BYTES = 2**16 - 1
 "Padding of a Probe or an Echo: enough to tell the rate of a fast link, half a second at 1 Mbit/s."
 
+MAX_PADDING = 2**12 + 1
+"Bytes behind a frame's body: frames are padded to a multiple of 4096 at most, and the count takes two."
+
 MAX_CONTROL_BYTES = 2**16
 "One control body: 64 KiB. A report is under 1 kB; telemetry that needs more is a mistake."
 

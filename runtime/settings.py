@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from draftwire.codecs.limits import MAX_GAMMA, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.codecs.limits import MAX_GAMMA, MAX_PADDING, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.codecs.messages import Acceptance
 from draftwire.runtime.channel_settings import (
     DEFAULT_LINK,
@@ -37,6 +37,9 @@ DEFAULT_KEYS_FOLDER: Final = "keys"
 """Beside the topology file."""
 
 POLICIES: Final = ("adaptive", "ucb", "pid")
+
+LEAST_PAD_TO: Final = 16
+"""Less hides nothing."""
 
 MOST_WASTE: Final = 1000.0
 """Of max_waste: no device drafts so much in vain, so whoever writes more wants no bound."""
@@ -271,8 +274,12 @@ class SecuritySettings:
     "of this machine's keys and those it allows; used whatever the addresses are. None: `keys`, where needed"
     plain: bool = False
     "no keys and no encryption although other machines can reach an address"
+    pad_to: int = 0
+    "bytes: device and target pad what they send each other to a multiple of it, each for itself; 0: no padding"
 
     def __post_init__(self) -> None:
+        remedy = f"write 0 for no padding, or a number from {LEAST_PAD_TO} to {MAX_PADDING - 1}"
+        need(self.pad_to == 0 or LEAST_PAD_TO <= self.pad_to < MAX_PADDING, "pad_to", self.pad_to, remedy)
         fits = self.folder is None or (self.folder != "" and "\0" not in self.folder)
         need(fits, "folder", self.folder, "name the folder that `draftwire keys` keeps")
         problem = "true says that nodes use no keys, and [security] folder says where their keys are"

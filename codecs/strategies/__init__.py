@@ -11,7 +11,7 @@ def test_my_decoder(data): ...  # a value, or the one typed error
 """
 
 from draftwire.codecs.strategies.blocks import row_blocks, rows, vocab_sizes
-from draftwire.codecs.strategies.hostile import frames, hostile_blocks, hostile_bytes
+from draftwire.codecs.strategies.hostile import frames, hostile_blocks, hostile_bytes, paddings
 from draftwire.codecs.strategies.messages import (
     CONTROL_MESSAGES,
     MESSAGES,
@@ -31,6 +31,7 @@ __all__ = [
     "hostile_blocks",
     "hostile_bytes",
     "messages",
+    "paddings",
     "plans",
     "row_blocks",
     "rows",

@@ -6,20 +6,29 @@ import hypothesis.strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from draftwire.codecs.blocks import encode_rows
-from draftwire.codecs.frame import ENVELOPE_BYTES, encode_frame
-from draftwire.codecs.limits import MAX_UINT32
+from draftwire.codecs.frame import ENVELOPE_BYTES, encode_frame, with_padding
+from draftwire.codecs.limits import MAX_PADDING, MAX_UINT32
 from draftwire.codecs.strategies.blocks import row_blocks
 from draftwire.codecs.strategies.messages import control_messages, messages
 
 
 def frames() -> SearchStrategy[bytes]:
-    """Any message in its envelope."""
+    """Any message in its envelope; one in four is padded."""
     return st.builds(
-        lambda message, session, sequence: encode_frame(message, session=session, sequence=sequence),
+        lambda message, session, sequence, padding: with_padding(
+            encode_frame(message, session=session, sequence=sequence), padding
+        ),
         messages() | control_messages(),
         st.integers(0, MAX_UINT32),
         st.integers(0, MAX_UINT32),
+        paddings(),
     )
+
+
+def paddings() -> SearchStrategy[int]:
+    """Bytes of padding that a frame may have; 0, none, most of the time."""
+    some = st.sampled_from((2, 3, 255, MAX_PADDING)) | st.integers(2, MAX_PADDING)
+    return st.integers(0, 3).flatmap(lambda number: st.just(0) if number else some)
 
 
 @st.composite
@@ -65,4 +74,4 @@ def hostile_blocks() -> SearchStrategy[bytes]:
     )
 
 
-__all__ = ["frames", "hostile_blocks", "hostile_bytes"]
+__all__ = ["frames", "hostile_blocks", "hostile_bytes", "paddings"]

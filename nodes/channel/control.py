@@ -29,6 +29,7 @@ from draftwire.runtime.errors import ConfigurationError, PeerError
 from draftwire.runtime.link import FindTrace, LinkSchedule, parse_schedule, shipped_trace
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, Offence, Received, Transport, Trouble
+from draftwire.runtime.transport.echoes import Echoes
 from draftwire.runtime.transport.quarantine import offence_in
 
 UNEXPECTED = "unexpected"
@@ -92,6 +93,7 @@ class LinkOrders:
         self._find_trace = find_trace
         self._logger = logger
         self._refused: Counter[Refusal | str] = Counter()
+        self._probed = Echoes()
 
     async def run(self, endpoint: Endpoint) -> None:
         """Answer until cancelled."""
@@ -103,6 +105,10 @@ class LinkOrders:
                 self._refuse(error.reason, received.name, error.detail)
                 if (offence := offence_in(error.reason)) is not None:
                     endpoint.offence(received.peer, offence)
+                continue
+            if isinstance(frame.message, Probe) and not self._probed.may(
+                received.peer, frame.message, received.at_s
+            ):
                 continue
             answer = self._answer(received, frame.message)
             if received.impostor:

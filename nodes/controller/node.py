@@ -28,6 +28,7 @@ from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
 from draftwire.runtime.transport import Endpoint, Offence, Received, Transport
+from draftwire.runtime.transport.echoes import Echoes
 from draftwire.runtime.transport.quarantine import offence_in
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class ControllerNode:
         self._failed = set[str]()
         "kinds of error of the policy that have been logged"
         self._sequence = 0
+        self._probed = Echoes()
         self._vocab_sizes: dict[bytes, int] = {}
         "by a BS's connection"
         self._openings: dict[tuple[bytes, str], tuple[PlanOrder, ...]] = {}
@@ -118,10 +120,14 @@ class ControllerNode:
             self._register(peer, message)
             self._order_openings(endpoint, peer, ANY_DEVICE)
         elif isinstance(message, Probe):
-            endpoint.send(peer, encode_frame(echo_of(message, self._wall_s()), session=0, sequence=0))
+            if self._probed.may(peer, message, received.at_s):
+                self._echo(endpoint, peer, message)
         else:
             self._refuse(UNEXPECTED, name, f"{_kind(message)} is nothing that a controller is told")
             endpoint.offence(peer, Offence.MISPLACED)
+
+    def _echo(self, endpoint: Endpoint, peer: bytes, probe: Probe) -> None:
+        endpoint.send(peer, encode_frame(echo_of(probe, self._wall_s()), session=0, sequence=0))
 
     def _register(self, peer: bytes, message: Register) -> None:
         """A BS introduces itself, again with each of its requests. It may have forgotten what it was told."""

@@ -71,10 +71,12 @@ class DeviceNode:
         timing: Timing | None = None,
         draft: str = "",
         tables: TableSets = NO_TABLES,
+        pad_to: int = 0,
     ) -> None:
         """`address` and `service` are the channel's or the BS's; `numbers` draws the 32 bits that name a
         request, and those that name this life of the device. `draft`: the model's name, for journals.
-        `tables`: those that `hello` offers.
+        `tables`: those that `hello` offers. `pad_to`: frames are a multiple of so many bytes long; 0: no
+        padding.
         """
         self.name, self.address, self._service = name, address, service
         self.refused: Counter[Refusal | Reason] = Counter()
@@ -82,7 +84,7 @@ class DeviceNode:
         self._model, self.hello, self._log = model, hello, logger
         self._numbers, self._noise, self._timing = numbers, noise or PhiloxNoise(), timing or Timing()
         self._draft, self._life = model_name(draft), numbers.getrandbits(32)
-        self.tables = tables
+        self.tables, self._pad_to = tables, pad_to
         self._welcome: Welcome | None = None
         "the last that was logged"
         self._trouble = TroubleWatch(logger)
@@ -152,7 +154,8 @@ class DeviceNode:
         self._count_refusal(Reason.UNKNOWN_REQUEST, f"{type(message).__name__} for a request that is over")
         if isinstance(message, Opened | Commit | SparseLogitsRequest) and self._endpoint is not None:
             close = Close(incarnation=message.incarnation, known=0)
-            self._endpoint.send(b"", encode_frame(close, session=number, sequence=0))
+            data = encode_frame(close, session=number, sequence=0, pad_to=self._pad_to)
+            self._endpoint.send(b"", data)
 
     def answer(
         self, request: Request, *, account: Account | None = None, journal: Journal | None = None
@@ -242,6 +245,7 @@ class DeviceNode:
             wake=Wake(self._clock),
             page=page,
             tables=self.tables,
+            pad_to=self._pad_to,
         )
         try:
             async with aclosing(self._drive(running)) as tokens:

@@ -31,6 +31,8 @@ class Running:
     "where a journal keeps it; None: nowhere"
     tables: TableSets = field(default_factory=lambda: NO_TABLES)
     "the device's sets"
+    pad_to: int = 0
+    "bytes: frames are a multiple of it long; 0: as short as they are"
     told_busy: bool = False
     "whether the user knows that the BS has no room for it now"
     inbox: deque[tuple[Message, int]] = field(default_factory=deque)
@@ -73,7 +75,13 @@ class Running:
             self.page.keep(taken, self.session.record, leaves=leaves, rests=rests)
         for message in messages:
             self.sequence += 1
-            data = encode_frame(message, session=self.number, sequence=self.sequence, tables=self._agreed)
+            data = encode_frame(
+                message,
+                session=self.number,
+                sequence=self.sequence,
+                tables=self._agreed,
+                pad_to=self.pad_to,
+            )
             self._queue(len(data), now_s)
             yield message, data
 

@@ -46,6 +46,7 @@ from draftwire.nodes.target.admission import (
 )
 from draftwire.nodes.target.contexts import MB, Contexts
 from draftwire.nodes.target.control import Control
+from draftwire.nodes.target.greeted import Greeted
 from draftwire.nodes.target.opening import Openings
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.residency import Claim
@@ -54,15 +55,12 @@ from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.work import Work
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.config import ControllerSettings, TargetSettings
-from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.session.target import TargetSession
 from draftwire.runtime.transport import Endpoint, EndpointStatistics, Offence, Received, Transport
+from draftwire.runtime.transport.echoes import Echoes
 from draftwire.runtime.transport.quarantine import offence_in
-
-MAX_PEERS = 1024
-"""Connections whose Hello is remembered; beyond it the oldest has to say it again."""
 
 PASS_FIRST_S = 1e-3
 """How long a Draft that finds the model free keeps the loop from reading on. Its rows come right behind it,
@@ -119,8 +117,8 @@ class TargetNode:
             logger=logger,
         )
         self._openings = Openings()
-        self._greeted: dict[bytes, bytes | None] = {}
-        "connection -> hash of the set of tables agreed with it; None: plain rows"
+        self._greeted = Greeted()
+        self._probed = Echoes()
         self._incarnations = 0
         self._work = Work(
             self._requests,
@@ -216,8 +214,10 @@ class TargetNode:
                     concerns = self._open(received, frame.session, frame.message)
                 case Draft() | SparseLogits() | Ping() | Cancel() | Close() as message:
                     concerns = self._route(received, frame.session, message)
-                case Probe() as probe:
+                case Probe() as probe if self._probed.may(received.peer, probe, received.at_s):
                     self._reply(received.peer, 0, echo_of(probe, self._wall_s()))
+                case Probe():
+                    pass
                 case other:
                     detail = f"a device has no business sending {type(other).__name__}"
                     self._count_refusal(Refusal.KIND, received.name, detail)
@@ -231,17 +231,23 @@ class TargetNode:
         """Both ends must mean the same by an id and by a key, or nothing could be exact."""
         refusal = disagreement(hello, self._hello)
         if refusal is not None:
-            self._greeted.pop(received.peer, None)
+            self._greeted.remove(received.peer)
             self._refuse(received, number, refusal)
             return
         agreed = common_tables(hello, self.tables)
-        remember(self._greeted, received.peer, agreed, most=MAX_PEERS)
+        self._greeted.add(received.peer, received.name, agreed)
         self._reply(received.peer, number, Welcome(boot=self._boot, tables=agreed))
 
     def _open(self, received: Received, number: int, opened: Open) -> bool:
         """Whether it is taken."""
+        served, now_s = self._requests.get(received.name, number), self._clock.now_s()
+        begins = served is None or opened.device_try > served.device_try
+        if begins and (busy := self._openings.refusal(received.name, opened, now_s)) is not None:
+            self._refuse(received, number, busy)
+            if self._openings.offends(received.name) and self._endpoint is not None:
+                self._endpoint.offence(received.peer, Offence.MISPLACED)
+            return False
         opened = self._control.plans.pinned(opened)
-        served = self._requests.get(received.name, number)
         if served is not None and served.closed and opened.device_try > served.device_try:
             served = None
         if served is not None and is_another(opened, served):
@@ -255,9 +261,6 @@ class TargetNode:
             refusal = served.session.supersedes(opened) or refusal
         if refusal is None and (has_block_out(opened) if served is None else served.session.lacks(opened)):
             refusal = refused_drafts(opened, self._work.waste.refused_s(received.name, self._clock.now_s()))
-        now_s, begins = self._clock.now_s(), served is None or opened.device_try > served.device_try
-        if refusal is None and begins:
-            refusal = self._openings.refusal(received.name, opened, now_s)
         claim = self._contexts.claim(received.name, opened)
         if refusal is None and served is None:
             if self._work.stops and has_begun(opened):
@@ -271,7 +274,7 @@ class TargetNode:
         if served is None:
             self._begin(received, number, opened, claim)
         elif not served.closed:  # else a late copy: its request has been answered
-            served.opens(opened, received.peer, self._greeted.get(received.peer))
+            served.opens(opened, received.peer, self._greeted.tables(received.peer))
             served.session.receive(opened, self._clock.now_s())
             self._send(served)
         return True
@@ -301,7 +304,7 @@ class TargetNode:
             began_with=len(session.log),
             device_try=opened.device_try,
             drawn_before=opened.draft_epoch,
-            tables=self._greeted.get(received.peer),
+            tables=self._greeted.tables(received.peer),
         )
         self._contexts.open(served)
         self._requests.add(served)

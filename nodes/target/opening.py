@@ -25,6 +25,12 @@ BURST_TOKENS: Final = MAX_TOKENS
 LEAST_WAIT_S: Final = 0.5
 """A device that is told to wait for less comes back for nothing."""
 
+MOST_REFUSED: Final = 1024
+"""Opens beyond the budget that are still no offence: as many devices of one key, each of which asks once."""
+
+FORGIVEN_AN_OPEN: Final = 16
+"""Of those, for each Open within the budget: whoever goes on at 30 times what is taken is found in a second."""
+
 MAX_DEVICES: Final = 4096
 """Whose budgets are remembered; the oldest is full again."""
 
@@ -34,6 +40,7 @@ class Openings:
 
     def __init__(self) -> None:
         self._until_s: dict[str, float] = {}
+        self._refused: dict[str, int] = {}
 
     def wait_s(self, device: str, now_s: float) -> float:
         """How long until the device may open a request; 0: it may."""
@@ -44,13 +51,20 @@ class Openings:
         """The log of one has been taken from its Open."""
         self._spend(device, tokens, now_s)
 
+    def offends(self, device: str) -> bool:
+        """Whether its last refusal was one of too many, so that it does not do as it is told."""
+        return self._refused.get(key_of(device), 0) > MOST_REFUSED
+
     def refusal(self, device: str, opened: Open, now_s: float) -> Refused | None:
         """Why an Open is not looked at now; None: it is, and costs what one without tokens does."""
-        wait_s = self.wait_s(device, now_s)
+        wait_s, key = self.wait_s(device, now_s), key_of(device)
+        refused = self._refused.get(key, 0)
+        refused = refused + 1 if wait_s else max(0, refused - FORGIVEN_AN_OPEN)
+        remember(self._refused, key, refused, most=MAX_DEVICES)
         if not wait_s:
             self._spend(device, A_REQUEST, now_s)
             return None
-        detail = f"{key_of(device)} opens requests faster than they can be taken: ask again in {wait_s:.1f} s"
+        detail = f"{key} opens requests faster than they can be taken: ask again in {wait_s:.1f} s"
         return Refused(
             reason=Reason.BUSY, detail=detail, device_try=opened.device_try, retry_ms=round(1e3 * wait_s)
         )
@@ -61,4 +75,13 @@ class Openings:
         remember(self._until_s, key, until_s, most=MAX_DEVICES)
 
 
-__all__ = ["A_REQUEST", "BURST_TOKENS", "LEAST_WAIT_S", "MAX_DEVICES", "TOKENS_A_S", "Openings"]
+__all__ = [
+    "A_REQUEST",
+    "BURST_TOKENS",
+    "FORGIVEN_AN_OPEN",
+    "LEAST_WAIT_S",
+    "MAX_DEVICES",
+    "MOST_REFUSED",
+    "TOKENS_A_S",
+    "Openings",
+]

@@ -74,6 +74,8 @@ class Served:
     "of blocks"
     path_lesson: PathLesson = field(default_factory=PathLesson)
     "where drafts are hints"
+    pad_to: int = 0
+    "bytes: its frames are a multiple of it long; 0: as short as they are"
     sequence: int = 0
     steps: int = 0
     draft_at_s: float = 0.0
@@ -214,7 +216,7 @@ class Served:
     def frame(self, message: Message) -> bytes:
         """The message as the session's next frame."""
         self.sequence += 1
-        return encode_frame(message, session=self.number, sequence=self.sequence)
+        return encode_frame(message, session=self.number, sequence=self.sequence, pad_to=self.pad_to)
 
     def begins(self) -> None:
         """A step with what has come. Drafts that are hints may have waited for the pass before: then it has

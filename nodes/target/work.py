@@ -1,7 +1,7 @@
 """The target model at work: one model, one pass at a time, each over all sessions that wait for one."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +16,13 @@ from draftwire.nodes.speculation.noise import Noise
 from draftwire.nodes.target.batcher import Batcher, Part, Waiting
 from draftwire.nodes.target.contexts import Contexts
 from draftwire.nodes.target.gathering import Gathering
+from draftwire.nodes.target.reading import Reading
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.verifier import Verdict, correct, verify, verify_block
 from draftwire.nodes.target.waste import WasteBudget
 from draftwire.runtime.clock import Clock
+from draftwire.runtime.security import key_of
 from draftwire.runtime.session.log import TokenLog
 from draftwire.runtime.session.states import Target
 from draftwire.runtime.session.target import Step
@@ -74,6 +76,7 @@ class Work:
         self._requests, self._clock, self._compute, self._noise = requests, clock, compute, noise
         self._contexts, self._model = contexts, model
         self._batcher, self._weight_of = Batcher(), weight_of
+        self._reading = Reading()
         self.waste = WasteBudget(budget=waste_budget, refuses=self._log_refused, allows=self._log_allowed)
         self._log, self._send, self._failed, self._told = logger, send, failed, told
         self._gathering, self._begins_s = Gathering(), 0.0
@@ -147,6 +150,7 @@ class Work:
         deadlines = (
             self._stops_s,
             self._begins_s,
+            self._reading.again_s,
             self._contexts.next_deadline_s(now_s),
             self._requests.next_deadline_s(now_s),
         )
@@ -221,12 +225,30 @@ class Work:
         going_on = [one for one in waiting.values() if one.has_work(now_s)]
         self._contexts.recall(going_on)
         wanted = [self._wants(one, now_s) for one in going_on if one.context is not None]
+        under_way = {one.name for one in waiting.values() if not one.session.parked(now_s)}
+        wanted = self._reading.paced(wanted, under_way=under_way, now_s=now_s)
         self._begins_s = self._gathered_s(waiting, wanted, now_s)
         if self._begins_s > now_s:
             return []
         others = len(waiting) > len(wanted) and self._requests.under_way(now_s) > len(wanted)
         parts = self._batcher.choose(wanted, others=others)
+        self._account(parts, waiting, under_way, now_s)
         return [_job(waiting[part.key], part, now_s) for part in parts]
+
+    def _account(
+        self,
+        parts: Sequence[Part],
+        waiting: Mapping[Hashable, Served],
+        under_way: Collection[str],
+        now_s: float,
+    ) -> None:
+        """What is read of prompts while other keys are under way; a log that is computed once more is not."""
+        for part in parts:
+            served = waiting[part.key]
+            if not part.reads:
+                self._reading.stepped(now_s)
+            elif not served.prefilled and any(key_of(one) != key_of(served.name) for one in under_way):
+                self._reading.read(served.name, part.rows, now_s)
 
     def _wants(self, served: Served, now_s: float) -> Waiting:
         """What a session that has work would do in a pass now."""

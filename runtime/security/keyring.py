@@ -255,7 +255,7 @@ class _Files(Generic[K]):
         return changed_ns if time.time_ns() - changed_ns > RACY_S * 1e9 else None
 
     def _look(self) -> list[tuple[str, int, int, int, int]]:
-        """Cheap: a file that is the same here has not changed. Raises OSError where none can be opened now."""
+        """Cheap: a file that is the same here has not changed. Raises OSError where no file is left."""
         seen = list[tuple[str, int, int, int, int]]()
         try:
             for entry in os.scandir(self._folder):

@@ -121,7 +121,7 @@ class Silence:
         self._asked_s = now_s
 
     def wait(self, now_s: float, *, listening: bool) -> None:
-        """Set the deadline: the first wait, doubled with every repeat up to a limit, no later than the end."""
+        """Set the deadline: the first wait, doubled with each repeat up to a limit, not beyond the end."""
         first_s = self.timing.ping_s if listening else self._first_s
         wait_s = doubled_s(first_s, self.repeats, self.timing.resend_most_s)
         if not self.answers:

@@ -7,7 +7,6 @@ With that it is known whose budget the connection draws on, see quarantine.py.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,8 +24,6 @@ ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
 ZAP_VERSION: Final = b"1.0"
 ADMITTED: Final = (b"200", b"OK")
 REFUSED: Final = (b"400", b"this key is not allowed here")
-LATER: Final = (b"300", b"this key is in quarantine")
-"""Its owner goes on trying."""
 
 ANSWERS_A_TURN: Final = 16
 """Questions answered in one turn of the loop, so that a flood of connections can't keep other tasks away."""
@@ -46,16 +43,10 @@ class Admission:
     """Answers ZeroMQ for all sockets of a context, until it is closed."""
 
     def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        keyring: Keyring,
-        unusable: "UnusableKeys",
-        quarantined: Callable[[Service, str], bool],
+        self, context: zmq.Context[zmq.Socket[bytes]], keyring: Keyring, unusable: "UnusableKeys"
     ) -> None:
-        """`quarantined`: whether nothing is taken from a key now. Raises zmq.ZMQError where there is no
-        socket left.
-        """
-        self._keyring, self._unusable, self._quarantined = keyring, unusable, quarantined
+        """Raises zmq.ZMQError where there is no socket left."""
+        self._keyring, self._unusable = keyring, unusable
         self._log = get_logger("transport")
         self._told = set[tuple[str, str]]()
         self._loop = asyncio.get_running_loop()
@@ -95,9 +86,7 @@ class Admission:
             verdict = (*REFUSED, b"")
             try:
                 question = _question(parts)
-                if self._quarantined(question.service, question.key):
-                    verdict = (*LATER, b"")
-                elif self._keyring.admits(question.service, question.key) is not None:
+                if self._keyring.admits(question.service, question.key) is not None:
                     verdict = (*ADMITTED, question.key.encode())
                 else:
                     refused.append(question)

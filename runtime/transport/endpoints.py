@@ -28,7 +28,7 @@ from draftwire.runtime.transport.base import (
     TroubleKind,
 )
 from draftwire.runtime.transport.doorman import Doorman
-from draftwire.runtime.transport.lines import hang_up, line_of
+from draftwire.runtime.transport.lines import line_of
 from draftwire.runtime.transport.mailbox import Mailbox
 from draftwire.runtime.transport.quarantine import Sender
 from draftwire.runtime.transport.verdicts import Verdicts
@@ -49,8 +49,8 @@ FLOOD_FRAMES: Final = 32
 """Read and dropped in a turn, at a few us each, before the reading pauses."""
 
 FLOOD_PAUSE_S: Final = 0.002
-"""For so long: a flood takes a tenth of a core, and its sender's own queues fill up. ZeroMQ reads from all peers
-in turn, so who is no part of it waits for this pause at the longest."""
+"""For so long: a flood takes a tenth of a core, and its sender's own queues fill up. ZeroMQ reads from all
+peers in turn, so who is no part of it waits for this pause at the longest."""
 
 TURN_S: Final = 0.002
 """How long a node may receive without a pause, its own work on the messages included, while others wait."""
@@ -256,14 +256,14 @@ class BoundEndpoint(ZmqEndpoint):
         return known
 
     def _drop(self, peer: bytes, known: Known, frame: zmq.Frame, reason: DropReason) -> DropReason:
-        """In quarantine with keys its connections end, since it can't come back under another name before
-        it is released; without keys it could, and would no longer be known.
+        """In quarantine with keys a connection ends with its first message: whoever comes back by another is
+        known by the key. Without keys he would no longer be known.
         """
         self._pass_over(frame.more)
         if reason is DropReason.FLOOD:
             self._judge(known.sender, Offence.FLOOD)
         elif known.line is not None and self._names.keys:
-            hang_up(known.line)
+            self._doorman.hang_up(peer, known.line)
             known.line = None
         return reason
 

@@ -191,11 +191,6 @@ class Senders:
             remember(self._senders, who, sender, most=MOST_SENDERS)
         return sender
 
-    def quarantined(self, who: Hashable, now_s: float) -> bool:
-        """Whether nothing is taken from it now."""
-        sender = self._senders.get(who)
-        return sender is not None and now_s < sender.until_s
-
     def _alone(self, sender: Sender, now_s: float) -> bool:
         """Whether no other was heard lately. One in quarantine is no other."""
         if now_s - self._looked_s >= LOOKED_S:

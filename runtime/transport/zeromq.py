@@ -82,7 +82,6 @@ class ZmqTransport:
         self._endpoints: list[ZmqEndpoint] = []
         self._admission: Admission | None = None
         self._server_keys = dict[Role, PublicKey]()
-        self._senders = dict[Service, Senders]()
 
     async def bind(self, address: str, *, service: Service) -> Endpoint:
         """As Transport.bind; ConfigurationError where our key is not of the role that holds this service."""
@@ -91,8 +90,7 @@ class ZmqTransport:
         if keys is not None:
             _check_role(keys, service)
         path = path_of(address)
-        senders = Senders()
-        names = Names(None if keys is None else keys.keyring, senders)
+        names = Names(None if keys is None else keys.keyring, Senders())
         with _address_errors(address):
             if path is not None:
                 await asyncio.to_thread(refuse_taken_path, address, path)
@@ -102,7 +100,6 @@ class ZmqTransport:
                 socket.set(zmq.ROUTER_HANDOVER, 1)  # without it a connection that comes back is never heard
                 if keys is not None:
                     self._guard(socket, service, keys)
-                    self._senders[service] = senders
                 doorman = Doorman(socket, left=names.forget)
                 try:
                     socket.bind(numeric)
@@ -199,16 +196,12 @@ class ZmqTransport:
         """Let those in only whose key may connect to this service."""
         if self._admission is None:
             assert self._unusable is not None, "told where there are keys"
-            self._admission = Admission(self._context, keys.keyring, self._unusable, self._quarantined)
+            self._admission = Admission(self._context, keys.keyring, self._unusable)
         socket.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES + CURVE_BYTES)
         socket.set(zmq.CURVE_SERVER, 1)
         socket.set(zmq.CURVE_SECRETKEY, keys.own.secret.encode())
         socket.set(zmq.ZAP_DOMAIN, service.value.encode())
         socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
-
-    def _quarantined(self, service: Service, public: str) -> bool:
-        senders = self._senders.get(service)
-        return senders is not None and senders.quarantined(public, asyncio.get_running_loop().time())
 
     def _server_key(self, keys: NodeKeys, role: Role) -> PublicKey | None:
         """The key to expect of a server now: where several are allowed meanwhile, the one as before. None:

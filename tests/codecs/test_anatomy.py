@@ -16,11 +16,17 @@ from draftwire.codecs.anatomy import Anatomy, Field, dissect_block, dissect_fram
 from draftwire.codecs.blocks import block_sections, decode_rows, encode_plain, encode_ranked, encode_rows
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame
+from draftwire.codecs.frame import AnyMessage, decode_frame, encode_frame, with_padding
 from draftwire.codecs.layouts import KIND_NAMES
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.plain import rice_parameters
-from draftwire.codecs.strategies import control_messages, hostile_blocks, hostile_bytes, messages
+from draftwire.codecs.strategies import (
+    control_messages,
+    hostile_blocks,
+    hostile_bytes,
+    messages,
+    paddings,
+)
 from draftwire.codecs.tables import by_tag
 from draftwire.codecs.weights import Integers
 
@@ -45,16 +51,17 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-@given(messages() | control_messages())
-def test_every_bit_of_a_frame_has_its_field(message: AnyMessage) -> None:
+@given(messages() | control_messages(), paddings())
+def test_every_bit_of_a_frame_has_its_field(message: AnyMessage, padding: int) -> None:
     """Fields tile the frame, and hold what the message holds under their names."""
-    data = _framed(message)
+    data = with_padding(_framed(message), padding)
     anatomy = dissect_frame(data)
     assert anatomy.refused is None
     assert anatomy.frame == decode_frame(data)
     assert anatomy.name == type(message).__name__
     _check_tiled(anatomy.fields, len(data))
     once = {field.name: field.value for field in anatomy.fields}
+    assert once.pop("padding.n", 0) == padding
     single = [name for name in once if sum(field.name == name for field in anatomy.fields) == 1]
     assert (once["session"], once["sequence"]) == (SESSION, SEQUENCE)
     for name in single:

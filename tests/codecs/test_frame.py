@@ -12,8 +12,15 @@ from draftwire.codecs.blocks import encode_rows
 from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireError
-from draftwire.codecs.frame import ENVELOPE_BYTES, AnyMessage, decode_frame, encode_frame
-from draftwire.codecs.limits import MAX_FRAME_BYTES, MAX_VOCAB_SIZE
+from draftwire.codecs.frame import (
+    ENVELOPE_BYTES,
+    AnyMessage,
+    decode_frame,
+    encode_frame,
+    rows_tag,
+    with_padding,
+)
+from draftwire.codecs.limits import MAX_FRAME_BYTES, MAX_PADDING, MAX_VOCAB_SIZE
 from draftwire.codecs.messages import Open, Ping, SparseLogits, StepTimes
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.strategies import (
@@ -24,6 +31,7 @@ from draftwire.codecs.strategies import (
     frames,
     hostile_bytes,
     messages,
+    paddings,
 )
 
 uint32 = st.integers(0, 2**32 - 1)
@@ -54,7 +62,8 @@ def test_hostile_bytes(data: bytes) -> None:
         assert 0 <= error.offset <= 8 * len(data)
         assert isinstance(error.reason, Refusal)
         return
-    assert encode_frame(frame.message, session=frame.session, sequence=frame.sequence) == data
+    again = encode_frame(frame.message, session=frame.session, sequence=frame.sequence)
+    assert with_padding(again, frame.padding) == data
 
 
 @given(data=frames(), place=st.integers(0, 10**6), bit=st.integers(0, 7))
@@ -86,6 +95,43 @@ def test_kinds_are_all_there(message: AnyMessage) -> None:
     assert all(1 <= kind <= 63 for kind in KINDS.values())
     assert all(64 <= kind <= 127 for kind in CONTROL_KINDS.values())
     assert encode_frame(message, session=0, sequence=0)[1] == {**KINDS, **CONTROL_KINDS}[type(message)]
+
+
+@given(message=messages() | control_messages(), pad_to=st.sampled_from((16, 64, 256, 1000, 4096)))
+def test_a_padded_frame_is_a_multiple_long_and_says_the_same(message: AnyMessage, pad_to: int) -> None:
+    """Its length tells no more than that; what it says and how its rows are spelt is as without."""
+    plain = encode_frame(message, session=7, sequence=8)
+    data = encode_frame(message, session=7, sequence=8, pad_to=pad_to)
+    assert len(data) % pad_to == 0
+    assert len(plain) <= len(data) <= len(plain) + pad_to + 1
+    frame = decode_frame(data)
+    assert frame == replace(decode_frame(plain), padding=len(data) - len(plain))
+    assert rows_tag(data) == rows_tag(plain)
+
+
+@given(message=messages(), padding=paddings())
+def test_padding_of_any_length_is_read(message: AnyMessage, padding: int) -> None:
+    """2 bytes to the limit; what is behind the body otherwise is refused."""
+    data = with_padding(encode_frame(message, session=7, sequence=8), padding)
+    assert decode_frame(data).padding == padding
+
+
+@pytest.mark.parametrize("count", [-1, 1, MAX_PADDING + 1])
+def test_padding_that_cannot_be_spelt(count: int) -> None:
+    """A single byte has no room for the count, and more than the limit nobody takes."""
+    with pytest.raises(LocalError):
+        with_padding(encode_frame(CASES["ping"], session=1, sequence=2), count)
+
+
+def test_a_frame_near_the_limit_is_not_padded_beyond_it() -> None:
+    """It is sent as it is."""
+    opening = CASES["open"]
+    assert isinstance(opening, Open)
+    longest = replace(opening, stop=(), tokens=(1,) * 262_144)
+    plain = encode_frame(longest, session=0, sequence=0)
+    rest = MAX_FRAME_BYTES - len(plain)
+    assert len(encode_frame(longest, session=0, sequence=0, pad_to=4096)) % 4096 == 0
+    assert encode_frame(longest, session=0, sequence=0, pad_to=len(plain) + rest + 1) == plain
 
 
 def test_buffers() -> None:

@@ -86,6 +86,18 @@ def test_table_set(request: pytest.FixtureRequest) -> None:
     assert table_set_from(bytes.fromhex(golden["file"])) == TABLES
 
 
+def test_padded_frames(request: pytest.FixtureRequest) -> None:
+    """A frame of each plane has its bytes when it is padded to a multiple of 64, and reads back."""
+    names = ("ping", "commit", "draft", "plan_order")
+    padded = {
+        name: encode_frame(CASES[name], session=SESSION, sequence=SEQUENCE, pad_to=64).hex() for name in names
+    }
+    for name, data in held_to(GOLDEN / "padded_frames.json", padded, request).items():
+        frame = decode_frame(bytes.fromhex(data))
+        assert frame.message == CASES[name]
+        assert frame.padding == len(data) // 2 - len(str(FRAMES[name]["frame"])) // 2
+
+
 def test_refused_frames(request: pytest.FixtureRequest) -> None:
     """Each frame of a list of wrong ones is refused for the reason, and at the bit, written beside it."""
     refused: dict[str, Any] = {}
@@ -134,6 +146,7 @@ def wrong_frames() -> dict[str, bytes]:
         )
     )
     rows = bytes.fromhex(str(FRAMES["sparse_logits_plain"]["frame"]))
+    padded = encode_frame(CASES["ping"], session=SESSION, sequence=SEQUENCE, pad_to=64)
     return {
         "empty": b"",
         "cut in the envelope": ping[:13],
@@ -182,6 +195,13 @@ def wrong_frames() -> dict[str, bytes]:
             RANKED_ROWS, session=SESSION, sequence=SEQUENCE, tables=TABLES
         ),
         "rows: padding": resealed(rows[:-1] + bytes([rows[-1] | 1])),
+        "padding: not zero": set_to(padded, len(padded) - 3, 1),
+        "padding: of 1 byte": set_to(padded, len(padded) - 1, 1),
+        "padding: more than the limit": set_to(padded, len(padded) - 2, 17),
+        "padding: more than there is": set_to(padded, len(padded) - 2, 1),
+        "padding: cut in its count": resealed(padded[:10] + bytes(4) + b"\x02"),
+        "padding: less than there is": set_to(padded, len(padded) - 1, padded[-1] - 1),
+        "padding: of an unknown kind": set_to(padded, 1, 0xBF),
         "control: no JSON": resealed(order[:14] + b"{"),
         "control: unknown key": resealed(order.replace(b'"k"', b'"K"')),
         "control: wrong type": resealed(order.replace(b"320", b'"3"')),

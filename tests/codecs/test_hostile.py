@@ -21,7 +21,7 @@ from draftwire.codecs.blocks import Mode, decode_rows, encode_plain, encode_rank
 from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.control import CONTROL_KINDS
 from draftwire.codecs.errors import Refusal, WireError
-from draftwire.codecs.frame import ENVELOPE_BYTES, decode_frame, encode_frame
+from draftwire.codecs.frame import ENVELOPE_BYTES, decode_frame, encode_frame, with_padding
 from draftwire.codecs.messages import SparseLogits
 from draftwire.codecs.quantize import quantize
 from draftwire.codecs.rows import Row
@@ -114,7 +114,10 @@ def blocks() -> tuple[bytes, ...]:
 def frames() -> tuple[bytes, ...]:
     """A message of each kind as often as 30 blocks of rows in their message."""
     head = encode_frame(CASES["sparse_logits_plain"], session=1, sequence=2)[:ROWS_AT]
-    others = [encode_frame(message, session=3, sequence=4) for message in CASES.values()]
+    others = [
+        with_padding(encode_frame(message, session=3, sequence=4), place % 3 and 60)
+        for place, message in enumerate(CASES.values())
+    ]
     return (*(sealed(head + block) for block in blocks()), *others * (len(blocks()) // 30))
 
 
@@ -231,7 +234,7 @@ def check_frame(data: bytes) -> str:
     again = encode_frame(frame.message, session=frame.session, sequence=frame.sequence)
     if isinstance(frame.message, SparseLogits):
         again = sealed(again[:ROWS_AT] + block_again(frame.message.rows, data[ROWS_AT:]))
-    assert again == data
+    assert with_padding(again, frame.padding) == data
     return type(frame.message).__name__
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.harness.enumerate import EnumeratingNoise
 from tests.harness.killed import KilledPair
-from tests.harness.pair import Direction, Planned
+from tests.harness.pair import Direction, Planned, as_plan
 from tests.harness.schedules import CALM_S, Fate
 from tests.harness.worlds import assert_caught, assert_exact, request, world
 
@@ -43,6 +43,8 @@ class Small:
     "whether the BS dies with the device, too"
     plans: tuple[Planned, ...]
     "by the length of the log in turn"
+    reborn: Planned
+    "the plan with which the BS begins another life"
     tokens: int
     target_s: float
     lazy: bool
@@ -59,6 +61,7 @@ def small(seed: int) -> Small:
         restarts=tuple(sorted(round(draw.uniform(0.0, 2.5), 2) for _ in range(draw.choice([0, 0, 1, 1, 2])))),
         together=draw.random() < 0.4,
         plans=tuple((draw.choice([1, 2]), draw.choice([0, 1, 2, 2])) for _ in range(draw.choice([1, 2]))),
+        reborn=(2, draw.choice([0, 2])),
         tokens=draw.choice([2, 2, 3]),
         target_s=draw.choice([0.0, 0.15]),
         lazy=draw.random() < 0.5,
@@ -79,12 +82,20 @@ def _fate(draw: Random) -> Fate:
 
 
 class SmallPair(KilledPair):
-    """Its BS may die with its device."""
+    """Its BS may die with its device, and be another one when it comes back."""
 
-    together = False
+    def __init__(self, schedule: Small, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.schedule = schedule
+        for at_s in schedule.restarts:
+            self.at(at_s, self.restart_target)
+
+    def restart_target(self) -> None:
+        self.plan = as_plan(self.schedule.reborn)
+        super().restart_target()
 
     def restart_device(self) -> None:
-        if self.together:
+        if self.schedule.together:
             self.restart_target()
         super().restart_device()
 
@@ -100,7 +111,8 @@ def pair_under(schedule: Small, seed: int, noise: EnumeratingNoise, **classes: A
         assert pair.target is not None
         return schedule.plans[pair.target.log.produced % len(schedule.plans)]
 
-    pair = SmallPair(
+    return SmallPair(
+        schedule,
         world(2 + seed % 2, seed),
         request(schedule.tokens),
         noise,
@@ -113,10 +125,6 @@ def pair_under(schedule: Small, seed: int, noise: EnumeratingNoise, **classes: A
         lazy=schedule.lazy,
         **classes,
     )
-    pair.together = schedule.together
-    for at_s in schedule.restarts:
-        pair.at(at_s, pair.restart_target)
-    return pair
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from draftwire.nodes.controller.policy import Policy
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.base import LanguageModel
-from draftwire.nodes.models.pacing import PAPER, ModelledCompute
+from draftwire.nodes.models.pacing import PAPER, ModelledCompute, StepTimes
 from draftwire.nodes.models.synthetic import SyntheticPair, SyntheticTokenizer
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.nodes.target.node import TargetNode
@@ -273,12 +273,13 @@ async def cell(
     model: LanguageModel | None = None,
     serve: bool = True,
     transport: Callable[[MemoryNetwork], Transport] = MemoryTransport,
+    times: StepTimes = PAPER,
     **settings: Any,
 ) -> AsyncIterator[Cell]:
     """A BS that serves a synthetic pair, or `model` in its target's place; everything ends with the block.
 
     `k` and `gamma` are fixed for all requests, unless None. With a `policy` nothing is fixed: a controller
-    plans by it, and it was there before the BS. `transport` makes the BS's own.
+    plans by it, and it was there before the BS. `transport` makes the BS's own; its passes take `times`.
     """
     pair = SyntheticPair(vocab_size=VOCAB_SIZE, seed=1, noise=noise)
     network, clock = MemoryNetwork(), LoopClock()
@@ -294,7 +295,7 @@ async def cell(
             controlled,
             transport=transport(network),
             clock=clock,
-            compute=ModelledCompute(clock, PAPER),
+            compute=ModelledCompute(clock, times),
             model=pair.target if model is None else model,
             tokenizer=SyntheticTokenizer(VOCAB_SIZE),
             hello=hello(),

@@ -138,7 +138,12 @@ def test_a_recorder_takes_every_recorded_event_by_default(tmp_path: Path) -> Non
 def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its length, so that lines of several processes never mix."""
     written = list[bytes]()
-    monkeypatch.setattr("os.write", lambda file, data: written.append(data) or len(data))
+
+    def write(file: int, data: bytes) -> int:
+        written.append(data)
+        return len(data)
+
+    monkeypatch.setattr("os.write", write)
     with Recorder(tmp_path / "record.jsonl") as recorder:
         recorder.write({"event": "answer", "text": "x" * 100_000})
     assert len(written) == 1 and written[0].endswith(b"}\n")

@@ -1,7 +1,9 @@
 """One test body over TCP, ipc and memory: what every transport promises."""
 
 import asyncio
+import gc
 import itertools
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -283,6 +285,26 @@ def test_closing_ends_a_waiting_receive(run: Run) -> None:
             await bound.receive()
         assert not bound.send(b"device-1", b"late")
         assert bound.statistics().dropped == {DropReason.CLOSED: 1}
+
+    run(body)
+
+
+def test_a_closed_endpoint_is_let_go(run: Run) -> None:
+    """A transport that lives on keeps no connection that is over, nor what was counted of its peer: a channel
+    makes one for each that a device makes.
+    """
+
+    async def body(transport: Transport, address: str) -> None:
+        bound = await transport.bind(address, service=Service.TARGET)
+        device = await transport.connect(bound.address, service=Service.TARGET, name="device-1")
+        peer = await _greeted(bound, device)
+        await device.close()
+        over = weakref.ref(device)
+        device = await transport.connect(bound.address, service=Service.TARGET, name="device-2")
+        await _greeted(bound, device)
+        gc.collect()
+        assert over() is None
+        assert peer not in getattr(bound, "_waiting", ())
 
     run(body)
 

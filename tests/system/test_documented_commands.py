@@ -47,6 +47,18 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "make test": By(file=".ci/run", test="make test"),
     "make demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
     "draftwire demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
+    "draftwire chaos --real": By(
+        file="tests/system/test_chaos_real.py", test="test_every_promise_holds_over_two_kills_of_each_node"
+    ),
+    "draftwire chaos --real --kills 2 --seed 7 --json": By(
+        file="tests/system/test_chaos_real.py", test="test_every_promise_holds_over_two_kills_of_each_node"
+    ),
+    "draftwire chaos --real --minutes 10": By(
+        file="tests/system/test_chaos_real.py", test="test_nodes_at_work_for_half_a_minute"
+    ),
+    "draftwire bench recovery": By(
+        file="tests/system/test_chaos_real.py", test="test_a_node_that_was_started_again_is_soon_of_use"
+    ),
     QUESTION: Run(adding=SHORT),
     f"{QUESTION} --link 'rate 1mbit delay 20ms 3ms'": Run(adding=SHORT),
     f"{QUESTION} --schedule '5s rate 1mbit; 10s rate 20mbit'": Run(adding=SHORT),

@@ -44,6 +44,10 @@ BENCHMARKS: Final = {
         "draftwire.nodes.console.bench.loop",
         "what the loop around the models costs: a step's time, part by part",
     ),
+    "recovery": (
+        "draftwire.nodes.console.bench.recovery",
+        "four real processes, one of them killed and started again: seconds to the next token",
+    ),
     "simulate": (
         "draftwire.nodes.console.bench.simulate",
         "what a step costs in virtual time, with few devices and many, and whether it is true",

@@ -40,6 +40,11 @@ TOKENS: Final = 96
 
 PROMPT: Final = tuple(range(24))
 
+K: Final = 128
+GAMMA: Final = 4
+"""Fixed for the honest devices' requests: what the controller learns meanwhile would be taken for an enemy's
+work, or hide it."""
+
 WITHIN_S: Final = 60.0
 """For another process to answer; only one that hangs takes so long."""
 
@@ -67,7 +72,9 @@ class Asking:
         while True:
             seed += 1
             try:
-                async for _ in self.device.generate(PROMPT, max_new_tokens=TOKENS, seed=seed):
+                async for _ in self.device.generate(
+                    PROMPT, max_new_tokens=TOKENS, seed=seed, k=K, gamma=GAMMA
+                ):
                     self.at_s.append(time.monotonic())
             except DraftwireError as error:
                 self.failed.append(str(error))

@@ -11,9 +11,10 @@ pause between tokens counts, and how long it takes to be found by the base stati
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -23,10 +24,10 @@ import orjson
 
 from draftwire.codecs.messages import Acceptance
 from draftwire.nodes.console.bench.goals import judged
-from draftwire.nodes.console.chaos.real import ended_in_order, real_topology
 from draftwire.nodes.console.chaos.real_asked import Answering, Asked
 from draftwire.nodes.console.chaos.real_faults import NODES
 from draftwire.nodes.console.chaos.real_nodes import Process, System, free_addresses, running, until
+from draftwire.nodes.console.chaos.real_setup import check_platform, ended_in_order, real_topology
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.options import count
 from draftwire.nodes.console.options import seed as seed_option
@@ -90,8 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  longest_pause_s            of the controller: between two tokens, the longest of all deaths\n"
         "  away                       the same figures of absences of 10 s alone\n"
         f"worst_p99_s                  after_ready_p99_s, the worst of the nodes; goal: at most {GOAL_S:g}\n"
-        "\nWith a pair of your own, a node's start takes as long as its model takes to load; the rest stays,\n"
-        "but for the recomputing of the text so far.\n"
+        "\nWith a pair of your own, a node's start takes as long as its model takes to load; the rest\n"
+        "stays, but for the recomputing of the text so far.\n"
     )
     parser.add_argument("--quick", action="store_true", help="a minute: two deaths of each, and one of 10 s")
     parser.add_argument("--kills", type=count, metavar="N", help=f"of each node; default {KILLS}, quick 2")
@@ -101,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark."""
+    check_platform()
     kills = args.kills or (QUICK_KILLS if args.quick else KILLS)
     began_s = time.monotonic()
     with ended_in_order(), tempfile.TemporaryDirectory(prefix="draftwire-") as name:
@@ -217,7 +219,7 @@ def _controller(nodes: System, answering: Answering, away_s: float) -> Recovered
         time.sleep(0.002)
     if process is None or not back:
         raise TimeoutError("no base station introduces itself")
-    pauses = [late - early for early, late in zip(times, times[1:], strict=False)]
+    pauses = [late - early for early, late in pairwise(times)]
     return Recovered(
         away_s=away_s,
         start_s=ready_s - process.began_s,
@@ -240,7 +242,7 @@ def _recomputed_s(target: Process) -> float | None:
     return (ended - began).total_seconds()
 
 
-def result(came: dict[str, Sequence[Recovered]] | dict[str, list[Recovered]]) -> dict[str, Any]:
+def result(came: Mapping[str, Sequence[Recovered]]) -> dict[str, Any]:
     """The JSON object, but for what hangs on the options."""
     nodes = {node: _figures(deaths) for node, deaths in came.items()}
     worst = max(figures["after_ready_p99_s"] for figures in nodes.values())
@@ -248,9 +250,8 @@ def result(came: dict[str, Sequence[Recovered]] | dict[str, list[Recovered]]) ->
     return found | {"goals": judged(found, at_most={"worst_p99_s": GOAL_S}), "goal_met": worst <= GOAL_S}
 
 
-def _figures(deaths: Iterable[Recovered]) -> dict[str, Any]:
+def _figures(deaths: Sequence[Recovered]) -> dict[str, Any]:
     """Of one node."""
-    deaths = list(deaths)
     away = [one for one in deaths if one.away_s]
     return _of(deaths) | {"away_s": AWAY_S, "away": _of(away) if away else None}
 
@@ -274,7 +275,8 @@ def _of(deaths: Sequence[Recovered]) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    print(f"{'':<12}{'kills':>6}{'start':>9}{'next token':>12}{'p99':>8}{'after ready':>13}{'p99':>8}  (seconds)")
+    heads = f"{'kills':>6}{'start':>9}{'next token':>12}{'p99':>8}{'after ready':>13}{'p99':>8}"
+    print(f"{'seconds':<12}{heads}")
     for node in NODES:
         for name, of in ((node, found[node]), ("  away 10 s", found[node]["away"])):
             if of is not None:

@@ -69,6 +69,11 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] if ordered else None
 
 
+Told = Callable[[Failure], None]
+Progress = Callable[[Tally, str], None]
+"""Hears how far it is, and what is being done besides playing the next one."""
+
+
 def play_twice(play: Play) -> Play:
     """A play that is played again, and has to come out the same."""
 
@@ -88,38 +93,40 @@ def run_campaign(
     tally: Tally,
     *,
     play: Play,
-    told: Callable[[Failure], None],
-    progress: Callable[[Tally, str], None] | None = None,
+    told: Told,
+    progress: Progress | None = None,
 ) -> None:
-    """Play them all into the tally. `told` hears of failures as they come, `progress` after every play.
+    """Play them all, each twice, into the tally. `told` hears of a failure at once, and again when it is
+    made small; `progress` after every play.
 
     Ends with KeyboardInterrupt at Ctrl-C; the tally has what came until then.
     """
-    began_s = time.monotonic()
+    began_s, both = time.monotonic(), play_twice(play)
     for schedule in schedules:
-        outcome = play(schedule)
+        outcome = both(schedule)
         tally.add(schedule, outcome)
         tally.wall_s = time.monotonic() - began_s
         if progress is not None:
             progress(tally, "")
         if outcome.broken:
-            tally.failures.append(Failure(schedule=schedule, broken=outcome.broken, shrunk=None))
-            tally.failures[-1] = _made_small(tally, play, progress)
-            told(tally.failures[-1])
-            tally.wall_s = time.monotonic() - began_s
+            failure = Failure(schedule=schedule, broken=outcome.broken, shrunk=None)
+            tally.failures.append(failure)
+            told(failure)
+            if len(tally.failures) <= MOST_SHRUNK:
+                tally.failures[-1] = _made_small(failure, tally, play, progress)
+                told(tally.failures[-1])
+                tally.wall_s = time.monotonic() - began_s
 
 
-def _made_small(tally: Tally, play: Play, progress: Callable[[Tally, str], None] | None) -> Failure:
-    failure = tally.failures[-1]
-    if len(tally.failures) > MOST_SHRUNK:
-        return failure
-
+def _made_small(failure: Failure, tally: Tally, play: Play, progress: Progress | None) -> Failure:
     def tell(plays: int, smallest: Schedule) -> None:
         if progress is not None:
             seed, faults = failure.schedule.seed, len(smallest.faults)
             progress(tally, f"seed {seed} failed: made small, {plays} plays, {faults} faults left")
 
-    small = shrunk(failure.schedule, failure.broken[0].promise, play, progress=tell)
+    promise = failure.broken[0].promise
+    once_or_twice = play_twice(play) if promise == SAME else play
+    small = shrunk(failure.schedule, promise, once_or_twice, progress=tell)
     return replace(failure, shrunk=small)
 
 

@@ -8,7 +8,8 @@ import orjson
 from rich.console import Console
 
 from draftwire.nodes.console.bars import bar_on
-from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.chaos import real_options as real
+from draftwire.nodes.console.chaos import soak_options as soak
 from draftwire.nodes.console.options import schedules as schedules_option
 from draftwire.nodes.console.options import seed as seed_option
 from draftwire.runtime.errors import ConfigurationError
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
 
 DEFAULT_SCHEDULES: Final = 200
 
+WIDE: Final = 120
+"""Columns of a replay that goes to no terminal."""
+
 EXAMPLES = """\
 examples:
   draftwire chaos                             200 schedules
   draftwire chaos --schedules 10000 --json    seeds 0 to 9999, one core, about half an hour
   draftwire chaos --replay 17                 both ends of that seed's run, side by side
   draftwire chaos --schedule FILE             the same for a schedule that a failure printed
+  draftwire chaos --soak 30                   30 virtual hours of devices that come and go: nothing grows
+  draftwire chaos --real                      real processes: 20 kills of each node, SIGSTOP, full disks
+  draftwire chaos --real --minutes 10         the same nodes at work, with devices that come, go and die
 
 Everything is drawn from the seed: who runs and what is asked, which faults come when. Each schedule is played
 twice, and both runs have to be the same to the last message. A failure is told as it comes, with its seed and
@@ -44,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replay", type=seed_option, metavar="SEED", help="play one, with both ends side by side"
     )
     parser.add_argument("--schedule", type=Path, metavar="FILE", help="the same for a schedule in a file")
+    soak.add_arguments(parser)
+    real.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
@@ -53,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     Whatever happens: what was shown is never lost, repeated or changed, with ids only the text is that of a
     run without faults, and every request ends. docs/faults.md has all that is promised.
     """
+    if real.is_asked(args):
+        return real.run(args)
+    if soak.is_asked(args):
+        return soak.run(args)
     # Imported when asked for: no other command waits for it.
     from draftwire.nodes.console.chaos.swarm import schedule_of
     from draftwire.nodes.console.chaos.writing import read_file
@@ -70,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _many(args: argparse.Namespace) -> int:
-    from draftwire.nodes.console.chaos.campaign import Tally, as_fields, play_twice, run_campaign
+    from draftwire.nodes.console.chaos.campaign import Tally, as_fields, run_campaign
     from draftwire.nodes.console.chaos.play import play
     from draftwire.nodes.console.chaos.swarm import schedule_of
 
@@ -87,8 +100,8 @@ def _many(args: argparse.Namespace) -> int:
             run_campaign(
                 (schedule_of(seed) for seed in range(first, first + wanted)),
                 tally,
-                play=play_twice(play),
-                told=_tell,
+                play=play,
+                told=lambda failure: _tell(failure, console),
                 progress=progress,
             )
         except KeyboardInterrupt:
@@ -100,23 +113,26 @@ def _many(args: argparse.Namespace) -> int:
     return 130 if interrupted else 0 if tally.held else 1
 
 
-def _tell(failure: "Failure") -> None:
-    """What broke, the smallest schedule that breaks it, and how to look at it."""
+def _tell(failure: "Failure", console: Console) -> None:
+    """What broke and how to look at it; then, the smallest schedule that breaks it."""
     from draftwire.nodes.console.chaos.telling import told, told_scenario
     from draftwire.nodes.console.chaos.writing import written
 
-    seed = failure.schedule.seed
-    text = [f"seed {seed}: {one.promise}, at {one.at_s:.3f} s: {one.what}" for one in failure.broken[:3]]
-    if len(failure.broken) > 3:
-        text.append(f"  and {len(failure.broken) - 3} more")
-    if failure.shrunk is not None:
-        text += [
-            f"  made small, {len(failure.shrunk.faults)} of {len(failure.schedule.faults)} faults are left:",
-            f"    {told_scenario(failure.shrunk.scenario)}",
-            *(f"    {told(fault)}" for fault in failure.shrunk.faults),
-            written(failure.shrunk),
+    seed, small = failure.schedule.seed, failure.shrunk
+    if small is None:
+        text = [f"seed {seed}: {one.promise}, at {one.at_s:.3f} s: {one.what}" for one in failure.broken[:3]]
+        if len(failure.broken) > 3:
+            text.append(f"  and {len(failure.broken) - 3} more")
+        text.append(f"  look at it: draftwire chaos --replay {seed}")
+    else:
+        text = [
+            f"seed {seed} made small, {len(small.faults)} of {len(failure.schedule.faults)} faults are left:",
+            f"  {told_scenario(small.scenario)}",
+            *(f"  {told(fault)}" for fault in small.faults),
+            "  as a file for draftwire chaos --schedule FILE:",
+            written(small),
         ]
-    say("\n".join([*text, f"  look at it: draftwire chaos --replay {seed}"]))
+    console.print("\n".join(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(tally: "Tally") -> list[str]:
@@ -164,7 +180,8 @@ def _show(schedule: "Schedule", outcome: "Outcome") -> None:
     for fault in schedule.faults:
         print(f"  {told(fault)}")
     print()
-    for line in lines(outcome.events, width=Console().width):
+    console = Console()
+    for line in lines(outcome.events, width=console.width if console.is_terminal else WIDE):
         print(line)
     print()
     for answer in outcome.answers:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Final, Protocol
 
@@ -137,7 +137,9 @@ class Ordeal:
                 life = machine.stall(self._loop.time() + fault.for_s)
                 if life is not None:
                     with self._under_way(fault, f"{fault.node} stands still"):
-                        await self._lasts(fault)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(fault.for_s):
+                                await life.death.wait()
                         machine.go_on(life)
             case Kind.SLOW:
                 with self._under_way(fault, f"{fault.node} is {fault.amount:g} times as slow"):

@@ -1,4 +1,4 @@
-"""`draftwire chaos --real`: four real processes on this machine, killed, stopped and cut off while they answer.
+"""`draftwire chaos --real`: four real processes, killed, stopped and cut off while they answer.
 
 Requests come one after the other, by turns coupled, at temperature 0, and under rejection at temperature 1;
 each meets three faults or so. Every device keeps a journal, and one that was killed goes on from it.
@@ -6,32 +6,30 @@ each meets three faults or so. Every device keeps a journal, and one that was ki
 
 import json
 import os
-import signal
-import sys
+import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 
 from draftwire.codecs.messages import Acceptance
 from draftwire.nodes.console.chaos.outcome import Broken
 from draftwire.nodes.console.chaos.real_asked import Answering, Asked
-from draftwire.nodes.console.chaos.real_faults import LINK, NODES, Player, RealFault, RealKind, drawn
+from draftwire.nodes.console.chaos.real_faults import NODES, Player, RealFault, RealKind, drawn
 from draftwire.nodes.console.chaos.real_nodes import (
     SERVERS,
     System,
     free_addresses,
     running,
-    topology_text,
 )
+from draftwire.nodes.console.chaos.real_setup import check_platform, ended_in_order, real_topology
 from draftwire.nodes.console.chaos.real_trouble import (
     bound_by,
     full_journal,
@@ -40,9 +38,7 @@ from draftwire.nodes.console.chaos.real_trouble import (
     prepare_record,
     taken_port,
 )
-from draftwire.nodes.console.foreground import TOLD_TO_STOP_EXIT_CODE
 from draftwire.nodes.console.generate import say
-from draftwire.runtime.errors import ConfigurationError
 
 TOKENS: Final = 160
 """Of a request: three seconds without a fault."""
@@ -68,6 +64,8 @@ class Campaign:
     played: Counter[tuple[RealKind, str]] = field(default_factory=Counter)
     checked: list[str] = field(default_factory=list)
     "troubles of the machine that were tried"
+    _told: set[int] = field(default_factory=set)
+    "processes of whose traceback was told"
 
     def next(self) -> Answering:
         """Another request, not yet asked."""
@@ -139,7 +137,8 @@ class Campaign:
                 self.breaks("left", str(error))
                 continue
             if code:
-                self.breaks("left", f"told to stop, the {role} ends with code {code}: {process.said()[-500:]!r}")
+                said = process.said()[-500:]
+                self.breaks("left", f"told to stop, the {role} ends with code {code}: {said!r}")
         for address in self.addresses:
             if not _free(address):
                 self.breaks("left", f"{address} is still bound")
@@ -178,7 +177,7 @@ class Campaign:
         answering.live()
         answering.finish()
 
-    def _check(self, name: str, what: Any) -> None:
+    def _check(self, name: str, what: Callable[[], None]) -> None:
         say(f"{name}")
         self.checked.append(name)
         try:
@@ -204,19 +203,14 @@ class Campaign:
                 self._told.add(process.popen.pid)
                 self.breaks("no_bug", f"the {process.role}: {said[said.index('Traceback') :][-1500:]}")
 
-    _told: set[int] = field(default_factory=set)
-
     def _broke(self, broken: Broken) -> None:
         say(f"  broken: {broken.promise}: {broken.what}")
         self.broken.append(broken)
 
 
 def run_real(*, kills: int = 20, seed: int = 0, as_json: bool = False, stops: int = 1) -> int:
-    """Kill each kind of node so many times, stop each, cut the link, fill the disk; 1 where a promise broke."""
-    if sys.platform != "linux":
-        raise ConfigurationError(
-            "real processes are stopped and limited as Linux does", key="--real", remedy="leave it out"
-        )
+    """Kill each node so many times, stop each, cut the link, fill the disk; 1 where a promise broke."""
+    check_platform()
     with ended_in_order(), tempfile.TemporaryDirectory(prefix="draftwire-") as name:
         folder, addresses = Path(name), [*free_addresses(4)]
         with running(
@@ -235,43 +229,18 @@ def run_real(*, kills: int = 20, seed: int = 0, as_json: bool = False, stops: in
     return 1 if found["failed"] else 0
 
 
-def real_topology(addresses: list[str]) -> str:
-    """Of the synthetic pair over LINK, with a device that looks for the others as long as they may need."""
-    return topology_text(
-        addresses=addresses, link=f"uplink = '{LINK}'\ndownlink = '{LINK}'\n", more="[device]\nname = 'device-1'\nreach_s = 60.0\n"
-    )
-
-
 def _show(found: dict[str, Any]) -> None:
     kills = ", ".join(f"{count} of the {node}" for node, count in found["kills_by_node"].items())
     print(f"{found['requests']} requests, {sum(found['faults_by_kind'].values())} faults; kills: {kills}")
     if found["recovered_p99_s"] is not None:
-        print(
-            f"next token behind a start: {found['recovered_p50_s']:.2f} s, p99 {found['recovered_p99_s']:.2f} s"
-        )
+        times = f"{found['recovered_p50_s']:.2f} s, p99 {found['recovered_p99_s']:.2f} s"
+        print(f"from a node's start to the next token: {times}")
     for one in found["broken"]:
         print(f"broken at {one['at_s']:.1f} s: {one['promise']}: {one['what']}")
     print(f"{'failed' if found['failed'] else 'every promise held'} ({found['wall_s']:.0f} s)", flush=True)
 
 
-@contextmanager
-def ended_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP end this process as Ctrl-C does: what it has started is ended first."""
-
-    def leave(number: int, _: object) -> NoReturn:
-        raise SystemExit(TOLD_TO_STOP_EXIT_CODE)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _free(address: str) -> bool:
-    import socket
-
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     try:
         socket.create_server((host, int(port))).close()
@@ -293,4 +262,4 @@ def _children() -> list[int]:
     return found
 
 
-__all__ = ["Campaign", "ended_in_order", "real_topology", "run_real"]
+__all__ = ["Campaign", "run_real"]

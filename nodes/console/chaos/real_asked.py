@@ -29,7 +29,7 @@ VOCAB_SIZE: Final = 64
 """Of PAIR."""
 
 ENDS_WITHIN_S: Final = 30.0
-"""From the last fault's end on: the device's longest pause between repeats, twice, and the rest of the text."""
+"""From the last fault's end on: a node's start, the pauses between repeats, and the rest of the text."""
 
 PROMISES: Final = {
     "text": "the text is that of the run without a fault (coupled, or temperature 0)",
@@ -143,7 +143,7 @@ class Answering:
             self.breaks("once", f"token {at} was shown as {before[at]!r} and then as {words[at]!r}")
         kept = SyntheticTokenizer(VOCAB_SIZE).decode(self.kept_ids()).split()
         if kept[: len(words)] != words:
-            self.breaks("journal", f"{len(words)} tokens shown, and the journal has other ones, or {len(kept)}")
+            self.breaks("journal", f"{len(words)} tokens shown, and it has others, or only {len(kept)}")
         if self.asked.known and words != self.asked.words()[: len(words)]:
             self.breaks("text", f"a life has shown {' '.join(words)!r}")
         self.shown = max(before, words, key=len)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -89,7 +90,7 @@ class Process:
             raise TimeoutError(f"the {self.role} has not ended within {within_s:g} s") from None
 
     def may_write(self, most_bytes: int) -> None:
-        """From now on no file of it grows beyond this, as if the disk were full; -1: the disk has room again."""
+        """From now on no file of it grows beyond this, as on a full disk; -1: there is room again."""
         _, hard = resource.prlimit(self.popen.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.popen.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
 
@@ -107,10 +108,12 @@ class System:
     now: dict[str, Process] = field(default_factory=dict)
     "by role: the one started last"
     started: list[Process] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=count)
+    "of processes, in the names of what they write"
 
     def start(self, role: str, *args: str, config: Path | None = None, stdin: int | None = None) -> Process:
         """Start a node of the file, or of another `config`; `wait_ready` waits for it."""
-        number = len(self.started)
+        number = next(self._numbers)
         out, err = (self.folder / f"{role}-{number}.{kind}" for kind in ("out", "err"))
         held = self.owned and role in SERVERS
         with out.open("wb") as stdout, err.open("wb") as stderr:

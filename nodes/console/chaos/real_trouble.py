@@ -15,7 +15,7 @@ from draftwire.nodes.console.chaos.real_asked import Answering
 from draftwire.nodes.console.chaos.real_nodes import SERVERS, Process, System, until
 
 LARGE_BYTES: Final = 2_000_000
-"""Of other lines at the record's beginning: it is then the largest file of its process, the first to be full."""
+"""Of other lines at the record's beginning: so it is its process's largest file, the first to be full."""
 
 RECORD: Final = "record.jsonl"
 """Of the target, in the folder of a run."""

@@ -4,7 +4,7 @@ Nobody has to name a table for it to be watched: one that is added to a node tom
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Sequence
 from statistics import linear_regression
 from typing import Any, Final
 
@@ -21,12 +21,11 @@ THROUGH: Final = (MortalTransport, MortalEndpoint)
 
 
 def sizes_of(node: object) -> Counter[str]:
-    """Class and attribute -> entries, over all objects of the class; class alone -> its objects."""
+    """Class and attribute -> entries, over all objects of the class."""
     sizes, seen, left = Counter[str](), {id(node)}, [node]
     while left:
         one = left.pop()
         if _is_ours(one):
-            sizes[type(one).__qualname__] += 1
             for name, value in _attributes(one):
                 if isinstance(value, TABLES):
                     sizes[f"{type(one).__qualname__}.{name}"] += len(value)
@@ -68,8 +67,8 @@ def _attributes(one: object) -> Iterator[tuple[str, Any]]:
                 yield name, getattr(one, name)
 
 
-def growth_of(values: "list[float]") -> float:
-    """How much they grow over their second half, by the straight line that fits it best; 0 for less than four."""
+def growth_of(values: Sequence[float]) -> float:
+    """How much they grow over their second half, by the straight line that fits it best; few: 0."""
     half = values[len(values) // 2 :]
     if len(half) < 2:
         return 0.0

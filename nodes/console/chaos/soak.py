@@ -27,7 +27,7 @@ from draftwire.nodes.console.chaos.lives import Life
 from draftwire.nodes.console.chaos.loop import FaultyLoop
 from draftwire.nodes.console.chaos.machines import Machine
 from draftwire.nodes.console.chaos.play import MEMORY_FOLDER
-from draftwire.nodes.console.chaos.sizes import growth_of, sizes_of
+from draftwire.nodes.console.chaos.sizes import sizes_of
 from draftwire.nodes.console.chaos.users import Told, User
 from draftwire.nodes.console.chaos.wire import MortalTransport, Wire
 from draftwire.nodes.console.chaos.world import CHANNEL, CONTROLLER, TARGET, World
@@ -36,11 +36,14 @@ from draftwire.nodes.console.simulate.seeds import number_of, stream_of
 from draftwire.nodes.console.simulate.tracing import TraceHash
 from draftwire.nodes.device.node import DeviceNode
 
-SERVERS: Final = (TARGET, CHANNEL, CONTROLLER)
-"""In the order in which they are spared."""
+SERVERS: Final = (CONTROLLER, TARGET, CHANNEL)
+"""In the order in which they are spared: first the one that remembers most, so memory is flat behind it."""
 
-SAMPLES: Final = 60
-"""So often all is measured: every half hour of thirty."""
+SAMPLES: Final = (6, 60)
+"""So often all is measured, at least and at most: every half hour, or every three minutes of a short run."""
+
+SAMPLES_AN_HOUR: Final = 20
+"""Between those."""
 
 PLACES: Final = 8
 """Devices at one time, at most."""
@@ -48,8 +51,8 @@ PLACES: Final = 8
 REGULARS: Final = 3
 """Places whose device is always the same; at the others each one comes once and never again."""
 
-PAUSE_S: Final = 60.0
-"""A place is empty for so long on average. Each device asks twice: a request every four seconds, about."""
+PAUSE_S: Final = 80.0
+"""A place is empty for so long on average. Each device asks twice: a request every five seconds, about."""
 
 DIES_EVERY_S: Final = 300.0
 """A server, on average."""
@@ -106,12 +109,19 @@ class Soak:
     """A run; `main` once."""
 
     def __init__(
-        self, *, hours: float, seed: int, loop: FaultyLoop, folder: Path, progress: Callable[[float], None]
+        self,
+        *,
+        hours: float,
+        seed: int,
+        samples: int,
+        loop: FaultyLoop,
+        folder: Path,
+        progress: Callable[[float], None],
     ) -> None:
         """`progress` hears which part of it is over."""
         self.came = Soaked()
         self._total_s, self._seed, self._loop, self._folder = hours * 3600, seed, loop, folder
-        self._progress = progress
+        self._samples, self._progress = samples, progress
         self._wire = Wire(loop, trace=TraceHash(), taps=[])
         self._world = World(SCENARIO, seed=seed, wire=self._wire, note=self._log, complain=self._wrong)
         self._users: dict[str, User] = {}
@@ -128,10 +138,10 @@ class Soak:
             self._loop.create_task(self._place(number), name=f"place {number}") for number in range(PLACES)
         ]
         tasks.append(self._loop.create_task(self._deaths(), name="deaths"))
-        for number in range(1, SAMPLES + 1):
-            await asyncio.sleep(number * self._total_s / SAMPLES - self._loop.time())
+        for number in range(1, self._samples + 1):
+            await asyncio.sleep(number * self._total_s / self._samples - self._loop.time())
             self.came.samples.append(self._sample())
-            self._progress(number / SAMPLES)
+            self._progress(number / self._samples)
         self.came.virtual_h = self._loop.time() / 3600
         for task in tasks:
             task.cancel()
@@ -195,7 +205,7 @@ class Soak:
 
     @property
     def _spared(self) -> str:
-        return SERVERS[min(int(3 * self._loop.time() / self._total_s), 2)]
+        return SERVERS[min(int(len(SERVERS) * self._loop.time() / self._total_s), len(SERVERS) - 1)]
 
     async def _deaths(self) -> None:
         """Of servers, one at a time."""
@@ -279,7 +289,8 @@ class Soak:
         network = self._wire.network
         endpoints = len(network.bound) + sum(map(len, network.connected.values()))
         spared = self._spared
-        node = {TARGET: self._world.target, CHANNEL: self._world.channel, CONTROLLER: self._world.controller}[spared]
+        world = self._world
+        node = {TARGET: world.target, CHANNEL: world.channel, CONTROLLER: world.controller}[spared]
         return Sample(
             spared=spared,
             memory_mb=resident_mb(),
@@ -317,8 +328,15 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
 
 
-def soak(*, hours: float, seed: int = 0, progress: Callable[[float], None] = lambda _: None) -> Soaked:
-    """One run; it needs to be called outside of an event loop."""
+def soak(
+    *,
+    hours: float,
+    seed: int = 0,
+    samples: int | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Soaked:
+    """One run; it needs to be called outside of an event loop. `progress` hears which part of it is over."""
+    fewest, most = SAMPLES
     began_s = perf_counter()
     shared = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="draftwire-soak-", dir=shared))
@@ -326,9 +344,18 @@ def soak(*, hours: float, seed: int = 0, progress: Callable[[float], None] = lam
         with seldom_collected(), asyncio.Runner(loop_factory=FaultyLoop) as runner:
             loop = runner.get_loop()
             assert isinstance(loop, FaultyLoop)
-            run = Soak(hours=hours, seed=seed, loop=loop, folder=folder, progress=progress)
+            run = Soak(
+                hours=hours,
+                seed=seed,
+                samples=samples or max(fewest, min(int(SAMPLES_AN_HOUR * hours), most)),
+                loop=loop,
+                folder=folder,
+                progress=progress,
+            )
+            gc.freeze()  # what is there already is not looked through with each sample
             runner.run(run.main())
     finally:
+        gc.unfreeze()
         shutil.rmtree(folder, ignore_errors=True)
     run.came.wall_s = perf_counter() - began_s
     return run.came

@@ -6,9 +6,9 @@ moments there are at all, then faults of these alone.
 
 | drawn | how |
 |---|---|
-| devices | 1 (50 %), 2 (30 %), 3 (20 %), of 1 (60 %) or 2 requests of 8 to 24 tokens |
+| devices | 1 (55 %), 2 (30 %), 3 (15 %), of 1 (65 %) or 2 requests of 8 to 24 tokens, rather few |
 | acceptance | rejection at T = 1 (45 %), coupled at T = 1 (25 %) or 0.7 (5 %), T = 0 (25 %) |
-| K, gamma | the controller's (30 % each), else 1 to 16 and 0 to 6 |
+| K, gamma | the controller's (20 % each), else 1 to 16 and 0 to 6 |
 | link | none (20 %), steady ones from 100 kbit/s to 20 Mbit/s, a third of them with loss, copies and so on |
 | journal | 80 % |
 | memory of the base station | no bound (75 %), else for one request and at most for all |
@@ -83,17 +83,17 @@ def _scenario(draw: Random) -> Scenario:
         ],
         weights=[45, 25, 5, 25],
     )[0]
-    devices = draw.choices([1, 2, 3], weights=[50, 30, 20])[0]
-    tokens = draw.randint(8, 24)
+    devices = draw.choices([1, 2, 3], weights=[55, 30, 15])[0]
+    tokens = round(draw.triangular(8, 24, 8))
     memory = tokens + MEMORY_BESIDE
     return Scenario(
         devices=devices,
-        requests=draw.choices([1, 2], weights=[60, 40])[0],
+        requests=draw.choices([1, 2], weights=[65, 35])[0],
         tokens=tokens,
         acceptance=acceptance,
         temperature=temperature,
-        k=None if draw.random() < 0.3 else draw.randint(1, 16),
-        gamma=None if draw.random() < 0.3 else draw.randint(0, 6),
+        k=None if draw.random() < 0.2 else draw.randint(1, 16),
+        gamma=None if draw.random() < 0.2 else draw.randint(0, 6),
         link="" if draw.random() < 0.2 else _link(draw),
         journal=draw.random() < 0.8,
         kv_tokens=None if draw.random() < 0.75 else draw.randint(memory, memory * devices),

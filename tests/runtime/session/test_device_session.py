@@ -338,8 +338,8 @@ SILENCES: dict[Device, list[tuple[float, list[str]]]] = {
         *((9, OPENS), *((at_s, OPENS) for at_s in range(10, 30, 2)), (30, [])),
     ],
     Device.LISTENING: [
-        *((2, ["Ping"]), *((at_s, ["Ping"]) for at_s in range(6, 10, 2))),
-        *((10, OPENS), *((at_s, OPENS) for at_s in range(11, 30, 2)), (30, [])),
+        *((2, ["Ping"]), *((at_s, ["Ping"]) for at_s in range(6, 12, 2))),
+        *((12, OPENS), *((at_s, OPENS) for at_s in range(13, 30, 2)), (30, [])),
     ],
 }
 SHORT = replace(TIMING, absent_s=30.0)
@@ -347,7 +347,7 @@ SHORT = replace(TIMING, absent_s=30.0)
 
 @pytest.mark.parametrize("state", SILENCES)
 def test_an_absent_bs_is_asked_ever_more_rarely_and_then_given_up(state: Device) -> None:
-    """Waits double up to 2 s; after four repeats it opens again; after all of absent_s, here 30 s, it ends."""
+    """Waits double up to 2 s; after four repeats it opens again; after absent_s, here 30 s, it ends."""
     end = device_in(state, timing=SHORT)
     assert silence(end) == SILENCES[state]
     assert end.state is Device.FAILED
@@ -388,7 +388,9 @@ def test_an_answer_that_lay_waiting_while_the_device_slept_is_no_slow_link() -> 
 
 def test_a_message_of_no_use_is_no_second_sleep() -> None:
     """What wakes it may be ignored; the time behind the deadline is left out once, not twice."""
-    end = device_in(Device.WAITING, timing=replace(TIMING, absent_s=30.0, resend_most_s=100.0, silent_most_s=100.0))
+    end = device_in(
+        Device.WAITING, timing=replace(TIMING, absent_s=30.0, resend_most_s=100.0, silent_most_s=100.0)
+    )
     for _ in range(3):
         end.on_timer(end.next_deadline_s() or 0.0)
     assert end.next_deadline_s() == 15.0

@@ -116,7 +116,7 @@ MOMENTS += [("device-1", moment) for moment in (Moment.AFTER_PASS, Moment.IN_REC
 def test_a_node_dies_at_each_moment(node: str, moment: Moment) -> None:
     """It dies just then, is another life afterwards, and its requests go on."""
     fault = Fault(kind=Kind.CRASH, at_s=0.05, for_s=0.5, node=node, moment=moment)
-    faults = (fault,)
+    faults: tuple[Fault, ...] = (fault,)
     if moment is Moment.IN_RECOVERY:  # something has to be taken up again
         faults = (Fault(kind=Kind.CRASH, at_s=0.04, for_s=0.2, node=node), fault)
     run = played(Schedule(seed=1, scenario=CALM, faults=faults), history=True)
