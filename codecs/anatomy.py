@@ -14,8 +14,8 @@ from draftwire.codecs.frame import ENVELOPE_BYTES, Frame, decode_frame, sealed
 from draftwire.codecs.layouts import KIND_NAMES, Field, Knife, cut_block, cut_frame
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.messages import SparseLogits
-from draftwire.codecs.padding import PADDED
 from draftwire.codecs.outline import Outline, RowHead, RungSize, outline
+from draftwire.codecs.padding import PADDED
 from draftwire.codecs.rows import Row
 from draftwire.codecs.tables import NO_TABLES, TableSets, table_set_from
 

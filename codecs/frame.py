@@ -81,7 +81,7 @@ def encode_frame(
 
 
 def with_padding(frame: bytes, count: int) -> bytes:
-    """A frame that has none, with so many bytes of padding; 0: as it is. Raises LocalError for 1, or too many."""
+    """A frame that has none, with so many bytes of padding; 0: as it is. LocalError for 1, or too many."""
     if not count:
         return frame
     header = bytes((frame[0], frame[1] | PADDED)) + frame[2 : _HEADER.size]

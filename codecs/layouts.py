@@ -128,7 +128,7 @@ class Knife:
             self.add("zeros", 8 * count, count, "bytes, not all zero" if value.strip(b"\0") else "bytes")
 
     def leave_padding(self) -> bytes:
-        """Nothing that is cut from here on lies in the padding at the end; empty: that can't be told apart."""
+        """Nothing that is cut from here on lies in the padding at the end; empty: it can't be told apart."""
         start = self.reader.offset // 8
         try:
             body, count = unpadded(self._data[start:])
@@ -143,12 +143,13 @@ class Knife:
         """What was left, where all before it has been cut."""
         if cut and self.fields[-1].end == 8 * self.length:
             start, count_at = 8 * self.length, 8 * (self.length + len(cut) - 2)
-            zeros = Field(name="padding.zeros", start=start, end=count_at, value=len(cut) - 2, meaning="bytes")
-            self.fields += [zeros] if len(cut) > 2 else []
-            count = Field(
-                name="padding.n", start=count_at, end=count_at + 16, value=len(cut), meaning="bytes of padding"
-            )
-            self.fields.append(count)
+            for name, first, end, value in (
+                ("padding.zeros", start, count_at, len(cut) - 2),
+                ("padding.n", count_at, count_at + 16, len(cut)),
+            ):
+                if first < end:
+                    one = Field(name=name, start=first, end=end, value=value, meaning="bytes")
+                    self.fields.append(one)
 
     def incarnation(self) -> None:
         """8 bytes."""

@@ -275,7 +275,7 @@ class SecuritySettings:
     plain: bool = False
     "no keys and no encryption although other machines can reach an address"
     pad_to: int = 0
-    "bytes: device and target pad what they send each other to a multiple of it, each for itself; 0: no padding"
+    "bytes: device and target pad each frame that they send each other to a multiple of it; 0: no padding"
 
     def __post_init__(self) -> None:
         remedy = f"write 0 for no padding, or a number from {LEAST_PAD_TO} to {MAX_PADDING - 1}"

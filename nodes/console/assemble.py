@@ -92,6 +92,7 @@ def build_devices(
             numbers=random.SystemRandom(),
             timing=Timing(reach_s=topology.device.reach_s, absent_s=topology.device.absent_s),
             draft=settings.model,
+            pad_to=topology.security.pad_to,
         )
         return node, compute
 
@@ -140,6 +141,7 @@ def build_target(
         name=name,
         tables=by_tag(tables),
         kv_budget=None if free is None else free // 2,
+        pad_to=topology.security.pad_to,
     )
 
 

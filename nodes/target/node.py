@@ -90,14 +90,15 @@ class TargetNode:
         name: str = "target",
         tables: TableSets = NO_TABLES,
         kv_budget: int | None = None,
+        pad_to: int = 0,
     ) -> None:
         """`kv_budget` is the memory of all sessions in bytes where settings say nothing, None: no bound;
         `name` is how the controller knows this BS, with keys its key's; `controller` tells its address,
         and what is fixed for every request; `hello` is what a device must agree with; `boot` tells this life
         from the last (32 bits); `wall_s` is the clock on the wall, UTC; `tables` are the sets that rows may
-        be spelt with.
+        be spelt with; `pad_to`: frames to devices are a multiple of so many bytes long, 0: no padding.
         """
-        self.settings, self.name = settings, name
+        self.settings, self.name, self._pad_to = settings, name, pad_to
         self.refused: Counter[Refusal | Reason] = Counter()
         self._timing = Timing(patience_s=settings.patience_s)
         self._transport, self._clock, self._wall_s, self._log = transport, clock, wall_s, logger
@@ -242,7 +243,7 @@ class TargetNode:
         """Whether it is taken."""
         served, now_s = self._requests.get(received.name, number), self._clock.now_s()
         begins = served is None or opened.device_try > served.device_try
-        if begins and (busy := self._openings.refusal(received.name, opened, now_s)) is not None:
+        if (busy := self._openings.refusal(received.name, opened, now_s)) is not None:
             self._refuse(received, number, busy)
             if self._openings.offends(received.name) and self._endpoint is not None:
                 self._endpoint.offence(received.peer, Offence.MISPLACED)
@@ -305,6 +306,7 @@ class TargetNode:
             device_try=opened.device_try,
             drawn_before=opened.draft_epoch,
             tables=self._greeted.tables(received.peer),
+            pad_to=self._pad_to,
         )
         self._contexts.open(served)
         self._requests.add(served)
@@ -393,7 +395,7 @@ class TargetNode:
 
     def _reply(self, peer: bytes, number: int, message: Welcome | Refused | Echo) -> None:
         assert self._endpoint is not None
-        self._endpoint.send(peer, encode_frame(message, session=number, sequence=0))
+        self._endpoint.send(peer, encode_frame(message, session=number, sequence=0, pad_to=self._pad_to))
 
     def _refuse(self, received: Received, number: int, refused: Refused) -> None:
         self._count_refusal(refused.reason, received.name, refused.detail)

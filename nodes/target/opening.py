@@ -1,9 +1,9 @@
 """How fast a device may open requests.
 
-To take an Open costs the base station's loop 0.4 ms, and 2.4 us for each token it carries, in hashes of the log:
-0.6 s for the longest, in which nobody is served. So each device has a budget of tokens, by its key; who has
-spent it is told to ask again when there is some. An Open that only repeats one costs nothing. Pure: the time is
-an argument.
+To take an Open costs a base station 0.4 ms, and 1 to 2.4 us for each token it carries, in hashes of the log:
+up to 0.6 s for the longest, in which nobody is served. So each device has a budget of tokens, by its key; who
+has spent it is told to ask again when there is some. An Open that only repeats one costs an eighth, which is
+what reading it does. Pure: the time is an argument.
 """
 
 from typing import Final
@@ -19,6 +19,9 @@ TOKENS_A_S: Final = 16_384
 A_REQUEST: Final = 256
 """As many tokens is an Open worth, however short: 64 of them a second."""
 
+LOOKED_AT: Final = 8
+"""One of so many tokens' worth is what it takes to look at an Open, whatever comes of it."""
+
 BURST_TOKENS: Final = MAX_TOKENS
 """At once: the longest prompt there is, or a thousand devices of one key that come back together."""
 
@@ -26,10 +29,11 @@ LEAST_WAIT_S: Final = 0.5
 """A device that is told to wait for less comes back for nothing."""
 
 MOST_REFUSED: Final = 1024
-"""Opens beyond the budget that are still no offence: as many devices of one key, each of which asks once."""
+"""Opens beyond the budget that are still no offence: as many devices of one key, each of which asks once. One
+with more than A_REQUEST tokens counts as several."""
 
 FORGIVEN_AN_OPEN: Final = 16
-"""Of those, for each Open within the budget: whoever goes on at 30 times what is taken is found in a second."""
+"""Of those, for each Open within the budget: whoever sends 30 times what is taken is found in a second."""
 
 MAX_DEVICES: Final = 4096
 """Whose budgets are remembered; the oldest is full again."""
@@ -56,13 +60,14 @@ class Openings:
         return self._refused.get(key_of(device), 0) > MOST_REFUSED
 
     def refusal(self, device: str, opened: Open, now_s: float) -> Refused | None:
-        """Why an Open is not looked at now; None: it is, and costs what one without tokens does."""
+        """Why an Open is not looked at now; None: it is, and that has been counted."""
         wait_s, key = self.wait_s(device, now_s), key_of(device)
         refused = self._refused.get(key, 0)
-        refused = refused + 1 if wait_s else max(0, refused - FORGIVEN_AN_OPEN)
+        weight = 1 + len(opened.tokens) // A_REQUEST
+        refused = refused + weight if wait_s else max(0, refused - FORGIVEN_AN_OPEN)
         remember(self._refused, key, refused, most=MAX_DEVICES)
         if not wait_s:
-            self._spend(device, A_REQUEST, now_s)
+            self._spend(device, A_REQUEST + len(opened.tokens) // LOOKED_AT, now_s)
             return None
         detail = f"{key} opens requests faster than they can be taken: ask again in {wait_s:.1f} s"
         return Refused(
@@ -80,6 +85,7 @@ __all__ = [
     "BURST_TOKENS",
     "FORGIVEN_AN_OPEN",
     "LEAST_WAIT_S",
+    "LOOKED_AT",
     "MAX_DEVICES",
     "MOST_REFUSED",
     "TOKENS_A_S",

@@ -20,7 +20,7 @@ BUDGET: Final = 512
 """Positions: what a device has at first, and at most. 0.9 s of passes in all at 1.75 ms a position."""
 
 A_STEP: Final = 1.0
-"""For each step, of the target alone too: who drafts one token at a time costs others 2 %, and need not stop."""
+"""For each step, of the target alone too: one draft at a time costs others 2 %, and need not stop."""
 
 A_HIT: Final = 12.0
 """With this a device whose tokens stand with probability 0.35 drafts 6 at a time, and one with 0.1 two."""

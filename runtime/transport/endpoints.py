@@ -76,7 +76,7 @@ class ZmqEndpoint(ABC):
         self._loop = asyncio.get_running_loop()
         self._inbox: Mailbox[Received] = Mailbox(address)
         self._inbox_bytes = 0
-        self._turn_ends_s = inf
+        self._turn_ends_s = -inf
         "until then the node may go on receiving without letting others run"
         self._counts = Counts()
         self._stalled = self._draining_soon = False

@@ -1,8 +1,9 @@
-"""Hashes and noise once more, from docs/wire.md alone. Blocks of rows: `reference_decoder.py`."""
+"""Hashes, noise and padding once more, from docs/wire.md alone. Blocks of rows: `reference_decoder.py`."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
 from math import log
+from zlib import crc32
 
 
 def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]], tails: list[int]) -> bytes:
@@ -12,6 +13,16 @@ def rows_hash_of(v: int, ids: list[list[int]], weights: list[list[int]], tails: 
         for number in (v, len(row_ids), tail, *row_ids, *row_weights):
             text += number.to_bytes(4, "big")
     return blake2b(text, digest_size=8).digest()
+
+
+def without_padding(frame: bytes) -> bytes:
+    """Section "Envelope": the same frame as if nobody had padded it."""
+    if frame[1] < 128:
+        return frame
+    count = int.from_bytes(frame[-2:], "big")
+    assert 2 <= count <= 4097 and frame[-count:-2] == bytes(count - 2)
+    head, body = frame[:1] + bytes([frame[1] - 128]) + frame[2:10], frame[14:-count]
+    return head + crc32(head + body).to_bytes(4, "big") + body
 
 
 def noise_word(seed: int, draft_epoch: int, position: int, purpose: int) -> int:

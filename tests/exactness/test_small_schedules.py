@@ -12,6 +12,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.exactness.test_deaths import DrawsAnew
+from tests.exactness.test_mutants import Forgetful
 from tests.harness.enumerate import EnumeratingNoise
 from tests.harness.killed import KilledPair
 from tests.harness.pair import Direction, Planned, as_plan
@@ -22,8 +24,8 @@ from draftwire.codecs.messages import Message
 from draftwire.nodes.console.simulate.seeds import stream_of
 from draftwire.runtime.session.request import Timing
 
-FAST = 24
-SLOW = 600
+FAST = 12
+SLOW = 300
 TIMING = Timing(
     resend_s=0.4, resend_most_s=2.0, reopen_after=2, ping_s=0.5, patience_s=0.7, row_s=0.3, repeat_s=0.4
 )
@@ -136,3 +138,13 @@ def test_law_holds_under_the_schedule_of_this_seed(seed: int) -> None:
     print(f"seed {seed}: {schedule}")
     within, wanted = world(2 + seed % 2, seed), request(schedule.tokens)
     assert_exact(within, wanted, partial(pair_under, schedule, seed))
+
+
+@pytest.mark.parametrize(
+    "classes", [{"device_class": DrawsAnew}, {"target_class": Forgetful}], ids=["draws anew", "forgetful"]
+)
+def test_schedules_find_who_forgets_a_rejection(classes: dict[str, Any]) -> None:
+    """A device that draws another block, a BS that does not wait for the one out: seed 208 sees both."""
+    schedule, within, wanted = small(208), world(2, 208), request(small(208).tokens)
+    assert_exact(within, wanted, partial(pair_under, schedule, 208))
+    assert_caught(str(classes), within, wanted, partial(pair_under, schedule, 208, **classes))

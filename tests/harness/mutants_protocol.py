@@ -60,14 +60,14 @@ DEVICE: Final = (
     one("record_behind_draft", "a Draft leaves before its epoch is in the journal",
         Running, "frames", ("isinstance(one, Open) or (isinstance(one, Draft) and not hints)", "isinstance(one, Open)")),
     one("journal_not_synced", "an Open or a Draft leaves before the journal is on disk",
-        Page, "keep", ("if self._unsynced and (leaves or rests):", "if self._unsynced and rests:")),
+        Page, "keep", ("self._unsynced = True", "pass")),
     one("outstanding_not_kept", "the journal does not say which block is out",
         DeviceNode, "_answer", ("outstanding=entry.record.outstanding", "outstanding=None")),
     one("shown_before_written", "tokens are shown, then written",
         DeviceNode, "_drive", ("self._flush(running, tokens)", "self._flush(running)"),
-        ("                yield taken\n",
-         "                yield taken\n            if page is not None and tokens:\n"
-         "                page.keep(tokens, session.record, leaves=False, rests=True)\n")),
+        ("            yield taken\n",
+         "            yield taken\n        if page is not None and tokens:\n"
+         "            page.keep(tokens, session.record, leaves=False, rests=True)\n")),
     one("open_not_repeated", "an Open that is lost is not said again",
         DeviceSession, "on_timer", ("    self._send_open()", "    pass")),
     one("draft_not_repeated", "a Draft that is lost is not said again",
@@ -145,6 +145,8 @@ OTHERS: Final = (
         also=(draftwire.nodes.device.node, draftwire.nodes.target.node, draftwire.nodes.controller.node)),
     one("queue_unbounded", "a receiver takes all that comes",
         _MemoryEndpoint, "take", ("if self._waiting[peer] >= PEER_QUEUE_MESSAGES:", "if False:")),
+    one("outbox_not_emptied", "what a device's session has sent stays in its outbox",
+        DeviceSession, "to_send", ("self._out.clear()", "self._out.rotate(0)")),
 )
 ALL = (*DEVICE, *BS, *OTHERS)
 BOTH_HASH_AND_INC = (

@@ -162,7 +162,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 @pytest.mark.parametrize("refusal", Refusal)
 def test_every_refusal_is_weighed(refusal: Refusal) -> None:
-    """Damage is light, another protocol and what can't be are heavy, and what another life agreed is nothing."""
+    """Damage is light, another protocol and what can't be are heavy, what another life agreed is nothing."""
     light = {Refusal.CHECKSUM: Offence.DAMAGED, Refusal.VERSION: Offence.FOREIGN}
     nothing = {Refusal.TABLES, Refusal.VOCABULARY}
     expected = None if refusal in nothing else light.get(refusal, Offence.MALFORMED)
@@ -170,7 +170,7 @@ def test_every_refusal_is_weighed(refusal: Refusal) -> None:
 
 
 def test_echoes_have_a_budget() -> None:
-    """What a doctor asks for is answered; a flood of short probes for long echoes is not, but for its rate."""
+    """What a doctor asks for is answered; of a flood of short probes for long echoes only the rate."""
     budget, long = Echoes(), Probe(stamp=1, reply_padding=65_535)
     assert all(budget.may(b"doctor", long, 5.0) for _ in range(10))
     answered = sum(budget.may(b"enemy", long, number / 1000) for number in range(10_000))

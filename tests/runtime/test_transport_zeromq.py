@@ -301,3 +301,37 @@ def test_closing_delivers_what_was_just_sent() -> None:
             assert (await device.receive()).data == b"farewell"
 
     asyncio.run(main())
+
+
+def test_a_full_inbox_keeps_no_other_task_from_running() -> None:
+    """A node that works on each message it receives lets others run every few of them."""
+
+    async def main() -> None:
+        loop, turns = asyncio.get_running_loop(), 0
+        async with ZmqTransport() as transport:
+            bound = await transport.bind("tcp://127.0.0.1:*", service=Service.TARGET)
+            peer = await transport.connect(bound.address, service=Service.TARGET, name="dev")
+            for _ in range(100):
+                assert peer.send(b"", b"work")
+            async with asyncio.timeout(20):
+                while bound.statistics().waiting < 100:
+                    await asyncio.sleep(0.01)
+
+            async def other() -> None:
+                nonlocal turns
+                while True:
+                    await asyncio.sleep(0)
+                    turns += 1
+
+            running = asyncio.create_task(other())
+            await asyncio.sleep(0)
+            before = turns
+            for _ in range(100):
+                await bound.receive()
+                busy_until_s = loop.time() + 1e-3
+                while loop.time() < busy_until_s:
+                    pass
+            running.cancel()
+            assert turns - before >= 100 // 4
+
+    asyncio.run(main())

@@ -47,6 +47,13 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "make test": By(file=".ci/run", test="make test"),
     "make demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
     "draftwire demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
+    "draftwire chaos": Run(adding="--schedules 3", says="failed: 0"),
+    "draftwire chaos --schedules 10000 --json": Run(changing={"10000": "3"}, says='"failed":0'),
+    "draftwire chaos --replay 17": Run(says="every promise held"),
+    "draftwire chaos --schedule failed.json": By(
+        file="tests/nodes/console/chaos/test_chaos_command.py",
+        test="test_a_schedule_from_a_file_is_that_of_its_seed",
+    ),
     "draftwire chaos --real": By(
         file="tests/system/test_chaos_real.py", test="test_every_promise_holds_over_two_kills_of_each_node"
     ),
@@ -176,6 +183,7 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
         adding="--rounds 1 --target tiny:seed=1", says='"batch16_over_1_fp32"'
     ),
     "draftwire bench cell --json": Run(adding="--quick --seconds 5", says='"over_target_only"'),
+    "draftwire bench enemies --json": Run(adding="--quick --only flood", says='"others_loss_pct"'),
     "draftwire bench codec": Run(adding="--quick --positions 40", says="source model"),
     "draftwire bench codec --json --plot codec.png": Run(
         adding="--quick --positions 40", says='"over_source_model"'

@@ -13,6 +13,7 @@ from draftwire.codecs.messages import Acceptance, Finish, Incarnation
 from draftwire.nodes.console.chaos.disk import MortalJournal
 from draftwire.nodes.console.chaos.models import rows_behind, rows_of
 from draftwire.nodes.console.chaos.outcome import Broken
+from draftwire.nodes.console.chaos.standing import Standing
 from draftwire.nodes.console.chaos.users import Told, User
 from draftwire.nodes.console.chaos.wire import Wire
 from draftwire.nodes.console.chaos.world import AHEAD, World
@@ -28,6 +29,7 @@ from draftwire.runtime.transport.base import PEER_QUEUE_MESSAGES
 
 PROMISES: Final = {
     "text": "where drafts are hints the text is that of the target alone, whatever happens",
+    "stands": "what a test of drafts came to, and what a request fixes, stands, whoever goes on with it",
     "once": "each position is shown once, in order, and what was shown never changes",
     "kept": "what a journal has brought to disk is never lost, and is what was shown",
     "leans": "a message that must be remembered leaves when all it leans on is on disk",
@@ -71,6 +73,9 @@ class Checks:
         self._incarnations: dict[int, Incarnation | None] = {}
         "seed of a request -> the last life of the log that its device took tokens of"
         self._texts: dict[int, tuple[int, ...]] = {}
+        self._standing = Standing(world.scenario)
+        self._answered: dict[int, int] = {}
+        "seed of a request that has been answered -> boot of the base station that knows it"
 
     def wrong(self, promise: str, what: str, *, who: str = "") -> None:
         """A promise is broken; of each, and of each `who`, the first time counts."""
@@ -123,6 +128,21 @@ class Checks:
         if told.ended and len(told.ids) != told.request.max_new_tokens:
             what = f"{whose}: it ended with {len(told.ids)} of {told.request.max_new_tokens} tokens"
             self.wrong("ends", what, who=whose)
+        if told.ended and self._world.target is not None:
+            self._answered[told.request.seed] = self._world.target._boot
+
+    def tested(self, outcomes: object) -> None:
+        """What a pass of the base station came to."""
+        target = self._world.target
+        if target is None:
+            return
+        if wrong := self._standing.tested(target._requests, outcomes):
+            self.wrong("stands", wrong, who=wrong.partition(":")[0])
+        scenario, places = self._world.scenario, target.settings.max_sessions
+        for served in target._requests if scenario.devices * scenario.requests <= places else ():
+            if served.computing and self._answered.get(served.session.request.seed) == target._boot:
+                whose = f"{served.name} {served.number}"
+                self.wrong("kv", f"{whose}: it has been answered, and is computed again", who=whose)
 
     # -- at any time ---------------------------------------------------------------------------------------
 
@@ -155,6 +175,8 @@ class Checks:
             self.wrong("bounded", f"{name}: {len(running.inbox)} messages wait for a request", who=name)
         if len(session._out) > MOST_TO_SEND:
             self.wrong("bounded", f"{name}: {len(session._out)} messages want to leave", who=name)
+        if forgotten := self._standing.forgotten(name, running.number, session.log.tokens):
+            self.wrong("stands", f"{name}: {forgotten}", who=name)
         target = self._world.target
         served = None if target is None else target._requests.get(name, running.number)
         if served is not None and served.session.incarnation == session.incarnation:
@@ -167,6 +189,10 @@ class Checks:
         if session.rows_held > MAX_GAMMA or len(session._out) > MOST_TO_SEND:
             what = f"{whose}: {session.rows_held} rows held, {len(session._out)} messages want to leave"
             self.wrong("bounded", what, who=whose)
+        plan, asked = session.plan, session.request
+        if asked.k not in (None, plan.k) or (asked.gamma is not None and plan.gamma not in (0, asked.gamma)):
+            what = f"{whose}: it is served by {plan}, and asked for K {asked.k}, gamma {asked.gamma}"
+            self.wrong("stands", what, who=whose)
         gamma = self._world.scenario.gamma
         ahead, most = len(session.log) - session.known, AHEAD + (MAX_GAMMA if gamma is None else gamma)
         if ahead > most or not 0 <= session.known <= len(session.log):

@@ -141,7 +141,7 @@ def _summary(tally: "Tally") -> list[str]:
     faults = ", ".join(f"{kind} {number}" for kind, number in sorted(tally.faults_by_kind.items()))
     chances = {name: chance for name, chance in tally.law.chances().items() if chance is not None}
     lines = [
-        f"{tally.schedules} schedules of {tally.wanted}, {tally.virtual_s:.0f} s of virtual time "
+        f"{tally.schedules} of {tally.wanted} schedules, {tally.virtual_s:.0f} s of virtual time "
         f"in {tally.wall_s:.1f} s, each played twice",
         f"faults: {faults or 'none'}",
         f"answers: {tally.answers}, {tally.tokens} tokens",

@@ -72,6 +72,7 @@ class Run:
                 self.world.disks[name] = Disk(folder / name, numbers=numbers)
         self.users = {name: self._user(name) for name in self.world.devices}
         self.checks = Checks(self.world, self.users, self.wire, now_s=self._now_s)
+        self.world.tested = self.checks.tested
         self.machines = {name: self._machine(name) for name in self.world.names}
         self.wire.taps += [self._hash, DeviceTap(self.users, wrong=self.wrong)]
         if history:
@@ -149,9 +150,14 @@ class Run:
     async def _calm(self, ordeal: Ordeal, playing: "list[asyncio.Task[None]]") -> None:
         """Faults that are under way come to their end; what was still to come has nobody to happen to."""
         ordeal.over()
+        longest_s = max((fault.for_s for fault in self.schedule.faults), default=0.0)
+        limit_s = self._loop.time() + longest_s + SETTLES_WITHIN_S
         while ordeal.active or self._leaving:
             await asyncio.sleep(LOOK_EVERY_S)
             self.checks.look()
+            if self._loop.time() > limit_s:
+                self.wrong("ends", "a node that was told to end, or a fault, has not come to its end")
+                return
 
     async def _settled(self) -> None:
         """Nothing is on its way, and no session has anything to say."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from draftwire.nodes.console.chaos.faults import Fault, Kind, Moment, Scenario, Schedule
 from draftwire.nodes.console.chaos.outcome import Outcome
-from draftwire.nodes.console.chaos.places import check
+from draftwire.nodes.console.chaos.places import check, devices_of
 from draftwire.runtime.errors import ConfigurationError
 
 Play = Callable[[Schedule], Outcome]
@@ -99,7 +99,9 @@ def _complements(faults: Sequence[Fault], parts: int) -> Iterator[tuple[Fault, .
 def _simpler_scenarios(schedule: Schedule) -> Iterator[Schedule]:
     now, usual = schedule.scenario, Scenario()
     for devices in range(1, now.devices):
-        yield _within(schedule, replace(now, devices=devices))
+        fewer = replace(now, devices=devices)
+        yield _within(schedule, fewer)
+        yield _within(_moved(schedule, devices), fewer)
     if now.requests > 1:
         yield _within(schedule, replace(now, requests=1))
     for link in SIMPLEST_LINKS[: _rank(now.link)]:
@@ -117,6 +119,14 @@ def _simpler_scenarios(schedule: Schedule) -> Iterator[Schedule]:
     for k in (1, 2, 4):
         if now.k is not None and k < now.k:
             yield _within(schedule, replace(now, k=k))
+
+
+def _moved(schedule: Schedule, devices: int) -> Schedule:
+    """What happens to devices beyond so many happens to the first."""
+    first, *others = devices_of(schedule.scenario)
+    gone = others[devices - 1 :]
+    faults = (replace(one, node=first) if one.node in gone else one for one in schedule.faults)
+    return replace(schedule, faults=tuple(faults))
 
 
 def _rank(link: str) -> int:

@@ -61,7 +61,7 @@ def told_scenario(scenario: Scenario) -> str:
     """What runs, in a line."""
     parts = [
         _count(scenario.devices, "device"),
-        f"{_count(scenario.requests, 'request')} of {scenario.tokens} tokens each",
+        f"{_count(scenario.requests, 'request')} of {_count(scenario.tokens, 'token')}",
         f"{scenario.acceptance.name.lower()} at temperature {scenario.temperature:g}",
         f"K {_chosen(scenario.k)}, gamma {_chosen(scenario.gamma)}",
         f"link {scenario.link!r}" if scenario.link else "no channel",

@@ -24,7 +24,10 @@ from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport
 from draftwire.runtime.transport.base import EndpointStatistics, Offence
 
 LATE_S: Final = 0.25
-"""Most that a message is held which others overtake, and that its copy comes behind it."""
+"""Most that a message is held which others overtake."""
+
+COPY_LATE_S: Final = (0.01, 10.0)
+"""A copy comes so long behind, drawn evenly by its logarithm: some come to another life of either end."""
 
 MOST_FLIPPED: Final = 3
 """Bits: few enough that a CRC-32 over a frame of ours always shows it."""
@@ -100,7 +103,9 @@ class Wire:
         self.hit[fault.kind] += 1
         match fault.kind:
             case Kind.DUPLICATE:
-                return [(late_s, data), (late_s + LATE_S * fault.numbers.random(), data)]
+                least_s, most_s = COPY_LATE_S
+                behind_s = least_s * (most_s / least_s) ** fault.numbers.random()
+                return [(late_s, data), (late_s + behind_s, data)]
             case Kind.REORDER:
                 return [(late_s + LATE_S * fault.numbers.random(), data)]
             case Kind.CORRUPT:
@@ -241,4 +246,4 @@ class MortalEndpoint:
             await self._inner.close()
 
 
-__all__ = ["LATE_S", "Ledger", "LegFault", "MortalEndpoint", "MortalTransport", "Tap", "Wire"]
+__all__ = ["COPY_LATE_S", "LATE_S", "Ledger", "LegFault", "MortalEndpoint", "MortalTransport", "Tap", "Wire"]

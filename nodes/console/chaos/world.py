@@ -57,8 +57,12 @@ Note = Callable[[str, str, str], None]
 class LifeCompute:
     """Modelled compute of one life; its model may be slow, and the life may end with what it has computed."""
 
-    def __init__(self, life: Life, times: StepTimes = PAPER) -> None:
-        self._life, self._times, self._turn = life, times, asyncio.Lock()
+    def __init__(
+        self, life: Life, *, computed: Callable[[object], None] | None = None, times: StepTimes = PAPER
+    ) -> None:
+        """`computed` hears what each run came to, before anybody does anything with it."""
+        self._life, self._computed, self._times = life, computed, times
+        self._turn = asyncio.Lock()
 
     async def run(
         self, kind: Kind, positions: int, work: Callable[[], T], *, sessions: int = 1
@@ -69,6 +73,8 @@ class LifeCompute:
             began_s = life.clock.now_s()
             value = work()
             await life.clock.sleep_until(began_s + seconds)
+            if self._computed is not None:
+                self._computed(value)
             if life.dies_at(Moment.AFTER_PASS):
                 await asyncio.sleep(0)  # which ends here
             return Timed(value=value, seconds=seconds, overran=False)
@@ -84,6 +90,8 @@ class World:
         self, scenario: Scenario, *, seed: int, wire: Wire, note: Note, complain: Callable[[str], None]
     ) -> None:
         """`note` hears log events, `complain` what a model can't bear."""
+        self.tested: Callable[[object], None] = lambda outcomes: None
+        "hears what each pass of the base station came to"
         self.scenario, self.seed, self.wire = scenario, seed, wire
         self.devices = tuple(f"device-{number}" for number in range(1, scenario.devices + 1))
         self.names = (CONTROLLER, TARGET, *([CHANNEL] if scenario.link else []), *self.devices)
@@ -156,7 +164,7 @@ class World:
             ControllerSettings(address=ADDRESSES[CONTROLLER]),
             transport=MortalTransport(self.wire, life),
             clock=life.clock,
-            compute=LifeCompute(life),
+            compute=LifeCompute(life, computed=lambda outcomes: self.tested(outcomes)),
             model=model,
             tokenizer=TOKENIZER,
             hello=HELLO,

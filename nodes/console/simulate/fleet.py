@@ -166,6 +166,7 @@ class Fleet:
             logger=self._telling.logger(node="target", bs=bs),
             on_step=self._stepped,
             tables=self._tables,
+            pad_to=self._topology.security.pad_to,
         )
 
     def _channel(
@@ -197,6 +198,7 @@ class Fleet:
             numbers=numbers,
             timing=Timing(reach_s=topology.device.reach_s, absent_s=topology.device.absent_s),
             tables=self._tables,
+            pad_to=topology.security.pad_to,
         )
         await self._ready(node.run, "hears", whose=name, tasks=tasks)
         within_s = min(FIRST_REQUESTS_S, self._seconds)

@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from tests.harness.cell import Cell, cell, hello, open_for, request, run
+from tests.harness.cell import Cell, cell, open_for, request, run
 
-from draftwire.codecs.messages import Opened, Reason, Refused
+from draftwire.codecs.messages import Draft, Incarnation, Opened, Plan, Reason, Refused
+from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.models.pacing import StepTimes
 from draftwire.nodes.target.batcher import Waiting
 from draftwire.nodes.target.opening import (
@@ -18,13 +19,11 @@ from draftwire.nodes.target.opening import (
     Openings,
 )
 from draftwire.nodes.target.reading import BURST, CRAWL, POSITIONS_A_S, QUIET_S, Reading
-from draftwire.nodes.target.waste import BUDGET
-from draftwire.runtime.session.messages import log_of
 
 TIMES = StepTimes(draft_position_s=3.1e-3, target_s=40e-3, target_position_s=0.5e-3)
 HONEST = 4
 LONG = tuple(i % 64 for i in range(2000))
-AT_FIRST_S, MEASURED_S = 15.0, 20.0
+AT_FIRST_S, MEASURED_S = 5.0, 6.0
 
 
 async def _asks(bs: Cell, name: str, at_s: list[float]) -> None:
@@ -66,10 +65,107 @@ class _Enough(Exception):
     """All that is measured has been."""
 
 
+@pytest.mark.slow
 def test_prompts_without_end_cost_the_others_less_than_a_tenth() -> None:
-    """Once its budget is spent, a device that only opens long requests slows four others by less than 10 %."""
+    """Once its budget is spent, a device that only opens requests slows four others by less than 10 %."""
     first, alone = _tokens_a_s(None)
     first_beside, beside = _tokens_a_s(0.05)
     told = f"first {1 - first_beside / first:.1%}, then {1 - beside / alone:.1%}"
     assert beside > 0.9 * alone, told
     assert first_beside > 0.7 * first, told
+
+
+def test_a_budget_of_opened_tokens_is_spent_and_comes_back() -> None:
+    """One burst is taken at once, whatever it consists of; then the device is told when there is more."""
+    openings, opened = Openings(), open_for(request(prompt=LONG))
+    taken = 0
+    while (refused := openings.refusal("phone-1/a", opened, 100.0)) is None:
+        openings.read("phone-1/a", len(LONG), 100.0)
+        taken += 1
+    assert BURST_TOKENS / (len(LONG) + 2 * A_REQUEST) <= taken <= BURST_TOKENS / len(LONG) + 1
+    assert refused.reason is Reason.BUSY and refused.device_try == opened.device_try
+    assert openings.refusal("phone-1/b", opened, 100.0) is not None, "of one key"
+    assert openings.refusal("phone-2", opened, 100.0) is None, "of another"
+    later_s = 100.0 + refused.retry_ms / 1e3
+    assert openings.refusal("phone-1/a", opened, later_s) is None
+    assert openings.wait_s("phone-1/a", later_s + BURST_TOKENS / TOKENS_A_S) == 0
+
+
+def test_who_asks_again_and_again_offends_and_a_thousand_devices_that_ask_once_do_not() -> None:
+    """What counts are refusals beyond MOST_REFUSED, and Opens that are taken forgive some."""
+    many, short = Openings(), open_for(request())
+    while many.refusal("cell/0", short, 0.0) is None:
+        pass
+    for number in range(MOST_REFUSED - 1):
+        many.refusal(f"cell/{number}", short, 0.0)
+    assert not many.offends("cell/0")
+    many.refusal("cell/0", short, 0.0)
+    assert many.offends("cell/0")
+    many.refusal("cell/0", short, 1e3)
+    assert not many.offends("cell/0")
+
+
+def test_a_slow_key_reads_beside_steps_of_others_or_where_nobody_steps() -> None:
+    """Whoever has spent its budget crawls, one session of its key a pass, and never stands still for long."""
+    reading = Reading()
+    step = Waiting(key=1, device="phone-1", rows=5)
+    prompts = [Waiting(key=key, device=f"mallory/{key}", unread=900) for key in (2, 3)]
+    both, now_s = {"phone-1", "mallory/2", "mallory/3"}, 10.0
+    assert reading.paced([step, *prompts], under_way=both, now_s=now_s) == [step, *prompts]
+    reading.read("mallory/2", BURST + 1, now_s)
+    crawls = [step, replace(prompts[0], unread=CRAWL)]
+    assert reading.paced([step, *prompts], under_way=both, now_s=now_s) == crawls
+    reading.stepped(now_s)
+    assert reading.paced(prompts, under_way=both, now_s=now_s) == []
+    assert reading.again_s == now_s + QUIET_S
+    assert reading.paced(prompts, under_way=both, now_s=now_s + QUIET_S) == prompts
+    assert reading.paced(prompts, under_way={"mallory/2", "mallory/3"}, now_s=now_s) == prompts, "alone"
+    rested_s = now_s + 2 * BURST / POSITIONS_A_S
+    assert reading.paced([step, *prompts], under_way=both, now_s=rested_s) == [step, *prompts]
+
+
+def test_opens_beyond_the_budget_are_refused_as_busy_by_the_base_station() -> None:
+    """They are told when to come back, nothing is opened for them, and another device is served meanwhile."""
+
+    async def main() -> None:
+        async with cell(max_sessions=4096, gamma=0) as bs:
+            peer = await bs.greeted("mallory")
+            enough = BURST_TOKENS // len(LONG) + 8
+            for number in range(1, enough + 1):
+                peer.say(open_for(request(prompt=LONG)), number)
+            heard = [await peer.hear_of(Refused) for _ in range(4)]
+            assert {one.reason for one in heard} == {Reason.BUSY}
+            assert all(one.retry_ms > 0 for one in heard)
+            assert len(bs.sessions()) < enough
+            honest = await bs.greeted("dev")
+            honest.say(open_for(request()), 1)
+            assert (await honest.hear_of(Opened)).known == 3
+
+    run(main())
+
+
+def test_drafts_of_no_request_keep_nobody_waiting() -> None:
+    """A free base station reads on at once behind a Draft that concerns no session of it."""
+
+    async def main() -> None:
+        async with cell() as bs:
+            peer = await bs.greeted("mallory")
+            nobodys = Draft(
+                incarnation=Incarnation(boot=1, counter=1),
+                draft_epoch=1,
+                known=3,
+                start=3,
+                path_hash=bytes(8),
+                plan=Plan(number=1, k=1, gamma=1, min_draft=1),
+                ids=(1,),
+                weights=(1,),
+                rows_hash=bytes(8),
+            )
+            for _ in range(100):
+                peer.say(nobodys)
+            peer.say(Probe(stamp=1))
+            began_s = bs.clock.now_s()
+            await peer.hear_of(Echo)
+            assert bs.clock.now_s() == began_s
+
+    run(main())

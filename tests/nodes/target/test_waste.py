@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -17,14 +18,20 @@ from draftwire.nodes.models.pacing import StepTimes
 from draftwire.nodes.models.synthetic import SyntheticModel
 from draftwire.nodes.target import waste
 from draftwire.nodes.target.waste import BACK, BUDGET, FIRST_S, LONGEST_S, MAX_DEVICES, WasteBudget
+from draftwire.runtime.config import TargetSettings
 from draftwire.runtime.session.request import Request
 
 CPU = StepTimes(draft_position_s=3.1e-3, target_s=51e-3, target_position_s=1.75e-3)
 "Of the shipped target on two cores: docs/operations.md, What one pass over many sessions gains."
 
 
-class Liar(SyntheticModel):
+@dataclass
+class Liar:
     """A draft that proposes what the target is least likely to say."""
+
+    vocab_size: int = VOCAB_SIZE
+    context_length: int = 500
+    support: None = None
 
     def open(self) -> Context:
         """Of a target turned upside down."""
@@ -40,7 +47,9 @@ class Liar(SyntheticModel):
         return _Upside()
 
 
-def spend(budget: WasteBudget, device: str = "a", *, steps: int = 1, drafted: int = 32, now_s: float = 0.0) -> None:
+def spend(
+    budget: WasteBudget, device: str = "a", *, steps: int = 1, drafted: int = 32, now_s: float = 0.0
+) -> None:
     """Blocks of which nothing stands."""
     for _ in range(steps):
         budget.tested(device, drafted=drafted, accepted=0)
@@ -115,7 +124,8 @@ def test_rows_that_never_come_pay_for_nothing() -> None:
 
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from("abc"), st.integers(0, 32), st.integers(0, 32), st.floats(0, 99)), max_size=99
+        st.tuples(st.sampled_from("abc"), st.integers(0, 32), st.integers(0, 32), st.floats(0, 99)),
+        max_size=99,
     )
 )
 def test_it_is_bounded_whatever_comes(steps: list[tuple[str, int, int, float]]) -> None:
@@ -140,7 +150,7 @@ def test_no_more_devices_are_remembered_than_may_be() -> None:
 
 async def _asks(bs: Cell, name: str, wanted: Request, until_s: float, *, lies: bool = False) -> int:
     """Tokens of whole answers, one after the other."""
-    device = await bs.device(name, model=Liar(vocab_size=VOCAB_SIZE, seed=1) if lies else None)
+    device = await bs.device(name, model=Liar() if lies else None)
     tokens = 0
     while bs.clock.now_s() < until_s:
         async for _ in device.answer(wanted):
@@ -172,7 +182,7 @@ def _honest_tokens(*, acceptance: Acceptance, liar_gamma: int | None, waste_budg
 @pytest.mark.slow
 @pytest.mark.parametrize("acceptance", [Acceptance.REJECTION, Acceptance.COUPLED])
 def test_drafts_that_never_stand_cost_others_less_than_a_tenth(acceptance: Acceptance) -> None:
-    """4 honest devices and one that fixes gamma 32 and drafts garbage, with the passes of a CPU; `-s` prints."""
+    """4 honest devices, and one that fixes gamma 32 and drafts garbage; passes as on a CPU; `-s` prints."""
     alone = _honest_tokens(acceptance=acceptance, liar_gamma=None, waste_budget=BUDGET)
     losses = {
         budget: 1 - _honest_tokens(acceptance=acceptance, liar_gamma=32, waste_budget=budget) / alone
@@ -184,11 +194,11 @@ def test_drafts_that_never_stand_cost_others_less_than_a_tenth(acceptance: Accep
 
 
 def test_a_refused_device_decodes_alone_and_is_told_so() -> None:
-    """Its text goes on; the log says who, for how long, and when it is over; a block of another life waits."""
+    """Its text goes on; the log says who, and when it is over; a block of another life waits."""
 
     async def main() -> None:
         async with cell(gamma=32) as bs:
-            device = await bs.device("liar/1", model=Liar(vocab_size=VOCAB_SIZE, seed=1))
+            device = await bs.device("liar/1", model=Liar())
             with capture_logs() as logs:
                 assert len(await text(device, request(max_new_tokens=60))) == 60
                 assert not bs.target._work.waste.allows("liar/2", bs.clock.now_s())
@@ -214,6 +224,4 @@ def test_a_refused_device_decodes_alone_and_is_told_so() -> None:
 
 def test_the_settings_default_is_the_budget() -> None:
     """One number, in two layers that may not import each other."""
-    from draftwire.runtime.config import TargetSettings
-
     assert TargetSettings().waste_budget == waste.BUDGET

@@ -1,4 +1,4 @@
-"""Blocks are held to the plans that the BS has really told, and no plan wants any where drafts are refused."""
+"""Blocks are held to the plans that the BS has told, and no plan wants any where drafts are refused."""
 
 from dataclasses import replace
 

@@ -107,7 +107,7 @@ def test_weights_have_no_place_at_temperature_0() -> None:
 
 def test_every_reason_of_the_bs_is_reached() -> None:
     """The cases above hold each reason that the BS's end can give."""
-    elsewhere = {Ignored.NOT_OPENED, Ignored.BEYOND_PLAN}  # the device's; tests/runtime/session/test_beyond_plan.py
+    elsewhere = {Ignored.NOT_OPENED, Ignored.BEYOND_PLAN}  # the device's; test_beyond_plan.py
     assert {reason for _, _, reason in IGNORED} == set(Ignored) - elsewhere
 
 

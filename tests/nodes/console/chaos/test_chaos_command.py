@@ -62,7 +62,7 @@ def test_the_summary_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     """What was played, what happened in it, and that nothing failed."""
     assert main(["chaos", "--schedules", "1", "--seed", str(CRASHES)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("1 schedules of 1, ")
+    assert said.startswith("1 of 1 schedules, ")
     assert "each played twice" in said
     assert "crash" in said
     assert said.endswith("failed: 0\n")

@@ -28,7 +28,8 @@ def exact(p: Floats, q: Floats) -> Floats:
 def corrected_from_the_target(p: Floats, q: Floats) -> Floats:
     """A rejected draft is replaced by a draw from p, not from the residual."""
     accepted = np.minimum(p, q)
-    return accepted + (1 - accepted.sum()) * p
+    law: Floats = accepted + (1 - accepted.sum()) * p
+    return law
 
 
 def accepted_too_often(p: Floats, q: Floats) -> Floats:
@@ -36,7 +37,8 @@ def accepted_too_often(p: Floats, q: Floats) -> Floats:
     accepted = np.minimum(1.2 * p, q)
     residual = np.maximum(p - q, 0)
     total = residual.sum()
-    return accepted + (1 - accepted.sum()) * (residual / total if total else p)
+    law: Floats = accepted + (1 - accepted.sum()) * (residual / total if total else p)
+    return law
 
 
 def without_the_tail(p: Floats, q: Floats) -> Floats:

@@ -101,6 +101,19 @@ def test_plays_are_bounded_and_told() -> None:
         assert len(set(met)) == len(met), "nothing is played twice"
 
 
+def test_what_happens_to_a_later_device_is_moved_to_the_first() -> None:
+    """A failure that takes a device's death comes down to one device, whichever died."""
+
+    def fails(schedule: Schedule) -> str:
+        deaths = (one for one in schedule.faults if one.kind is Kind.CRASH)
+        return "once" if any(one.node.startswith("device-") for one in deaths) else ""
+
+    crash = Fault(kind=Kind.CRASH, at_s=0.5, for_s=0.1, node="device-3")
+    found = shrunk(Schedule(seed=1, scenario=Scenario(devices=3), faults=(crash,)), "once", played(fails, []))
+    assert found.scenario.devices == 1
+    assert [one.node for one in found.faults] == ["device-1"]
+
+
 def test_faults_of_devices_that_are_gone_go_with_them() -> None:
     """A scenario with fewer devices has no fault of a device that it lacks."""
     start = Schedule(
