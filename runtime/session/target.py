@@ -120,8 +120,8 @@ class TargetSession:
         self._hints: BlockHints | PathHints = kind(vocab_size=vocab_size, draft_epoch=opened.draft_epoch)
         self._tested_epoch = 0
         self._awaited_epoch = self._awaited_by(opened)
-        """of a block that another life of this BS may have tested: nothing is decoded before it, and all its ids
-        count, as they may have there"""
+        """of a block that another life of this BS may have tested: nothing is decoded before it, and all of
+        its ids count, as they may have there"""
         self._step: Step | None = None
         self._wanted: tuple[int, ...] = ()
         "positions of the rows that the outcome waits for"

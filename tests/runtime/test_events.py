@@ -111,6 +111,6 @@ def test_every_field_is_documented() -> None:
 def test_events_are_named_by_their_node() -> None:
     """node.what_happened, but for those that a record may hold; fields are in snake_case."""
     for call in _logged():
-        named = re.fullmatch(r"(target|channel|controller|device|transport)\.[a-z_]+", call.event)
+        named = re.fullmatch(r"(target|channel|controller|device|record|transport)\.[a-z_]+", call.event)
         assert named or call.event in telemetry.RECORDED, call
         assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in call.fields), call

@@ -18,7 +18,7 @@ class Kind(StrEnum):
     DUPLICATE = "duplicate"
     "messages of a leg come twice, each with probability `amount`"
     REORDER = "reorder"
-    "messages of a leg are held for up to a quarter of a second, each with probability `amount`"
+    "messages of a leg are held for up to 10 s, most for less than a second, each with probability `amount`"
     CORRUPT = "corrupt"
     "of messages of a leg a few bits are flipped, each with probability `amount`"
     PARTITION = "partition"

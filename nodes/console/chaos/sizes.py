@@ -14,7 +14,11 @@ OURS: Final = "draftwire."
 NOT_THE_NODES: Final = "draftwire.nodes.console."
 """What runs a node, and is no part of it."""
 
-TABLES: Final = (dict, list, set, deque, frozenset, tuple)
+TABLES: Final = (dict, list, set, deque)
+"""What can grow."""
+
+GROUPS: Final = (*TABLES, tuple, frozenset)
+"""What holds others."""
 
 THROUGH: Final = (MortalTransport, MortalEndpoint)
 """Of what runs a node, those that hold a part of it: its transport and its endpoints, in `_inner`."""
@@ -42,7 +46,7 @@ def _is_ours(one: object) -> bool:
 
 
 def _leads_on(one: object) -> bool:
-    return isinstance(one, (*TABLES, *THROUGH)) or (_is_ours(one) and not isinstance(one, type))
+    return isinstance(one, (*GROUPS, *THROUGH)) or (_is_ours(one) and not isinstance(one, type))
 
 
 def _inside(one: object) -> Iterator[Any]:
@@ -51,7 +55,7 @@ def _inside(one: object) -> Iterator[Any]:
     elif isinstance(one, dict):
         yield from one.keys()
         yield from one.values()
-    elif isinstance(one, TABLES):
+    elif isinstance(one, GROUPS):
         yield from one
     else:
         yield from (value for _, value in _attributes(one))
@@ -75,4 +79,13 @@ def growth_of(values: Sequence[float]) -> float:
     return linear_regression(range(len(half)), half).slope * (len(half) - 1)
 
 
-__all__ = ["growth_of", "sizes_of"]
+def new_most(values: Sequence[int]) -> int:
+    """By how much the most of their second half is above that of the first.
+
+    What fills up and is emptied again, or stays full, has had its most by halfway.
+    """
+    half = len(values) // 2
+    return max(values[half:], default=0) - max(values[:half], default=0)
+
+
+__all__ = ["growth_of", "new_most", "sizes_of"]

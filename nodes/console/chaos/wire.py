@@ -23,11 +23,9 @@ from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, MemoryNetwork, MemoryTransport, Received, Trouble
 from draftwire.runtime.transport.base import EndpointStatistics, Offence
 
-LATE_S: Final = 0.25
-"""Most that a message is held which others overtake."""
-
-COPY_LATE_S: Final = (0.01, 10.0)
-"""A copy comes so long behind, drawn evenly by its logarithm: some come to another life of either end."""
+LATE_S: Final = (0.01, 10.0)
+"""A copy comes so long behind, and a message is held for so long which others overtake, drawn evenly by its
+logarithm: some come to another life of either end."""
 
 MOST_FLIPPED: Final = 3
 """Bits: few enough that a CRC-32 over a frame of ours always shows it."""
@@ -103,11 +101,9 @@ class Wire:
         self.hit[fault.kind] += 1
         match fault.kind:
             case Kind.DUPLICATE:
-                least_s, most_s = COPY_LATE_S
-                behind_s = least_s * (most_s / least_s) ** fault.numbers.random()
-                return [(late_s, data), (late_s + behind_s, data)]
+                return [(late_s, data), (late_s + _late_s(fault.numbers), data)]
             case Kind.REORDER:
-                return [(late_s + LATE_S * fault.numbers.random(), data)]
+                return [(late_s + _late_s(fault.numbers), data)]
             case Kind.CORRUPT:
                 bits = fault.numbers.sample(range(8 * len(data)), k=fault.numbers.randint(1, MOST_FLIPPED))
                 for bit in bits:
@@ -125,6 +121,11 @@ class Wire:
             self.ledger.add("handed" if hand_over(data) else "lost", data)
 
         self._loop.call_at(self._loop.time() + late_s, arrives, context=self._nobody)
+
+
+def _late_s(numbers: random.Random) -> float:
+    least_s, most_s = LATE_S
+    return least_s * (most_s / least_s) ** numbers.random()
 
 
 class MortalTransport:
@@ -246,4 +247,4 @@ class MortalEndpoint:
             await self._inner.close()
 
 
-__all__ = ["COPY_LATE_S", "LATE_S", "Ledger", "LegFault", "MortalEndpoint", "MortalTransport", "Tap", "Wire"]
+__all__ = ["LATE_S", "Ledger", "LegFault", "MortalEndpoint", "MortalTransport", "Tap", "Wire"]

@@ -170,7 +170,9 @@ def _honest_tokens(*, acceptance: Acceptance, liar_gamma: int | None, waste_budg
             ]
             if liar_gamma is None:
                 return sum(await asyncio.gather(*honest))
-            lie = request(seed=9, max_new_tokens=100, gamma=liar_gamma, acceptance=acceptance)
+            lie = request(
+                seed=9, max_new_tokens=100, gamma=liar_gamma, min_draft=liar_gamma, acceptance=acceptance
+            )
             liar = asyncio.create_task(_asks(bs, "liar", lie, until_s, lies=True))
             tokens = sum(await asyncio.gather(*honest))
             await liar
@@ -182,7 +184,7 @@ def _honest_tokens(*, acceptance: Acceptance, liar_gamma: int | None, waste_budg
 @pytest.mark.slow
 @pytest.mark.parametrize("acceptance", [Acceptance.REJECTION, Acceptance.COUPLED])
 def test_drafts_that_never_stand_cost_others_less_than_a_tenth(acceptance: Acceptance) -> None:
-    """4 honest devices, and one that fixes gamma 32 and drafts garbage; passes as on a CPU; `-s` prints."""
+    """4 honest devices, and one that fixes gamma 32 and drafts garbage; a CPU's passes; `-s` prints."""
     alone = _honest_tokens(acceptance=acceptance, liar_gamma=None, waste_budget=BUDGET)
     losses = {
         budget: 1 - _honest_tokens(acceptance=acceptance, liar_gamma=32, waste_budget=budget) / alone
@@ -190,7 +192,7 @@ def test_drafts_that_never_stand_cost_others_less_than_a_tenth(acceptance: Accep
     }
     print(f"{acceptance.name}: loss {losses[BUDGET]:.1%}, without a budget {losses[0]:.1%}")
     assert losses[BUDGET] < 0.1
-    assert losses[0] > losses[BUDGET] or acceptance is Acceptance.COUPLED
+    assert losses[0] > 0.15
 
 
 def test_a_refused_device_decodes_alone_and_is_told_so() -> None:

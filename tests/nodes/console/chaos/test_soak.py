@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from draftwire.nodes.console.chaos.flatness import FILLING, JUDGED_FROM_H, as_fields, broken_by
-from draftwire.nodes.console.chaos.sizes import growth_of, sizes_of
+from draftwire.nodes.console.chaos.sizes import growth_of, new_most, sizes_of
 from draftwire.nodes.console.chaos.soak import SERVERS, Sample, Soaked, soak
 from draftwire.nodes.console.cli import main
 from draftwire.nodes.target.node import TargetNode
@@ -68,6 +68,9 @@ def test_growth_is_that_of_the_second_half() -> None:
     assert growth_of([0, 10, 20, 30, 30, 30, 30, 30]) == pytest.approx(0)
     assert growth_of([0, 1, 2, 3, 4, 5, 6, 7]) == pytest.approx(3)
     assert growth_of([5.0]) == 0
+    assert new_most([0, 10, 30, 0, 20, 30, 5, 25]) == 0
+    assert new_most([0, 1, 2, 3, 4, 5, 6, 7]) == 4
+    assert new_most([]) == 0
 
 
 def _came(**tables: list[int]) -> Soaked:
@@ -89,9 +92,9 @@ def test_a_table_that_grows_is_told() -> None:
     """A leak of a few entries an hour is; a table that has filled up is not, nor any in a short run."""
     leaking = _came(Node__leak=[10 * place for place in range(20)], Node__full=[900] * 20)
     (said,) = broken_by(leaking)
-    assert said.startswith("target Node._leak has 190 entries, 90 more")
+    assert said.startswith("target Node._leak has 190 entries, and had up to 100 more")
     assert broken_by(replace(leaking, virtual_h=JUDGED_FROM_H - 1)) == []
-    assert as_fields(leaking)["tables"] == {"target Node._leak": {"entries": 190, "growth": 90.0}}
+    assert as_fields(leaking)["tables"] == {"target Node._leak": {"entries": 190, "growth": 100}}
 
 
 def test_what_is_still_filling_has_its_bound() -> None:
