@@ -309,13 +309,6 @@ OTHERS: Final = (
         ("if named != actual:", "if False:"),
         also=(draftwire.nodes.device.node, draftwire.nodes.target.node, draftwire.nodes.controller.node),
     ),
-    one(
-        "outbox_not_emptied",
-        "what a device's session has sent stays in its outbox",
-        DeviceSession,
-        "to_send",
-        ("self._out.clear()", "self._out.rotate(0)"),
-    ),
 )
 ALL: Final = (*DEVICE, *BS, *OTHERS)
 

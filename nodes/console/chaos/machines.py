@@ -38,7 +38,8 @@ class Machine:
         self.life: Life | None = None
         "the newest; None before the first"
         self.lives = 0
-        self.slow = 1.0
+        self._slow: list[float] = []
+        "of each fault that slows its model down, how many times"
         self._full = self._down = 0
         self._stalls: dict[Life, int] = {}
         self._loop, self._live, self._died = loop, live, died
@@ -56,7 +57,7 @@ class Machine:
             self.name, self.lives, loop=self._loop, clock=self.clock, died=lambda: self._died(life)
         )
         self.lives += 1
-        life.slow, life.full = self.slow, self._full > 0
+        life.slow, life.full = max(self._slow, default=1.0), self._full > 0
         self._live(life)
 
     def keep_down(self) -> None:
@@ -79,10 +80,18 @@ class Machine:
             await self.life.end()
 
     def slow_down(self, times: float) -> None:
-        """Its model takes so many times as long as now."""
-        self.slow *= times
+        """Its model takes so many times as long; of several the worst counts, as they would not end else."""
+        self._slow.append(times)
+        self._set_slow()
+
+    def speed_up(self, times: float) -> None:
+        """See `slow_down`: that is over."""
+        self._slow.remove(times)
+        self._set_slow()
+
+    def _set_slow(self) -> None:
         if self.life is not None:
-            self.life.slow = self.slow
+            self.life.slow = max(self._slow, default=1.0)
 
     def fill(self, more: int) -> None:
         """1: its queue takes nothing, until as many -1 have come."""

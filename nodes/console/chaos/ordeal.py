@@ -145,7 +145,7 @@ class Ordeal:
                 with self._under_way(fault, f"{fault.node} is {fault.amount:g} times as slow"):
                     machine.slow_down(fault.amount)
                     await self._lasts(fault)
-                    machine.slow_down(1 / fault.amount)
+                    machine.speed_up(fault.amount)
             case Kind.CLOCK:
                 wall_s = stream_of(self._schedule.seed, "wall", place).uniform(-WALL_JUMP_S, WALL_JUMP_S)
                 with self._under_way(fault, f"{fault.node}'s clock jumps {fault.amount:g} s ahead"):

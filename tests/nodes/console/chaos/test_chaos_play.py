@@ -182,3 +182,12 @@ def test_absent_for_longer_than_anybody_waits() -> None:
 def test_promises_are_sentences() -> None:
     """Each promise can be told to a person."""
     assert all(text and name.islower() for name, text in PROMISES.items())
+
+
+def test_of_several_slow_faults_the_worst_counts() -> None:
+    """Two that overlap do not multiply: 60 times 60 is a pass of minutes, which no bound allows for."""
+    slow = [Fault(kind=Kind.SLOW, at_s=at_s, for_s=0.6, node="target", amount=60.0) for at_s in (0.1, 0.2)]
+    scenario = Scenario(tokens=6, k=1, link="")
+    came = play(Schedule(seed=2236, scenario=scenario, faults=tuple(slow)))
+    assert came.broken == ()
+    assert came.virtual_s < 20
