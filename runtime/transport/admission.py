@@ -8,6 +8,7 @@ With that it is known whose budget the connection draws on, see quarantine.py.
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import zmq
@@ -165,6 +166,8 @@ class Known:
     "whose budget it draws on"
     line: Line | None
     "None: that could not be told"
+    heard_s: float = -inf
+    "when its last message came"
 
 
 class Names:
@@ -178,6 +181,10 @@ class Names:
         "by connection: those that may go by their name"
         self.strangers = dict[bytes, Known]()
         "the others"
+
+    def of(self, peer: bytes) -> Known | None:
+        """A connection that has spoken, unless it is forgotten."""
+        return self.known.get(peer) or self.strangers.get(peer)
 
     def meet(self, peer: bytes, frame: zmq.Frame) -> Known:
         """Who a connection is that is not yet known, by which `frame` came.

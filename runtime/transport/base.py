@@ -79,6 +79,8 @@ class DropReason(StrEnum):
     "received: from a connection that does not say who it is, so none of ours"
     FLOOD = "flood"
     "received: above what one sender may send while there are others, see quarantine.py"
+    ENDLESS = "endless"
+    "received: the beginning of a message without end; its connection was ended with it, see endless.py"
     QUARANTINED = "quarantined"
     "received: from a sender that is not listened to for a while"
 
@@ -98,6 +100,8 @@ class Offence(StrEnum):
     "it goes by a name that its key does not have"
     FRAMES = "frames"
     "a message of several frames, or of a connection without a name"
+    ENDLESS = "endless"
+    "a message of frames without end, or of a great many"
     FLOOD = "flood"
     "a message above what it may send"
 

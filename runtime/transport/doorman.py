@@ -38,8 +38,8 @@ class Doorman:
         self._left = left
         self._silent = dict[int, Line]()
         "by file, the oldest first"
-        self._spoke = dict[int, bytes]()
-        "the others: which peer it is"
+        self._spoke = dict[int, tuple[Line, bytes]]()
+        "the others, and which peer each is"
         self.hung_up = 0
         "connections"
         self._beside, self._counted_s = 0, -inf
@@ -73,11 +73,22 @@ class Doorman:
         if line is not None:
             self._look()
             if self._silent.pop(line.file, None) is not None:
-                self._spoke[line.file] = peer
+                self._spoke[line.file] = line, peer
+
+    def lines(self) -> list[tuple[Line, bytes | None]]:
+        """Each connection, and which peer has spoken by it; None: nobody.
+
+        One of a peer that has come by another meanwhile is closed by ZeroMQ without a word, and is found so.
+        """
+        self._look()
+        ended = [file for file, (line, _) in self._spoke.items() if line_at(file) != line]
+        for file in ended:
+            self._forget(file)
+        return [*((line, None) for line in self._silent.values()), *self._spoke.values()]
 
     def hang_up(self, peer: bytes, line: Line) -> None:
         """End the connection by which a peer has spoken, unless it has ended, and is another's now."""
-        if self._spoke.get(line.file) == peer:
+        if self._spoke.get(line.file) == (line, peer):
             hang_up(line)
 
     def _look(self) -> None:
@@ -104,9 +115,9 @@ class Doorman:
 
     def _forget(self, file: int) -> None:
         self._silent.pop(file, None)
-        peer = self._spoke.pop(file, None)
-        if peer is not None:
-            self._left(peer)
+        spoke = self._spoke.pop(file, None)
+        if spoke is not None:
+            self._left(spoke[1])
 
     def _make_room(self) -> None:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -4,12 +4,21 @@ ZeroMQ tells which file a message was read from. To shut that down, which leaves
 it as if the other end had gone.
 """
 
+import fcntl
 import os
 import socket
+import struct
+import sys
+import termios
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import zmq
+
+_BYTES_RECEIVED: Final = struct.Struct("128xQ")
+"""tcpi_bytes_received in Linux's struct tcp_info."""
+
+_INT: Final = struct.Struct("i")
 
 
 class Line(NamedTuple):
@@ -42,4 +51,32 @@ def hang_up(line: Line) -> None:
             other.shutdown(socket.SHUT_RDWR)
 
 
-__all__ = ["Line", "hang_up", "line_at", "line_of"]
+def far_end(line: Line) -> str:
+    """Where it comes from, for people; empty: that can't be told."""
+    with suppress(OSError), socket.socket(fileno=os.dup(line.file)) as other:
+        host, port, *_ = other.getpeername()
+        return f"{host}:{port}"
+    return ""
+
+
+def bytes_read(line: Line) -> int | None:
+    """That ZeroMQ has read from it so far, its handshake included; None: nobody can tell, as it is no TCP
+    connection, or has ended, or this is not Linux.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        looked_at = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=line.file)
+    except OSError:
+        return None
+    try:
+        told = looked_at.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+        waiting = fcntl.ioctl(line.file, termios.FIONREAD, bytes(_INT.size))
+        return int(_BYTES_RECEIVED.unpack(told)[0]) - int(_INT.unpack(waiting)[0])
+    except (OSError, struct.error):  # a system of another age tells less
+        return None
+    finally:
+        looked_at.detach()
+
+
+__all__ = ["Line", "bytes_read", "far_end", "hang_up", "line_at", "line_of"]

@@ -36,6 +36,8 @@ BURST_BYTES: Final = 2**22
 COMPANY_S: Final = 10.0
 """Whoever was heard within this time counts among the others: a device says something every few seconds."""
 
+BORNE: Final = 10.0
+
 WEIGHT: Final = MappingProxyType(
     {
         Offence.DAMAGED: 0.02,
@@ -45,18 +47,18 @@ WEIGHT: Final = MappingProxyType(
         Offence.MISPLACED: 1.0,
         Offence.IMPOSTOR: 1.0,
         Offence.FRAMES: 1.0,
+        Offence.ENDLESS: 2 * BORNE,
     }
 )
 """Damage weighs less than each message forgives, so that a link that damages all of them brings nobody here.
-FOREIGN may be damage as well, of the first byte: one in 26, the shortest frame's, so 0.04 a message."""
+FOREIGN may be damage as well, of the first byte: one in 26, the shortest frame's, so 0.04 a message. ENDLESS
+is nobody's mistake, and costs memory: once is enough, whatever was forgiven before."""
 
 FORGIVEN_A_MESSAGE: Final = 0.05
 """For each that is taken. Who sends 3.5 times its budget, without a pause, comes here."""
 
 FORGIVEN_A_S: Final = 1.0
 """A device of an older version, or with another's key, asks every second at most: it hears why, each time."""
-
-BORNE: Final = 10.0
 
 QUARANTINE_S: Final = (2.0, 60.0)
 """First and longest."""

@@ -1,9 +1,10 @@
-"""Says who is in quarantine, and who no longer is; of many, how many."""
+"""Says who is in quarantine, who no longer is, and whose connection was ended; of many, how many."""
 
 from typing import Final
 
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.transport.base import Offence
+from draftwire.runtime.transport.lines import Line, far_end
 from draftwire.runtime.transport.quarantine import Sender
 
 TOLD_AT_ONCE: Final = 20
@@ -28,6 +29,19 @@ class Verdicts:
                 peer=sender.name,
                 reason=offence.value,
                 lasts_s=lasts_s,
+                untold=self._untold,
+            )
+            self._untold = 0
+
+    def endless(self, name: str, line: Line, unfinished_bytes: int, *, now_s: float) -> None:
+        """A connection, of `name` if it has said who it is, is ended."""
+        if self._may_tell(now_s):
+            get_logger("transport").warning(
+                "transport.endless",
+                address=self._address,
+                peer=name,
+                caller=far_end(line),
+                unfinished_bytes=unfinished_bytes,
                 untold=self._untold,
             )
             self._untold = 0

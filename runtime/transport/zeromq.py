@@ -29,8 +29,10 @@ from draftwire.runtime.transport.base import (
     check_address,
     routing_id,
 )
+from draftwire.runtime.transport.bound import BoundEndpoint
+from draftwire.runtime.transport.connecting import ConnectingEndpoint
 from draftwire.runtime.transport.doorman import Doorman
-from draftwire.runtime.transport.endpoints import BoundEndpoint, ConnectingEndpoint, ZmqEndpoint
+from draftwire.runtime.transport.endpoints import ZmqEndpoint
 from draftwire.runtime.transport.quarantine import Senders
 from draftwire.runtime.transport.watch import explain
 
@@ -53,6 +55,10 @@ least patient NATs forget it."""
 
 KEEPALIVE_COUNT: Final = 3
 """Questions without an answer after which it is given up; on Linux UNANSWERED_MS comes first, at 20 s."""
+
+UNREAD_MESSAGES: Final = 64
+"""Of each peer that ZeroMQ takes while an end that binds reads none, as its loop stands still: 64 MiB at the
+most. What comes behind them waits in the kernel, and then at the peer."""
 
 MAX_SOCKETS: Final = 16384
 """Of a context: ZeroMQ's own bound is 1023, and an endpoint that connects takes three. Each is a file too, so
@@ -97,6 +103,7 @@ class ZmqTransport:
             numeric = await with_numeric_host(address)
             with self._socket(zmq.ROUTER, address) as socket:
                 socket.set(zmq.ROUTER_MANDATORY, 1)  # without it a full or missing peer swallows messages
+                socket.set(zmq.RCVHWM, UNREAD_MESSAGES)
                 socket.set(zmq.ROUTER_HANDOVER, 1)  # without it a connection that comes back is never heard
                 if keys is not None:
                     self._guard(socket, service, keys)

@@ -50,7 +50,7 @@ def planted(mutant: Mutant) -> Iterator[None]:
 
 def _changed(edit: Edit) -> Any:
     held = inspect.getattr_static(edit.owner, edit.name)
-    function = held.fget if isinstance(held, property) else held
+    function: Any = held.fget if isinstance(held, property) else held
     source = textwrap.dedent(inspect.getsource(function))
     for before, after in edit.changes:
         assert source.count(before) == 1, f"{edit.name}: {before!r} is there {source.count(before)} times"

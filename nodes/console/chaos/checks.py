@@ -110,8 +110,9 @@ class Checks:
         text = self._texts.get(told.request.seed)
         if text is None:
             text = self._texts[told.request.seed] = text_of(told.request)
-        if text[place] != token:
-            self.wrong("text", f"{whose}: position {place} is {token}, undisturbed {text[place]}", who=whose)
+        undisturbed = text[place] if place < len(text) else "none"
+        if undisturbed != token:
+            self.wrong("text", f"{whose}: position {place} is {token}, undisturbed {undisturbed}", who=whose)
 
     def _hold_against_journal(
         self, told: Told, place: int, token: int, journal: MortalJournal, whose: str

@@ -10,7 +10,7 @@ from draftwire.nodes.console.chaos.sizes import growth_of, new_most
 from draftwire.nodes.console.chaos.soak import SERVERS, Sample, Soaked
 from draftwire.nodes.controller.knowledge import MAX_BLOCKS, MAX_REQUESTS
 from draftwire.nodes.controller.node import MAX_REMEMBERED
-from draftwire.nodes.target import batcher, opening, reading, waste
+from draftwire.nodes.target import batcher, greeted, opening, plans, reading, waste
 
 FILLING: Final[Mapping[str, int]] = {
     "WasteBudget._accounts": waste.MAX_DEVICES,
@@ -18,6 +18,10 @@ FILLING: Final[Mapping[str, int]] = {
     "Openings._refused": opening.MAX_DEVICES,
     "Reading._until_s": reading.MAX_DEVICES,
     "Batcher._had": batcher.MAX_DEVICES,
+    "FirstPlans._of_device": plans.MAX_DEVICES,
+    "_Openings.orders": 2 * plans.MAX_DEVICES,  # of rejection, and of coupled acceptance
+    "Greeted._names": greeted.MAX_PEERS,
+    "Greeted._by_key": greeted.MAX_PEERS,
     "Links._visits": KEPT_VISITS,
     "History._last_s": 2 * KEPT_LATENESS,  # of deliveries, and of reading
     "ControllerNode._openings": MAX_REMEMBERED,
@@ -27,7 +31,7 @@ FILLING: Final[Mapping[str, int]] = {
 """Tables that have a bound of entries which so many hours do not fill: table -> that bound."""
 
 JUDGED_FROM_H: Final = 12.0
-"""A shorter run does not fill what remembers a thousand devices or requests, so that has to grow in it."""
+"""A shorter run does not fill what remembers hundreds of devices or requests, so that has to grow in it."""
 
 MOST_MEMORY_MB: Final = 8.0
 """Growth over the second half: pages that are not given back, and tables of FILLING."""

@@ -125,7 +125,8 @@ class Wire:
 
 def _late_s(numbers: random.Random) -> float:
     least_s, most_s = LATE_S
-    return least_s * (most_s / least_s) ** numbers.random()
+    late_s: float = least_s * (most_s / least_s) ** numbers.random()
+    return late_s
 
 
 class MortalTransport:
