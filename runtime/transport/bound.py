@@ -44,6 +44,8 @@ class BoundEndpoint(ZmqEndpoint):
         self._path = path
         self._file = file_at(path)
         self._unfinished = Unfinished()
+        self._unsure = set[bytes]()
+        "peers that may have come by another connection"
         self._next_look: asyncio.TimerHandle = self._loop.call_later(EACH_S, self._look)
 
     def offence(self, peer: bytes, offence: Offence) -> None:
@@ -65,6 +67,8 @@ class BoundEndpoint(ZmqEndpoint):
         known = self._names.known.get(first)
         if known is None:
             known = self._met(first, frame)
+        if first in self._unsure:
+            self._found(first, known, line_of(frame))
         now_s = known.heard_s = self._loop.time()
         reason = known.sender.drops(len(frame), now_s)
         if reason is not None:
@@ -86,6 +90,15 @@ class BoundEndpoint(ZmqEndpoint):
         self._doorman.spoke(peer, known.line)
         return known
 
+    def _found(self, peer: bytes, known: Known, line: Line | None) -> None:
+        """A peer that has come by another connection has left the one before, which ZeroMQ keeps open."""
+        self._unsure.discard(peer)
+        if line != known.line and line is not None:
+            if known.line is not None:
+                self._doorman.hang_up(peer, known.line)
+                known.line = line
+            self._doorman.spoke(peer, line)
+
     def _drop(self, peer: bytes, known: Known, frame: zmq.Frame, reason: DropReason) -> DropReason:
         """In quarantine with keys a connection ends with its first message: whoever comes back by another is
         known by the key. Without keys he would no longer be known.
@@ -102,6 +115,8 @@ class BoundEndpoint(ZmqEndpoint):
         """End connections by which a message without end comes, see endless.py."""
         lines = self._doorman.lines()
         self._next_look = self._loop.call_later(max(EACH_S, len(lines) * EACH_CONNECTION_S), self._look)
+        if any(peer is None for _, peer in lines):
+            self._unsure.update(self._names.known, self._names.strangers)
         peers, found = dict(lines), self._unfinished.look(self._seen(lines))
         most = UNFINISHED_BYTES if self._has_read_all() else UNREAD_BYTES  # of what was seen before
         for line, unfinished_bytes in found.items():

@@ -76,14 +76,8 @@ class Doorman:
                 self._spoke[line.file] = line, peer
 
     def lines(self) -> list[tuple[Line, bytes | None]]:
-        """Each connection, and which peer has spoken by it; None: nobody.
-
-        One of a peer that has come by another meanwhile is closed by ZeroMQ without a word, and is found so.
-        """
+        """Each connection, and which peer has spoken by it; None: nobody."""
         self._look()
-        ended = [file for file, (line, _) in self._spoke.items() if line_at(file) != line]
-        for file in ended:
-            self._forget(file)
         return [*((line, None) for line in self._silent.values()), *self._spoke.values()]
 
     def hang_up(self, peer: bytes, line: Line) -> None:

@@ -8,7 +8,6 @@ Pure.
 """
 
 from collections.abc import Iterable
-from math import inf
 from typing import Final, NamedTuple
 
 from draftwire.codecs.limits import MAX_FRAME_BYTES
@@ -48,13 +47,13 @@ class Unfinished:
         "as it was when a message had just been read"
 
     def look(self, lines: Iterable[tuple[Line, Seen]]) -> dict[Line, int]:
-        """How many bytes have come by each since the first look that knew of its last message. Those that
-        are left out are forgotten.
+        """How many bytes have come by each since the first look at it that knew of its last message. Those
+        that are left out are forgotten.
         """
         before, self._began = self._began, {}
         unfinished = {}
         for line, seen in lines:
-            began = before.get(line) or (Seen(-inf, 0) if seen.heard_s == -inf else seen)
+            began = before.get(line, seen)
             if began.heard_s != seen.heard_s:
                 began = seen
             self._began[line] = began

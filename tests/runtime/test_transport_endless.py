@@ -19,7 +19,7 @@ from draftwire.runtime.transport.base import routing_id
 from draftwire.runtime.transport.endless import MANY_FRAMES, UNREAD_BYTES, Seen, Unfinished
 from draftwire.runtime.transport.lines import Line
 
-BOUND_S = 5.0
+BOUND_S = 20.0
 """What should happen takes a second at most; longer than this it does not happen."""
 
 ANYWHERE = "tcp://127.0.0.1:*"
@@ -69,12 +69,14 @@ def _frame(size: int, *, more: bool) -> bytes:
 
 async def _caller(address: str, name: str, *, says: bytes) -> asyncio.StreamWriter:
     """A connection of a DEALER without keys, byte by byte as ZMTP 3.0 has it."""
-    _, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
     writer.write(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16 + 1 + 31))
     ready = b"\x05READY" + _property(b"Socket-Type", b"DEALER")
     ready += _property(b"Identity", routing_id(name, b"12345678"))
-    writer.write(b"\x04" + bytes([len(ready)]) + ready + says)
-    await writer.drain()
+    writer.write(b"\x04" + bytes([len(ready)]) + ready)
+    await reader.readexactly(64)
+    await reader.readexactly((await reader.readexactly(2))[1])
+    writer.write(says)  # before it, libzmq would take this for a second READY
     return writer
 
 
@@ -191,7 +193,7 @@ def test_the_longest_frame_may_take_its_time() -> None:
 
 
 def test_a_peer_that_comes_by_another_connection_is_known_there() -> None:
-    """One that ZeroMQ has taken the name of away, without a word, no longer counts as its connection."""
+    """The one before, which ZeroMQ takes nothing from any more, and keeps open, is ended."""
 
     async def main() -> None:
         async with ZmqTransport() as transport:
@@ -202,10 +204,10 @@ def test_a_peer_that_comes_by_another_connection_is_known_there() -> None:
             ((old, peer),) = doorman.lines()
             second = await _caller(there.address, "phone", says=b"\x00\x02hi")
             await there.receive()
-            while old in dict(doorman.lines()):
+            while len(doorman.lines()) == 2:
+                second.write(b"\x00\x02hi")
+                await there.receive()
                 await asyncio.sleep(0.01)
-            second.write(b"\x00\x02hi")
-            await there.receive()
             ((new, same),) = doorman.lines()
             assert peer == same == routing_id("phone", b"12345678") and new != old
             first.close()
@@ -215,14 +217,14 @@ def test_a_peer_that_comes_by_another_connection_is_known_there() -> None:
 
 
 def test_only_what_came_since_the_last_message_counts() -> None:
-    """All of one that has said nothing; of others what came since a look that knew of their last message."""
+    """From the first look at a connection that knew of its last message, which may be none."""
     unfinished, silent, spoke = Unfinished(), Line(5, 50), Line(6, 60)
     looks = [
-        ([(silent, Seen(-inf, 100)), (spoke, Seen(1.0, 1000))], {silent: 100, spoke: 0}),
-        ([(silent, Seen(-inf, 150)), (spoke, Seen(1.0, 1500))], {silent: 150, spoke: 500}),
+        ([(silent, Seen(-inf, 100)), (spoke, Seen(1.0, 1000))], {silent: 0, spoke: 0}),
+        ([(silent, Seen(-inf, 150)), (spoke, Seen(1.0, 1500))], {silent: 50, spoke: 500}),
         ([(silent, Seen(2.5, 900)), (spoke, Seen(2.0, 9000))], {silent: 0, spoke: 0}),
         ([(spoke, Seen(2.0, 9001))], {spoke: 1}),
-        ([(Line(6, 61), Seen(-inf, 7)), (silent, Seen(2.5, 950))], {Line(6, 61): 7, silent: 0}),
+        ([(Line(6, 61), Seen(-inf, 7)), (silent, Seen(2.5, 950))], {Line(6, 61): 0, silent: 0}),
     ]
     for seen, expected in looks:
         assert unfinished.look(seen) == expected

@@ -52,7 +52,7 @@ class Effort:
     "without an enemy, and as long with it behind that"
 
 
-FULL: Final = Effort(rounds=2, first_s=3.0, seconds=3.0)
+FULL: Final = Effort(rounds=2, first_s=4.0, seconds=3.0)
 QUICK: Final = Effort(rounds=1, first_s=2.0, seconds=2.0)
 
 
