@@ -27,7 +27,7 @@ WIDE: Final = 120
 EXAMPLES = """\
 examples:
   draftwire chaos                             200 schedules
-  draftwire chaos --schedules 10000 --json    seeds 0 to 9999, one core, about half an hour
+  draftwire chaos --schedules 10000 --json    seeds 0 to 9999, one core, some 22 minutes
   draftwire chaos --replay 17                 both ends of that seed's run, side by side
   draftwire chaos --schedule FILE             the same for a schedule that a failure printed
   draftwire chaos --soak 30                   30 virtual hours of devices that come and go: nothing grows

@@ -16,6 +16,7 @@ moments there are at all, then faults of these alone.
 | faults | none in 2 % of runs, else 1 to 10, in clusters: half of them begin as the one before is over |
 | crashes | where they are enabled, four times as often as another kind |
 | how long | most 0.02 to 4 s, some up to 25 s, which parks sessions, 1 % up to 150 s, which ends requests |
+| meetings | 15 % of seeds have, instead of all that, what is late meeting deaths: see `_meeting` |
 """
 
 import math
@@ -28,6 +29,8 @@ from draftwire.nodes.console.chaos.faults import Fault, Kind, Leg, Moment, Scena
 from draftwire.nodes.console.chaos.places import (
     OF_LEGS,
     OF_LINK,
+    TARGET,
+    devices_of,
     moments_of,
     nodes_of,
 )
@@ -63,14 +66,19 @@ CRASHES: Final = 4
 TOKEN_S: Final = 0.06
 """About what a token takes where nothing happens: faults are to fall into the time of the requests."""
 
+MEETINGS: Final = 0.15
+"""Of seeds: faults drawn one by one hardly ever have a message of one life arrive in the next."""
+
 MEMORY_BESIDE: Final = 16
 """Tokens of a request's memory beside its output: more than any prompt here."""
 
 
 def schedule_of(seed: int) -> Schedule:
     """The schedule of this seed; the same in every process."""
-    scenario = _scenario(stream_of(seed, "scenario"))
-    return Schedule(seed=seed, scenario=scenario, faults=_faults(stream_of(seed, "faults"), scenario))
+    scenario, meeting = _scenario(stream_of(seed, "scenario")), stream_of(seed, "meeting")
+    meets = meeting.random() < MEETINGS
+    faults = _meeting(meeting, scenario) if meets else _faults(stream_of(seed, "faults"), scenario)
+    return Schedule(seed=seed, scenario=scenario, faults=faults)
 
 
 def _scenario(draw: Random) -> Scenario:
@@ -125,6 +133,33 @@ def _faults(draw: Random, scenario: Scenario) -> tuple[Fault, ...]:
         kind = draw.choices(kinds, weights)[0]
         faults.append(_fault(draw, scenario, kind, at_s, nodes=nodes, legs=legs, moments=moments))
     return tuple(sorted(faults, key=lambda fault: fault.at_s))
+
+
+def _meeting(draw: Random, scenario: Scenario) -> tuple[Fault, ...]:
+    """Messages that come late, or again and late, while both ends die and come back at once: what was said
+    in one life is heard in the next.
+    """
+    busy_s = TOKEN_S * scenario.requests * scenario.tokens
+    late = [
+        Fault(
+            kind=draw.choice([Kind.REORDER, Kind.DUPLICATE]),
+            at_s=_rounded(draw.uniform(0.0, busy_s / 2)),
+            for_s=_rounded(draw.uniform(0.3, 4.0)),
+            leg=leg,
+            amount=draw.choice([0.2, 0.5, 0.9]),
+        )
+        for leg in _subset(draw, [Leg.UP, Leg.DOWN])
+    ]
+    begin_s = min(fault.at_s for fault in late)
+    end_s = max(fault.over_s for fault in late)
+    ends = [TARGET, *devices_of(scenario)] if scenario.journal else [TARGET]
+    deaths = list[Fault]()
+    for node in draw.choices(ends, k=draw.randint(1, 4)):
+        at_s = _rounded(draw.uniform(begin_s + 0.05, end_s + 0.5))
+        moment = draw.choice(moments_of(node, scenario)) if draw.random() < 0.5 else Moment.NOW
+        for_s = _rounded(draw.uniform(0.02, 0.4))
+        deaths.append(Fault(kind=Kind.CRASH, at_s=at_s, for_s=for_s, node=node, moment=moment))
+    return tuple(sorted([*late, *deaths], key=lambda fault: fault.at_s))
 
 
 def _moment_s(draw: Random, last: Fault | None, busy_s: float) -> float:
