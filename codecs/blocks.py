@@ -143,6 +143,15 @@ def tag_of(block: bytes) -> bytes | None:
     return _TABLES_HEADER.unpack_from(block)[-1] if block[0] >> 4 == Mode.TABLES else None
 
 
+def entries_named(block: bytes) -> int:
+    """How many entries a block's header says that it has, before anything of it is checked; 0: no header."""
+    if len(block) < HEADER.size:
+        return 0
+    if block[0] >> 4 == Mode.TABLES:
+        return block[1] * int(_TABLES_HEADER.unpack_from(block)[2])
+    return block[1] * int.from_bytes(HEADER.unpack_from(block)[-1], "big")
+
+
 class _Head(NamedTuple):
     """What a block's first 8 bytes say."""
 
@@ -294,5 +303,6 @@ __all__ = [
     "encode_plain",
     "encode_ranked",
     "encode_rows",
+    "entries_named",
     "tag_of",
 ]

@@ -9,7 +9,7 @@ from math import copysign
 from struct import Struct
 from typing import Any
 
-from draftwire.codecs.blocks import decode_rows, encode_rows, tag_of
+from draftwire.codecs.blocks import HEADER, decode_rows, encode_rows, entries_named, tag_of
 from draftwire.codecs.errors import LocalError, Refusal, WireError
 from draftwire.codecs.hashes import HASH_BYTES
 from draftwire.codecs.limits import (
@@ -308,6 +308,11 @@ def _sparse_logits_from(reader: _BodyReader) -> SparseLogits:
 def rows_tag_of(body: bytes) -> bytes | None:
     """See tag_of; of a valid body of SparseLogits."""
     return tag_of(body[_ROWS.size :])
+
+
+def entries_named_in(body: bytes) -> int:
+    """See entries_named; of a body that may be one of SparseLogits."""
+    return entries_named(body[_ROWS.size :][:HEADER.size])
 
 
 def _sparse_logits_request_bytes(m: SparseLogitsRequest) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
 
-from draftwire.codecs.bodies import KINDS, decode_body, encode_body, rows_tag_of
+from draftwire.codecs.bodies import KINDS, decode_body, encode_body, entries_named_in, rows_tag_of
 from draftwire.codecs.checks import check_uint32
 from draftwire.codecs.control import CONTROL_KINDS, ControlMessage, decode_control, encode_control
 from draftwire.codecs.errors import FrameTooLarge, LocalError, Refusal, WireError
@@ -33,6 +33,9 @@ _FIRST_BYTE = 0xD0 | WIRE_VERSION
 _HEADER = Struct(">BBII")
 _CRC = Struct(">I")
 ENVELOPE_BYTES = _HEADER.size + _CRC.size
+
+_ROWS_HEAD_BYTES = 24
+"Of a body of rows, before the rows themselves."
 
 _DATA_KINDS = frozenset(KINDS.values())
 _CONTROL_KINDS = frozenset(CONTROL_KINDS.values())
@@ -140,6 +143,15 @@ def rows_tag(data: bytes) -> bytes | None:
     return rows_tag_of(data[ENVELOPE_BYTES:]) if data[1] & ~PADDED == KINDS[SparseLogits] else None
 
 
+def entries_of(data: bytes) -> int:
+    """Entries of the rows that a frame says it has, whatever bytes it may be: before they are decoded, which
+    takes time for each. 0: no rows.
+    """
+    if len(data) < ENVELOPE_BYTES or data[1] & ~PADDED != KINDS[SparseLogits]:
+        return 0
+    return entries_named_in(data[ENVELOPE_BYTES : ENVELOPE_BYTES + _ROWS_HEAD_BYTES])
+
+
 def spelling_of(data: bytes, *, tables: TableSets) -> bytes | None:
     """As `rows_tag`, the whole hash of the set, which is one of `tables`."""
     tag = rows_tag(data)
@@ -154,6 +166,7 @@ __all__ = [
     "Frame",
     "decode_frame",
     "encode_frame",
+    "entries_of",
     "rows_tag",
     "sealed",
     "spelling_of",

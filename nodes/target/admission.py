@@ -1,5 +1,7 @@
 """What a BS can't do for a device, each with both values in its sentence."""
 
+from typing import Final
+
 from draftwire.codecs.limits import MAX_PLAIN_K
 from draftwire.codecs.messages import Acceptance, Hello, Open, Reason, Refused
 from draftwire.codecs.tables import TableSets, by_hash
@@ -35,6 +37,9 @@ def disagreement(theirs: Hello, ours: Hello) -> Refused | None:
 def common_tables(theirs: Hello, ours: TableSets) -> bytes | None:
     """The hash of the first of a device's sets of tables that we have too; None: rows have to be plain."""
     return next((one for one in theirs.tables if by_hash(ours, one) is not None), None)
+
+
+STOPS: Final = "this base station is stopping: ask again when it is back"
 
 
 def unanswerable(opened: Open, vocab_size: int, context_length: int) -> Refused | None:
@@ -137,6 +142,7 @@ def refused_drafts(opened: Open, refused_s: float) -> Refused | None:
 
 
 __all__ = [
+    "STOPS",
     "common_tables",
     "disagreement",
     "has_begun",

@@ -5,7 +5,6 @@ connects both to a socket.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -34,7 +33,9 @@ from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tables import tables_name
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
+from draftwire.nodes.target.account import Account
 from draftwire.nodes.target.admission import (
+    STOPS,
     common_tables,
     disagreement,
     has_begun,
@@ -50,6 +51,7 @@ from draftwire.nodes.target.greeted import Greeted
 from draftwire.nodes.target.opening import Openings
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.residency import Claim
+from draftwire.nodes.target.rows_budget import UNTESTED, RowsBudget
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.work import Work
@@ -64,8 +66,7 @@ from draftwire.runtime.transport.quarantine import offence_in
 
 PASS_FIRST_S = 1e-3
 """How long a Draft that finds the model free keeps the loop from reading on. Its rows come right behind it,
-and to decode them holds the interpreter for longer than to begin a pass takes: the pass goes first.
-"""
+and to decode them holds the interpreter for longer than to begin a pass takes: the pass goes first."""
 
 
 class TargetNode:
@@ -99,7 +100,8 @@ class TargetNode:
         be spelt with; `pad_to`: frames to devices are a multiple of so many bytes long, 0: no padding.
         """
         self.settings, self.name, self._pad_to = settings, name, pad_to
-        self.refused: Counter[Refusal | Reason] = Counter()
+        self._account = Account(logger)
+        self.refused = self._account.refused
         self._timing = Timing(patience_s=settings.patience_s)
         self._transport, self._clock, self._wall_s, self._log = transport, clock, wall_s, logger
         self._model, self._tokenizer, self._hello, self._boot = model, tokenizer, hello, boot
@@ -107,7 +109,7 @@ class TargetNode:
         self._requests = Requests(
             most=settings.max_sessions,
             forget_s=settings.forget_s,
-            forgot=self._log_forgotten,
+            forgot=self._account.forgot,
             left=lambda served: self._contexts.close(served),
         )
         self._contexts = Contexts(
@@ -117,7 +119,7 @@ class TargetNode:
             clock=clock,
             logger=logger,
         )
-        self._openings = Openings()
+        self._openings, self._rows = Openings(), RowsBudget()
         self._greeted = Greeted()
         self._probed = Echoes()
         self._incarnations = 0
@@ -143,7 +145,7 @@ class TargetNode:
             transport=transport,
             clock=clock,
             logger=logger,
-            refuse=self._count_refusal,
+            refuse=self._account.refuse,
         )
 
     @property
@@ -171,14 +173,13 @@ class TargetNode:
                 obeying = self._control.obey(lambda: self._requests, self._work.news)
                 tasks.create_task(obeying, name="target obeys")
                 tasks.create_task(self._control.watch(), name="target watches")
-                self._log.info(
-                    "target.ready", address=self.address, kv_budget_bytes=self._contexts.residency.budget
-                )
+                budget = self._contexts.residency.budget
+                self._log.info("target.ready", address=self.address, kv_budget_bytes=budget)
                 started()
         finally:
             await self._endpoint.close()
             await self._control.close()
-            self._log_stopped(self._endpoint.statistics())
+            self._account.stopped(self._endpoint.statistics())
 
     async def drain(self, within_s: float) -> None:
         """Take no new request, go on with the others until they end or so long has passed.
@@ -194,10 +195,13 @@ class TargetNode:
     async def _receive(self, endpoint: Endpoint) -> None:
         while True:
             received = await endpoint.receive()
+            if not (received.impostor or self._rows.may(received.name, received.data, received.at_s)):
+                self._account.refuse(Reason.BUSY, received.name, UNTESTED)
+                continue
             try:
                 frame = decode_frame(received.data, tables=self.tables)
             except WireError as error:
-                self._count_refusal(error.reason, received.name, str(error))
+                self._account.refuse(error.reason, received.name, str(error))
                 if (offence := offence_in(error.reason)) is not None:
                     endpoint.offence(received.peer, offence)
                 continue
@@ -215,13 +219,12 @@ class TargetNode:
                     concerns = self._open(received, frame.session, frame.message)
                 case Draft() | SparseLogits() | Ping() | Cancel() | Close() as message:
                     concerns = self._route(received, frame.session, message)
-                case Probe() as probe if self._probed.may(received.peer, probe, received.at_s):
-                    self._reply(received.peer, 0, echo_of(probe, self._wall_s()))
-                case Probe():
-                    pass
+                case Probe() as probe:
+                    if self._probed.may(received.peer, probe, received.at_s):
+                        self._reply(received.peer, 0, echo_of(probe, self._wall_s()))
                 case other:
                     detail = f"a device has no business sending {type(other).__name__}"
-                    self._count_refusal(Refusal.KIND, received.name, detail)
+                    self._account.refuse(Refusal.KIND, received.name, detail)
                     endpoint.offence(received.peer, Offence.MISPLACED)
             if concerns:
                 self._work.news()
@@ -249,9 +252,7 @@ class TargetNode:
                 self._endpoint.offence(received.peer, Offence.MISPLACED)
             return False
         opened = self._control.plans.pinned(opened)
-        if served is not None and served.closed and opened.device_try > served.device_try:
-            served = None
-        if served is not None and is_another(opened, served):
+        if served is not None and ((served.closed and begins) or is_another(opened, served)):
             served = None
         if opened.acceptance is Acceptance.AUTO:
             chosen = self._control.plans.chosen(received.name)
@@ -287,9 +288,7 @@ class TargetNode:
             self._next_incarnation,
             plan=self._control.plans.first(received.name, opened),
             vocab_size=self._hello.vocab_size,
-            finish_of=finish_rule(
-                self._tokenizer, max_new_tokens=opened.max_new_tokens, stop=opened.stop
-            ),
+            finish_of=finish_rule(self._tokenizer, max_new_tokens=opened.max_new_tokens, stop=opened.stop),
             now_s=self._clock.now_s(),
             ahead=self.settings.ahead,
             timing=self._timing if patience_s is None else replace(self._timing, patience_s=patience_s),
@@ -333,8 +332,7 @@ class TargetNode:
         if peer not in self._greeted:
             return Refused(reason=Reason.NO_HELLO, detail="say Hello first", device_try=opened.device_try)
         if self._work.stops:
-            busy = "this base station is stopping: ask again when it is back"
-            return Refused(reason=Reason.BUSY, detail=busy, device_try=opened.device_try)
+            return Refused(reason=Reason.BUSY, detail=STOPS, device_try=opened.device_try)
         return no_room(opened, claim, self._requests, self._contexts, now_s=self._clock.now_s())
 
     def _route(
@@ -362,15 +360,9 @@ class TargetNode:
             served.rows_came(message, received.at_s, len(received.data), tables=tables)
         self._send(served)
         if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
-            size, at_s = len(received.data), received.at_s
-            if served.session.request.hints:
-                link = served.path_lesson.row_came(
-                    message, served.whose, size=size, at_s=at_s, tables=tables
-                )
-                if link is not None:
-                    self._tell(link, number)
-            else:
-                served.lesson.rows_came(message, size=size, at_s=at_s, tables=tables)
+            link = served.learn(message, received.at_s, len(received.data), tables=tables)
+            if link is not None:
+                self._tell(link, number)
             self._work.tell_rows(served)
         return message.incarnation == served.session.incarnation
 
@@ -384,13 +376,15 @@ class TargetNode:
                 served.sent(message, len(data), self._clock.now_s())
 
     def _tell(self, report: StepReport | RowsReport, number: int) -> None:
-        if self._on_step is not None and isinstance(report, StepReport):
-            self._on_step(report)
+        if isinstance(report, StepReport):
+            self._rows.tested(report.device, report.drafted * report.plan.k)
+            if self._on_step is not None:
+                self._on_step(report)
         self._control.tell(report, session=number)
 
     def _fail(self, served: Served, detail: str) -> None:
         refused = Refused(reason=Reason.TARGET_FAILED, detail=detail, device_try=served.device_try)
-        self._count_refusal(refused.reason, served.name, refused.detail)
+        self._account.refuse(refused.reason, served.name, refused.detail)
         self._reply(served.peer, served.number, refused)
 
     def _reply(self, peer: bytes, number: int, message: Welcome | Refused | Echo) -> None:
@@ -398,34 +392,8 @@ class TargetNode:
         self._endpoint.send(peer, encode_frame(message, session=number, sequence=0, pad_to=self._pad_to))
 
     def _refuse(self, received: Received, number: int, refused: Refused) -> None:
-        self._count_refusal(refused.reason, received.name, refused.detail)
+        self._account.refuse(refused.reason, received.name, refused.detail)
         self._reply(received.peer, number, refused)
-
-    def _count_refusal(self, reason: Refusal | Reason, peer: str, detail: str) -> None:
-        """Every one counted, the first of a cause logged."""
-        self.refused[reason] += 1
-        if self.refused[reason] == 1:
-            self._log.warning("target.refused", reason=reason.name.lower(), peer=peer, detail=detail)
-
-    def _log_stopped(self, statistics: EndpointStatistics) -> None:
-        self._log.info(
-            "target.stopped",
-            received=statistics.received,
-            sent=statistics.sent,
-            refused={reason.name.lower(): count for reason, count in self.refused.items()},
-            dropped={reason.value: count for reason, count in statistics.dropped.items()},
-        )
-
-    def _log_forgotten(self, served: Served, now_s: float) -> None:
-        self._log.warning(
-            "target.forgot",
-            device=served.name,
-            request=served.number,
-            silent_s=round(now_s - served.session.heard_s, 3),
-            log_tokens=len(served.session.log),
-            known_tokens=served.session.known,
-            detail="its memory is free; the device can go on with it from its own log only",
-        )
 
 
 __all__ = ["TargetNode"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from draftwire.codecs.control import COUPLED, REJECTION, StepReport
+from draftwire.codecs.control import COUPLED, REJECTION, RowsReport, StepReport
 from draftwire.codecs.frame import encode_frame
 from draftwire.codecs.messages import (
     Acceptance,
@@ -156,6 +156,17 @@ class Served:
         if own and message.draft_epoch == self.session.newest_epoch and self.rows_at_s is None:
             if len(message.rows) == self.drafted and not self.session.request.hints:
                 self.rows_at_s, self.rows_bytes, self.rows_tables = at_s, size, tables
+
+    def learn(
+        self, message: SparseLogits, at_s: float, size: int, *, tables: bytes | None
+    ) -> RowsReport | None:
+        """What rows of this incarnation tell of acceptance is kept; where drafts are hints, what they tell of
+        the link is told at once.
+        """
+        if self.session.request.hints:
+            return self.path_lesson.row_came(message, self.whose, size=size, at_s=at_s, tables=tables)
+        self.lesson.rows_came(message, size=size, at_s=at_s, tables=tables)
+        return None
 
     def sent(self, message: Message, size: int, now_s: float) -> None:
         """A message has left; only the first that tells the log as it stands makes the device draw."""

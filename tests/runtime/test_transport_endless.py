@@ -18,6 +18,7 @@ from draftwire.runtime.transport import DropReason, Endpoint, ZmqTransport, boun
 from draftwire.runtime.transport.base import routing_id
 from draftwire.runtime.transport.endless import MANY_FRAMES, UNREAD_BYTES, Seen, Unfinished
 from draftwire.runtime.transport.lines import Line
+from draftwire.runtime.transport.quarantine import MESSAGES_A_S
 
 BOUND_S = 20.0
 """What should happen takes a second at most; longer than this it does not happen."""
@@ -49,9 +50,10 @@ async def _echo(bound_end: Endpoint) -> None:
 
 
 async def _trip(device: Endpoint) -> None:
-    """A message and its answer."""
+    """A message and its answer; as often as a device may say something, which it would else do faster."""
     device.send(b"", b"ping")
     assert (await device.receive()).data == b"ping"
+    await asyncio.sleep(1 / MESSAGES_A_S)
 
 
 def _memory_bytes() -> int:

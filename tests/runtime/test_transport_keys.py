@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Keyring, NodeKeys, PublicKey, Role, Service
-from draftwire.runtime.transport import Endpoint, Received, TroubleKind, ZmqTransport, endpoints
+from draftwire.runtime.transport import Endpoint, Received, TroubleKind, ZmqTransport, connecting
 from draftwire.runtime.transport.base import routing_id
 
 BOUND_S = 20.0
@@ -131,7 +131,7 @@ def test_an_unlisted_key_gets_in_once_it_is_allowed(
     machines: Machines, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     """A refused device is told so, the server logs key and remedy once, and allowing it needs no restart."""
-    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.05, 0.2))
+    monkeypatch.setattr(connecting, "GAVE_UP_S", (0.05, 0.2))
     target, phone = machines.make("target", Role.TARGET), machines.make("phone-1")
     machines.introduce(target, phone)
     asked = _calls(monkeypatch, target.keyring, "admits")
@@ -268,7 +268,7 @@ def test_a_device_finds_out_that_the_server_is_another(
     machines: Machines, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     """A server with another key gets no message, the device says why, and mends it by another file."""
-    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.05, 0.1))
+    monkeypatch.setattr(connecting, "GAVE_UP_S", (0.05, 0.1))
     _, phone = machines.acquainted("phone-1")
     impostor = machines.make("impostor", Role.TARGET)
     machines.introduce(phone, impostor)
@@ -298,7 +298,7 @@ def test_plain_and_keys_do_not_talk(
     machines: Machines, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     """Where one end uses keys and the other does not, no message passes, and the device says which does."""
-    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.01, 0.02))
+    monkeypatch.setattr(connecting, "GAVE_UP_S", (0.01, 0.02))
     target, phone = machines.acquainted("phone-1")
 
     async def main(server: ZmqTransport, client: ZmqTransport, text: str) -> None:
@@ -429,8 +429,8 @@ def test_a_server_whose_key_was_replaced_is_met_with_the_new_one(
     """A key that takes the place of another while a connection stands is the one of the next connection, from
     the moment on that the first one breaks.
     """
-    monkeypatch.setattr(endpoints, "KEYS_LOOKED_AT_S", 3600.0)
-    monkeypatch.setattr(endpoints, "GAVE_UP_S", (3600.0, 3600.0))
+    monkeypatch.setattr(connecting, "KEYS_LOOKED_AT_S", 3600.0)
+    monkeypatch.setattr(connecting, "GAVE_UP_S", (3600.0, 3600.0))
     target, phone = machines.acquainted("phone-1")
     after = machines.make("target-2", Role.TARGET)
     machines.introduce(phone, after)

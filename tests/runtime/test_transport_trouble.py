@@ -19,7 +19,7 @@ from draftwire.runtime.transport import (
     MemoryTransport,
     TroubleKind,
     ZmqTransport,
-    endpoints,
+    connecting,
     zeromq,
 )
 from draftwire.runtime.transport.watch import CLOSED_AGAIN, Watch, explain
@@ -209,7 +209,7 @@ def test_where_the_protocol_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an answer that ZeroMQ would never come back from, the endpoint tries again by itself, and says
     when a try last failed.
     """
-    monkeypatch.setattr(endpoints, "GAVE_UP_S", (0.01, 0.02))
+    monkeypatch.setattr(connecting, "GAVE_UP_S", (0.01, 0.02))
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
     kept = list[socket.socket]()
 

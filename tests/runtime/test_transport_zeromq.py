@@ -39,7 +39,7 @@ def test_other_frame_counts_are_counted_and_dropped() -> None:
                 with _dealer(context, bound.address) as stranger:
                     for _ in range(2):
                         stranger.send_multipart([b"a", b"b"])
-                        stranger.send_multipart([b""] * 1000)
+                        stranger.send_multipart([b""] * 50)
                         stranger.send(b"one")
                         received = await bound.receive()
                         assert (received.name, received.data) == ("stranger", b"one")

@@ -37,6 +37,7 @@ ENEMIES: Final = MappingProxyType(
         ),
         "replayed": Enemy(summary="captured frames, and bytes, again", prepare=sessions.replayed),
         "oversize": Enemy(summary="frames above 1 MiB, and just below", prepare=_always(strangers.oversize)),
+        "endless": Enemy(summary="messages of a thousand frames", prepare=_always(strangers.endless)),
         "slow_loris": Enemy(
             summary="300 connections that say nothing, or little", prepare=_always(strangers.slow_loris)
         ),

@@ -49,6 +49,9 @@ CONNECTIONS: Final = 300
 AT_ONCE: Final = 16
 """Connections that come and go together."""
 
+ENDLESS: Final = 1000
+"""Frames of a message: a gigabyte."""
+
 STAYS_S: Final = 0.05
 """How long such a connection stays: a handshake over loopback takes a tenth of it."""
 
@@ -179,6 +182,18 @@ def oversize(aim: Aim, spoils: Spoils, goes: Goes) -> None:
                         large.rest()
                 large.read()
                 huge.read()
+
+
+def endless(aim: Aim, spoils: Spoils, goes: Goes) -> None:
+    """Messages of a thousand frames of 1 MiB, which all have to be kept until the last one is there."""
+    frame = bytes(MAX_FRAME_BYTES)
+    with zmq.Context() as context:
+        with Line(context, aim, spoils, key=aim.key(aim.name), name=aim.name, queue=4) as line:
+            while goes():
+                line.say(aim.hello)
+                line.send_frames(frame, ENDLESS)
+                line.rest()
+                line.read()
 
 
 def slow_loris(aim: Aim, spoils: Spoils, goes: Goes) -> None:
@@ -346,6 +361,7 @@ def _go_on(one: sockets.socket, slow: _Slow) -> None:
 __all__ = [
     "bloated",
     "churn",
+    "endless",
     "flood",
     "garbage",
     "huge_counts",
