@@ -17,7 +17,7 @@ def log_minus_w(s: float) -> float:
     if s < 1e-6:
         t = math.sqrt(2 * s)
         return t - t**2 / 6 + t**3 / 36
-    from scipy.special import lambertw  # a third of the time that `draftwire` takes to start, for `plan` alone
+    from scipy.special import lambertw  # a third of what `draftwire` takes to start, for `plan` alone
 
     return math.log(-lambertw(-math.exp(-1 - s), k=-1).real)
 
