@@ -310,9 +310,10 @@ def rows_tag_of(body: bytes) -> bytes | None:
     return tag_of(body[_ROWS.size :])
 
 
-def entries_named_in(body: bytes) -> int:
-    """See entries_named; of a body that may be one of SparseLogits."""
-    return entries_named(body[_ROWS.size :][:HEADER.size])
+def entries_named_in(frame: bytes, *, start: int) -> int:
+    """See entries_named; of what may be a body of SparseLogits, which begins there in a frame."""
+    block = start + _ROWS.size
+    return entries_named(frame[block : block + HEADER.size])
 
 
 def _sparse_logits_request_bytes(m: SparseLogitsRequest) -> bytes:
@@ -478,4 +479,4 @@ def decode_body(kind: int, body: bytes, tables: TableSets = NO_TABLES) -> Messag
     return message
 
 
-__all__ = ["FREE_GAMMA", "FREE_K", "KINDS", "decode_body", "encode_body", "rows_tag_of"]
+__all__ = ["FREE_GAMMA", "FREE_K", "KINDS", "decode_body", "encode_body", "entries_named_in", "rows_tag_of"]

@@ -34,9 +34,6 @@ _HEADER = Struct(">BBII")
 _CRC = Struct(">I")
 ENVELOPE_BYTES = _HEADER.size + _CRC.size
 
-_ROWS_HEAD_BYTES = 24
-"Of a body of rows, before the rows themselves."
-
 _DATA_KINDS = frozenset(KINDS.values())
 _CONTROL_KINDS = frozenset(CONTROL_KINDS.values())
 
@@ -149,7 +146,7 @@ def entries_of(data: bytes) -> int:
     """
     if len(data) < ENVELOPE_BYTES or data[1] & ~PADDED != KINDS[SparseLogits]:
         return 0
-    return entries_named_in(data[ENVELOPE_BYTES : ENVELOPE_BYTES + _ROWS_HEAD_BYTES])
+    return entries_named_in(data, start=ENVELOPE_BYTES)
 
 
 def spelling_of(data: bytes, *, tables: TableSets) -> bytes | None:

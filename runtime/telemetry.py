@@ -176,7 +176,8 @@ class Recorder:
 
     Each line is in the file when the event's log call returns, so a killed process loses none. Several
     processes may append to one file: a line is one write, at the file's end wherever that is by then. A disk
-    that is full costs lines, whole ones, and stops nobody; once there is room the file goes on.
+    that is full costs lines, whole ones, and stops nobody; once there is room the file goes on. A part of a
+    line stays only where another process has written behind it, or in a pipe; the next line begins anew.
     """
 
     def __init__(self, path: Path, *, events: Collection[str] = RECORDED) -> None:
@@ -185,6 +186,8 @@ class Recorder:
         self._path = path
         self._lost = 0
         "lines since the last one that is in the file"
+        self._torn = False
+        "whether the last of ours stays there in part"
         self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
@@ -196,7 +199,8 @@ class Recorder:
         """Append an event, whatever its name; the first one that is lost is told to the log, and the end."""
         if self._file is None:
             return
-        detail = _appended(self._file, _json(event) + b"\n")
+        detail, torn = _appended(self._file, b"\n" * self._torn + _json(event) + b"\n")
+        self._torn = torn or (self._torn and bool(detail))
         log = get_logger(str(event.get("node", "record")))
         if detail:
             self._lost += 1
@@ -221,19 +225,20 @@ class Recorder:
         self.close()
 
 
-def _appended(file: int, line: bytes) -> str:
-    """Append a line in one write; why it could not be, empty: it is there. None is there in part."""
+def _appended(file: int, line: bytes) -> tuple[str, bool]:
+    """Append a line in one write; why it could not be, empty: it is there. And whether a part of it is."""
     try:
         written = os.write(file, line)
     except OSError as error:
-        return error.strerror or str(error)
+        return error.strerror or str(error), False
     if written == len(line):
-        return ""
-    end = os.lseek(file, 0, os.SEEK_CUR)
-    if os.fstat(file).st_size == end:  # nobody has appended behind it
-        with suppress(OSError):
+        return "", False
+    with suppress(OSError):  # a pipe takes nothing back
+        end = os.lseek(file, 0, os.SEEK_CUR)
+        if os.fstat(file).st_size == end:  # nobody has appended behind it
             os.ftruncate(file, end - written)
-    return "the disk is full"
+            return "the disk is full", False
+    return "the disk is full", True
 
 
 class _Lines(structlog.PrintLogger):

@@ -196,6 +196,8 @@ class Record:
     "lines of other events"
     cut: bool = False
     "whether the last line is incomplete: somebody still writes, or was killed"
+    torn: int = 0
+    "other lines that are incomplete"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -243,8 +245,9 @@ def read_record(path: Path) -> Record:
 def record_of(data: bytes, path: Path) -> Record:
     """The record that these lines are. Raises RecordError where they are none, naming the line in `path`.
 
-    A last line that was cut off is left out. A step told twice, by BS and controller, counts once; a BS that
-    restarts counts the steps of a request from 0 again, so two steps are told apart by their times too.
+    A last line that was cut off is left out, and so is one further up, as a full disk may leave it. A step
+    told twice, by BS and controller, counts once; a BS that restarts counts the steps of a request from 0
+    again, so two steps are told apart by their times too.
     """
     record = Record(path=path)
     lines = data.split(b"\n")
@@ -258,6 +261,9 @@ def record_of(data: bytes, path: Path) -> Record:
             if number == len(lines):
                 record.cut = True
                 break
+            if line.startswith(b'{"'):
+                record.torn += 1
+                continue
             raise RecordError(
                 "this line is no JSON", source=f"{path}:{number}", remedy="give a file that --record wrote"
             ) from None

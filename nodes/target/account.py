@@ -1,6 +1,7 @@
 """What a base station refuses, counted; and what it says of that, and of its end, in the log."""
 
 from collections import Counter
+from enum import StrEnum
 
 from structlog.typing import FilteringBoundLogger
 
@@ -10,14 +11,24 @@ from draftwire.nodes.target.served import Served
 from draftwire.runtime.transport import EndpointStatistics
 
 
+class Unread(StrEnum):
+    """Why a base station does not even decode what came."""
+
+    UNTESTED_ROWS = "untested_rows"
+    "rows come faster than the drafts that they belong to are tested"
+
+
+Cause = Refusal | Reason | Unread
+
+
 class Account:
     """Of one life."""
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
-        self.refused: Counter[Refusal | Reason] = Counter()
+        self.refused: Counter[Cause] = Counter()
         self._log = logger
 
-    def refuse(self, reason: Refusal | Reason, peer: str, detail: str) -> None:
+    def refuse(self, reason: Cause, peer: str, detail: str) -> None:
         """Every one counted, the first of a cause logged."""
         self.refused[reason] += 1
         if self.refused[reason] == 1:
@@ -46,4 +57,4 @@ class Account:
         )
 
 
-__all__ = ["Account"]
+__all__ = ["Account", "Cause", "Unread"]

@@ -128,27 +128,27 @@ def has_block_out(opened: Open) -> bool:
     return opened.outstanding and not opened.sampling.greedy
 
 
-def refused_drafts(opened: Open, refused_s: float) -> Refused | None:
-    """Why a block of a device whose drafts are refused for so long has to wait; None: they are not."""
-    if not refused_s:
+def block_waits(opened: Open, wait_s: float) -> Refused | None:
+    """Why a block of a device whose drafts are refused waits so long for its turn; None: it does not."""
+    if not wait_s:
         return None
-    wasted = "the drafts of this device hardly ever stood, so none are verified now"
+    wasted = "the drafts of this device hardly ever stood, so few are verified now"
     return Refused(
         reason=Reason.BUSY,
-        detail=f"{wasted}: ask again in {refused_s:.1f} s",
+        detail=f"{wasted}: ask again in {wait_s:.1f} s",
         device_try=opened.device_try,
-        retry_ms=max(1, round(1e3 * refused_s)),
+        retry_ms=max(1, round(1e3 * wait_s)),
     )
 
 
 __all__ = [
     "STOPS",
+    "block_waits",
     "common_tables",
     "disagreement",
     "has_begun",
     "has_block_out",
     "is_another",
     "no_room",
-    "refused_drafts",
     "unanswerable",
 ]

@@ -33,16 +33,16 @@ from draftwire.nodes.models.base import LanguageModel
 from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tables import tables_name
 from draftwire.nodes.speculation.noise import Noise, PhiloxNoise
-from draftwire.nodes.target.account import Account
+from draftwire.nodes.target.account import Account, Unread
 from draftwire.nodes.target.admission import (
     STOPS,
+    block_waits,
     common_tables,
     disagreement,
     has_begun,
     has_block_out,
     is_another,
     no_room,
-    refused_drafts,
     unanswerable,
 )
 from draftwire.nodes.target.contexts import MB, Contexts
@@ -51,7 +51,7 @@ from draftwire.nodes.target.greeted import Greeted
 from draftwire.nodes.target.opening import Openings
 from draftwire.nodes.target.requests import Requests
 from draftwire.nodes.target.residency import Claim
-from draftwire.nodes.target.rows_budget import UNTESTED, RowsBudget
+from draftwire.nodes.target.rows_budget import TOO_FAST, RowsBudget
 from draftwire.nodes.target.served import Served
 from draftwire.nodes.target.stopping import Decoder, finish_rule
 from draftwire.nodes.target.work import Work
@@ -120,8 +120,7 @@ class TargetNode:
             logger=logger,
         )
         self._openings, self._rows = Openings(), RowsBudget()
-        self._greeted = Greeted()
-        self._probed = Echoes()
+        self._greeted, self._probed = Greeted(), Echoes()
         self._incarnations = 0
         self._work = Work(
             self._requests,
@@ -195,8 +194,8 @@ class TargetNode:
     async def _receive(self, endpoint: Endpoint) -> None:
         while True:
             received = await endpoint.receive()
-            if not (received.impostor or self._rows.may(received.name, received.data, received.at_s)):
-                self._account.refuse(Reason.BUSY, received.name, UNTESTED)
+            if not (received.impostor or self._rows.take(received.name, received.data, received.at_s)):
+                self._account.refuse(Unread.UNTESTED_ROWS, received.name, TOO_FAST)
                 continue
             try:
                 frame = decode_frame(received.data, tables=self.tables)
@@ -246,9 +245,9 @@ class TargetNode:
         """Whether it is taken."""
         served, now_s = self._requests.get(received.name, number), self._clock.now_s()
         begins = served is None or opened.device_try > served.device_try
-        if (busy := self._openings.refusal(received.name, opened, now_s)) is not None:
+        if (busy := self._openings.look_at(received.name, number, opened, now_s)) is not None:
             self._refuse(received, number, busy)
-            if self._openings.offends(received.name) and self._endpoint is not None:
+            if self._openings.offends(received.name, number) and self._endpoint is not None:
                 self._endpoint.offence(received.peer, Offence.MISPLACED)
             return False
         opened = self._control.plans.pinned(opened)
@@ -256,13 +255,13 @@ class TargetNode:
             served = None
         if opened.acceptance is Acceptance.AUTO:
             chosen = self._control.plans.chosen(received.name)
-            settled = chosen if served is None else served.session.request.acceptance
-            opened = replace(opened, acceptance=settled)
+            opened = replace(opened, acceptance=chosen if served is None else served.session.request.acceptance)
         refusal = unanswerable(opened, self._hello.vocab_size, self._model.context_length)
         if served is not None:
             refusal = served.session.supersedes(opened) or refusal
-        if refusal is None and (has_block_out(opened) if served is None else served.session.lacks(opened)):
-            refusal = refused_drafts(opened, self._work.waste.refused_s(received.name, self._clock.now_s()))
+        lacks = begins and (has_block_out(opened) if served is None else served.session.lacks(opened))
+        if refusal is None and lacks and not self._work.waste.judge(received.name, now_s):
+            refusal = block_waits(opened, self._work.waste.block_wait_s(received.name, now_s))
         claim = self._contexts.claim(received.name, opened)
         if refusal is None and served is None:
             if self._work.stops and has_begun(opened):
@@ -272,7 +271,9 @@ class TargetNode:
             self._refuse(received, number, refusal)
             return False
         if begins:
-            self._openings.read(received.name, len(opened.tokens), now_s)
+            self._openings.begins(received.name, len(opened.tokens), now_s)
+        if lacks:
+            self._work.waste.let_through(received.name, now_s)
         if served is None:
             self._begin(received, number, opened, claim)
         elif not served.closed:  # else a late copy: its request has been answered
@@ -292,7 +293,7 @@ class TargetNode:
             now_s=self._clock.now_s(),
             ahead=self.settings.ahead,
             timing=self._timing if patience_s is None else replace(self._timing, patience_s=patience_s),
-            drafts=self._work.waste.allows(received.name, self._clock.now_s()),
+            drafts=self._work.waste.judge(received.name, self._clock.now_s()),
         )
         served = Served(
             name=received.name,
@@ -321,9 +322,7 @@ class TargetNode:
         self._send(served)
 
     def _next_incarnation(self) -> Incarnation:
-        """One count for all requests of this life, so that a request that is forgotten and comes back shares
-        none with what it was before.
-        """
+        """One count for all requests of this life: one that is forgotten shares none when it comes back."""
         self._incarnations += 1
         return Incarnation(boot=self._boot, counter=self._incarnations)
 
@@ -360,8 +359,7 @@ class TargetNode:
             served.rows_came(message, received.at_s, len(received.data), tables=tables)
         self._send(served)
         if isinstance(message, SparseLogits) and message.incarnation == served.session.incarnation:
-            link = served.learn(message, received.at_s, len(received.data), tables=tables)
-            if link is not None:
+            if (link := served.learn(message, received.at_s, len(received.data), tables=tables)) is not None:
                 self._tell(link, number)
             self._work.tell_rows(served)
         return message.incarnation == served.session.incarnation
@@ -377,7 +375,9 @@ class TargetNode:
 
     def _tell(self, report: StepReport | RowsReport, number: int) -> None:
         if isinstance(report, StepReport):
-            self._rows.tested(report.device, report.drafted * report.plan.k)
+            served = self._requests.get(report.device, number)
+            if served is not None and not served.session.request.hints:
+                self._rows.tested(report.device, report.drafted * report.plan.k)
             if self._on_step is not None:
                 self._on_step(report)
         self._control.tell(report, session=number)

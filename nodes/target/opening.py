@@ -2,14 +2,20 @@
 
 To take an Open costs a base station 0.4 ms, and 1 to 2.4 us for each token it carries, in hashes of the log:
 up to 0.6 s for the longest, in which nobody is served. So each device has a budget of tokens, by its key; who
-has spent it is told to ask again when there is some. An Open that only repeats one costs an eighth, which is
-what reading it does. Pure: the time is an argument.
+has spent it is told to ask again when there is some. To be looked at costs each Open A_REQUEST and an eighth
+of its tokens, which is what reading it takes, one that only repeats another too; one that begins a request
+costs all of its tokens besides. Pure: the time is an argument.
+
+Whoever asks again when it was told to is refused as often as it must be. What comes before that has a budget
+of its own, as large, and beyond it is an offence.
 """
 
-from typing import Final
+from math import ceil
+from typing import Final, NamedTuple
 
 from draftwire.codecs.limits import MAX_TOKENS
 from draftwire.codecs.messages import Open, Reason, Refused
+from draftwire.runtime.budgets import MOST_KEYS, Budgets
 from draftwire.runtime.memory import remember
 from draftwire.runtime.security import key_of
 
@@ -28,66 +34,71 @@ BURST_TOKENS: Final = MAX_TOKENS
 LEAST_WAIT_S: Final = 0.5
 """A device that is told to wait for less comes back for nothing."""
 
-MOST_REFUSED: Final = 1024
-"""Opens beyond the budget that are still no offence: as many devices of one key, each of which asks once. One
-with more than A_REQUEST tokens counts as several."""
+ASKED_ONCE: Final = 16
+"""One of so many tokens' worth is, of what may come untold, an Open that was not told anything yet: hundreds
+of devices of one key may come back to a base station that started anew, each with a long log."""
 
-FORGIVEN_AN_OPEN: Final = 16
-"""Of those, for each Open within the budget: whoever sends 30 times what is taken is found in a second."""
+MOST_TOLD: Final = MOST_KEYS
+"""Requests of which is remembered when they were told to ask again; the oldest may ask at once."""
 
-MAX_DEVICES: Final = 4096
-"""Whose budgets are remembered; the oldest is full again."""
+
+class _Told(NamedTuple):
+    again_s: float
+    offends: bool
+    "it came before it was told to, and more came so than may"
 
 
 class Openings:
-    """Of all devices. A budget is kept as the time by which what was opened would have come at its rate."""
+    """Of all devices."""
 
     def __init__(self) -> None:
-        self._until_s: dict[str, float] = {}
-        self._refused: dict[str, int] = {}
+        self._taken = Budgets(rate=TOKENS_A_S, burst=BURST_TOKENS)
+        self._untold = Budgets(rate=TOKENS_A_S, burst=BURST_TOKENS, debt=BURST_TOKENS)
+        self._told: dict[tuple[str, int], _Told] = {}
 
-    def wait_s(self, device: str, now_s: float) -> float:
-        """How long until the device may open a request; 0: it may."""
-        ahead_s = self._until_s.get(key_of(device), now_s) - now_s - BURST_TOKENS / TOKENS_A_S
-        return max(LEAST_WAIT_S, ahead_s) if ahead_s > 0 else 0.0
+    def wait_s(self, device: str, tokens: int, now_s: float) -> float:
+        """How long until the device may open a request with a log of so many tokens; 0: it may.
 
-    def read(self, device: str, tokens: int, now_s: float) -> None:
-        """The log of one has been taken from its Open."""
-        self._spend(device, tokens, now_s)
+        Never less than such a log is worth: so one that always asks when it may costs no more than its rate.
+        """
+        ahead_s = self._taken.wait_s(key_of(device), now_s)
+        return max(LEAST_WAIT_S, ahead_s, tokens / TOKENS_A_S) if ahead_s else 0.0
 
-    def offends(self, device: str) -> bool:
-        """Whether its last refusal was one of too many, so that it does not do as it is told."""
-        return self._refused.get(key_of(device), 0) > MOST_REFUSED
-
-    def refusal(self, device: str, opened: Open, now_s: float) -> Refused | None:
-        """Why an Open is not looked at now; None: it is, and that has been counted."""
-        wait_s, key = self.wait_s(device, now_s), key_of(device)
-        refused = self._refused.get(key, 0)
-        weight = 1 + len(opened.tokens) // A_REQUEST
-        refused = refused + weight if wait_s else max(0, refused - FORGIVEN_AN_OPEN)
-        remember(self._refused, key, refused, most=MAX_DEVICES)
+    def look_at(self, device: str, number: int, opened: Open, now_s: float) -> Refused | None:
+        """An Open of request `number` has come, and costs what it takes to look at it; else why not now."""
+        key, request, tokens = key_of(device), (device, number), len(opened.tokens)
+        wait_s = self.wait_s(device, tokens, now_s)
         if not wait_s:
-            self._spend(device, A_REQUEST + len(opened.tokens) // LOOKED_AT, now_s)
+            self._told.pop(request, None)
+            self._taken.spend(key, A_REQUEST + tokens // LOOKED_AT, now_s)
             return None
+        told = self._told.get(request)
+        hasty = False
+        if hasty or told is None:
+            self._untold.spend(key, A_REQUEST + (tokens if hasty else tokens // ASKED_ONCE), now_s)
+        offends = (hasty or told is None) and self._untold.left(key, now_s) < 0
+        retry_ms = ceil(1e3 * wait_s)
+        remember(self._told, request, _Told(now_s + retry_ms / 1e3, offends), most=MOST_TOLD)
         detail = f"{key} opens requests faster than they can be taken: ask again in {wait_s:.1f} s"
-        return Refused(
-            reason=Reason.BUSY, detail=detail, device_try=opened.device_try, retry_ms=round(1e3 * wait_s)
-        )
+        return Refused(reason=Reason.BUSY, detail=detail, device_try=opened.device_try, retry_ms=retry_ms)
 
-    def _spend(self, device: str, tokens: int, now_s: float) -> None:
-        key = key_of(device)
-        until_s = max(self._until_s.get(key, now_s), now_s) + tokens / TOKENS_A_S
-        remember(self._until_s, key, until_s, most=MAX_DEVICES)
+    def begins(self, device: str, tokens: int, now_s: float) -> None:
+        """A log of so many tokens is taken from an Open."""
+        self._taken.spend(key_of(device), tokens, now_s)
+
+    def offends(self, device: str, number: int) -> bool:
+        """Whether the last Open of a request came before it was told to, and too much of its key did."""
+        told = self._told.get((device, number))
+        return told is not None and told.offends
 
 
 __all__ = [
+    "ASKED_ONCE",
     "A_REQUEST",
     "BURST_TOKENS",
-    "FORGIVEN_AN_OPEN",
     "LEAST_WAIT_S",
     "LOOKED_AT",
-    "MAX_DEVICES",
-    "MOST_REFUSED",
+    "MOST_TOLD",
     "TOKENS_A_S",
     "Openings",
 ]

@@ -12,7 +12,7 @@ from math import inf
 from typing import Final
 
 from draftwire.nodes.target.batcher import Waiting
-from draftwire.runtime.memory import remember
+from draftwire.runtime.budgets import Budgets
 from draftwire.runtime.security import key_of
 
 BURST: Final = 2048
@@ -27,29 +27,26 @@ CRAWL: Final = 8
 QUIET_S: Final = 0.25
 """Without a step of anybody for so long, a pass that only reads is in nobody's way."""
 
-MAX_DEVICES: Final = 4096
-"""Whose budgets are remembered; the oldest is full again."""
+MOST_DEBT: Final = POSITIONS_A_S
+"""A second's worth, whatever is read beyond the budget: a device has waited for that already."""
 
 
 class Reading:
-    """Of all devices. A budget is kept as the time by which what was read would have come back."""
+    """Of all devices."""
 
     def __init__(self) -> None:
         self.again_s: float | None = None
         "when those are to be looked at again that `paced` has left out; None: it has left out nobody"
-        self._until_s: dict[str, float] = {}
+        self._budgets = Budgets(rate=POSITIONS_A_S, burst=BURST, debt=MOST_DEBT)
         self._stepped_s = -inf
 
     def slow(self, device: str, now_s: float) -> bool:
         """Whether the device has spent its budget."""
-        return self._until_s.get(key_of(device), -inf) - now_s > BURST / POSITIONS_A_S
+        return self._budgets.left(key_of(device), now_s) < 0
 
     def read(self, device: str, positions: int, now_s: float) -> None:
         """So much of its prompts has been read while others were under way."""
-        key = key_of(device)
-        until_s = max(self._until_s.get(key, now_s), now_s) + positions / POSITIONS_A_S
-        most_s = now_s + BURST / POSITIONS_A_S + 1.0  # no debt: it has waited for what it was read
-        remember(self._until_s, key, min(until_s, most_s), most=MAX_DEVICES)
+        self._budgets.spend(key_of(device), positions, now_s)
 
     def stepped(self, now_s: float) -> None:
         """A pass with a step begins."""
@@ -82,4 +79,4 @@ class Reading:
         return paced
 
 
-__all__ = ["BURST", "CRAWL", "MAX_DEVICES", "POSITIONS_A_S", "QUIET_S", "Reading"]
+__all__ = ["BURST", "CRAWL", "MOST_DEBT", "POSITIONS_A_S", "QUIET_S", "Reading"]

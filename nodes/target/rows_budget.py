@@ -10,7 +10,8 @@ protocol as if it were lost. Pure: the time is an argument.
 from typing import Final
 
 from draftwire.codecs.frame import entries_of
-from draftwire.runtime.memory import remember
+from draftwire.codecs.limits import MAX_FRAME_BYTES
+from draftwire.runtime.budgets import Budgets
 from draftwire.runtime.security import key_of
 
 ENTRIES_A_S: Final = 2**20
@@ -20,38 +21,35 @@ counted: blocks of 32 rows of 64 entries take up to 19 %."""
 BURST_ENTRIES: Final = 2**21
 """At once: 16 of the largest blocks, or 5 blocks of 8 whole rows over 49152 ids."""
 
+MOST_ENTRIES: Final = MAX_FRAME_BYTES // 2
+"""Of a frame: whole rows take 2 bytes an entry, and of others there are fewer. The decoder finds one that
+says it has more by its first bytes, and that is no honest device's."""
+
 EARNED: Final = 2
 """Times a tested draft's own row: it may come twice, as its link doubles it, or as it was asked for again."""
 
-UNTESTED: Final = "rows come faster than the drafts that they belong to are tested: they are not decoded"
-
-MAX_DEVICES: Final = 4096
-"""Whose budgets are remembered; the oldest is full again."""
+TOO_FAST: Final = "rows come faster than the drafts that they belong to are tested: they are not decoded"
 
 
 class RowsBudget:
-    """Of all devices. A budget is kept as the time by which what was decoded would have come at its rate."""
+    """Of all devices."""
 
     def __init__(self) -> None:
-        self._until_s: dict[str, float] = {}
+        self._decoded = Budgets(rate=ENTRIES_A_S, burst=BURST_ENTRIES)
 
-    def may(self, device: str, frame: bytes, now_s: float) -> bool:
+    def take(self, device: str, frame: bytes, now_s: float) -> bool:
         """Whether a frame that came now is decoded: any without rows is. What is has been counted."""
-        entries = entries_of(frame)
-        if not entries:
+        entries, key = entries_of(frame), key_of(device)
+        if not 0 < entries <= MOST_ENTRIES:
             return True
-        key = key_of(device)
-        until_s = max(self._until_s.get(key, now_s), now_s) + entries / ENTRIES_A_S
-        if until_s > now_s + BURST_ENTRIES / ENTRIES_A_S:
+        if entries > self._decoded.left(key, now_s):
             return False
-        remember(self._until_s, key, until_s, most=MAX_DEVICES)
+        self._decoded.spend(key, entries, now_s)
         return True
 
     def tested(self, device: str, entries: int) -> None:
         """Drafts whose rows have so many entries have been tested."""
-        key = key_of(device)
-        if key in self._until_s:
-            self._until_s[key] -= EARNED * entries / ENTRIES_A_S
+        self._decoded.give_back(key_of(device), EARNED * entries)
 
 
-__all__ = ["BURST_ENTRIES", "EARNED", "ENTRIES_A_S", "MAX_DEVICES", "UNTESTED", "RowsBudget"]
+__all__ = ["BURST_ENTRIES", "EARNED", "ENTRIES_A_S", "MOST_ENTRIES", "TOO_FAST", "RowsBudget"]

@@ -303,7 +303,7 @@ class Work:
             return
         served.tested_at_s = now_s
         times = served.times(step, now_s)
-        session.allow_drafts(self.waste.allows(served.name, now_s))
+        session.allow_drafts(self.waste.judge(served.name, now_s))
         if verdict.token is not None:
             session.tested(step, verdict.accepted, verdict.token, now_s, times=times)
             self._finish_step(served, verdict)
@@ -335,7 +335,7 @@ class Work:
         times = served.times(step, now_s)
         if step.plan.blockwise:
             self.waste.stood(served.name, verdict.accepted)
-        served.session.allow_drafts(self.waste.allows(served.name, now_s))
+        served.session.allow_drafts(self.waste.judge(served.name, now_s))
         served.session.settled(step, verdict.accepted, verdict.token, now_s, times=times)
         self._finish_step(served, verdict)
         return True

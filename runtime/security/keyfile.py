@@ -8,6 +8,7 @@
 Keys are those of CURVE, in Z85, whose characters need no escape in TOML.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -222,8 +223,18 @@ def _taken(path: Path) -> ConfigurationError:
     )
 
 
+class NoFilesLeftError(ConfigurationError):
+    """Raised when a key can't be read as this process, or this host, has no file left: that passes."""
+
+
+def is_for_want_of_files(error: OSError) -> bool:
+    """Whether what failed would succeed with a file, or with memory, more."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def _unreadable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
+    kind = NoFilesLeftError if is_for_want_of_files(error) else ConfigurationError
+    return kind(
         f"can't be read ({error.strerror})", remedy="check the path and its permissions", source=str(path)
     )
 
@@ -232,8 +243,10 @@ __all__ = [
     "PUBLIC_SUFFIX",
     "SECRET_SUFFIX",
     "KeyPair",
+    "NoFilesLeftError",
     "PublicKey",
     "allow_command",
+    "is_for_want_of_files",
     "is_key_name",
     "need_key_name",
     "need_new",

@@ -9,7 +9,6 @@ a key allowed, or taken away, counts from the next connection on. A file that ca
 the others: `problems` tells why.
 """
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,8 +24,10 @@ from draftwire.runtime.security.keyfile import (
     PUBLIC_SUFFIX,
     SECRET_SUFFIX,
     KeyPair,
+    NoFilesLeftError,
     PublicKey,
     allow_command,
+    is_for_want_of_files,
     need_key_name,
     need_new,
     read_public,
@@ -46,9 +47,6 @@ changed in its place: each connection asks, and a look takes 14 ms where there a
 RACY_S: Final = 2.0
 """A folder that was changed a shorter time ago is looked at each time: it may be changed again at the same
 time, as its file system tells times, and who has just changed it may be at it."""
-
-_NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""This process, or this host, has none left."""
 
 K = TypeVar("K", KeyPair, PublicKey)
 
@@ -227,24 +225,34 @@ class _Files(Generic[K]):
         self._problems: tuple[ConfigurationError, ...] = ()
 
     def read(self) -> tuple[tuple[K, ...], tuple[ConfigurationError, ...]]:
-        """What can be used, and why the rest can't."""
+        """What can be used, and why the rest can't. No key goes with the last free file: all is as it was."""
         changed_ns, now_s = self._settled_ns(), time.monotonic()
         if changed_ns is not None and changed_ns == self._changed_ns and now_s < self._looked_s + LOOKED_S:
             return self._keys, self._problems
         self._changed_ns, self._looked_s = changed_ns, now_s
         try:
             seen = self._look()
+            if seen != self._seen:
+                self._keys, self._problems = self._read_all(name for name, *_ in seen)
+                self._seen = seen
+        except NoFilesLeftError as error:
+            if self._seen is None:
+                self._problems = (error,)
         except OSError:
-            return self._keys, self._problems  # as they were: no key goes with the last free file
-        if seen != self._seen:
-            keys, problems = list[K](), list[ConfigurationError]()
-            for name, *_ in seen:
-                try:
-                    keys.append(self._read_one(self._folder / name))
-                except ConfigurationError as error:
-                    problems.append(error)
-            self._seen, self._keys, self._problems = seen, tuple(keys), tuple(problems)
+            pass
         return self._keys, self._problems
+
+    def _read_all(self, names: Iterable[str]) -> tuple[tuple[K, ...], tuple[ConfigurationError, ...]]:
+        """Raises NoFilesLeftError."""
+        keys, problems = list[K](), list[ConfigurationError]()
+        for name in names:
+            try:
+                keys.append(self._read_one(self._folder / name))
+            except NoFilesLeftError:
+                raise
+            except ConfigurationError as error:
+                problems.append(error)
+        return tuple(keys), tuple(problems)
 
     def _settled_ns(self) -> int | None:
         """When a file was last added or taken away; None where another one may follow unseen."""
@@ -264,7 +272,7 @@ class _Files(Generic[K]):
                         now = entry.stat()
                         seen.append((entry.name, now.st_ino, now.st_mtime_ns, now.st_size, now.st_mode))
         except OSError as error:
-            if error.errno in _NO_FILES:
+            if is_for_want_of_files(error):
                 raise
             # no such folder: no keys
         return sorted(seen)

@@ -168,6 +168,8 @@ class Known:
     "None: that could not be told"
     heard_s: float = -inf
     "when its last message came"
+    unsure: bool = False
+    "whether it may have come by another connection since"
 
 
 class Names:
@@ -181,28 +183,40 @@ class Names:
         "by connection: those that may go by their name"
         self.strangers = dict[bytes, Known]()
         "the others"
+        self._left = dict[bytes, Sender]()
+        "whose connections have ended, while messages of theirs may still wait for the node"
 
     def of(self, peer: bytes) -> Known | None:
         """A connection that has spoken, unless it is forgotten."""
         return self.known.get(peer) or self.strangers.get(peer)
 
+    def sender_of(self, peer: bytes) -> Sender | None:
+        """Of a connection that has spoken, also for a while after its end."""
+        known = self.of(peer)
+        return self._left.get(peer) if known is None else known.sender
+
     def meet(self, peer: bytes, frame: zmq.Frame) -> Known:
         """Who a connection is that is not yet known, by which `frame` came.
 
-        A peer can't use what is known of another: it would need the random bytes in its routing id.
+        A peer can't use what is known of another: it would need the random bytes in its routing id. What is
+        read behind the end of its connection makes it known no longer than that.
         """
         known = self.strangers.get(peer)
         if known is None:
             name = name_in(peer) or ""
             sender = self._sender(peer, name, frame)
             known = Known(name=name, proved=False, sender=sender, line=line_of(frame))
-            remember(self.strangers, peer, known, most=CONNECTIONS_KNOWN)
+            if known.line is None:
+                remember(self._left, peer, sender, most=CONNECTIONS_KNOWN)
+            else:
+                remember(self.strangers, peer, known, most=CONNECTIONS_KNOWN)
         return known
 
     def forget(self, peer: bytes) -> None:
         """Its connection has ended; it is looked at again where it comes back."""
-        self.known.pop(peer, None)
-        self.strangers.pop(peer, None)
+        known = self.known.pop(peer, None) or self.strangers.pop(peer, None)
+        if known is not None:
+            remember(self._left, peer, known.sender, most=CONNECTIONS_KNOWN)
 
     def objection(self, peer: bytes, known: Known, frame: zmq.Frame) -> str:
         """The impostor of Received, where its name is not yet proved; each message is told anew, since what
@@ -211,8 +225,8 @@ class Names:
         objection = self._objection(known.name, frame)
         if not objection:
             known.proved = True
-            self.strangers.pop(peer, None)
-            remember(self.known, peer, known, most=CONNECTIONS_KNOWN)
+            if self.strangers.pop(peer, None) is not None:
+                remember(self.known, peer, known, most=CONNECTIONS_KNOWN)
         return objection
 
     def _objection(self, name: str, frame: zmq.Frame) -> str:

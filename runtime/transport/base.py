@@ -101,7 +101,7 @@ class Offence(StrEnum):
     FRAMES = "frames"
     "a message of several frames, or of a connection without a name"
     ENDLESS = "endless"
-    "a message of frames without end, or of a great many"
+    "a message of frames without end, of a great many, or of several that are too long in all"
     FLOOD = "flood"
     "a message above what it may send"
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from itertools import chain
 from math import inf
 
 import zmq
@@ -14,7 +15,6 @@ from draftwire.runtime.transport.doorman import Doorman
 from draftwire.runtime.transport.endless import (
     EACH_CONNECTION_S,
     EACH_S,
-    MANY_FRAMES,
     UNFINISHED_BYTES,
     UNREAD_BYTES,
     Seen,
@@ -44,14 +44,12 @@ class BoundEndpoint(ZmqEndpoint):
         self._path = path
         self._file = file_at(path)
         self._unfinished = Unfinished()
-        self._unsure = set[bytes]()
-        "peers that may have come by another connection"
         self._next_look: asyncio.TimerHandle = self._loop.call_later(EACH_S, self._look)
 
     def offence(self, peer: bytes, offence: Offence) -> None:
-        known = self._names.of(peer)
-        if known is not None:
-            self._judge(known.sender, offence)
+        sender = self._names.sender_of(peer)
+        if sender is not None:
+            self._judge(sender, offence)
 
     def _judge(self, sender: Sender, offence: Offence) -> None:
         now_s = self._loop.time()
@@ -67,7 +65,7 @@ class BoundEndpoint(ZmqEndpoint):
         known = self._names.known.get(first)
         if known is None:
             known = self._met(first, frame)
-        if first in self._unsure:
+        if known.unsure:
             self._found(first, known, line_of(frame))
         now_s = known.heard_s = self._loop.time()
         reason = known.sender.drops(len(frame), now_s)
@@ -79,8 +77,8 @@ class BoundEndpoint(ZmqEndpoint):
         if known.sender.dropped:
             self._verdicts.released(known.sender, now_s=now_s)
         if frame.more or not known.name:
-            many = self._pass_over(frame.more) > MANY_FRAMES
-            self._judge(known.sender, Offence.ENDLESS if many else Offence.FRAMES)
+            endless = self._pass_over(len(frame), more=frame.more)
+            self._judge(known.sender, Offence.ENDLESS if endless else Offence.FRAMES)
             return DropReason.FRAME_COUNT if frame.more else DropReason.NAMELESS
         impostor = "" if known.proved else self._names.objection(first, known, frame)
         return Received(first, frame.bytes, now_s, name=known.name, impostor=impostor)
@@ -92,7 +90,7 @@ class BoundEndpoint(ZmqEndpoint):
 
     def _found(self, peer: bytes, known: Known, line: Line | None) -> None:
         """A peer that has come by another connection has left the one before, which ZeroMQ keeps open."""
-        self._unsure.discard(peer)
+        known.unsure = False
         if line != known.line and line is not None:
             if known.line is not None:
                 self._doorman.hang_up(peer, known.line)
@@ -103,9 +101,9 @@ class BoundEndpoint(ZmqEndpoint):
         """In quarantine with keys a connection ends with its first message: whoever comes back by another is
         known by the key. Without keys he would no longer be known.
         """
-        many = self._pass_over(frame.more) > MANY_FRAMES
+        endless = self._pass_over(len(frame), more=frame.more)
         if reason is DropReason.FLOOD:
-            self._judge(known.sender, Offence.ENDLESS if many else Offence.FLOOD)
+            self._judge(known.sender, Offence.ENDLESS if endless else Offence.FLOOD)
         elif known.line is not None and self._names.keys:
             self._doorman.hang_up(peer, known.line)
             known.line = None
@@ -116,7 +114,8 @@ class BoundEndpoint(ZmqEndpoint):
         lines = self._doorman.lines()
         self._next_look = self._loop.call_later(max(EACH_S, len(lines) * EACH_CONNECTION_S), self._look)
         if any(peer is None for _, peer in lines):
-            self._unsure.update(self._names.known, self._names.strangers)
+            for known in chain(self._names.known.values(), self._names.strangers.values()):
+                known.unsure = True
         peers, found = dict(lines), self._unfinished.look(self._seen(lines))
         most = UNFINISHED_BYTES if self._has_read_all() else UNREAD_BYTES  # of what was seen before
         for line, unfinished_bytes in found.items():

@@ -86,7 +86,7 @@ class ConnectingEndpoint(ZmqEndpoint):
     def _take(self, first: bytes) -> Received | DropReason:
         if not self._socket.get(_MORE):
             return Received(b"", first, self._loop.time())
-        self._pass_over(more=True)
+        self._pass_over(len(first), more=True)
         return DropReason.FRAME_COUNT
 
     async def _let_go(self) -> None:

@@ -120,8 +120,8 @@ class Doorman:
         excess = self._open_files() - (most - min(FILES_KEPT, most // 4))
         if excess <= 0:
             return
-        for oldest in list(islice(self._silent, excess)):
-            hang_up(self._silent.pop(oldest))
+        for ended in list(islice(filter(hang_up, self._silent.values()), excess)):  # the oldest
+            del self._silent[ended.file]
             self.hung_up += 1
         if self._told_s is None or self._loop.time() >= self._told_s + TOLD_EACH_S:
             self._told_s = self._loop.time()

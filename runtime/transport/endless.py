@@ -21,7 +21,7 @@ UNREAD_BYTES: Final = 2**25
 does so for 0.6 s at the longest, and no session has so much under way."""
 
 MANY_FRAMES: Final = 64
-"""In one message: to read and drop each takes 2 us, and no node sends two."""
+"""In one message, as are 1 MiB in several: to read and drop each takes 2 us, and no node sends two."""
 
 EACH_S: Final = 0.1
 """How often connections are looked at: a fast link brings 12 MB in this time."""

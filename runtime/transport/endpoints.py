@@ -18,6 +18,7 @@ from draftwire.runtime.transport.base import (
     Received,
     Trouble,
 )
+from draftwire.runtime.transport.endless import MANY_FRAMES
 from draftwire.runtime.transport.mailbox import Mailbox
 
 DRAIN_MESSAGES: Final = 128
@@ -29,6 +30,10 @@ FLOOD_FRAMES: Final = 32
 FLOOD_PAUSE_S: Final = 0.002
 """For so long: a flood takes a tenth of a core, and its sender's own queues fill up. ZeroMQ reads from all
 peers in turn, so who is no part of it waits for this pause at the longest."""
+
+SKIPPED_FRAMES: Final = 256
+"""Of a message of many read in a turn, at 1 us each. There is no pause behind them: until its last frame has
+been read ZeroMQ hands over nobody else's."""
 
 TURN_S: Final = 0.002
 """How long a node may receive without a pause, its own work on the messages included, while others wait."""
@@ -59,6 +64,8 @@ class ZmqEndpoint(ABC):
         self._pause: asyncio.TimerHandle | None = None
         self._passed_over = 0
         "frames that were read and not kept"
+        self._amid = False
+        "whether frames of a message that is not kept are still to be read"
         self._loop.add_reader(socket.fileno(), self._drain)
         self._drain_soon()  # an edge before add_reader would have gone unseen
 
@@ -138,6 +145,10 @@ class ZmqEndpoint(ABC):
         if self.closed or self._pause is not None:
             return
         passed_over = self._passed_over
+        if self._amid:
+            self._read_on(SKIPPED_FRAMES)
+            self._hold_off()
+            return
         for _ in range(DRAIN_MESSAGES):
             if len(self._inbox) >= INBOX_MESSAGES or self._inbox_bytes >= INBOX_BYTES:
                 self._stalled = True
@@ -154,24 +165,42 @@ class ZmqEndpoint(ABC):
             else:
                 self._counts.drop(taken)
                 if self._passed_over - passed_over >= FLOOD_FRAMES:
-                    self._loop.remove_reader(self._socket.fileno())  # which would go on signalling
-                    self._pause = self._loop.call_later(FLOOD_PAUSE_S, self._go_on)
+                    self._hold_off()
                     return
         self._drain_soon()
+
+    def _hold_off(self) -> None:
+        """Read nothing for FLOOD_PAUSE_S; the rest of a message first, in turns."""
+        if self._amid:
+            self._drain_soon()
+        else:
+            self._loop.remove_reader(self._socket.fileno())  # which would go on signalling
+            self._pause = self._loop.call_later(FLOOD_PAUSE_S, self._go_on)
 
     def _go_on(self) -> None:
         self._pause = None
         self._loop.add_reader(self._socket.fileno(), self._drain)
         self._drain_soon()
 
-    def _pass_over(self, more: bool) -> int:
-        """The frame just read, and those behind it, are not kept: how many they are."""
-        frames = 1
-        while more:
-            more = self._socket.recv(copy=False).more
-            frames += 1
-        self._passed_over += frames
-        return frames
+    def _pass_over(self, size: int, *, more: bool) -> bool:
+        """The frame of `size` bytes just read is not kept, nor are those of its message behind it: whether
+        they are more, or longer in all, than anybody can mean. Of many, some are read in later turns.
+        """
+        self._passed_over += 1
+        self._amid, passed_over = more, self._passed_over
+        size += self._read_on(MANY_FRAMES)
+        return self._passed_over - passed_over >= MANY_FRAMES or size > MAX_FRAME_BYTES
+
+    def _read_on(self, most: int) -> int:
+        """Up to so many frames of the message that is not kept: their bytes."""
+        size = 0
+        while self._amid and most > 0:
+            frame = self._socket.recv(copy=False)
+            self._amid = frame.more
+            self._passed_over += 1
+            size += len(frame)
+            most -= 1
+        return size
 
     def _has_read_all(self) -> bool:
         """Whether no message waits in the socket now."""

@@ -4,13 +4,15 @@ ZeroMQ tells which file a message was read from. To shut that down, which leaves
 it as if the other end had gone.
 """
 
+import errno
 import fcntl
 import os
 import socket
 import struct
 import sys
 import termios
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 import zmq
@@ -44,19 +46,33 @@ def line_of(frame: zmq.Frame) -> Line | None:
     return None
 
 
-def hang_up(line: Line) -> None:
-    """End it, if it still stands."""
-    if line_at(line.file) == line:
-        with suppress(OSError), socket.socket(fileno=os.dup(line.file)) as other:
-            other.shutdown(socket.SHUT_RDWR)
+def hang_up(line: Line) -> bool:
+    """End it, if it still stands; whether it did."""
+    with suppress(OSError), _borrowed(line) as standing:
+        standing.shutdown(socket.SHUT_RDWR)
+        return True
+    return False
 
 
 def far_end(line: Line) -> str:
     """Where it comes from, for people; empty: that can't be told."""
-    with suppress(OSError), socket.socket(fileno=os.dup(line.file)) as other:
-        host, port, *_ = other.getpeername()
-        return f"{host}:{port}"
+    with suppress(OSError), _borrowed(line) as standing:
+        match standing.getpeername():
+            case (str(host), int(port), *_):
+                return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return ""
+
+
+@contextmanager
+def _borrowed(line: Line) -> Iterator[socket.socket]:
+    """It, by its own descriptor: it must end where no file is left. Raises OSError where it has ended."""
+    if line_at(line.file) != line:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    standing = socket.socket(fileno=line.file)
+    try:
+        yield standing
+    finally:
+        standing.detach()  # ZeroMQ closes it
 
 
 def bytes_read(line: Line) -> int | None:

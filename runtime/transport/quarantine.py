@@ -42,7 +42,7 @@ WEIGHT: Final = MappingProxyType(
     {
         Offence.DAMAGED: 0.02,
         Offence.FLOOD: 0.02,
-        Offence.FOREIGN: 1.0,
+        Offence.FOREIGN: 0.5,
         Offence.MALFORMED: 1.0,
         Offence.MISPLACED: 1.0,
         Offence.IMPOSTOR: 1.0,
@@ -51,14 +51,15 @@ WEIGHT: Final = MappingProxyType(
     }
 )
 """Damage weighs less than each message forgives, so that a link that damages all of them brings nobody here.
-FOREIGN may be damage as well, of the first byte: one in 26, the shortest frame's, so 0.04 a message. ENDLESS
-is nobody's mistake, and costs memory: once is enough, whatever was forgiven before."""
+FOREIGN may be damage as well, of the first byte: one in 26, the shortest frame's, so that each weighs 0.039.
+ENDLESS is nobody's mistake, and costs memory: once is enough, whatever was forgiven before."""
 
 FORGIVEN_A_MESSAGE: Final = 0.05
 """For each that is taken. Who sends 3.5 times its budget, without a pause, comes here."""
 
 FORGIVEN_A_S: Final = 1.0
-"""A device of an older version, or with another's key, asks every second at most: it hears why, each time."""
+"""A device with another's key asks every second at most, and hears why each time. So does one of an older
+version, which hears nothing."""
 
 QUARANTINE_S: Final = (2.0, 60.0)
 """First and longest."""

@@ -92,9 +92,10 @@ def forgets_a_rejection(gamma: int, target_class: type[TargetSession] = TargetSe
     return scenario
 
 
-@pytest.mark.parametrize("gamma", [1, 3])
+@pytest.mark.parametrize("gamma", [0, 1, 3])
 def test_law_holds_when_a_rejection_is_forgotten_and_the_plan_is_another(gamma: int) -> None:
-    """The block that is out is tested as far as the life before may have: all of it."""
+    """The block that is out is tested as far as the life before may have: all of it, also by a plan that
+    wants none, as for a device whose drafts are refused."""
     assert_exact(WITHIN, request(3), forgets_a_rejection(gamma))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import resource
 from collections.abc import Iterator
 from dataclasses import replace
@@ -167,6 +168,43 @@ def test_a_full_disk_costs_whole_lines_and_stops_nobody(tmp_path: Path) -> None:
     (failed,) = (one for one in told if one["event"] == "record.failed")
     (goes_on,) = (one for one in told if one["event"] == "record.goes_on")
     assert failed["path"] == str(path) and failed["node"] == "target" and goes_on["lost"] == 4
+
+
+def test_a_part_of_a_line_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it stays, as another process has appended behind it, the next line begins anew."""
+    path, write, torn = tmp_path / "record.jsonl", os.write, 2
+
+    def tear(file: int, data: bytes) -> int:
+        nonlocal torn
+        if not torn:
+            return write(file, data)
+        torn -= 1
+        size = write(file, data[: len(data) // 2])
+        with path.open("ab") as other:
+            other.write(b"another's, cut as well")
+        return size
+
+    with Recorder(path) as recorder:
+        monkeypatch.setattr("os.write", tear)
+        for number in range(4):
+            recorder.write({"event": "step", "number": number})
+    whole = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+    assert [orjson.loads(line)["number"] for line in whole] == [2, 3]
+
+
+def test_a_record_that_is_a_pipe_takes_nothing_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A write that was cut there is told, as any other, and the next line begins anew."""
+    pipe, write = tmp_path / "pipe", os.write
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with Recorder(pipe) as recorder:
+        with monkeypatch.context() as patched:
+            patched.setattr("os.write", lambda file, data: write(file, data[:8]))
+            recorder.write({"event": "step", "number": 0})
+        recorder.write({"event": "step", "number": 1})
+        cut, whole = os.read(reader, 4096).splitlines()
+    os.close(reader)
+    assert len(cut) == 8 and orjson.loads(whole)["number"] == 1
 
 
 def test_a_log_that_takes_nothing_stops_nobody() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -10,20 +9,17 @@ from pathlib import Path
 import pytest
 import zmq
 from structlog.testing import capture_logs
+from tests.harness.sockets import ANYWHERE, echo, run
 
 from draftwire.codecs.limits import MAX_FRAME_BYTES
-from draftwire.runtime.errors import EndpointClosedError
 from draftwire.runtime.security import Keyring, NodeKeys, Role, Service
 from draftwire.runtime.transport import DropReason, Endpoint, ZmqTransport, bound
 from draftwire.runtime.transport.base import routing_id
 from draftwire.runtime.transport.endless import MANY_FRAMES, UNREAD_BYTES, Seen, Unfinished
+from draftwire.runtime.transport.endpoints import SKIPPED_FRAMES
 from draftwire.runtime.transport.lines import Line
 from draftwire.runtime.transport.quarantine import MESSAGES_A_S
 
-BOUND_S = 20.0
-"""What should happen takes a second at most; longer than this it does not happen."""
-
-ANYWHERE = "tcp://127.0.0.1:*"
 CHUNK = 2**16
 MOST_SENT = 6 * UNREAD_BYTES
 """Far more than is borne: so much memory would be taken."""
@@ -32,21 +28,6 @@ MOST_SENT = 6 * UNREAD_BYTES
 @pytest.fixture(autouse=True)
 def _looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "EACH_S", 0.02)
-
-
-def _run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(BOUND_S):
-            await main()
-
-    asyncio.run(bounded())
-
-
-async def _echo(bound_end: Endpoint) -> None:
-    with suppress(EndpointClosedError):
-        while True:
-            received = await bound_end.receive()
-            bound_end.send(received.peer, received.data)
 
 
 async def _trip(device: Endpoint) -> None:
@@ -93,7 +74,7 @@ def test_a_message_without_end_is_cut(spoke: bool, size: int) -> None:
         nonlocal sent
         async with ZmqTransport() as transport, ZmqTransport() as elsewhere:
             there = await transport.bind(ANYWHERE, service=Service.TARGET)
-            echoing = asyncio.create_task(_echo(there))
+            echoing = asyncio.create_task(echo(there))
             device = await elsewhere.connect(there.address, service=Service.TARGET, name="device")
             await _trip(device)
             before_bytes = _memory_bytes()
@@ -113,7 +94,7 @@ def test_a_message_without_end_is_cut(spoke: bool, size: int) -> None:
             echoing.cancel()
 
     with capture_logs() as logs:
-        _run(main)
+        run(main)
     assert sent < 2 * UNREAD_BYTES
     told = [one for one in logs if one["event"].startswith("transport.")]
     assert told[0]["event"] == "transport.endless" and told[0]["unfinished_bytes"] > MAX_FRAME_BYTES
@@ -148,7 +129,7 @@ def test_with_keys_it_is_the_key_that_is_shut_out(tmp_path: Path) -> None:
                 assert _memory_bytes() - before_bytes < 2 * UNREAD_BYTES
 
     with capture_logs() as logs:
-        _run(main)
+        run(main)
     (told,) = [one for one in logs if one["event"] == "transport.quarantined"]
     assert (told["peer"], told["reason"]) == ("enemy", "endless")
 
@@ -167,7 +148,52 @@ def test_a_great_many_frames_are_as_bad() -> None:
             assert there.statistics().dropped[DropReason.FRAME_COUNT] == 1
             enemy.close()
 
-    _run(main)
+    run(main)
+
+
+def test_other_tasks_run_while_a_great_many_frames_are_dropped() -> None:
+    """So many are read in a turn of the loop and no more; whoever comes behind them is heard."""
+    frames = 40 * SKIPPED_FRAMES
+
+    async def main() -> None:
+        async with ZmqTransport() as transport, ZmqTransport() as elsewhere:
+            there = await transport.bind(ANYWHERE, service=Service.TARGET)
+            echoing = asyncio.create_task(echo(there))
+            says = _frame(0, more=True) * (frames - 1) + _frame(0, more=False)
+            enemy = await _caller(there.address, "enemy", says=says)
+            await enemy.drain()
+            before = most = 0
+            while before < frames:
+                await asyncio.sleep(0)
+                now = there._passed_over  # type: ignore[attr-defined]
+                before, most = now, max(most, now - before)
+            assert most <= 2 * SKIPPED_FRAMES, "a signal and a call of its own may fall into one turn"
+            device = await elsewhere.connect(there.address, service=Service.TARGET, name="device")
+            await _trip(device)
+            assert there.statistics().dropped == {DropReason.FRAME_COUNT: 1}
+            enemy.close()
+            echoing.cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize(("frames", "reason"), [(2, "endless"), (1, None)])
+def test_what_is_too_long_in_all_is_as_bad(frames: int, reason: str | None) -> None:
+    """A message of two frames that are together above the limit on one brings into quarantine by itself."""
+
+    async def main() -> None:
+        async with ZmqTransport() as transport:
+            there = await transport.bind(ANYWHERE, service=Service.TARGET)
+            says = b"".join(_frame(MAX_FRAME_BYTES, more=left > 0) for left in reversed(range(frames)))
+            enemy = await _caller(there.address, "enemy", says=says)
+            while not (there.statistics().received or there.statistics().dropped):
+                await asyncio.sleep(0.01)
+            enemy.close()
+
+    with capture_logs() as logs:
+        run(main)
+    told = [one["reason"] for one in logs if one["event"] == "transport.quarantined"]
+    assert told == ([] if reason is None else [reason])
 
 
 def test_the_longest_frame_may_take_its_time() -> None:
@@ -191,7 +217,7 @@ def test_the_longest_frame_may_take_its_time() -> None:
             assert not there.statistics().dropped
             honest.close()
 
-    _run(main)
+    run(main)
 
 
 def test_a_peer_that_comes_by_another_connection_is_known_there() -> None:
@@ -215,7 +241,7 @@ def test_a_peer_that_comes_by_another_connection_is_known_there() -> None:
             first.close()
             second.close()
 
-    _run(main)
+    run(main)
 
 
 def test_only_what_came_since_the_last_message_counts() -> None:

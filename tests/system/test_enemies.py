@@ -5,7 +5,7 @@ Real sockets over loopback, with keys: the base station and its honest device ru
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +18,29 @@ from tests.harness.processes import finished
 
 from draftwire.codecs.errors import Refusal, WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
-from draftwire.codecs.messages import Acceptance, Reason, Sampling
+from draftwire.codecs.messages import (
+    Acceptance,
+    Commit,
+    Incarnation,
+    Opened,
+    Origin,
+    Plan,
+    Reason,
+    Sampling,
+)
+from draftwire.codecs.messages import StepTimes as Times
+from draftwire.codecs.probes import Echo
 from draftwire.nodes.console.assemble import build_device
+from draftwire.nodes.console.bench.beside import beside
+from draftwire.nodes.console.bench.enemies import Found, Met, result
+from draftwire.nodes.console.bench.enemies import _show as show
 from draftwire.nodes.console.bench.enemies_attack import ENEMIES
 from draftwire.nodes.console.bench.enemies_capture import Copying
-from draftwire.nodes.console.bench.enemies_line import Aim, Goes, Line, Spoils, until
-from draftwire.nodes.console.bench.enemies_play import free_port
-from draftwire.nodes.console.bench.enemies_station import station_of
+from draftwire.nodes.console.bench.enemies_line import Aim, Goes, Line, Spoils, opened_by, until
+from draftwire.nodes.console.bench.enemies_play import GUEST, EnemiesBenchError, Prowling, _line_of
+from draftwire.nodes.console.bench.enemies_station import Look, station_of
 from draftwire.nodes.console.bench.enemies_strangers import bloated, samples
+from draftwire.nodes.console.chaos.real_nodes import free_addresses
 from draftwire.nodes.console.keys import node_transport
 from draftwire.nodes.console.starting import run_beside
 from draftwire.nodes.device.node import DeviceNode
@@ -53,6 +68,10 @@ WANTED: Final = Request(
 STRANGERS: Final = ("unauthenticated", "wrong_key")
 CHEAP: Final = ("stolen_identity", "replayed", "flood", "garbage", "huge_counts", "oversize", "never_pass")
 OTHERS: Final = tuple(name for name in ENEMIES if name not in (*STRANGERS, *CHEAP))
+
+
+UNHEARD: Final = ("slow_loris", "slow_reader")
+"""They read no message, so what they got is not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +118,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         topology = replace(
             topology,
             pair=PairSettings(draft=model, target=model, tables=()),
-            target=replace(topology.target, address=f"tcp://127.0.0.1:{free_port()}"),
+            target=replace(topology.target, address=free_addresses(1)[0]),
             controller=replace(topology.controller, address=f"ipc://{folder}/nobody", k=8, gamma=2),
             device=replace(topology.device, name="phone-1"),
             channel=None,
@@ -167,14 +186,62 @@ def _never_steals(folder: Path, name: str) -> None:
         spoils, text = await one.attacked_by(name)
         assert text == before
         assert spoils.sent > 0
-        assert spoils.stolen == 0, spoils
+        if name not in UNHEARD:
+            assert spoils.stolen == 0, spoils
 
     _played(folder, play)
 
 
+INCARNATION: Final = Incarnation(boot=1, counter=1)
+PLAN: Final = Plan(number=1, k=1, gamma=2, min_draft=1)
+OPENED: Final = Opened(
+    device_try=1, incarnation=INCARNATION, known=3, log_hash=bytes(8), pending=None, plan=PLAN
+)
+COMMIT: Final = Commit(
+    incarnation=INCARNATION,
+    position=3,
+    log_hash=bytes(8),
+    ids=(1, 2),
+    origins=(Origin.ACCEPTED, Origin.BONUS),
+    tested_epoch=1,
+    accepted=1,
+    seen=1,
+    plan=PLAN,
+    times=Times(hold_s=0.0, step_s=0.0, wait_s=0.0),
+)
+
+
+@pytest.mark.parametrize("pad_to", [0, 256])
+def test_what_comes_of_a_session_that_a_line_never_opened_is_stolen(tmp_path: Path, pad_to: int) -> None:
+    """Tokens and sessions that an enemy under its own name has not asked for count as stolen."""
+    address = f"ipc://{tmp_path}/station"
+    aim = Aim(
+        address=address, keys=str(tmp_path), name="mallory", victim="", own_victim="", config="", model=PAIR
+    )
+    spoils = Spoils()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as station:
+        station.set(zmq.LINGER, 0)
+        station.bind(address)
+        with Line(context, aim, spoils, key=None, name=aim.name) as line:
+            line.send(encode_frame(opened_by(tokens=(1, 2, 3)), session=5, sequence=0, pad_to=pad_to))
+            assert station.poll(round(1e3 * BOUND_S))
+            peer, _ = station.recv_multipart()
+
+            def hears(message: Commit | Opened | Echo, session: int) -> tuple[int, int]:
+                station.send_multipart([peer, encode_frame(message, session=session, sequence=0)])
+                assert len(list(line.heard(wait_s=BOUND_S))) == 1
+                return spoils.tokens, spoils.stolen
+
+            assert hears(OPENED, 5) == (0, 0)
+            assert hears(COMMIT, 5) == (2, 0)
+            assert hears(COMMIT, 6) == (2, 2)
+            assert hears(OPENED, 7) == (2, 3)
+            assert hears(Echo(stamp=1, clock_s=0.0), 0) == (2, 3), "anybody may ask for it"
+
+
 @pytest.mark.parametrize("name", CHEAP)
 def test_an_enemy_with_a_key_gets_nothing_of_others(tmp_path: Path, name: str) -> None:
-    """No token and no session under another's name, and the device's text is as it was without the enemy."""
+    """No token and no session of another's, and the device's text is as it was without the enemy."""
     _never_steals(tmp_path, name)
 
 
@@ -234,9 +301,7 @@ def _echo(aim: Aim, frames: list[bytes], spoils: Spoils, goes: Goes) -> None:
 
 def test_bent_frames_reach_the_decoders_behind_the_crc(tmp_path: Path) -> None:
     """A frame with a field that is too large is refused for that field, or means another; its CRC fits."""
-    aim = Aim(
-        address="", keys=str(tmp_path), name="", victim="", own_victim="", config="", model=PAIR
-    )
+    aim = Aim(address="", keys=str(tmp_path), name="", victim="", own_victim="", config="", model=PAIR)
     reasons = set[Refusal]()
     for message in samples(aim):
         bent = list(bloated(encode_frame(message, session=1, sequence=1)))
@@ -250,6 +315,72 @@ def test_bent_frames_reach_the_decoders_behind_the_crc(tmp_path: Path) -> None:
     assert {Refusal.LIMIT, Refusal.RANGE, Refusal.TRUNCATED} <= reasons
 
 
+LOOK: Final = Look(at_s=0.0, loop_cpu_s=0.0, rss_bytes=0, files=0, tasks=0, refused={}, dropped={})
+HAD: Final = {"phone-1": 10.0, "phone-2": 10.0}
+SPOILS: Final = {"sent": 3, "tokens": 2, "stolen": 0, "replies": {"Echo": 1}}
+
+
+def _met(without: Mapping[str, float] = HAD, left: float = 0.5, spoils: Mapping[str, Any] = SPOILS) -> Met:
+    beside = {name: left * had for name, had in without.items()}
+    return Met(
+        without=without, first=beside, beside=beside, refused=0, loop_share=0.1, rss_bytes=0, spoils=spoils
+    )
+
+
+def _result(**met: list[Met]) -> dict[str, Any]:
+    every = {GUEST: [_met(spoils={})], **met}
+    return result(Found(met=every, first=LOOK, last=LOOK, failed=[]), quick=False)
+
+
+def _missed(found: Mapping[str, Any]) -> set[str]:
+    return {name for name, goal in found["goals"].items() if goal["met"] is False}
+
+
+def test_devices_that_got_nothing_before_an_enemy_came_miss_a_goal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the enemy before left of them tells no loss: none is made up, and the table says so."""
+    nothing = dict.fromkeys(HAD, 0.0)
+    found = _result(flood=[_met(nothing), _met(left=0.9)], churn=[_met(nothing)])
+    assert found["starved"] == 2 and _missed(found) == {"starved"}
+    assert found["by_enemy"]["flood"]["loss_pct"] == pytest.approx(10.0)
+    assert found["by_enemy"]["churn"]["loss_pct"] is None and found["by_enemy"]["churn"]["starved"] == 1
+    show(found)
+    assert "starved 2" in capsys.readouterr().out
+    alone = _result(churn=[_met(nothing)])
+    assert alone["others_loss_pct"] is None and "starved" in _missed(alone)
+
+
+def test_an_enemy_that_had_to_be_killed_is_not_taken_for_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it got is not known, which misses a goal; what the others got is counted."""
+    found = _result(flood=[_met(left=1.0), _met(left=1.0, spoils={})], churn=[_met(left=1.0)])
+    assert found["killed"] == 1 and _missed(found) == {"killed"}
+    assert found["by_enemy"]["flood"]["stolen"] is None and found["by_enemy"]["churn"]["stolen"] == 0
+    show(found)
+    assert "killed" in capsys.readouterr().out
+    thief = _result(flood=[_met(left=1.0, spoils={**SPOILS, "stolen": 4}), _met(left=1.0, spoils={})])
+    assert thief["stolen"] == 4 and _missed(thief) == {"stolen", "killed"}
+
+
+def test_a_process_that_ends_by_itself_is_told_with_its_last_lines(tmp_path: Path) -> None:
+    """Neither an enemy that crashes nor a node that does is one that got nothing, or one that is slow."""
+    log = tmp_path / "log"
+    log.write_text("one\nTraceback\n  here\nValueError: 3\n")
+
+    async def main() -> None:
+        async with beside("this", log=None) as process:  # prints a poem, reads nothing
+            assert process.stdout is not None
+            await process.stdout.read()
+            with pytest.raises(
+                EnemiesBenchError, match="flood has ended: Traceback /   here / ValueError: 3"
+            ):
+                await Prowling(process, "flood", log).end()
+            with pytest.raises(EnemiesBenchError, match="the controller has ended: Traceback"):
+                await _line_of(process, "the controller", log)
+
+    asyncio.run(main())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_benchmark(tmp_path: Path) -> None:
@@ -259,6 +390,6 @@ def test_the_benchmark(tmp_path: Path) -> None:
     found = orjson.loads(ran.stdout.splitlines()[-1])
     assert set(found["by_enemy"]) == set(ENEMIES)
     assert found["failed"] == 0, found["why_failed"]
-    assert found["stolen"] == 0, found["by_enemy"]
+    assert found["stolen"] == found["killed"] == 0, found["by_enemy"]
     assert all(one["sent"] > 0 for one in found["by_enemy"].values())
     assert found["others_loss_pct"] == max(one["loss_pct"] for one in found["by_enemy"].values())

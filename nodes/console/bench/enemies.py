@@ -9,8 +9,9 @@ mostly free: on two cores an enemy at full speed would else be measured by what 
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any, Final
 
@@ -39,6 +40,11 @@ RESTS_S: Final = 3.0
 """From the end of the last one to the last look at memory."""
 
 LOSS_GOAL_PCT: Final = 10.0
+
+NONE_OF: Final = ("failed", "stolen", "killed", "starved")
+"""Figures whose goal is 0."""
+
+UNKNOWN: Final = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,19 +82,30 @@ class Met:
     "as the enemy says; empty: it had to be killed"
 
     @property
-    def loss_pct(self) -> float:
-        """Of all honest devices together."""
-        return 100 * (1 - sum(self.beside.values()) / sum(self.without.values()))
+    def starved(self) -> bool:
+        """Whether the honest devices got nothing before it came: the one before it still costs them all."""
+        return not any(self.without.values())
 
     @property
-    def first_pct(self) -> float:
+    def loss_pct(self) -> float | None:
+        """Of all honest devices together. This and the next two: None where they were starved."""
+        return self._loss_pct(self.beside)
+
+    @property
+    def first_pct(self) -> float | None:
         """The same, in its first seconds."""
-        return 100 * (1 - sum(self.first.values()) / sum(self.without.values()))
+        return self._loss_pct(self.first)
 
     @property
-    def worst_pct(self) -> float:
+    def worst_pct(self) -> float | None:
         """Of the one that lost most."""
-        return max(100 * (1 - self.beside[name] / had) for name, had in self.without.items() if had)
+        losses = [100 * (1 - self.beside[name] / had) for name, had in self.without.items() if had]
+        return max(losses, default=None)
+
+    def _loss_pct(self, meanwhile: Mapping[str, float]) -> float | None:
+        if self.starved:
+            return None
+        return 100 * (1 - sum(meanwhile.values()) / sum(self.without.values()))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "                   what it had no right to, `tokens` are those of requests of its own\n"
         "guest_loss_pct     what a fifth honest device costs the four: no enemy can cost less and be served\n"
         "failed             requests of honest devices\n"
+        "killed             enemies that did not end when told to, and so did not say what they got\n"
+        "starved            rounds that began without a token for anybody: they tell no loss, and a loss of\n"
+        "                   which no round tells is null; goal of these three and of `stolen`: 0\n"
     )
     parser.add_argument("--only", metavar="NAME", action="append", help="this enemy; may be repeated")
     parser.add_argument("--quick", action="store_true", help="one round, 2 s each: two minutes")
@@ -210,27 +230,28 @@ def _met(
 def result(found: Found, *, quick: bool) -> dict[str, Any]:
     """The JSON object."""
     by_enemy = {name: _of_enemy(rounds) for name, rounds in found.met.items() if name != GUEST}
-    guest = [one.loss_pct for one in found.met[GUEST]]
+    guest = _known(one.loss_pct for one in found.met[GUEST])
+    every = [one for rounds in found.met.values() for one in rounds]
     figures: dict[str, Any] = {
-        "others_loss_pct": max(one["loss_pct"] for one in by_enemy.values()),
-        "guest_loss_pct": median(guest),
+        "others_loss_pct": max(_known(one["loss_pct"] for one in by_enemy.values()), default=None),
+        "guest_loss_pct": _median(guest),
         "by_enemy": by_enemy,
         "memory_growth_mb": (found.last.rss_bytes - found.first.rss_bytes) / 1e6,
         "frames_refused": found.last.frames_refused - found.first.frames_refused,
         "refused_by_reason": {**found.last.refused, **found.last.dropped},
         "files_grown": found.last.files - found.first.files,
         "tasks_grown": found.last.tasks - found.first.tasks,
-        "stolen": sum(one["stolen"] for one in by_enemy.values()),
+        "stolen": _stolen([one for name, rounds in found.met.items() if name != GUEST for one in rounds]),
+        "killed": sum(one["killed"] for one in by_enemy.values()),
+        "starved": sum(one.starved for one in every),
         "failed": len(found.failed),
         "why_failed": sorted(set(found.failed)),
-        "honest_tok_s": median(
-            sum(one.without.values()) for rounds in found.met.values() for one in rounds
-        ),
+        "honest_tok_s": median(sum(one.without.values()) for one in every),
     }
     return {
         **figures,
-        "goals": judged(figures, at_most={"others_loss_pct": LOSS_GOAL_PCT, "failed": 0, "stolen": 0}),
-        "spreads": {"guest_loss_pct": spread(guest)},
+        "goals": judged(figures, at_most={"others_loss_pct": LOSS_GOAL_PCT} | dict.fromkeys(NONE_OF, 0)),
+        "spreads": {"guest_loss_pct": spread(guest) if guest else None},
         "pass_ms": 1e3 * TIMES.target_s,
         "position_ms": 1e3 * TIMES.target_position_s,
         "rounds": len(found.met[GUEST]),
@@ -241,21 +262,37 @@ def result(found: Found, *, quick: bool) -> dict[str, Any]:
 
 
 def _of_enemy(rounds: Sequence[Met]) -> dict[str, Any]:
-    losses = [one.loss_pct for one in rounds]
+    losses = _known(one.loss_pct for one in rounds)
+    killed = sum(not one.spoils for one in rounds)
     return {
-        "loss_pct": median(losses),
-        "spread": spread(losses),
-        "at_first_pct": median(one.first_pct for one in rounds),
-        "worst_device_pct": median(one.worst_pct for one in rounds),
+        "loss_pct": _median(losses),
+        "spread": spread(losses) if losses else None,
+        "at_first_pct": _median(_known(one.first_pct for one in rounds)),
+        "worst_device_pct": _median(_known(one.worst_pct for one in rounds)),
+        "starved": sum(one.starved for one in rounds),
         "frames_refused": sum(one.refused for one in rounds),
         "loop_share": median(one.loop_share for one in rounds),
         "rss_mb": max(one.rss_bytes for one in rounds) / 1e6,
         "sent": sum(one.spoils.get("sent", 0) for one in rounds),
         "tokens": sum(one.spoils.get("tokens", 0) for one in rounds),
-        "stolen": sum(one.spoils.get("stolen", 0) for one in rounds),
-        "killed": sum(not one.spoils for one in rounds),
+        "stolen": None if killed else _stolen(rounds),
+        "killed": killed,
         "replies": _summed([one.spoils.get("replies", {}) for one in rounds]),
     }
+
+
+def _stolen(rounds: Sequence[Met]) -> int | None:
+    """Of those that told; None where nobody did."""
+    told = [int(one.spoils["stolen"]) for one in rounds if one.spoils]
+    return sum(told) if told else None
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
 
 
 def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
@@ -268,28 +305,40 @@ def _show(found: Mapping[str, Any]) -> None:
     table.add_column("enemy", no_wrap=True)
     for heading in ("loss, %", "spread", "at first, %", "sent", "refused", "loop, %", "memory, MB", "stolen"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, one in sorted(found["by_enemy"].items(), key=lambda item: -item[1]["loss_pct"]):
+    for name, one in sorted(found["by_enemy"].items(), key=_by_loss):
+        spread_of = one["spread"]
         table.add_row(
             name,
-            f"{one['loss_pct']:.1f}",
-            f"{one['spread']['least']:.0f} to {one['spread']['most']:.0f}",
-            f"{one['at_first_pct']:.0f}",
+            _told(one["loss_pct"], 1),
+            f"{spread_of['least']:.0f} to {spread_of['most']:.0f}" if spread_of else UNKNOWN,
+            _told(one["at_first_pct"], 0),
             f"{one['sent']:,}",
             f"{one['frames_refused']:,}",
             f"{100 * one['loop_share']:.0f}",
             f"{one['rss_mb']:.0f}",
-            str(one["stolen"]),
+            "killed" if one["killed"] else str(one["stolen"]),
         )
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        f"worst {found['others_loss_pct']:.1f} %; a fifth honest device: {found['guest_loss_pct']:.1f} %; "
-        f"failed {found['failed']}; memory {found['memory_growth_mb']:+.1f} MB"
+        f"worst {_told(found['others_loss_pct'], 1)} %; a fifth honest device: "
+        f"{_told(found['guest_loss_pct'], 1)} %; failed {found['failed']}; killed {found['killed']}; "
+        f"starved {found['starved']}; memory {found['memory_growth_mb']:+.1f} MB"
     )
     console.print(
         f"{found['honest_tok_s']:.0f} tokens a second of four devices; passes of {found['pass_ms']:g} ms and "
         f"{found['position_ms']:g} ms a position; {found['cores']} cores, {found['cpu']}"
     )
+
+
+def _by_loss(item: tuple[str, Mapping[str, Any]]) -> float:
+    """The dearest first, behind those of which nothing is known."""
+    loss_pct = item[1]["loss_pct"]
+    return -inf if loss_pct is None else -float(loss_pct)
+
+
+def _told(value: float | None, digits: int) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 __all__ = ["FULL", "QUICK", "Effort", "Found", "Met", "add_arguments", "measure", "result", "run"]

@@ -11,15 +11,24 @@ from typing import Final, Self
 
 import zmq
 
+from draftwire.codecs.bodies import KINDS
 from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import PROTOCOL_VERSION, AnyMessage, Frame, decode_frame, encode_frame
-from draftwire.codecs.messages import Acceptance, Commit, Hello, Open, Refused, Sampling
+from draftwire.codecs.messages import Acceptance, Commit, Hello, Open, Opened, Refused, Sampling
+from draftwire.codecs.padding import PADDED
 from draftwire.codecs.probes import Echo
 from draftwire.nodes.models.catalogue import load_tokenizer
 from draftwire.nodes.speculation.noise import NOISE_VERSION
 from draftwire.runtime.security import KeyPair, Keyring, Role
 from draftwire.runtime.transport.addresses import host_of
 from draftwire.runtime.transport.base import NONCE_BYTES, routing_id
+
+KIND: Final = slice(1, 2)
+SESSION: Final = slice(2, 6)
+"""Where a frame has its kind, and its session's number."""
+
+OPENS: Final = (bytes([KINDS[Open]]), bytes([KINDS[Open] | PADDED]))
+"""Kinds of a frame that asks for a session."""
 
 READ_AT_ONCE: Final = 256
 """Messages between two looks at the clock."""
@@ -90,19 +99,26 @@ class Spoils:
     tokens: int = 0
     "of requests of its own"
     stolen: int = 0
-    "tokens of others, or sessions under a name that is not its own"
+    "tokens of others, or sessions that are not its own"
 
-    def took(self, message: AnyMessage, *, stranger: bool) -> None:
-        """`stranger`: whoever gets this has no right to anything, so whatever serves is stolen."""
+    def took(self, message: AnyMessage, *, stranger: bool, asked: bool = True) -> None:
+        """`stranger`: whoever gets this has no right to anything, so whatever serves is stolen.
+
+        Not `asked`: it is of a session that this line has not opened, so a session or a token is.
+        """
         kind = type(message).__name__
         if isinstance(message, Refused):
             kind = f"Refused.{message.reason.name}"
         self.replies[kind] = self.replies.get(kind, 0) + 1
         tokens = len(message.ids) if isinstance(message, Commit) else 0
-        if not stranger:
-            self.tokens += tokens
-        elif not isinstance(message, Refused | Echo):
+        if stranger:
+            serves = not isinstance(message, Refused | Echo)
+        else:
+            serves = not asked and isinstance(message, Opened | Commit)
+        if serves:
             self.stolen += max(1, tokens)
+        elif not stranger:
+            self.tokens += tokens
 
 
 REST_MS: Final = 2
@@ -128,6 +144,8 @@ class Line:
         own buffer of what has not been read is as small as it can be.
         """
         self.spoils, self._stranger = spoils, stranger
+        self._asked = set[bytes]()
+        """Session numbers of the requests it has sent, as a frame spells them."""
         self._socket = socket = context.socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, queue)
@@ -150,6 +168,8 @@ class Line:
             self.spoils.refused += 1
             return False
         self.spoils.sent += 1
+        if data[KIND] in OPENS:
+            self._asked.add(data[SESSION])
         return True
 
     def send_frames(self, frame: bytes, count: int) -> bool:
@@ -177,7 +197,8 @@ class Line:
                 return
             with suppress(WireError):
                 frame = decode_frame(data)
-                self.spoils.took(frame.message, stranger=self._stranger)
+                asked = data[SESSION] in self._asked
+                self.spoils.took(frame.message, stranger=self._stranger, asked=asked)
                 yield frame
 
     def read(self) -> None:

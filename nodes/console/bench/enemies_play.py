@@ -4,7 +4,6 @@ enemies that come and go; all but the devices in processes of their own, over lo
 
 import asyncio
 import os
-import socket
 import tempfile
 import time
 from bisect import bisect_left
@@ -20,6 +19,7 @@ from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.bench.beside import beside
 from draftwire.nodes.console.bench.enemies_line import Aim
 from draftwire.nodes.console.bench.enemies_station import Look
+from draftwire.nodes.console.chaos.real_nodes import free_addresses
 from draftwire.runtime.config import PairSettings, Topology, to_toml
 from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.security import Keyring, Role
@@ -51,9 +51,12 @@ WITHIN_S: Final = 60.0
 ENDS_WITHIN_S: Final = 10.0
 """For an enemy to say what it came to; then it is killed."""
 
+LINES: Final = 3
+"""Of the log, that tell why."""
+
 
 class EnemiesBenchError(DraftwireError):
-    """Raised when a process of the scene does not start, or does not answer."""
+    """Raised when a process of the scene does not start, does not answer, or ends by itself."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,15 +145,20 @@ class Prowling:
         self._process.stdin.write(b"go\n")
 
     async def end(self) -> dict[str, Any]:
-        """Its Spoils, as JSON; empty where it had to be killed."""
+        """Its Spoils, as JSON; empty where it had to be killed.
+
+        Raises EnemiesBenchError where it has ended by itself, and so has attacked nobody, or not for long.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), ENDS_WITHIN_S)
         except TimeoutError:
             self._process.kill()
-            line = b""
-        return dict(orjson.loads(line)) if line else {}
+            return {}
+        if not line:
+            raise EnemiesBenchError(f"{self._name} has ended: {_last_lines(self._log)}")
+        return dict(orjson.loads(line))
 
 
 @asynccontextmanager
@@ -210,23 +218,16 @@ def _topology(folder: Path, enemy_keys: Sequence[str]) -> Topology:
         keyring.new(role, role=role)
     for name in (*HONEST, GUEST, CAPTURED, *enemy_keys):
         keyring.new(name, role=Role.DEVICE)
-    topology = Topology.default()
+    topology, addresses = Topology.default(), free_addresses(2)
     model = ModelSettings(model=PAIR)
     return replace(
         topology,
         pair=PairSettings(draft=model, target=model, tables=()),
-        target=replace(topology.target, address=f"tcp://127.0.0.1:{free_port()}"),
-        controller=replace(topology.controller, address=f"tcp://127.0.0.1:{free_port()}"),
+        target=replace(topology.target, address=addresses[0]),
+        controller=replace(topology.controller, address=addresses[1]),
         channel=None,
         security=SecuritySettings(folder=str(keyring.folder)),
     )
-
-
-def free_port() -> int:
-    """Nobody else is likely to take it before its node does: a file has to name one."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def _line_of(process: asyncio.subprocess.Process, who: str, log: Path) -> bytes:
@@ -235,11 +236,15 @@ async def _line_of(process: asyncio.subprocess.Process, who: str, log: Path) -> 
         async with asyncio.timeout(WITHIN_S):
             line = await process.stdout.readline()
     except TimeoutError:
-        line = b""
+        raise EnemiesBenchError(f"{who} said nothing within {WITHIN_S:g} s: {_last_lines(log)}") from None
     if not line:
-        said = log.read_text(errors="replace").strip().splitlines()
-        raise EnemiesBenchError(f"{who} said nothing within {WITHIN_S:g} s: {' '.join(said[-1:])}")
+        raise EnemiesBenchError(f"{who} has ended: {_last_lines(log)}")
     return line
+
+
+def _last_lines(log: Path) -> str:
+    said = log.read_text(errors="replace").strip().splitlines()
+    return " / ".join(said[-LINES:]) or "it has logged nothing"
 
 
 def conditions() -> Mapping[str, Any]:
@@ -252,8 +257,8 @@ __all__ = [
     "GUEST",
     "HONEST",
     "EnemiesBenchError",
+    "Prowling",
     "Scene",
     "conditions",
-    "free_port",
     "on_stage",
 ]

@@ -22,6 +22,7 @@ import orjson
 
 from draftwire.nodes.console.bench.enemies_line import hello_of
 from draftwire.nodes.console.keys import node_transport
+from draftwire.nodes.console.memory import resident_bytes
 from draftwire.nodes.models.catalogue import load_target, load_tokenizer
 from draftwire.nodes.models.pacing import PacedCompute, StepTimes
 from draftwire.nodes.target.node import TargetNode
@@ -44,16 +45,12 @@ class Look:
     "of a clock that all processes of this machine share"
     loop_cpu_s: float
     "processor time of the thread that the loop runs in, since the start"
-    cpu_s: float
-    "of all threads, ZeroMQ's own and the model's included"
     rss_bytes: int
     "memory in use"
     files: int
     "open descriptors"
     tasks: int
     "of the loop"
-    sessions: int
-    "requests held, closed ones included"
     refused: dict[str, int]
     "by reason: frames that the node has refused"
     dropped: dict[str, int]
@@ -89,19 +86,12 @@ def look_at(station: TargetNode) -> Look:
     return Look(
         at_s=time.monotonic(),
         loop_cpu_s=time.thread_time(),
-        cpu_s=time.process_time(),
-        rss_bytes=_rss_bytes(),
+        rss_bytes=resident_bytes(),
         files=len(os.listdir("/proc/self/fd")),
         tasks=len(asyncio.all_tasks()),
-        sessions=station.sessions,
         refused={reason.name.lower(): count for reason, count in station.refused.items()},
         dropped={} if statistics is None else {str(why): n for why, n in statistics.dropped.items()},
     )
-
-
-def _rss_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _serve(path: Path) -> None:

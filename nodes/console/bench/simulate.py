@@ -24,7 +24,6 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -50,6 +49,7 @@ from draftwire.nodes.console.bench.simulate_both import (
     times_with,
 )
 from draftwire.nodes.console.foreground import run_foreground
+from draftwire.nodes.console.memory import resident_bytes
 from draftwire.nodes.console.options import seed as seed_option
 from draftwire.nodes.console.runner import progress_bar
 from draftwire.nodes.console.simulate.outcomes import Simulation
@@ -247,10 +247,9 @@ def _played(topology: Topology, pair: Pair, *, devices: int, seconds: float, see
 def _memory_bytes() -> int | None:
     """What this process has in memory now."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident_bytes()
     except OSError:
         return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _costs(came: Simulation, *, cpu_s: float, memory_bytes: int | None) -> Played:

@@ -39,6 +39,7 @@ class Tally:
     virtual_s: float = 0.0
     wall_s: float = 0.0
     faults_by_kind: Counter[str] = field(default_factory=Counter)
+    "that have happened"
     broken: Counter[str] = field(default_factory=Counter)
     "runs by broken promise"
     recovered_s: list[float] = field(default_factory=list)
@@ -51,7 +52,7 @@ class Tally:
         self.virtual_s += outcome.virtual_s
         self.answers += len(outcome.answers)
         self.tokens += sum(len(answer.ids) for answer in outcome.answers)
-        self.faults_by_kind.update(fault.kind.value for fault in schedule.faults)
+        self.faults_by_kind.update({kind.value: number for kind, number in outcome.met.items()})
         self.broken.update({one.promise for one in outcome.broken})
         self.recovered_s.extend(outcome.recovered_s)
         for answer in outcome.answers:

@@ -5,7 +5,7 @@ This looks into nodes from outside, at what they keep to themselves where they s
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from draftwire.codecs.limits import MAX_GAMMA
@@ -76,6 +76,8 @@ class Checks:
         self._standing = Standing(world.scenario)
         self._answered: dict[int, int] = {}
         "seed of a request that has been answered -> boot of the base station that knows it"
+        self._lost: dict[int, set[int]] = {}
+        "seed of a request -> places of tokens that a power cut took and that have not been shown again"
 
     def wrong(self, promise: str, what: str, *, who: str = "") -> None:
         """A promise is broken; of each, and of each `who`, the first time counts."""
@@ -96,9 +98,10 @@ class Checks:
         if again and told.ids[place] != token:
             what = f"{whose}: position {place} was {told.ids[place]}, and is shown as {token}"
             self.wrong("once", what, who=whose)
-        disk = self._world.disks.get(told.device)
-        if again and (disk is None or not disk.lost):
+        lost = self._lost.get(told.request.seed, set())
+        if again and place not in lost:
             self.wrong("once", f"{whose}: position {place} was shown twice, and no disk lost it", who=whose)
+        lost.discard(place)
         if told.request.hints or told.request.gamma == 0 or told.acceptance is Acceptance.COUPLED:
             self._hold_against_text(told, place, token, whose)
         if journal is not None:
@@ -122,6 +125,11 @@ class Checks:
         if kept[: place + 1] != shown[: place + 1]:
             what = f"{whose}: its journal has {kept}, and {shown} was shown"
             self.wrong("kept", what, who=whose)
+
+    def cut(self, device: str, kept: Mapping[str, int]) -> None:
+        """A power cut has left so many tokens of each request: those behind them may come once more."""
+        for told in self._users[device].told:
+            self._lost[told.request.seed] = set(range(kept.get(told.id, 0), len(told.ids)))
 
     def over(self, told: Told) -> None:
         """All of it has been shown that will be."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SCHEDULES: Final = 200
 
+MOST_SEED: Final = 2**63 - 1
+"""What --seed and --replay take."""
+
 WIDE: Final = 120
 """Columns of a replay that goes to no terminal."""
 
@@ -64,9 +67,14 @@ def run(args: argparse.Namespace) -> int:
     """
     if real.is_asked(args):
         return real.run(args)
-    if soak.is_asked(args):
-        return soak.run(args)
     # Imported when asked for: no other command waits for it.
+    from draftwire.nodes.console.chaos.real_setup import ended_in_order
+
+    with ended_in_order():  # so that no journal stays in memory
+        return soak.run(args) if soak.is_asked(args) else _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from draftwire.nodes.console.chaos.swarm import schedule_of
     from draftwire.nodes.console.chaos.writing import read_file
 
@@ -88,6 +96,9 @@ def _many(args: argparse.Namespace) -> int:
     from draftwire.nodes.console.chaos.swarm import schedule_of
 
     first, wanted = args.seed or 0, DEFAULT_SCHEDULES if args.schedules is None else args.schedules
+    if first + wanted > MOST_SEED + 1:
+        remedy = f"choose up to {MOST_SEED + 1 - wanted}: {wanted} seeds from there are up to {MOST_SEED}"
+        raise ConfigurationError(f"{first}", key="--seed", remedy=remedy)
     tally, interrupted = Tally(wanted=wanted), False
     console = Console(stderr=True)
     with bar_on(console) as bar:

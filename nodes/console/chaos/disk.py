@@ -7,8 +7,11 @@ last thing that their process does.
 import errno
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+import orjson
 
 from draftwire.nodes.device.journal import Journal
 
@@ -31,6 +34,14 @@ class Disk:
     def size(self) -> int:
         """Bytes of the file."""
         return os.stat(self.path).st_size if self.path.exists() else 0
+
+    def tokens_kept(self) -> Counter[str]:
+        """How many tokens the whole lines of the file hold, by a request's id; read here, not by a device."""
+        events = [orjson.loads(line) for line in self.path.read_bytes().split(b"\n")[:-1]]
+        kept = Counter[str]()
+        for event in events:
+            kept[event["id"]] += len(event.get("ids", ()))
+        return kept
 
     def dies(self) -> None:
         """The device dies: killed, so that the system still writes all, or its power is cut.

@@ -125,10 +125,5 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     "by `at_s`"
 
-    @property
-    def over_s(self) -> float:
-        """When the last fault is over."""
-        return max((fault.over_s for fault in self.faults), default=0.0)
-
 
 __all__ = ["Fault", "Kind", "Leg", "Moment", "Scenario", "Schedule"]

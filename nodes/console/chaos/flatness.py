@@ -10,13 +10,13 @@ from draftwire.nodes.console.chaos.sizes import growth_of, new_most
 from draftwire.nodes.console.chaos.soak import SERVERS, Sample, Soaked
 from draftwire.nodes.controller.knowledge import MAX_BLOCKS, MAX_REQUESTS
 from draftwire.nodes.controller.node import MAX_REMEMBERED
-from draftwire.nodes.target import batcher, greeted, opening, plans, reading, waste
+from draftwire.nodes.target import batcher, greeted, opening, plans, waste
+from draftwire.runtime import budgets
 
 FILLING: Final[Mapping[str, int]] = {
-    "WasteBudget._accounts": waste.MAX_DEVICES,
-    "Openings._until_s": opening.MAX_DEVICES,
-    "Openings._refused": opening.MAX_DEVICES,
-    "Reading._until_s": reading.MAX_DEVICES,
+    "WasteBudget._budgets": waste.MAX_DEVICES,
+    "Budgets._until_s": 4 * budgets.MOST_KEYS,  # of opening, of reading, and of rows
+    "Openings._told": opening.MOST_TOLD,
     "Batcher._had": batcher.MAX_DEVICES,
     "FirstPlans._of_device": plans.MAX_DEVICES,
     "_Openings.orders": 2 * plans.MAX_DEVICES,  # of rejection, and of coupled acceptance
@@ -84,7 +84,7 @@ def broken_by(came: Soaked) -> list[str]:
     wrong = [
         f"{name} grew by {grew:.1f} over the second half, {most:g} may be"
         for name, most in bounds
-        if (grew := _growth(came, name)) > most
+        if (grew := _growth(came, name)) is not None and grew > most
     ]
     return wrong + [
         f"{one.table} has {one.entries} entries, and had up to {one.grew} more than before halfway"
@@ -94,7 +94,7 @@ def broken_by(came: Soaked) -> list[str]:
 
 
 def as_fields(came: Soaked) -> dict[str, Any]:
-    """For --json. `tables`: those that grew at all."""
+    """For --json; None: not measured. `tables`: those that grew at all."""
     tables = {one.table: one for one in growths_of(came.samples) if one.grew > 0 or not one.flat}
     return {
         "virtual_h": round(came.virtual_h, 3),
@@ -103,18 +103,24 @@ def as_fields(came: Soaked) -> dict[str, Any]:
         "requests": came.requests,
         "tokens": came.tokens,
         "deaths": dict(came.deaths),
-        "memory_mb": round(came.samples[-1].memory_mb, 1),
-        "memory_growth_mb": round(_growth(came, "memory_mb"), 2),
-        "tasks_growth": round(_growth(came, "tasks"), 1),
-        "descriptors_growth": round(_growth(came, "descriptors"), 1),
+        "memory_mb": _rounded(came.samples[-1].memory_mb if came.samples else None, 1),
+        "memory_growth_mb": _rounded(_growth(came, "memory_mb"), 2),
+        "tasks_growth": _rounded(_growth(came, "tasks"), 1),
+        "descriptors_growth": _rounded(_growth(came, "descriptors"), 1),
         "tables": {name: {"entries": one.entries, "growth": one.grew} for name, one in tables.items()},
         "judged": came.virtual_h >= JUDGED_FROM_H,
         "broken": came.broken + broken_by(came),
     }
 
 
-def _growth(came: Soaked, name: str) -> float:
-    return growth_of([float(getattr(one, name)) for one in came.samples])
+def _growth(came: Soaked, name: str) -> float | None:
+    """None: it was not measured."""
+    values = [getattr(one, name) for one in came.samples]
+    return None if not values or None in values else growth_of([float(one) for one in values])
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 __all__ = ["FILLING", "JUDGED_FROM_H", "Growth", "as_fields", "broken_by", "growths_of"]

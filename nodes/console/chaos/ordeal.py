@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Final, Protocol
 
 from draftwire.nodes.console.chaos.disk import Disk
 from draftwire.nodes.console.chaos.faults import Fault, Kind, Moment, Schedule
 from draftwire.nodes.console.chaos.machines import Machine
+from draftwire.nodes.console.chaos.places import CHANNEL, OF_LEGS, moments_of
+from draftwire.nodes.console.chaos.telling import what_happens
 from draftwire.nodes.console.chaos.wire import LegFault, Wire
-from draftwire.nodes.console.chaos.world import CHANNEL, CONTROLLER, World
+from draftwire.nodes.console.chaos.world import World
 from draftwire.nodes.console.simulate.seeds import stream_of
 from draftwire.runtime.clock import WHOSE
-
-LEGS: Final = (Kind.DROP, Kind.DUPLICATE, Kind.REORDER, Kind.CORRUPT, Kind.PARTITION)
-"""Kinds that a leg has."""
 
 WALL_JUMP_S: Final = 3600.0
 """A wall clock jumps by up to so much, either way."""
@@ -76,7 +76,7 @@ class Ordeal:
         await _until(self._loop, began_s + fault.at_s)
         if self._over:
             return
-        if fault.kind in LEGS:
+        if fault.kind in OF_LEGS:
             await self._on_leg(place, fault)
         elif fault.kind is Kind.COLLAPSE:
             await self._collapse(fault)
@@ -84,7 +84,8 @@ class Ordeal:
             await self._on_machine(place, fault, self._machines[fault.node])
 
     @contextmanager
-    def _under_way(self, fault: Fault, what: str) -> Iterator[None]:
+    def _under_way(self, fault: Fault) -> Iterator[None]:
+        what = what_happens(fault)
         self.active += 1
         self.met[fault.kind] = self.met.get(fault.kind, 0) + 1
         self._struck(what, begins=True)
@@ -107,7 +108,7 @@ class Ordeal:
         assert fault.leg is not None, fault
         numbers = stream_of(self._schedule.seed, "fault", place)
         one = LegFault(kind=fault.kind, leg=fault.leg, amount=fault.amount, numbers=numbers)
-        with self._under_way(fault, f"{fault.kind.value} {fault.amount:g} {fault.leg.value}"):
+        with self._under_way(fault):
             self._wire.faults.append(one)
             await self._lasts(fault)
             self._wire.faults.remove(one)
@@ -115,7 +116,7 @@ class Ordeal:
     async def _collapse(self, fault: Fault) -> None:
         if not self._world.scenario.link:
             return
-        with self._under_way(fault, f"collapse to {fault.amount:g} bit/s"):
+        with self._under_way(fault):
             self._rates.append(fault.amount)
             self._set_rate()
             await self._lasts(fault)
@@ -136,28 +137,28 @@ class Ordeal:
             case Kind.STALL:
                 life = machine.stall(self._loop.time() + fault.for_s)
                 if life is not None:
-                    with self._under_way(fault, f"{fault.node} stands still"):
+                    with self._under_way(fault):
                         with suppress(TimeoutError):
                             async with asyncio.timeout(fault.for_s):
                                 await life.death.wait()
                         machine.go_on(life)
             case Kind.SLOW:
-                with self._under_way(fault, f"{fault.node} is {fault.amount:g} times as slow"):
+                with self._under_way(fault):
                     machine.slow_down(fault.amount)
                     await self._lasts(fault)
                     machine.speed_up(fault.amount)
             case Kind.CLOCK:
                 wall_s = stream_of(self._schedule.seed, "wall", place).uniform(-WALL_JUMP_S, WALL_JUMP_S)
-                with self._under_way(fault, f"{fault.node}'s clock jumps {fault.amount:g} s ahead"):
+                with self._under_way(fault):
                     machine.jump(fault.amount, wall_s=wall_s)
             case Kind.FULL:
-                with self._under_way(fault, f"{fault.node}'s queue is full"):
+                with self._under_way(fault):
                     machine.fill(1)
                     await self._lasts(fault)
                     machine.fill(-1)
             case Kind.DISK if fault.node in self._disks:
                 disk = self._disks[fault.node]
-                with self._under_way(fault, f"{fault.node}'s disk is full"):
+                with self._under_way(fault):
                     disk.full += 1
                     await self._lasts(fault)
                     disk.full -= 1
@@ -166,31 +167,25 @@ class Ordeal:
 
     async def _crash(self, fault: Fault, machine: Machine) -> None:
         """At its moment, which may never come: then nothing happens."""
-        moment = fault.moment if self._has(machine.name, fault.moment) else Moment.NOW
+        possible = moments_of(machine.name, self._schedule.scenario)
+        moment = fault.moment if fault.moment in possible else Moment.NOW
         if moment is not Moment.NOW and not await self._dies(machine, moment):
             return
-        with self._under_way(fault, f"{fault.node} dies ({moment.value})"):
+        with self._under_way(replace(fault, moment=moment)):
             machine.keep_down()
             await self._lasts(fault)
             await machine.let_up()
 
-    def _has(self, name: str, moment: Moment) -> bool:
-        """Whether a node has such moments at all."""
-        match moment:
-            case Moment.AFTER_PASS | Moment.IN_RECOVERY:
-                return name not in (CHANNEL, CONTROLLER)
-            case Moment.WRITING:
-                return name in self._disks
-            case _:
-                return True
-
     async def _dies(self, machine: Machine, moment: Moment) -> bool:
-        """Wait until it has died of it. False: of something else before."""
-        while (life := machine.life) is None or life.dead or life.armed is not None:
+        """Wait until it has died of it. False: of something else before, or none begins any more."""
+        while not self._over:
+            life = machine.life
+            if life is not None and not life.dead and life.armed is None:
+                life.armed = moment
+                await life.death.wait()
+                return life.armed_killed
             await _until(self._loop, self._loop.time() + 0.1)
-        life.armed = moment
-        await life.death.wait()
-        return life.armed_killed
+        return False
 
 
 async def _until(loop: asyncio.AbstractEventLoop, at_s: float) -> None:

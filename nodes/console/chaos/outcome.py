@@ -1,8 +1,10 @@
 """What a run under a schedule comes to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from draftwire.codecs.messages import Acceptance
+from draftwire.nodes.console.chaos.faults import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class Outcome:
     virtual_s: float
     recovered_s: tuple[float, ...]
     "for each request that was under way at a fault's end, how long until its next token"
+    met: Mapping[Kind, int] = field(default_factory=dict)
+    "kind -> faults that have happened: one whose moment does not come has not"
     events: tuple[Event, ...] = field(default=(), repr=False)
     "where they were asked for"
 

@@ -7,13 +7,12 @@
 import asyncio
 import shutil
 import tempfile
-import traceback
 from pathlib import Path
 
 from draftwire.nodes.console.chaos.faults import Schedule
 from draftwire.nodes.console.chaos.loop import FaultyLoop
 from draftwire.nodes.console.chaos.outcome import Outcome
-from draftwire.nodes.console.chaos.run import Run
+from draftwire.nodes.console.chaos.run import Run, last_lines
 from draftwire.nodes.console.simulate.collecting import seldom_collected
 from draftwire.runtime.errors import DeadlockError
 
@@ -49,10 +48,4 @@ def played(schedule: Schedule, *, history: bool = False) -> Run:
     return run
 
 
-def last_lines(error: BaseException, lines: int = 12) -> str:
-    """Of its traceback."""
-    whole = "".join(traceback.format_exception(error)).splitlines()
-    return "\n".join(whole[-lines:])
-
-
-__all__ = ["last_lines", "play", "played"]
+__all__ = ["play", "played"]

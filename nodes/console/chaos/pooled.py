@@ -10,8 +10,9 @@ the faults made of the past, and counts in bins have a chi-square law. Three ord
 by id, for any; by falling p, in bins that are narrow at the end, whether the tail gets what it should; by
 p/q, where a mistake of acceptance or of the residual moves the most.
 
-Whether a request counts must not depend on its text. Where a device without a journal dies, texts that
-came quickly were shown further than others: so such schedules don't count, by their faults, not by what came.
+Whether a request counts must not depend on its text. Without a journal a request is over as its device dies,
+and as whoever it was cut off from has given it up; a text that came quickly has its end by then, another one
+does not. So no schedule without a journal counts, whatever happens in it and whatever came.
 """
 
 from typing import Final
@@ -20,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from draftwire.codecs.messages import Acceptance
-from draftwire.nodes.console.chaos.faults import Kind, Schedule
+from draftwire.nodes.console.chaos.faults import Schedule
 from draftwire.nodes.console.chaos.models import NOISE, rows_behind, rows_of
 from draftwire.nodes.console.chaos.outcome import Answer
-from draftwire.nodes.console.chaos.places import devices_of
 from draftwire.nodes.console.simulate.seeds import stream_of
 
 Floats = NDArray[np.float64]
@@ -88,12 +88,11 @@ class Pooled:
 
 
 def counts(schedule: Schedule) -> bool:
-    """Whether texts of this schedule have the target's law, by what is asked and by what happens."""
+    """Whether texts of this schedule have the target's law, by what is asked and by who keeps it."""
     scenario = schedule.scenario
     if scenario.acceptance is not Acceptance.REJECTION or scenario.temperature == 0:
         return False
-    dies = any(one.kind is Kind.CRASH and one.node in devices_of(scenario) for one in schedule.faults)
-    return scenario.journal or not dies
+    return scenario.journal
 
 
 def _law(logits: NDArray[np.float32], temperature: float) -> Floats:

@@ -4,7 +4,6 @@ Requests come one after the other, by turns coupled, at temperature 0, and under
 each meets three faults or so. Every device keeps a journal, and one that was killed goes on from it.
 """
 
-import json
 import os
 import socket
 import tempfile
@@ -18,6 +17,7 @@ from random import Random
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from draftwire.codecs.messages import Acceptance
 from draftwire.nodes.console.chaos.outcome import Broken
@@ -29,7 +29,7 @@ from draftwire.nodes.console.chaos.real_nodes import (
     free_addresses,
     running,
 )
-from draftwire.nodes.console.chaos.real_setup import check_platform, ended_in_order, real_topology
+from draftwire.nodes.console.chaos.real_setup import VIRTUAL, check_platform, ended_in_order, real_topology
 from draftwire.nodes.console.chaos.real_trouble import (
     bound_by,
     full_journal,
@@ -45,6 +45,9 @@ TOKENS: Final = 160
 
 FAULTS_EACH: Final = 3
 """Of a request, at most."""
+
+MOST_IDLE: Final = 2
+"""Requests, one after the other, that are over before a fault was due: then the rest is not played."""
 
 TURNS: Final = ((Acceptance.COUPLED, 1.0), (Acceptance.REJECTION, 0.0), (Acceptance.REJECTION, 1.0))
 """Acceptance and temperature of requests, by turns."""
@@ -83,9 +86,10 @@ class Campaign:
         return Answering(self.nodes, asked, self._broke, self.began_s)
 
     def play(self, faults: Sequence[RealFault]) -> None:
-        """All of them, over as many requests as that takes."""
-        left = list(faults)
-        while left:
+        """All of them, over as many requests as that takes; none is left but where requests end too soon."""
+        left, idle = list(faults), 0
+        while left and idle < MOST_IDLE:
+            before = len(left)
             answering = self.next()
             answering.live()
             for _ in range(min(FAULTS_EACH, len(left))):
@@ -94,6 +98,9 @@ class Campaign:
             self._servers_up(answering)
             answering.finish()
             self._traces()
+            idle = idle + 1 if len(left) == before else 0
+        if left:
+            self.breaks("ends", f"{MOST_IDLE} requests came to no fault; {len(left)} faults were not played")
 
     def _play_next(self, left: list[RealFault], answering: Answering) -> bool:
         """The first of them, once it is due. False: the answer was over, or did not go on, before."""
@@ -153,14 +160,15 @@ class Campaign:
         """It does not hold."""
         self._broke(Broken(promise=promise, at_s=time.monotonic() - self.began_s, what=what))
 
-    def result(self) -> dict[str, Any]:
-        """The JSON object."""
+    def result(self, *, complete: bool = True) -> dict[str, Any]:
+        """The JSON object. Not `complete`: it was told to stop before all was played."""
         recovered = self.player.recovered_s
         kinds = Counter[str]()
         for (kind, _), count in self.played.items():
             kinds[kind.value] += count
         return {
             "seed": self.seed,
+            "complete": complete,
             "requests": self.requests,
             "failed": len({one.what for one in self.broken}),
             "broken": [asdict(one) for one in self.broken],
@@ -210,23 +218,31 @@ class Campaign:
 
 def run_real(*, kills: int = 20, seed: int = 0, as_json: bool = False, stops: int = 1) -> int:
     """Kill each node so many times, stop each, cut the link, fill the disk; 1 where a promise broke."""
-    check_platform()
+    check_platform(key="--real", remedy=VIRTUAL)
     with ended_in_order(), tempfile.TemporaryDirectory(prefix="draftwire-") as name:
-        folder, addresses = Path(name), [*free_addresses(4)]
+        folder, addresses = Path(name), free_addresses(4)
         with running(
             folder, real_topology(addresses), owned=True, always={"target": prepare_record(folder)}
         ) as nodes:
             campaign = Campaign(nodes, addresses, seed, time.monotonic(), Player(nodes))
             faults = drawn(seed, kills=kills, stops=stops, outages=max(1, kills // 4))
-            campaign.play(faults)
-            campaign.trouble()
-            campaign.stop()
+            try:
+                campaign.play(faults)
+                campaign.trouble()
+                campaign.stop()
+            except (KeyboardInterrupt, SystemExit):
+                _tell(campaign.result(complete=False), as_json=as_json)
+                raise
     found = campaign.result()
+    _tell(found, as_json=as_json)
+    return 1 if found["failed"] else 0
+
+
+def _tell(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(found), flush=True)
+        print(orjson.dumps(found).decode(), flush=True)
     else:
         _show(found)
-    return 1 if found["failed"] else 0
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -237,7 +253,9 @@ def _show(found: dict[str, Any]) -> None:
         print(f"from a node's start to the next token: {times}")
     for one in found["broken"]:
         print(f"broken at {one['at_s']:.1f} s: {one['promise']}: {one['what']}")
-    print(f"{'failed' if found['failed'] else 'every promise held'} ({found['wall_s']:.0f} s)", flush=True)
+    verdict = "failed" if found["failed"] else "every promise held"
+    ended = "" if found["complete"] else ", ended before its time"
+    print(f"{verdict}{ended} ({found['wall_s']:.0f} s)", flush=True)
 
 
 def _free(address: str) -> bool:

@@ -135,11 +135,14 @@ class Player:
 
     def _order(self, words: str) -> None:
         """Tell the channel. Raises TimeoutError where it does not follow."""
-        ran = subprocess.run(
-            command("link", "set", words, "--config", str(self.nodes.config)),
-            capture_output=True,
-            timeout=WITHIN_S,
-        )
+        try:
+            ran = subprocess.run(
+                command("link", "set", words, "--config", str(self.nodes.config)),
+                capture_output=True,
+                timeout=WITHIN_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"within {WITHIN_S:g} s the link is not {words}") from None
         if ran.returncode:
             raise TimeoutError(f"the link is not {words}: {ran.stderr.decode()}")
 

@@ -10,7 +10,6 @@ What a process writes goes to files: a pipe that nobody reads would stop it, and
 """
 
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -91,6 +90,8 @@ class Process:
 
     def may_write(self, most_bytes: int) -> None:
         """From now on no file of it grows beyond this, as on a full disk; -1: there is room again."""
+        import resource  # here: whoever says that this needs Linux imports the file first
+
         _, hard = resource.prlimit(self.popen.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.popen.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
 
@@ -179,7 +180,8 @@ class System:
                 process.popen.kill()
                 process.popen.wait()
             if process.popen.stdin is not None:
-                process.popen.stdin.close()
+                with suppress(BrokenPipeError):  # what it never read
+                    process.popen.stdin.close()
 
 
 @contextmanager

@@ -4,22 +4,25 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from draftwire.nodes.console.chaos.real_faults import LINK
 from draftwire.nodes.console.chaos.real_nodes import topology_text
 from draftwire.nodes.console.foreground import TOLD_TO_STOP_EXIT_CODE
 from draftwire.runtime.errors import ConfigurationError
 
+VIRTUAL: Final = "leave it out: the same nodes then run in virtual time"
+"""What to do without real processes."""
 
-def check_platform() -> None:
-    """Raise ConfigurationError where processes can't be stopped, limited and looked at as is needed."""
+
+def check_platform(*, key: str, remedy: str) -> None:
+    """Raise ConfigurationError where processes can't be stopped, limited and looked at as is needed.
+
+    `key`: what was asked for; `remedy`: what to do in its place.
+    """
     if sys.platform != "linux":
-        raise ConfigurationError(
-            "real processes are stopped, limited and looked at as Linux does",
-            key="--real",
-            remedy="leave it out: the same nodes then run in virtual time",
-        )
+        problem = "real processes are stopped, limited and looked at as Linux does"
+        raise ConfigurationError(problem, key=key, remedy=remedy)
 
 
 def real_topology(addresses: list[str], *, sampling: str = "") -> str:
@@ -47,4 +50,4 @@ def ended_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-__all__ = ["check_platform", "ended_in_order", "real_topology"]
+__all__ = ["VIRTUAL", "check_platform", "ended_in_order", "real_topology"]

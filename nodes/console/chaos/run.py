@@ -15,17 +15,18 @@ from draftwire.codecs.frame import decode_frame
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.console.chaos.checks import Checks
 from draftwire.nodes.console.chaos.disk import Disk, MortalJournal
-from draftwire.nodes.console.chaos.faults import Leg, Schedule
+from draftwire.nodes.console.chaos.faults import Kind, Leg, Schedule
 from draftwire.nodes.console.chaos.lives import Life
 from draftwire.nodes.console.chaos.loop import FaultyLoop
 from draftwire.nodes.console.chaos.machines import Machine
 from draftwire.nodes.console.chaos.ordeal import Ordeal
 from draftwire.nodes.console.chaos.outcome import Event, Outcome
+from draftwire.nodes.console.chaos.places import CHANNEL, TARGET
 from draftwire.nodes.console.chaos.taps import DeviceTap
 from draftwire.nodes.console.chaos.users import BEGINS_WITHIN_S, PAUSE_S, Told, User
 from draftwire.nodes.console.chaos.wire import Wire
 from draftwire.nodes.console.chaos.words import words_of
-from draftwire.nodes.console.chaos.world import CHANNEL, TARGET, World, rate_of, spec_of
+from draftwire.nodes.console.chaos.world import World, rate_of, spec_of
 from draftwire.nodes.console.simulate.seeds import stream_of
 from draftwire.nodes.console.simulate.tracing import TraceHash
 from draftwire.nodes.device.node import DeviceNode
@@ -57,6 +58,7 @@ class Run:
         scenario, seed = schedule.scenario, schedule.seed
         self.trace = TraceHash()
         self.recovered_s: list[float] = []
+        self.met: Mapping[Kind, int] = {}
         self._history: list[Event] | None = [] if history else None
         self._began_s = 0.0
         self._pending: dict[str, list[float]] = {}
@@ -114,6 +116,7 @@ class Run:
             wire=self.wire,
             witness=self,
         )
+        self.met = ordeal.met
         playing = ordeal.play(self._began_s)
         try:
             await self._answered(ordeal)
@@ -205,8 +208,7 @@ class Run:
             await main
         except Exception as error:
             if not life.dead and not life.leaving:
-                lines = "".join(traceback.format_exception(error)).splitlines()[-12:]
-                self.wrong("no_bug", f"{life.name}: " + "\n".join(lines))
+                self.wrong("no_bug", f"{life.name}: {last_lines(error)}")
 
     def _died(self, life: Life) -> None:
         """At once, whatever is on the stack."""
@@ -218,7 +220,11 @@ class Run:
         elif life.name in self.users:
             self.world.device.pop(life.name, None)
             if life.name in self.world.disks:
-                self.world.disks[life.name].dies()
+                disk = self.world.disks[life.name]
+                cuts = disk.lost
+                disk.dies()
+                if disk.lost > cuts:
+                    self.checks.cut(life.name, disk.tokens_kept())
             self.users[life.name].died()
 
     def _disk_full(self, device: str) -> None:
@@ -304,8 +310,8 @@ class Run:
 
     def _unretrieved(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         error = context.get("exception")
-        lines = "" if error is None else "".join(traceback.format_exception(error)).splitlines()[-8:]
-        self.wrong("no_bug", f"asyncio: {context.get('message')}: " + "\n".join(lines))
+        lines = "" if error is None else last_lines(error)
+        self.wrong("no_bug", f"asyncio: {context.get('message')}: {lines}")
 
     def outcome(self) -> Outcome:
         """What it came to."""
@@ -315,8 +321,15 @@ class Run:
             trace_hash=self.trace.hex(),
             virtual_s=round(self._now_s(), 6),
             recovered_s=tuple(self.recovered_s),
+            met=self.met,
             events=tuple(self._history or ()),
         )
 
 
-__all__ = ["LOOK_EVERY_S", "Run"]
+def last_lines(error: BaseException, lines: int = 12) -> str:
+    """Of its traceback."""
+    whole = "".join(traceback.format_exception(error)).splitlines()
+    return "\n".join(whole[-lines:])
+
+
+__all__ = ["LOOK_EVERY_S", "Run", "last_lines"]

@@ -11,7 +11,6 @@ import random
 import shutil
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,11 +25,14 @@ from draftwire.nodes.console.chaos.faults import Scenario
 from draftwire.nodes.console.chaos.lives import Life
 from draftwire.nodes.console.chaos.loop import FaultyLoop
 from draftwire.nodes.console.chaos.machines import Machine
+from draftwire.nodes.console.chaos.places import CHANNEL, CONTROLLER, TARGET
 from draftwire.nodes.console.chaos.play import MEMORY_FOLDER
+from draftwire.nodes.console.chaos.run import last_lines
 from draftwire.nodes.console.chaos.sizes import sizes_of
 from draftwire.nodes.console.chaos.users import Told, User
 from draftwire.nodes.console.chaos.wire import MortalTransport, Wire
-from draftwire.nodes.console.chaos.world import CHANNEL, CONTROLLER, TARGET, World
+from draftwire.nodes.console.chaos.world import World
+from draftwire.nodes.console.memory import resident_bytes
 from draftwire.nodes.console.simulate.collecting import seldom_collected
 from draftwire.nodes.console.simulate.seeds import number_of, stream_of
 from draftwire.nodes.console.simulate.tracing import TraceHash
@@ -79,11 +81,11 @@ class Sample:
     """What there was at one moment."""
 
     spared: str
-    memory_mb: float
-    "resident"
+    memory_mb: float | None
+    "resident; None: this system does not say"
     tasks: int
-    descriptors: int
-    "open files of this process, and endpoints of its nodes"
+    descriptors: int | None
+    "open files of this process, and endpoints of its nodes; None: this system does not say"
     tables: Mapping[str, int]
     "of the server that is spared, see sizes_of"
 
@@ -103,6 +105,8 @@ class Soaked:
     samples: list[Sample] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     "sentences"
+    interrupted: bool = False
+    "ended by Ctrl-C: this is what came until then"
 
 
 class Soak:
@@ -242,7 +246,7 @@ class Soak:
             await main()
         except Exception as error:
             if not life.dead and not life.leaving:
-                self._wrong(f"{life.name}: " + "".join(traceback.format_exception(error)[-6:]))
+                self._wrong(f"{life.name}: {last_lines(error)}")
 
     def _died(self, life: Life) -> None:
         self._world.device.pop(life.name, None)
@@ -288,14 +292,13 @@ class Soak:
         gc.collect()
         network = self._wire.network
         endpoints = len(network.bound) + sum(map(len, network.connected.values()))
-        spared = self._spared
-        world = self._world
+        spared, world, measured = self._spared, self._world, sys.platform == "linux"
         node = {TARGET: world.target, CHANNEL: world.channel, CONTROLLER: world.controller}[spared]
         return Sample(
             spared=spared,
-            memory_mb=resident_mb(),
+            memory_mb=resident_bytes() / 1e6 if measured else None,
             tasks=len(asyncio.all_tasks()),
-            descriptors=endpoints + open_files(),
+            descriptors=endpoints + len(os.listdir("/proc/self/fd")) if measured else None,
             tables=sizes_of(node),
         )
 
@@ -315,19 +318,6 @@ def _asks(numbers: random.Random) -> Scenario:
     return replace(SCENARIO, acceptance=acceptance, temperature=numbers.choice((0.0, 1.0, 1.0)))
 
 
-def resident_mb() -> float:
-    """Memory of this process that is in RAM."""
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return 0.0
-
-
-def open_files() -> int:
-    """Of this process."""
-    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
-
-
 def soak(
     *,
     hours: float,
@@ -335,7 +325,10 @@ def soak(
     samples: int | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Soaked:
-    """One run; it needs to be called outside of an event loop. `progress` hears which part of it is over."""
+    """One run; it needs to be called outside of an event loop. `progress` hears which part of it is over.
+
+    Ctrl-C ends it; then it tells what came until then.
+    """
     fewest, most = SAMPLES
     began_s = perf_counter()
     shared = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
@@ -353,7 +346,10 @@ def soak(
                 progress=progress,
             )
             gc.freeze()  # what is there already is not looked through with each sample
-            runner.run(run.main())
+            try:
+                runner.run(run.main())
+            except KeyboardInterrupt:
+                run.came.interrupted, run.came.virtual_h = True, loop.time() / 3600
     finally:
         gc.unfreeze()
         shutil.rmtree(folder, ignore_errors=True)

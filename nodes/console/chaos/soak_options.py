@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         print(orjson.dumps(as_fields(came)).decode(), flush=True)
     else:
         print("\n".join(_lines(came)), flush=True)
-    return 1 if came.broken or broken_by(came) else 0
+    return 130 if came.interrupted else 1 if came.broken or broken_by(came) else 0
 
 
 def _lines(came: "Soaked") -> list[str]:
@@ -65,17 +65,22 @@ def _lines(came: "Soaked") -> list[str]:
     fields = as_fields(came)
     deaths = ", ".join(f"{name} {number}" for name, number in sorted(came.deaths.items()))
     lines = [
-        f"{came.virtual_h:g} h of virtual time in {came.wall_s:.0f} s: {came.devices} devices, "
+        f"{round(came.virtual_h, 3):g} h of virtual time in {came.wall_s:.0f} s: {came.devices} devices, "
         f"{came.requests} requests, {came.tokens} tokens",
         f"deaths: {deaths or 'none'}",
-        f"over the second half: memory {fields['memory_growth_mb']:+.1f} MB of {fields['memory_mb']:.0f}, "
-        f"tasks {fields['tasks_growth']:+.0f}, descriptors {fields['descriptors_growth']:+.0f}",
+        f"over the second half: memory {_told(fields['memory_growth_mb'], '+.1f')} MB of "
+        f"{_told(fields['memory_mb'], '.0f')}, tasks {_told(fields['tasks_growth'], '+.0f')}, "
+        f"descriptors {_told(fields['descriptors_growth'], '+.0f')}",
     ]
     if not fields["judged"]:
-        lines.append(f"tables are judged from {JUDGED_FROM_H:g} h on: before that what remembers still fills")
+        lines.append(f"no growth is judged below {JUDGED_FROM_H:g} h: until then what remembers still fills")
     broken = fields["broken"]
     lines += [f"broken: {one}" for one in broken[:MOST_TOLD]]
     return [*lines, f"broken: {len(broken)}"]
+
+
+def _told(value: float | None, spec: str) -> str:
+    return "not measured" if value is None else f"{value:{spec}}"
 
 
 __all__ = ["add_arguments", "is_asked", "run"]

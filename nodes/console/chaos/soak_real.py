@@ -1,4 +1,4 @@
-"""`draftwire chaos --real --soak MINUTES`: whether nodes that run for long take ever more of the machine.
+"""`draftwire chaos --real --minutes M`: whether nodes that run for long take ever more of the machine.
 
 Target, channel and controller, and a device that answers one line after the other, run all the time. Beside
 them devices come, ask, and go, and every third one is killed in mid-answer and does not come back. Of the
@@ -6,21 +6,23 @@ four that stay the memory, the open files and the threads are read every few sec
 buffers fill and what has vanished is not yet forgotten; from then on all three must stay where they are.
 """
 
-import json
 import math
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from draftwire.nodes.console.chaos.real_nodes import Process, System, free_addresses, running
-from draftwire.nodes.console.chaos.real_setup import check_platform, ended_in_order, real_topology
+from draftwire.nodes.console.chaos.real_setup import VIRTUAL, check_platform, ended_in_order, real_topology
 from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.memory import resident_bytes
 
 SAMPLE_S: Final = 2.0
 
@@ -62,34 +64,49 @@ class Watched:
         """Read what it takes now; of one that has ended nothing."""
         proc = Path(f"/proc/{self.process.popen.pid}")
         try:
-            status = dict(
-                line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line
-            )
-            files = len(list((proc / "fd").iterdir()))
+            memory_mb = resident_bytes(self.process.popen.pid) / 1e6
+            files, threads = (len(list((proc / name).iterdir())) for name in ("fd", "task"))
         except OSError:
             return
-        if "VmRSS" in status:
-            memory_mb = int(status["VmRSS"].split()[0]) / 1024
-            threads = int(status["Threads"])
+        if memory_mb:  # else it has ended, and is not yet collected
             self.samples.append(Sample(at_s=at_s, memory_mb=memory_mb, files=files, threads=threads))
+
+
+class Words:
+    """How many words a file has that grows: only what is new is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at, self._count = 0, 0
+
+    def count(self) -> int:
+        """So far; the last one counts once there is something behind it."""
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            new = file.read()
+        whole = new[: 1 + max(new.rfind(b" "), new.rfind(b"\n"))]
+        self._at += len(whole)
+        self._count += len(whole.split())
+        return self._count
 
 
 def run_soak(*, minutes: float, seed: int = 0, as_json: bool = False) -> int:
     """Let real nodes work for so long; 1 where one has grown, or ended."""
-    check_platform()
+    check_platform(key="--real", remedy=VIRTUAL)
     began_s = time.monotonic()
     with ended_in_order(), tempfile.TemporaryDirectory(prefix="draftwire-") as name:
         sampling = f"max_new_tokens = {TOKENS}\n"
         topology = real_topology(free_addresses(4), sampling=sampling)
         with running(Path(name), topology, owned=True) as nodes:
             soak = Soak(nodes, Random(f"soak {seed}"))
-            soak.work(60 * minutes)
-            found = soak.result() | {"minutes": minutes, "seed": seed}
-    found["wall_s"] = time.monotonic() - began_s
-    if as_json:
-        print(json.dumps(found), flush=True)
-    else:
-        _show(found)
+            complete = False
+            try:
+                soak.work(60 * minutes)
+                complete = True
+            finally:  # told to stop, it tells what came so far
+                found = soak.result() | {"minutes": minutes, "seed": seed, "complete": complete}
+                found["wall_s"] = time.monotonic() - began_s
+                _tell(found, as_json=as_json)
     return 0 if found["flat"] else 1
 
 
@@ -99,6 +116,7 @@ class Soak:
     def __init__(self, nodes: System, numbers: Random) -> None:
         self.nodes, self.numbers = nodes, numbers
         self.stays = nodes.start("device", "--name", "stays", stdin=subprocess.PIPE)
+        self._shown = Words(self.stays.out)
         self.watched = {process.role: Watched(process) for process in nodes.now.values()}
         self.visitors = list[Process]()
         self.came, self.killed, self.failed = 0, 0, list[str]()
@@ -132,13 +150,14 @@ class Soak:
 
     def _ask(self) -> None:
         """Keep the one that stays at work."""
-        done = len(self.stays.words()) // TOKENS
+        done = self._shown.count() // TOKENS
         stdin = self.stays.popen.stdin
         assert stdin is not None
-        while self.stays.runs and self._asked - done < LINES_AHEAD:
-            stdin.write(f"line {self._asked}\n".encode())
-            stdin.flush()
-            self._asked += 1
+        with suppress(BrokenPipeError):  # it has just ended, which the result tells
+            while self.stays.runs and self._asked - done < LINES_AHEAD:
+                stdin.write(f"line {self._asked}\n".encode())
+                stdin.flush()
+                self._asked += 1
 
     def _churn(self) -> None:
         """One that has ended is followed by another; some are killed."""
@@ -185,7 +204,7 @@ class Soak:
             "failed": self.failed,
             "devices_came": self.came,
             "devices_killed": self.killed,
-            "answers_of_the_one_that_stays": len(self.stays.words()) // TOKENS,
+            "answers_of_the_one_that_stays": self._shown.count() // TOKENS,
         }
 
 
@@ -217,6 +236,13 @@ def growth(samples: list[Sample]) -> dict[str, Any] | None:
     }
 
 
+def _tell(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(orjson.dumps(found).decode(), flush=True)
+    else:
+        _show(found)
+
+
 def _show(found: dict[str, Any]) -> None:
     print(f"{'':<12}{'MB':>8}{'grown':>8}{'files':>7}{'more':>6}{'threads':>9}{'more':>6}")
     for role, one in found["nodes"].items():
@@ -228,6 +254,8 @@ def _show(found: dict[str, Any]) -> None:
     for what in found["failed"]:
         print(f"failed: {what}")
     print(f"{found['devices_came']} devices came, {found['devices_killed']} were killed")
+    if not found["complete"]:
+        print(f"ended before its time, after {found['wall_s'] / 60:.1f} min")
     print("flat over the second half" if found["flat"] else "not flat", flush=True)
 
 

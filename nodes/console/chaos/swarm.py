@@ -27,6 +27,7 @@ from typing import Final, TypeVar
 from draftwire.codecs.messages import Acceptance
 from draftwire.nodes.console.chaos.faults import Fault, Kind, Leg, Moment, Scenario, Schedule
 from draftwire.nodes.console.chaos.places import (
+    MEMORY_BESIDE,
     OF_LEGS,
     OF_LINK,
     TARGET,
@@ -68,9 +69,6 @@ TOKEN_S: Final = 0.06
 
 MEETINGS: Final = 0.15
 """Of seeds: faults drawn one by one hardly ever have a message of one life arrive in the next."""
-
-MEMORY_BESIDE: Final = 16
-"""Tokens of a request's memory beside its output: more than any prompt here."""
 
 
 def schedule_of(seed: int) -> Schedule:

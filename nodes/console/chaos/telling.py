@@ -23,10 +23,11 @@ MOMENTS: Final = {
 
 def told(fault: Fault) -> str:
     """What happens, in a line that begins with when."""
-    return f"{fault.at_s:g} s: {_what(fault)}"
+    return f"{fault.at_s:g} s: {what_happens(fault)}"
 
 
-def _what(fault: Fault) -> str:
+def what_happens(fault: Fault) -> str:
+    """The same without when."""
     node, lasting = fault.node, f"for {fault.for_s:g} s"
     share = f"{100 * fault.amount:g} % of messages"
     where = "" if fault.leg is None else LEGS[fault.leg]
@@ -80,4 +81,4 @@ def _chosen(value: int | None) -> str:
     return "by the controller" if value is None else str(value)
 
 
-__all__ = ["told", "told_scenario"]
+__all__ = ["told", "told_scenario", "what_happens"]

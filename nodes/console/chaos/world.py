@@ -17,6 +17,7 @@ from draftwire.nodes.console.chaos.disk import Disk
 from draftwire.nodes.console.chaos.faults import Moment, Scenario
 from draftwire.nodes.console.chaos.lives import Life
 from draftwire.nodes.console.chaos.models import NOISE, TOKENIZER, VOCAB_SIZE, TabledModel
+from draftwire.nodes.console.chaos.places import CHANNEL, CONTROLLER, TARGET, devices_of
 from draftwire.nodes.console.chaos.wire import MortalTransport, Wire
 from draftwire.nodes.console.simulate.seeds import number_of, stream_of
 from draftwire.nodes.controller.choice import make_policy
@@ -31,9 +32,6 @@ from draftwire.runtime.link import LinkSchedule, LinkSpec, parse_schedule
 from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
 
-TARGET: Final = "target"
-CHANNEL: Final = "channel"
-CONTROLLER: Final = "controller"
 ADDRESSES: Final = {name: f"ipc://{name}" for name in (TARGET, CHANNEL, CONTROLLER)}
 
 AHEAD: Final = 8
@@ -93,7 +91,7 @@ class World:
         self.tested: Callable[[object], None] = lambda outcomes: None
         "hears what each pass of the base station came to"
         self.scenario, self.seed, self.wire = scenario, seed, wire
-        self.devices = tuple(f"device-{number}" for number in range(1, scenario.devices + 1))
+        self.devices = tuple(devices_of(scenario))
         self.names = (CONTROLLER, TARGET, *([CHANNEL] if scenario.link else []), *self.devices)
         self.target: TargetNode | None = None
         self.channel: ChannelNode | None = None
@@ -249,9 +247,6 @@ def rate_of(world: World) -> float | None:
 
 __all__ = [
     "ADDRESSES",
-    "CHANNEL",
-    "CONTROLLER",
-    "TARGET",
     "LifeCompute",
     "World",
     "rate_of",

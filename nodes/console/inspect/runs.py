@@ -48,6 +48,8 @@ def print_run(console: Console, record: Record) -> None:
     say(console, summary(record), HEADING)
     if record.cut:
         say(console, "the last line is cut and left out: somebody still writes, or was killed", QUIET)
+    if record.torn:
+        say(console, f"lines that are torn and left out: {record.torn}; a disk was full", QUIET)
 
 
 def summary(record: Record) -> str:

@@ -101,6 +101,16 @@ def test_a_cut_last_line_is_left_out_and_told(tmp_path: Path) -> None:
     assert len(record.steps) == 1
 
 
+def test_a_torn_line_is_left_out_and_counted(tmp_path: Path) -> None:
+    """One further up of which a full disk has taken a part costs itself alone."""
+    path = write(tmp_path / "r", [step(number, ends_s=1.0 + number, position=10) for number in range(3)])
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:40] + b"\n" + lines[2])
+    record = read_record(path)
+    assert [one.step for one in record.steps] == [0, 2]
+    assert record.torn == 1 and not record.cut
+
+
 def test_unknown_events_and_fields_are_left_alone(tmp_path: Path) -> None:
     """A later version may say more."""
     lines = [step(0, ends_s=1.0, position=10, colour="blue"), {"event": "weather", "is": "fine"}]

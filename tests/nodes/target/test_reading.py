@@ -1,6 +1,8 @@
 """Prompts and requests without end, of one device: what they cost the others, and that honest ones go on."""
 
 import asyncio
+import heapq
+import random
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,7 +16,9 @@ from draftwire.nodes.target.batcher import Waiting
 from draftwire.nodes.target.opening import (
     A_REQUEST,
     BURST_TOKENS,
-    MOST_REFUSED,
+    LEAST_WAIT_S,
+    LOOKED_AT,
+    MOST_TOLD,
     TOKENS_A_S,
     Openings,
 )
@@ -79,30 +83,82 @@ def test_a_budget_of_opened_tokens_is_spent_and_comes_back() -> None:
     """One burst is taken at once, whatever it consists of; then the device is told when there is more."""
     openings, opened = Openings(), open_for(request(prompt=LONG))
     taken = 0
-    while (refused := openings.refusal("phone-1/a", opened, 100.0)) is None:
-        openings.read("phone-1/a", len(LONG), 100.0)
+    while (refused := openings.look_at("phone-1/a", taken, opened, 100.0)) is None:
+        openings.begins("phone-1/a", len(LONG), 100.0)
         taken += 1
     assert BURST_TOKENS / (len(LONG) + 2 * A_REQUEST) <= taken <= BURST_TOKENS / len(LONG) + 1
     assert refused.reason is Reason.BUSY and refused.device_try == opened.device_try
-    assert openings.refusal("phone-1/b", opened, 100.0) is not None, "of one key"
-    assert openings.refusal("phone-2", opened, 100.0) is None, "of another"
+    assert openings.look_at("phone-1/b", 1, opened, 100.0) is not None, "of one key"
+    assert openings.look_at("phone-2", 1, opened, 100.0) is None, "of another"
     later_s = 100.0 + refused.retry_ms / 1e3
-    assert openings.refusal("phone-1/a", opened, later_s) is None
-    assert openings.wait_s("phone-1/a", later_s + BURST_TOKENS / TOKENS_A_S) == 0
+    assert openings.look_at("phone-1/a", taken, opened, later_s) is None
+    assert openings.wait_s("phone-1/a", 9, later_s + BURST_TOKENS / TOKENS_A_S) == 0
 
 
-def test_who_asks_again_and_again_offends_and_a_thousand_devices_that_ask_once_do_not() -> None:
-    """What counts are refusals beyond MOST_REFUSED, and Opens that are taken forgive some."""
-    many, short = Openings(), open_for(request())
-    while many.refusal("cell/0", short, 0.0) is None:
+def test_an_open_that_repeats_costs_as_much_to_look_at() -> None:
+    """So many for nothing but that: A_REQUEST and an eighth of the tokens, each."""
+    openings, opened, looked = Openings(), open_for(request(prompt=LONG)), 0
+    while openings.look_at("phone-1", 1, opened, 1.0) is None:
+        looked += 1
+    assert looked == BURST_TOKENS // (A_REQUEST + len(LONG) // LOOKED_AT) + 1
+
+
+@pytest.mark.parametrize(("devices", "tokens"), [(128, 4000), (64, 8000), (1024, 60)])
+def test_devices_that_come_back_when_told_to_never_offend_and_one_that_does_not_does(
+    devices: int, tokens: int
+) -> None:
+    """All of one key at once, as behind a restart, each 0 to half as long later than it was told; then one
+    of them asks again at once, and again, and again: its own Opens are offences, and no others'."""
+    openings, opened = Openings(), open_for(request(prompt=(1,) * tokens))
+    later = random.Random(7)
+    due = [(0.001 * number, f"cell/{number}") for number in range(devices)]
+    asked = 0
+    while due:
+        now_s, name = heapq.heappop(due)
+        asked += 1
+        refused = openings.look_at(name, 3, opened, now_s)
+        assert not openings.offends(name, 3), f"{name} at {now_s:.1f} s, seed 7"
+        if refused is None:
+            openings.begins(name, tokens, now_s)
+        else:
+            heapq.heappush(due, (now_s + refused.retry_ms / 1e3 * later.uniform(1, 1.5), name))
+    assert asked > devices or tokens < 1000
+    while openings.look_at("cell/0", 3, opened, now_s) is None:
         pass
-    for number in range(MOST_REFUSED - 1):
-        many.refusal(f"cell/{number}", short, 0.0)
-    assert not many.offends("cell/0")
-    many.refusal("cell/0", short, 0.0)
-    assert many.offends("cell/0")
-    many.refusal("cell/0", short, 1e3)
-    assert not many.offends("cell/0")
+    worth = 0
+    while not openings.offends("cell/0", 3):
+        openings.look_at("cell/0", 3, opened, now_s)
+        worth += A_REQUEST + tokens
+    assert worth <= BURST_TOKENS + 2 * (A_REQUEST + tokens)
+    refused = openings.look_at("cell/1", 3, opened, now_s)
+    assert refused is not None
+    openings.look_at("cell/1", 3, opened, now_s + refused.retry_ms / 1e3)
+    assert not openings.offends("cell/1", 3), "it does as it is told"
+    rested_s = now_s + 3 * BURST_TOKENS / TOKENS_A_S
+    assert openings.look_at("cell/0", 3, opened, rested_s) is None
+    assert not openings.offends("cell/0", 3)
+
+
+def test_ever_new_requests_are_no_way_round_it() -> None:
+    """Each of them may ask once, but not without end; and what is remembered of them is bounded."""
+    openings, opened = Openings(), open_for(request(prompt=LONG))
+    while openings.look_at("mallory", 0, opened, 0.0) is None:
+        pass
+    offends = [False]
+    for number in range(MOST_TOLD + 9):
+        openings.look_at("mallory", number, opened, 0.0)
+        offends.append(openings.offends("mallory", number))
+    assert not offends[300] and offends[-1]
+    assert len(openings._told) == MOST_TOLD
+
+
+def test_an_open_waits_as_long_as_its_tokens_are_worth() -> None:
+    """So a request that always asks when it may has no more of its key's Opens looked at than its rate."""
+    openings, opened = Openings(), open_for(request())
+    while openings.look_at("cell/0", 1, opened, 0.0) is None:
+        pass
+    assert openings.wait_s("cell/0", 10, 0.0) == LEAST_WAIT_S
+    assert openings.wait_s("cell/0", 10 * TOKENS_A_S, 0.0) == 10
 
 
 def test_a_slow_key_reads_beside_steps_of_others_or_where_nobody_steps() -> None:

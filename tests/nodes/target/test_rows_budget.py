@@ -7,35 +7,76 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tests.harness.cell import VOCAB_SIZE, cell, open_for, request, run, text
+from tests.harness.tables import in_order
 
-from draftwire.codecs.frame import encode_frame, entries_of
+from draftwire.codecs.blocks import Mode
+from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.frame import ENVELOPE_BYTES, decode_frame, encode_frame, entries_of, sealed
 from draftwire.codecs.limits import MAX_TOKENS
-from draftwire.codecs.messages import Incarnation, Opened, Ping, Reason, SparseLogits
+from draftwire.codecs.messages import Acceptance, Incarnation, Opened, SparseLogits
 from draftwire.codecs.quantize import quantize
+from draftwire.codecs.tables import TableSet, by_tag
 from draftwire.nodes.target import rows_budget
-from draftwire.nodes.target.rows_budget import BURST_ENTRIES, EARNED, ENTRIES_A_S, MAX_DEVICES, RowsBudget
+from draftwire.nodes.target.account import Unread
+from draftwire.nodes.target.rows_budget import BURST_ENTRIES, EARNED, ENTRIES_A_S, MOST_ENTRIES, RowsBudget
 
 NOBODY = Incarnation(boot=0, counter=1)
 
 
-def _rows(k: int, rows: int, *, vocab_size: int = 8192, epoch: int = 1, pad_to: int = 0) -> bytes:
-    row = quantize(list(range(k)), [-float(i % 7) for i in range(k)], vocab_size=vocab_size)
-    message = SparseLogits(incarnation=NOBODY, draft_epoch=epoch, start=3, rows=(row,) * rows)
-    return encode_frame(message, session=9, sequence=0, pad_to=pad_to)
+ROWS_BYTES = 16
+"Before the block, in a body of rows."
 
 
-@pytest.mark.parametrize(("k", "rows"), [(3, 1), (4096, 2), (8192, 1)])
+def _rows(
+    k: int, rows: int, *, vocab_size: int = 8192, pad_to: int = 0, tables: TableSet | None = None
+) -> bytes:
+    row = quantize(range(0, vocab_size, vocab_size // k)[:k], [0.0] * k, vocab_size=vocab_size)
+    message = SparseLogits(incarnation=NOBODY, draft_epoch=1, start=3, rows=(row,) * rows)
+    return encode_frame(message, session=9, sequence=0, pad_to=pad_to, tables=tables)
+
+
+@given(mode=st.integers(0, 15), rest=st.binary(max_size=60), kind=st.sampled_from([7, 7 | 128]))
+def test_any_rows_say_something(mode: int, rest: bytes, kind: int) -> None:
+    """Whatever comes as rows, of any mode and length, has a count, and 0 before its header is whole."""
+    frame = bytes((0xD3, kind)) + bytes(ENVELOPE_BYTES - 2 + ROWS_BYTES) + bytes((mode << 4,)) + rest
+    header = 8
+    for length in range(len(frame) + 1):
+        named = entries_of(frame[:length])
+        assert named == (entries_of(frame) if length >= ENVELOPE_BYTES + ROWS_BYTES + header else 0)
+    if len(rest) + 1 >= header:
+        k = int.from_bytes(rest[1:3] if mode == Mode.TABLES else rest[4:7], "big")
+        assert entries_of(frame) == rest[0] * k
+    assert entries_of(b"\xd3\x06" + frame[2:]) == 0, "no rows"
+
+
 @pytest.mark.parametrize("pad_to", [0, 64])
-def test_a_frame_says_its_entries_before_it_is_decoded(k: int, rows: int, pad_to: int) -> None:
-    """Plain, dense, and padded."""
-    assert entries_of(_rows(k, rows, pad_to=pad_to)) == k * rows
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("k", "vocab_size", "mode"), [(3, 8192, 0), (8192, 8192, 2), (32, 64, 1)])
+def test_a_frame_that_is_taken_says_what_it_has(
+    k: int, vocab_size: int, mode: int, rows: int, pad_to: int
+) -> None:
+    """Held against its rows, decoded: plain, whole, and spelt with tables."""
+    tables = in_order(vocab_size, heads=(vocab_size,)) if mode == Mode.TABLES else None
+    frame = _rows(k, rows, vocab_size=vocab_size, pad_to=pad_to, tables=tables)
+    assert frame[ENVELOPE_BYTES + ROWS_BYTES] >> 4 == mode
+    message = decode_frame(frame, tables=by_tag([tables] if tables else [])).message
+    assert isinstance(message, SparseLogits)
+    assert entries_of(frame) == sum(map(len, message.rows)) == k * rows
 
 
-@given(st.binary(max_size=60))
-def test_any_bytes_say_something(data: bytes) -> None:
-    """Whatever comes has a count, and what is no rows has none."""
-    assert entries_of(data) >= 0
-    assert entries_of(encode_frame(Ping(incarnation=NOBODY, known=1, stamp=1), session=9, sequence=0)) == 0
+def test_what_no_frame_can_hold_is_left_to_the_decoder() -> None:
+    """It finds it wrong by its header, so it is counted and told as that, not as rows that come too fast."""
+    budget, plain = RowsBudget(), _rows(3, 1)
+    while budget.take("enemy", _rows(4096, 32), 1.0):
+        pass
+    place = ENVELOPE_BYTES + ROWS_BYTES
+    body = bytearray(plain[ENVELOPE_BYTES:])
+    body[ROWS_BYTES + 1], body[ROWS_BYTES + 5 : ROWS_BYTES + 8] = 255, b"\xff\xff\xff"
+    huge = sealed(plain[:10], bytes(body))
+    assert entries_of(huge) > MOST_ENTRIES and budget.take("enemy", huge, 1.0)
+    with pytest.raises(WireError) as refused:
+        decode_frame(huge)
+    assert refused.value.reason is Refusal.LIMIT and refused.value.offset <= 8 * (place + 8)
 
 
 def test_what_is_tested_never_meets_it() -> None:
@@ -43,28 +84,19 @@ def test_what_is_tested_never_meets_it() -> None:
     budget, frame = RowsBudget(), _rows(4096, 32)
     for number in range(56 * 60):
         now_s = number / 56
-        assert budget.may("phone", frame, now_s) and budget.may("phone", frame, now_s)
+        assert budget.take("phone", frame, now_s) and budget.take("phone", frame, now_s)
         budget.tested("phone", 32 * 4096)
 
 
 def test_what_is_not_tested_is_bounded() -> None:
     """By the burst and the rate, whatever name below its key it goes by; what is no rows is never held up."""
     budget, frame = RowsBudget(), _rows(4096, 32)
-    taken = sum(budget.may(f"enemy/{number}", frame, number / 1000) for number in range(10_000))
+    taken = sum(budget.take(f"enemy/{number}", frame, number / 1000) for number in range(10_000))
     assert taken * 32 * 4096 <= BURST_ENTRIES + 10 * ENTRIES_A_S
-    assert budget.may("phone", frame, 10.0)
-    assert budget.may("enemy", b"anything else", 10.0)
+    assert budget.take("phone", frame, 10.0)
+    assert budget.take("enemy", b"anything else", 10.0)
     budget.tested("enemy", 32 * 4096)
-    assert [budget.may("enemy", frame, 10.0) for _ in range(4)].count(True) in (EARNED, EARNED + 1)
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    """New devices push out the oldest."""
-    budget = RowsBudget()
-    frame = _rows(3, 1)
-    for number in range(2 * MAX_DEVICES):
-        budget.may(str(number), frame, 1.0)
-    assert len(budget._until_s) == MAX_DEVICES
+    assert [budget.take("enemy", frame, 10.0) for _ in range(4)].count(True) in (EARNED, EARNED + 1)
 
 
 def test_rows_that_nobody_asked_for_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +122,28 @@ def test_rows_that_nobody_asked_for_are_not_decoded(monkeypatch: pytest.MonkeyPa
                 rows = (row,) * 10
                 enemy.say(SparseLogits(incarnation=incarnation, draft_epoch=epoch, start=3, rows=rows))
                 await asyncio.sleep(0.001)
-            assert bs.target.refused[Reason.BUSY] >= 100 - (200 + 100) // 80
+            assert bs.target.refused[Unread.UNTESTED_ROWS] >= 100 - (200 + 100) // 80
             return await answer
 
     assert run(answered(with_enemy=True)) == run(answered(with_enemy=False))
+
+
+@pytest.mark.parametrize("acceptance", [Acceptance.REJECTION, Acceptance.COUPLED])
+def test_drafts_for_which_no_rows_travel_earn_none(acceptance: Acceptance) -> None:
+    """A device that sends ids only has no more rows decoded for it; one whose rows are tested has."""
+
+    async def main() -> None:
+        async with cell(gamma=4) as bs:
+            budget = bs.target._rows
+            budget.take("dev", _rows(4096, 32), bs.clock.now_s())
+            earned = list[tuple[str, int]]()
+            tested = budget.tested
+            budget.tested = lambda *one: (earned.append(one), tested(*one))[1]  # type: ignore[method-assign,func-returns-value]
+            await text(await bs.device("dev"), request(acceptance=acceptance, max_new_tokens=40))
+            assert any(one.drafted for one in bs.reports)
+            assert bool(earned) == (acceptance is Acceptance.REJECTION)
+
+    run(main())
 
 
 def test_opens_that_are_too_long_end_in_quarantine() -> None:

@@ -104,7 +104,10 @@ def test_a_replay_shows_both_ends(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith(f"seed {CRASHES}: ")
     assert any("says Open" in line and line.index("says Open") < 50 for line in lines)
     assert any("hears Open" in line and line.index("hears Open") > 50 for line in lines)
-    assert any(line.startswith("-- ") and " dies" in line for line in lines)
+    across = [line[12:].strip(" -") for line in lines if line.startswith("-- ")]
+    planned = [line.split(" s: ", 1)[1] for line in lines if line.startswith("  ") and " s: " in line[:14]]
+    assert any(" dies" in said for said in across)
+    assert {said.removeprefix("over: ") for said in across} <= set(planned)
     assert any(line.startswith("device-1, request 0: ") for line in lines)
     assert lines[-1].startswith("every promise held; trace hash ")
     assert max(map(len, lines)) <= 200
@@ -159,6 +162,10 @@ def test_ctrl_c_tells_what_came(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         (["--replay", "1", "--schedule", "x.json"], "--replay: 1 beside --schedule; give one"),
         (["--replay", "1", "--schedules", "5"], "--schedules: 5 beside --replay, which plays one"),
         (["--schedule", "x.json", "--seed", "5"], "--seed: 5 beside --schedule, which plays one"),
+        (
+            ["--schedules", "5", "--seed", "9223372036854775804"],
+            "--seed: 9223372036854775804; choose up to 9223372036854775803",
+        ),
         (["--schedule", "nowhere.json"], "nowhere.json: --schedule: No such file"),
     ],
 )

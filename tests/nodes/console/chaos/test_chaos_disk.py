@@ -71,6 +71,21 @@ def test_what_was_synced_outlives_its_device(bench: Bench) -> None:
         assert kept.output == (2,) or bench.disk.lost
 
 
+def test_tokens_are_counted_as_far_as_the_file_has_them(bench: Bench) -> None:
+    """In whole lines, by request: as many as the next life finds."""
+    journal = bench.journal()
+    page = journal.begin(entry())
+    page.keep(taken(2), RECORD, leaves=True, rests=False)
+    page.keep(taken(3), RECORD, leaves=False, rests=False)
+    assert bench.disk.tokens_kept() == {"one": 2}
+    bench.dead = True
+    bench.disk.dies()
+    kept = bench.disk.tokens_kept()
+    journal.close()
+    with bench.journal() as again:
+        assert kept == {"one": len(again.open_entries()[0].output)}
+
+
 def test_a_write_that_its_device_dies_in(bench: Bench) -> None:
     """Leaves a beginning of itself at most; what the dead life still writes reaches nothing."""
     journal = bench.journal()

@@ -1,14 +1,18 @@
 """A run under a schedule: each kind of fault really happens, at each moment, and every promise holds."""
 
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from draftwire.codecs.messages import Acceptance
-from draftwire.nodes.console.chaos.checks import PROMISES, text_of
+from draftwire.nodes.console.chaos.checks import PROMISES, Checks, text_of
 from draftwire.nodes.console.chaos.faults import Fault, Kind, Leg, Moment, Scenario, Schedule
 from draftwire.nodes.console.chaos.play import play, played
 from draftwire.nodes.console.chaos.users import NO_JOURNAL, requests_of
+from draftwire.nodes.console.cli import main
 
 CALM = Scenario(tokens=10)
 COUPLED = replace(CALM, acceptance=Acceptance.COUPLED)
@@ -46,7 +50,7 @@ def test_a_history_tells_both_ends() -> None:
     texts = [f"{event.node}: {event.text}" for event in events]
     for start in ("device-1: says Open", "target: hears Open", "target: says Commit", "device-1: shows"):
         assert any(text.startswith(start) for text in texts), start
-    assert ": target dies (now)" in texts and "target: life 1 begins" in texts
+    assert ": target dies, and is started again 0.5 s later" in texts and "target: life 1 begins" in texts
     assert not play(one(fault)).events
 
 
@@ -130,6 +134,41 @@ def test_a_node_dies_at_each_moment(node: str, moment: Moment) -> None:
         assert last.startswith("says")
     if moment is Moment.IN_RECOVERY:
         assert last.startswith(("hears Open", "says Welcome", "says Register"))
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_none_dies_once_all_is_over(seed: int) -> None:
+    """A death that waits for another one's moment does not begin behind the last answer."""
+    faults = (
+        Fault(kind=Kind.CRASH, at_s=0.1, for_s=1.0, node="target", moment=Moment.IN_RECOVERY),
+        Fault(kind=Kind.CRASH, at_s=0.15, for_s=1.0, node="target", moment=Moment.AFTER_SEND),
+        Fault(kind=Kind.PARTITION, at_s=0.215, for_s=0.1, leg=Leg.UP),
+    )
+    run = played(Schedule(seed=seed, scenario=Scenario(tokens=4), faults=faults))
+    assert not run.outcome().broken
+    assert run.machines["target"].lives == 1
+    assert run.outcome().met == {Kind.PARTITION: 1}
+
+
+def test_what_is_ended_leaves_no_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """SIGTERM in the middle of a run ends it in order, as Ctrl-C does: its folder in memory is gone."""
+
+    def ignored(number: int, frame: object) -> None:
+        raise AssertionError("nobody ends it in order")
+
+    def look(self: Checks, *, only: str | None = None) -> None:
+        assert list(tmp_path.iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("draftwire.nodes.console.chaos.play.MEMORY_FOLDER", tmp_path)
+    monkeypatch.setattr(Checks, "look", look)
+    before = signal.signal(signal.SIGTERM, ignored)
+    try:
+        with pytest.raises(SystemExit):
+            main(["chaos", "--schedules", "2"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_stalled_node_may_die() -> None:

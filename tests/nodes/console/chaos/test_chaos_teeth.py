@@ -1,6 +1,7 @@
 """Each promise is found broken where a mistake is planted that breaks it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from draftwire.codecs.messages import Acceptance, SparseLogitsRequest
 from draftwire.nodes.console.chaos.disk import MortalJournal
-from draftwire.nodes.console.chaos.faults import Fault, Kind, Leg, Scenario, Schedule
-from draftwire.nodes.console.chaos.play import play
-from draftwire.nodes.device.journal import Page
+from draftwire.nodes.console.chaos.faults import Fault, Kind, Leg, Moment, Scenario, Schedule
+from draftwire.nodes.console.chaos.play import play, played
+from draftwire.nodes.device.account import Account
+from draftwire.nodes.device.entries import Entry
+from draftwire.nodes.device.journal import Journal, Page
 from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.speculation.noise import Noise
 from draftwire.nodes.speculation.sampling import Coupled, Drafted, Outcome, Rows
@@ -56,6 +59,29 @@ def test_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(DeviceSession, "take", twice)
     assert "once" in broken(replace(REJECTION, journal=False))
+
+
+def test_once_behind_a_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut took comes once more; a device that then shows it twice is found, with every seed."""
+    dies = replace(DIES, at_s=0.2, moment=Moment.AFTER_PASS)  # with tokens that are shown, and not on disk yet
+    schedules = [Schedule(seed=seed, scenario=REJECTION, faults=(dies,)) for seed in range(8)]
+    cut = [one for one in schedules if played(one).world.disks["device-1"].lost]
+    assert len(cut) > 2
+    assert not [one.seed for one in cut if play(one).broken]
+    resume = DeviceNode.resume
+
+    async def twice(
+        self: DeviceNode, entry: Entry, *, journal: Journal, account: Account
+    ) -> AsyncIterator[Taken]:
+        async with aclosing(resume(self, entry, journal=journal, account=account)) as answer:
+            async for taken in answer:
+                yield taken
+                if entry.record.device_try:
+                    yield taken
+
+    monkeypatch.setattr(DeviceNode, "resume", twice)
+    silent = [one.seed for one in cut if "once" not in {said.promise for said in play(one).broken}]
+    assert not silent, silent
 
 
 def test_kept(monkeypatch: pytest.MonkeyPatch) -> None:

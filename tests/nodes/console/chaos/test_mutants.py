@@ -8,6 +8,7 @@ another schedule once swarm.py draws otherwise. How many of the first seeds find
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,27 @@ def test_every_mutant_has_its_schedule() -> None:
 
 
 def test_a_mutant_is_gone_behind_its_with() -> None:
-    """What was planted is taken out again, and a change that fits nowhere is refused."""
+    """What was planted is taken out again, where it is imported too."""
     for mutant in ALL:
-        before = [vars(edit.owner)[edit.name] for edit in mutant.edits]
+        places = [(owner, edit.name) for edit in mutant.edits for owner in (edit.owner, *edit.also)]
+        before = [vars(owner)[name] for owner, name in places]
         with planted(mutant):
-            assert all(vars(e.owner)[e.name] is not was for e, was in zip(mutant.edits, before, strict=True))
-        assert [vars(edit.owner)[edit.name] for edit in mutant.edits] == before
+            now = [vars(owner)[name] for owner, name in places]
+            assert not [name for name, was in zip(now, before, strict=True) if name is was]
+        assert [vars(owner)[name] for owner, name in places] == before
+
+
+@pytest.mark.parametrize(("stands", "times"), [("nothing like that", 0), ("self", 2)])
+def test_a_change_that_fits_nowhere_or_twice_is_refused(stands: str, times: int) -> None:
+    """And nothing of the mutant stays, not even what was planted before it."""
+    first = ALL[0].edits[0]
+    wrong = replace(first, changes=((stands, "pass"),))
+    held = vars(first.owner)[first.name]
+    with pytest.raises(AssertionError, match=rf"'{stands}' is there [{times}-9]"), planted(
+        replace(ALL[0], edits=(first, wrong))
+    ):
+        pass
+    assert vars(first.owner)[first.name] is held
 
 
 @pytest.mark.slow

@@ -1,6 +1,9 @@
 """A soak: promises hold while devices come and go, every table is found, and what grows is told."""
 
+import os
+import signal
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +12,8 @@ import pytest
 
 from draftwire.nodes.console.chaos.flatness import FILLING, JUDGED_FROM_H, as_fields, broken_by
 from draftwire.nodes.console.chaos.sizes import growth_of, new_most, sizes_of
-from draftwire.nodes.console.chaos.soak import SERVERS, Sample, Soaked, soak
+from draftwire.nodes.console.chaos.soak import SERVERS, Sample, Soak, Soaked, soak
+from draftwire.nodes.console.chaos.soak_options import _lines
 from draftwire.nodes.console.cli import main
 from draftwire.nodes.target.node import TargetNode
 
@@ -99,9 +103,9 @@ def test_a_table_that_grows_is_told() -> None:
 
 def test_what_is_still_filling_has_its_bound() -> None:
     """A table that needs more hours to fill may grow up to its bound, and no further."""
-    bound = FILLING["WasteBudget._accounts"]
-    within = _came(WasteBudget__accounts=[bound - 1000 + 50 * place for place in range(20)])
-    beyond = _came(WasteBudget__accounts=[bound - 900 + 50 * place for place in range(20)])
+    bound = FILLING["WasteBudget._budgets"]
+    within = _came(WasteBudget__budgets=[bound - 1000 + 50 * place for place in range(20)])
+    beyond = _came(WasteBudget__budgets=[bound - 900 + 50 * place for place in range(20)])
     assert broken_by(within) == [] and len(broken_by(beyond)) == 1
 
 
@@ -113,6 +117,36 @@ def test_memory_that_grows_is_told() -> None:
         grown = [replace(one, **more) for one, more in zip(flat.samples, growing, strict=True)]
         (said,) = broken_by(replace(flat, samples=grown))
         assert said.startswith(f"{name} grew by 90.0"), said
+
+
+def test_what_is_not_measured_is_null() -> None:
+    """Where the system does not say what a process has, nothing is told of it, nor judged."""
+    leaking = _came()
+    blind = [replace(one, memory_mb=None, descriptors=None) for one in leaking.samples]
+    came = replace(leaking, samples=blind)
+    fields = as_fields(came)
+    assert broken_by(came) == []
+    names = ("memory_mb", "memory_growth_mb", "descriptors_growth")
+    assert [fields[name] for name in names] == [None] * 3 and fields["tasks_growth"] == 0
+    (line,) = [one for one in _lines(came) if one.startswith("over the second half")]
+    assert "memory not measured" in line and "descriptors not measured" in line
+
+
+def test_ctrl_c_tells_what_came(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 130, the hours until then, and nothing broken by the end itself; before any sample, too."""
+    sample = Soak._sample
+    for so_many in (0, 2):
+        taken = iter(range(so_many))
+
+        def interrupted(self: Soak, taken: Iterator[int] = taken) -> Sample:
+            if next(taken, None) is None:
+                os.kill(os.getpid(), signal.SIGINT)
+            return sample(self)
+
+        monkeypatch.setattr(Soak, "_sample", interrupted)
+        assert main(["chaos", "--soak", "0.06", "--json"]) == 130
+        told = orjson.loads(capsys.readouterr().out)
+        assert told["virtual_h"] == pytest.approx(0.01 * (so_many + 1)) and told["broken"] == []
 
 
 def test_a_text_that_is_not_the_targets_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +163,9 @@ def test_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     keys = {"virtual_h", "wall_s", "requests", "tables", *growth}
     assert keys <= set(told) and told["broken"] == []
     assert main(["chaos", "--soak", "0.01"]) == 0
-    assert "h of virtual time" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "h of virtual time" in said
+    assert "no growth is judged below 12 h" in said
     for words in (["--soak", "0"], ["--schedules", "2", "--soak", "1"]):
         assert main(["chaos", *words]) == 2
         assert words[0] in capsys.readouterr().err

@@ -8,25 +8,35 @@ from hypothesis import strategies as st
 
 from draftwire.codecs.messages import Acceptance
 from draftwire.nodes.console.chaos.faults import Fault, Kind, Leg, Scenario, Schedule
-from draftwire.nodes.console.chaos.places import OF_LEGS, OF_LINK, moments_of, nodes_of
+from draftwire.nodes.console.chaos.places import (
+    AT_ONCE,
+    MEMORY_BESIDE,
+    MOST_IN_ALL,
+    OF_LEGS,
+    OF_LINK,
+    moments_of,
+    nodes_of,
+)
 from draftwire.nodes.console.chaos.swarm import STEADY, schedule_of
 from draftwire.nodes.console.chaos.writing import read, read_file, written
 from draftwire.runtime.errors import ConfigurationError
 
 SECONDS = st.floats(0, 3600, allow_subnormal=False)
 
+SECONDS_OF_IT = st.floats(0.001, 3600)
+
 SCENARIOS = st.builds(
     Scenario,
     devices=st.integers(1, 16),
-    requests=st.integers(1, 100),
-    tokens=st.integers(1, 4096),
+    requests=st.integers(1, 10),
+    tokens=st.integers(1, MOST_IN_ALL // 160),
     acceptance=st.sampled_from([Acceptance.REJECTION, Acceptance.COUPLED]),
     temperature=st.floats(0, 10),
-    k=st.none() | st.integers(1, 4096),
+    k=st.none() | st.integers(1, 24),
     gamma=st.none() | st.integers(0, 32),
     link=st.sampled_from(["", *STEADY]),
     journal=st.booleans(),
-    kv_tokens=st.none() | st.integers(1, 1 << 30),
+    kv_tokens=st.none() | st.integers(MOST_IN_ALL // 160 + MEMORY_BESIDE, 1 << 30),
     draft_is_target=st.booleans(),
 )
 
@@ -36,11 +46,11 @@ def faults(draw: st.DrawFn, scenario: Scenario) -> Fault:
     """One that can be there."""
     possible = [one for one in Kind if nodes_of(scenario, one) and (scenario.link or one not in OF_LINK)]
     kind = draw(st.sampled_from(possible))
-    at_s, for_s = draw(SECONDS), draw(SECONDS)
+    at_s, for_s = draw(SECONDS), draw(SECONDS if kind in AT_ONCE else SECONDS_OF_IT)
     amount = {Kind.COLLAPSE: 1e4, Kind.SLOW: 3.5, Kind.CLOCK: 60.0}.get(kind, 0.0)
     if kind in OF_LEGS:
         if kind is not Kind.PARTITION:
-            amount = draw(st.floats(0, 1))
+            amount = draw(st.floats(0, 1, exclude_min=True))
         leg = draw(st.sampled_from(Leg))
         return Fault(kind=kind, at_s=at_s, for_s=for_s, leg=leg, amount=amount)
     if kind in OF_LINK:
@@ -79,8 +89,8 @@ def test_schedules_of_seeds_are_read_as_they_were(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_as_usual() -> None:
     """A file needs no more than what it is about; faults may stand in any order."""
-    later = '{"kind": "stall", "at_s": 2, "node": "target"}'
-    earlier = '{"kind": "stall", "at_s": 1, "node": "device-1"}'
+    later = '{"kind": "stall", "at_s": 2, "for_s": 1, "node": "target"}'
+    earlier = '{"kind": "stall", "at_s": 1, "for_s": 1, "node": "device-1"}'
     found = read(f'{{"faults": [{later}, {earlier}]}}')
     assert found.scenario == Scenario()
     assert [fault.at_s for fault in found.faults] == [1.0, 2.0]
@@ -98,6 +108,15 @@ def test_what_is_left_out_is_as_usual() -> None:
         ('{"scenario": {"acceptance": "auto"}}', "scenario.acceptance: 'auto'; choose rejection or coupled"),
         ('{"scenario": {"acceptance": "couple"}}', "scenario.acceptance: 'couple'; did you mean 'coupled'"),
         ('{"scenario": {"link": "rate fast"}}', "scenario.link: "),
+        ('{"scenario": {"link": "rate 0"}}', "scenario.link: 'rate 0'; nothing passes it"),
+        ('{"scenario": {"link": "loss 100%"}}', "scenario.link: 'loss 100%'; nothing passes it"),
+        ('{"scenario": {"link": "corrupt 100%"}}', "scenario.link: 'corrupt 100%'; nothing passes it"),
+        ('{"scenario": {"k": 25}}', "scenario.k: 25; choose 1 to 24"),
+        ('{"scenario": {"kv_tokens": 31}}', "scenario.kv_tokens: 31; choose 32 to"),
+        (
+            '{"scenario": {"devices": 16, "requests": 100, "tokens": 13}}',
+            "scenario.tokens: 13; 1600 requests may have 20000 in all: choose up to 12",
+        ),
         ('{"faults": {}}', "faults: no list, or too long; a list of at most"),
         ('{"faults": [{"at_s": 1}]}', "faults[0].kind: is missing"),
         ('{"faults": [{"kind": "crush", "at_s": 1}]}', "faults[0].kind: 'crush'; did you mean 'crash'"),
@@ -108,17 +127,30 @@ def test_what_is_left_out_is_as_usual() -> None:
             '{"faults": [{"kind": "crash", "at_s": 1, "node": "channel", "moment": "writing"}]}',
             "faults[0].moment: 'writing'; of this node: now, before_send, after_send",
         ),
-        ('{"faults": [{"kind": "drop", "at_s": 1, "amount": 0.5}]}', "faults[0].leg: None; drop needs one"),
+        ('{"faults": [{"kind": "drop", "at_s": 1, "leg": "up"}]}', "faults[0].for_s: 0.0; drop has to last"),
         (
-            '{"faults": [{"kind": "drop", "at_s": 1, "leg": "up", "amount": 5}]}',
+            '{"faults": [{"kind": "drop", "at_s": 1, "for_s": 1, "amount": 0.5}]}',
+            "faults[0].leg: None; drop needs one",
+        ),
+        (
+            '{"faults": [{"kind": "drop", "at_s": 1, "for_s": 1, "leg": "up"}]}',
+            "faults[0].amount: 0.0; of drop: a probability, more than 0",
+        ),
+        (
+            '{"faults": [{"kind": "partition", "at_s": 1, "for_s": 1, "leg": "up", "moment": "writing"}]}',
+            "faults[0].moment: 'writing'; partition has none: leave it out",
+        ),
+        (
+            '{"faults": [{"kind": "drop", "at_s": 1, "for_s": 1, "leg": "up", "amount": 5}]}',
             "faults[0].amount: 5.0; of drop: a probability",
         ),
         (
-            '{"scenario": {"link": ""}, "faults": [{"kind": "collapse", "at_s": 1}]}',
+            '{"scenario": {"link": ""}, "faults": [{"kind": "collapse", "at_s": 1, "for_s": 1}]}',
             "faults[0].kind: 'collapse'; needs a link",
         ),
         (
-            '{"scenario": {"journal": false}, "faults": [{"kind": "disk", "at_s": 1, "node": "device-1"}]}',
+            '{"scenario": {"journal": false}, "faults": '
+            '[{"kind": "disk", "at_s": 1, "for_s": 1, "node": "device-1"}]}',
             "faults[0].node: 'device-1'; known: none here",
         ),
     ],
