@@ -120,8 +120,7 @@ class TargetNode:
             logger=logger,
         )
         self._openings, self._rows = Openings(), RowsBudget()
-        self._greeted, self._probed = Greeted(), Echoes()
-        self._incarnations = 0
+        self._greeted, self._probed, self._incarnations = Greeted(), Echoes(), 0
         self._work = Work(
             self._requests,
             self._contexts,
@@ -255,7 +254,8 @@ class TargetNode:
             served = None
         if opened.acceptance is Acceptance.AUTO:
             chosen = self._control.plans.chosen(received.name)
-            opened = replace(opened, acceptance=chosen if served is None else served.session.request.acceptance)
+            settled = chosen if served is None else served.session.request.acceptance
+            opened = replace(opened, acceptance=settled)
         refusal = unanswerable(opened, self._hello.vocab_size, self._model.context_length)
         if served is not None:
             refusal = served.session.supersedes(opened) or refusal

@@ -73,7 +73,7 @@ class Openings:
             self._taken.spend(key, A_REQUEST + tokens // LOOKED_AT, now_s)
             return None
         told = self._told.get(request)
-        hasty = False
+        hasty = told is not None and now_s < told.again_s
         if hasty or told is None:
             self._untold.spend(key, A_REQUEST + (tokens if hasty else tokens // ASKED_ONCE), now_s)
         offends = (hasty or told is None) and self._untold.left(key, now_s) < 0

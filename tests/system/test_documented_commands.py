@@ -54,6 +54,7 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
         file="tests/nodes/console/chaos/test_chaos_command.py",
         test="test_a_schedule_from_a_file_is_that_of_its_seed",
     ),
+    "draftwire chaos --soak 30": Run(changing={"30": "0.01"}, says="broken: 0"),
     "draftwire chaos --real": By(
         file="tests/system/test_chaos_real.py", test="test_every_promise_holds_over_two_kills_of_each_node"
     ),

@@ -1,9 +1,10 @@
 """A run's history with both ends side by side: `draftwire chaos --replay`.
 
-       0.3120  Draft at 4, epoch 2: 3 ids         |
-       0.3561                                     |  > Draft at 4, epoch 2: 3 ids
-    -- 0.4000  target dies, and is started again 0.1 s later ----------------------------
-       ......  12.4 s in which nothing happens
+        0.1425  says Draft epoch 2 from 8: 16 2    |
+        0.1638                                     | hears Draft epoch 2 from 8: 16 2
+    --  0.2083  target dies, and is started again 30 s later ----------------------
+        0.2083                                     | life 0 is over
+        ......  29.1 s in which nothing happens
 """
 
 from collections.abc import Iterator, Sequence

@@ -121,8 +121,8 @@ class Soak:
         self.visitors = list[Process]()
         self.came, self.killed, self.failed = 0, 0, list[str]()
         self._asked = 0
-        self._dies_s = dict[int, float]()
-        "process -> when it is killed, by the monotonic clock"
+        self._dies_at = dict[int, int]()
+        "process -> tokens shown at which it is killed"
 
     def work(self, seconds: float) -> None:
         """Have them work, and look at them."""
@@ -162,7 +162,7 @@ class Soak:
     def _churn(self) -> None:
         """One that has ended is followed by another; some are killed."""
         for visitor in list(self.visitors):
-            if visitor.runs and time.monotonic() >= self._dies_s.get(visitor.popen.pid, math.inf):
+            if visitor.runs and len(visitor.words()) >= self._dies_at.get(visitor.popen.pid, math.inf):
                 visitor.popen.kill()
                 visitor.ended()
                 self.killed += 1
@@ -175,12 +175,12 @@ class Soak:
             self.visitors.append(visitor)
             self.came += 1
             if self.came % 3 == 0:
-                self._dies_s[visitor.popen.pid] = time.monotonic() + 2.0 + 2.0 * self.numbers.random()
+                self._dies_at[visitor.popen.pid] = self.numbers.randrange(1, TOKENS // 2)
 
     def _leave(self, visitor: Process) -> None:
         """One has ended; what it has written is looked at, and goes."""
         self.visitors.remove(visitor)
-        self._dies_s.pop(visitor.popen.pid, None)
+        self._dies_at.pop(visitor.popen.pid, None)
         if (code := visitor.ended()) > 0:
             self.failed.append(f"a device ended with code {code}: {visitor.said().strip()[-300:]}")
         if "Traceback" in visitor.said():

@@ -12,8 +12,9 @@ from draftwire.codecs.messages import Incarnation, Ping
 from draftwire.codecs.probes import Echo, Probe
 from draftwire.nodes.target import greeted
 from draftwire.nodes.target.greeted import Greeted
+from draftwire.runtime.transport import Offence
 from draftwire.runtime.transport.echoes import BURST_BYTES
-from draftwire.runtime.transport.quarantine import BORNE, QUARANTINE_S
+from draftwire.runtime.transport.quarantine import BORNE, FORGIVEN_A_MESSAGE, QUARANTINE_S, WEIGHT
 
 _LIFE = Incarnation(boot=1, counter=1)
 _PING = encode_frame(Ping(incarnation=_LIFE, known=1, stamp=1), session=9, sequence=0)
@@ -36,7 +37,8 @@ def test_what_no_device_sends_ends_in_quarantine_and_others_go_on(reason: str) -
                 return await text(device, request())
             enemy = await bs.greeted("enemy")
             answer = asyncio.create_task(text(device, request()))
-            for _ in range(int(BORNE) + 2):
+            weighs = WEIGHT[Offence(reason)] - FORGIVEN_A_MESSAGE
+            for _ in range(int(BORNE / weighs) + 2):
                 enemy.say(HOSTILE[reason])
                 await asyncio.sleep(0.001)
             enemy.say(Probe(stamp=1))

@@ -63,7 +63,7 @@ def test_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_once_behind_a_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a power cut took comes once more; a device that then shows it twice is found, with every seed."""
-    dies = replace(DIES, at_s=0.2, moment=Moment.AFTER_PASS)  # with tokens that are shown, and not on disk yet
+    dies = replace(DIES, at_s=0.2, moment=Moment.AFTER_PASS)  # tokens are shown, not on disk
     schedules = [Schedule(seed=seed, scenario=REJECTION, faults=(dies,)) for seed in range(8)]
     cut = [one for one in schedules if played(one).world.disks["device-1"].lost]
     assert len(cut) > 2
