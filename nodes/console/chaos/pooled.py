@@ -40,8 +40,8 @@ BINS: Final = len(_EVEN) - 1
 NEVER: Final = 1e-6
 """A chi-square as unlikely as that is a failure: with three orders, one run in 300,000 without a cause."""
 
-LEAST_TOKENS: Final = 2500
-"""So the least bin has 5 on average; of fewer, counts are too small for the chi-square law."""
+LEAST_TOKENS: Final = 2000
+"""So the least bin has 4 on average; of fewer, counts are too small for the chi-square law."""
 
 
 class Pooled:

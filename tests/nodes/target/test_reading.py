@@ -76,7 +76,7 @@ def test_prompts_without_end_cost_the_others_less_than_a_tenth() -> None:
     first_beside, beside = _tokens_a_s(0.05)
     told = f"first {1 - first_beside / first:.1%}, then {1 - beside / alone:.1%}"
     assert beside > 0.9 * alone, told
-    assert first_beside > 0.7 * first, told
+    assert first_beside > 0.6 * first, told
 
 
 def test_a_budget_of_opened_tokens_is_spent_and_comes_back() -> None:
