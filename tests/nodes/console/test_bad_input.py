@@ -45,7 +45,7 @@ def _fails(capfd: pytest.CaptureFixture[str], argv: list[str], code: int, *words
         ended = int(error.code or 0)
     out, err = capfd.readouterr()
     lines = err.splitlines()
-    ordinary = ("Loading ", "no --journal: ")
+    ordinary = ("Loading ", "no --journal: ", "note: the channel was late: ")
     said = [line for line in lines if not line.endswith(" is ready") and not line.startswith(ordinary)]
     assert ended == code, err
     assert len(said) == 1, err
