@@ -29,7 +29,7 @@ from draftwire.runtime.errors import ConfigurationError, PeerError
 from draftwire.runtime.link import FindTrace, LinkSchedule, parse_schedule, shipped_trace
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import Endpoint, Offence, Received, Transport, Trouble
-from draftwire.runtime.transport.echoes import Echoes
+from draftwire.runtime.transport.echoes import EchoBudgets
 from draftwire.runtime.transport.quarantine import offence_in
 
 UNEXPECTED = "unexpected"
@@ -93,7 +93,7 @@ class LinkOrders:
         self._find_trace = find_trace
         self._logger = logger
         self._refused: Counter[Refusal | str] = Counter()
-        self._probed = Echoes()
+        self._probed = EchoBudgets()
 
     async def run(self, endpoint: Endpoint) -> None:
         """Answer until cancelled."""

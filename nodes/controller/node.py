@@ -28,7 +28,7 @@ from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Service
 from draftwire.runtime.telemetry import DECISION_EVENT, log_rows, log_step, step_fields
 from draftwire.runtime.transport import Endpoint, Offence, Received, Transport
-from draftwire.runtime.transport.echoes import Echoes
+from draftwire.runtime.transport.echoes import EchoBudgets
 from draftwire.runtime.transport.quarantine import offence_in
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class ControllerNode:
         self._failed = set[str]()
         "kinds of error of the policy that have been logged"
         self._sequence = 0
-        self._probed = Echoes()
+        self._probed = EchoBudgets()
         self._vocab_sizes: dict[bytes, int] = {}
         "by a BS's connection"
         self._openings: dict[tuple[bytes, str], tuple[PlanOrder, ...]] = {}

@@ -61,7 +61,7 @@ from draftwire.runtime.security import Service
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.session.target import TargetSession
 from draftwire.runtime.transport import Endpoint, EndpointStatistics, Offence, Received, Transport
-from draftwire.runtime.transport.echoes import Echoes
+from draftwire.runtime.transport.echoes import EchoBudgets
 from draftwire.runtime.transport.quarantine import offence_in
 
 PASS_FIRST_S = 1e-3
@@ -120,7 +120,7 @@ class TargetNode:
             logger=logger,
         )
         self._openings, self._rows = Openings(), RowsBudget()
-        self._greeted, self._probed, self._incarnations = Greeted(), Echoes(), 0
+        self._greeted, self._probed, self._incarnations = Greeted(), EchoBudgets(), 0
         self._work = Work(
             self._requests,
             self._contexts,

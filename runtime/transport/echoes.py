@@ -7,7 +7,7 @@ time is an argument.
 from typing import Final
 
 from draftwire.codecs.probes import Probe
-from draftwire.runtime.memory import remember
+from draftwire.runtime.budgets import Budgets
 
 BYTES_A_S: Final = 1_000_000
 """As much as a link of 8 Mbit/s carries."""
@@ -19,22 +19,21 @@ MOST_PEERS: Final = 1024
 """Whose budgets are remembered; the oldest is full again."""
 
 
-class Echoes:
-    """The budgets of all connections, each kept as the time by which its echoes would have left."""
+class EchoBudgets:
+    """Of all connections."""
 
     def __init__(self) -> None:
-        self._until_s: dict[bytes, float] = {}
+        self._budgets = Budgets(rate=BYTES_A_S, burst=BURST_BYTES, most=MOST_PEERS)
 
     def may(self, peer: bytes, probe: Probe, now_s: float) -> bool:
         """Whether this probe, which came now, is answered."""
         beyond = probe.reply_padding - probe.padding
         if beyond <= 0:
             return True
-        until_s = max(self._until_s.get(peer, now_s), now_s) + beyond / BYTES_A_S
-        if until_s > now_s + BURST_BYTES / BYTES_A_S:
+        if beyond > self._budgets.left(peer, now_s):
             return False
-        remember(self._until_s, peer, until_s, most=MOST_PEERS)
+        self._budgets.spend(peer, beyond, now_s)
         return True
 
 
-__all__ = ["BURST_BYTES", "BYTES_A_S", "MOST_PEERS", "Echoes"]
+__all__ = ["BURST_BYTES", "BYTES_A_S", "MOST_PEERS", "EchoBudgets"]

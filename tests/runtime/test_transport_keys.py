@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +10,12 @@ import pytest
 import zmq
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
+from tests.harness.sockets import run
 
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Keyring, NodeKeys, PublicKey, Role, Service
 from draftwire.runtime.transport import Endpoint, Received, TroubleKind, ZmqTransport, connecting
 from draftwire.runtime.transport.base import routing_id
-
-BOUND_S = 20.0
-"""What should happen takes milliseconds; longer than this it does not happen."""
 
 
 class Machines:
@@ -68,14 +66,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.param if request.param != "ipc" else f"ipc://{tmp_path}/socket"
 
 
-def _run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(BOUND_S):
-            await main()
-
-    asyncio.run(bounded())
-
-
 async def _heard(bound: Endpoint, device: Endpoint, data: bytes = b"hello") -> Received:
     """What the bound end receives once the device has got through, which may take tries."""
     receiving = asyncio.create_task(bound.receive())
@@ -124,7 +114,7 @@ def test_allowed_keys_talk_both_ways(machines: Machines, address: str) -> None:
                 assert (await device.receive()).data == data
             assert device.trouble() is None
 
-    _run(main)
+    run(main)
 
 
 def test_an_unlisted_key_gets_in_once_it_is_allowed(
@@ -159,7 +149,7 @@ def test_an_unlisted_key_gets_in_once_it_is_allowed(
             assert bound.send(received.peer, b"welcome")
             assert (await device.receive()).data == b"welcome"
 
-    _run(main)
+    run(main)
     (refusal,) = [entry for entry in logs if entry["event"] == "transport.key_refused"]
     assert (refusal["service"], refusal["key"]) == ("target", phone.own.public.public)
     assert "draftwire keys allow" in refusal["remedy"]
@@ -180,7 +170,7 @@ def test_a_role_gets_in_only_where_it_belongs(machines: Machines, logs: list[Eve
             assert await _trouble(device) is TroubleKind.DENIED
             assert bound.statistics().received == 0
 
-    _run(main)
+    run(main)
     (refusal,) = [entry for entry in logs if entry["event"] == "transport.key_refused"]
     assert (refusal["name"], refusal["remedy"]) == (
         "controller",
@@ -203,7 +193,7 @@ def test_a_removed_key_is_refused_at_the_next_connection(machines: Machines) -> 
             again = await here.connect(bound.address, service=Service.TARGET, name="phone-1")
             assert await _trouble(again) is TroubleKind.DENIED
 
-    _run(main)
+    run(main)
 
 
 def test_a_stolen_name_is_told_and_known(machines: Machines) -> None:
@@ -227,7 +217,7 @@ def test_a_stolen_name_is_told_and_known(machines: Machines) -> None:
             assert (await _heard(bound, true)).impostor == ""
             assert (await _heard(bound, false)).impostor != ""
 
-    _run(main)
+    run(main)
 
 
 def test_a_name_below_the_keys_is_its_owners(machines: Machines) -> None:
@@ -243,7 +233,7 @@ def test_a_name_below_the_keys_is_its_owners(machines: Machines) -> None:
                 assert (received.name, received.impostor == "") == (name, fine)
                 await device.close()
 
-    _run(main)
+    run(main)
 
 
 def test_a_channel_vouches_for_the_devices_behind_it(machines: Machines) -> None:
@@ -261,7 +251,7 @@ def test_a_channel_vouches_for_the_devices_behind_it(machines: Machines) -> None
                 received = await _heard(bound, upstream)
                 assert (received.name, received.impostor) == (name, "")
 
-    _run(main)
+    run(main)
 
 
 def test_a_device_finds_out_that_the_server_is_another(
@@ -291,7 +281,7 @@ def test_a_device_finds_out_that_the_server_is_another(
             assert (await _heard(bound, device)).name == "phone-1"
             assert device.trouble() is None
 
-    _run(main)
+    run(main)
 
 
 def test_plain_and_keys_do_not_talk(
@@ -312,8 +302,8 @@ def test_plain_and_keys_do_not_talk(
             assert trouble.final and text in trouble.text
             assert bound.statistics().received == 0
 
-    _run(lambda: main(ZmqTransport(target), ZmqTransport(), "it uses keys, and we don't"))
-    _run(lambda: main(ZmqTransport(), ZmqTransport(phone), "it does not use keys, and we do"))
+    run(lambda: main(ZmqTransport(target), ZmqTransport(), "it uses keys, and we don't"))
+    run(lambda: main(ZmqTransport(), ZmqTransport(phone), "it does not use keys, and we do"))
 
 
 def test_plain_services_stay_plain(machines: Machines, tmp_path: Path) -> None:
@@ -339,7 +329,7 @@ def test_plain_services_stay_plain(machines: Machines, tmp_path: Path) -> None:
             device.send(b"", b"hello")
             assert await _trouble(device) in (TroubleKind.CLOSED, TroubleKind.MISMATCH)
 
-    _run(main)
+    run(main)
 
 
 def test_a_server_needs_a_key_of_its_role(machines: Machines) -> None:
@@ -355,7 +345,7 @@ def test_a_server_needs_a_key_of_its_role(machines: Machines) -> None:
             with pytest.raises(ConfigurationError, match="no key of role controller is allowed"):
                 await here.connect("tcp://127.0.0.1:9", service=Service.CONTROLLER, name="phone-1")
 
-    _run(main)
+    run(main)
 
 
 def test_the_server_that_is_named_is_expected(machines: Machines) -> None:
@@ -378,7 +368,7 @@ def test_the_server_that_is_named_is_expected(machines: Machines) -> None:
             with pytest.raises(ConfigurationError, match="bs2, target; write which one to expect"):
                 await here.connect(bound.address, service=Service.TARGET, name="phone-1")
 
-    _run(main)
+    run(main)
 
 
 async def _broken(bound: Endpoint, device: Endpoint) -> None:
@@ -420,7 +410,7 @@ def test_a_server_whose_key_was_taken_away_is_not_met_again(machines: Machines) 
                 assert (await _heard(bound, one)).impostor == ""
                 assert one.trouble() is None
 
-    _run(main)
+    run(main)
 
 
 def test_a_server_whose_key_was_replaced_is_met_with_the_new_one(
@@ -447,7 +437,7 @@ def test_a_server_whose_key_was_replaced_is_met_with_the_new_one(
             assert (await _heard(bound, device)).name == "phone-1"
             assert device.trouble() is None
 
-    _run(main)
+    run(main)
 
 
 def test_a_key_taken_away_while_the_server_is_down_counts(
@@ -467,7 +457,7 @@ def test_a_key_taken_away_while_the_server_is_down_counts(
             while (trouble := device.trouble()) is None or trouble.kind is not TroubleKind.REVOKED:
                 await asyncio.sleep(0.01)
 
-    _run(main)
+    run(main)
 
 
 def test_a_key_that_is_away_for_a_moment_ends_nothing(machines: Machines, logs: list[EventDict]) -> None:
@@ -497,7 +487,7 @@ def test_a_key_that_is_away_for_a_moment_ends_nothing(machines: Machines, logs: 
             third = await here.connect(bound.address, service=Service.TARGET, name="phone-1/3")
             assert (await _heard(bound, third)).name == "phone-1/3"
 
-    _run(main)
+    run(main)
     unusable = [Path(entry["problem"].partition(": ")[0]).name for entry in logs]
     assert unusable == ["target.key", "target.key", "broken.key"]
     assert {entry["event"] for entry in logs} == {"transport.key_unusable"}
@@ -538,7 +528,7 @@ def test_admission_goes_on_where_the_log_fails(
                 device = await here.connect(bound.address, service=Service.TARGET, name=f"phone-1/{method}")
                 assert (await _heard(bound, device)).name == f"phone-1/{method}"
 
-    _run(main)
+    run(main)
     assert [type(one["exception"]) for one in failures] == [OSError, RuntimeError]  # type: ignore[index]
 
 
@@ -560,7 +550,7 @@ def test_names_are_judged_again_when_forgotten(machines: Machines, monkeypatch: 
                     assert (received.name, received.impostor) == (f"phone-1/{number}", "")
             assert len(bound._names.known) == 2  # type: ignore[attr-defined]
 
-    _run(main)
+    run(main)
 
 
 def test_a_key_that_is_gone_before_the_first_message(machines: Machines) -> None:
@@ -589,7 +579,7 @@ def test_a_key_that_is_gone_before_the_first_message(machines: Machines) -> None
                     "your key is no longer allowed here",
                 )
 
-    _run(main)
+    run(main)
 
 
 def test_a_flood_of_strange_keys_is_refused_and_logged_in_bounds(
@@ -621,5 +611,5 @@ def test_a_flood_of_strange_keys_is_refused_and_logged_in_bounds(
                     socket.close()
             assert bound.statistics().received == device.statistics().sent
 
-    _run(main)
+    run(main)
     assert len([entry for entry in logs if entry["event"] == "transport.key_refused"]) == 3

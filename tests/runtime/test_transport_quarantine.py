@@ -10,7 +10,7 @@ from draftwire.codecs.errors import Refusal
 from draftwire.codecs.limits import MAX_FRAME_BYTES
 from draftwire.codecs.probes import Probe
 from draftwire.runtime.transport import DropReason, Offence, echoes
-from draftwire.runtime.transport.echoes import Echoes
+from draftwire.runtime.transport.echoes import EchoBudgets
 from draftwire.runtime.transport.quarantine import (
     BORNE,
     BURST_BYTES,
@@ -175,7 +175,7 @@ def test_every_refusal_is_weighed(refusal: Refusal) -> None:
 
 def test_echoes_have_a_budget() -> None:
     """What a doctor asks for is answered; of a flood of short probes for long echoes only the rate."""
-    budget, long = Echoes(), Probe(stamp=1, reply_padding=65_535)
+    budget, long = EchoBudgets(), Probe(stamp=1, reply_padding=65_535)
     assert all(budget.may(b"doctor", long, 5.0) for _ in range(10))
     answered = sum(budget.may(b"enemy", long, number / 1000) for number in range(10_000))
     assert 65_535 * answered <= echoes.BURST_BYTES + 10 * echoes.BYTES_A_S

@@ -5,12 +5,13 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import zmq
+from tests.harness.sockets import run
 
 from draftwire.runtime.security import Service
 from draftwire.runtime.transport import (
@@ -23,9 +24,6 @@ from draftwire.runtime.transport import (
     zeromq,
 )
 from draftwire.runtime.transport.watch import CLOSED_AGAIN, Watch, explain
-
-BOUND_S = 20.0
-"""What should happen takes milliseconds; longer than this it does not happen."""
 
 CONNECTED = (zmq.EVENT_CONNECTED, 28)
 RETRIED = (zmq.EVENT_CONNECT_RETRIED, 100)
@@ -107,14 +105,6 @@ def test_every_trouble_is_one_line_with_a_remedy(kind: TroubleKind, service: Ser
 # -- real sockets --------------------------------------------------------------------------------------------
 
 
-def _run(main: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(BOUND_S):
-            await main()
-
-    asyncio.run(bounded())
-
-
 async def _until(device: Endpoint, kind: TroubleKind | None) -> str:
     """The trouble's text, once it is of that kind."""
     while (trouble := device.trouble()) is not None or kind is not None:
@@ -164,7 +154,7 @@ def test_where_nobody_listens(nowhere: str) -> None:
                 "does that address lead to it from here?"
             )
 
-    _run(main)
+    run(main)
 
 
 def test_where_the_connection_is_taken_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +169,7 @@ def test_where_the_connection_is_taken_in_silence(monkeypatch: pytest.MonkeyPatc
                 text = await _until(device, TroubleKind.SILENT)
                 assert "it does not answer as a target; is the address right?" in text
 
-    _run(main)
+    run(main)
     for connection in kept:
         connection.close()
 
@@ -202,7 +192,7 @@ def test_where_another_program_listens() -> None:
                     await asyncio.sleep(0.01)
                 assert device.statistics().received == 0
 
-    _run(main)
+    run(main)
 
 
 def test_where_the_protocol_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +219,7 @@ def test_where_the_protocol_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
                     shown |= {trouble.shown_at_s for trouble in [device.trouble()] if trouble is not None}
                 assert max(shown) <= asyncio.get_running_loop().time()
 
-    _run(main)
+    run(main)
     for connection in kept:
         connection.close()
 
@@ -244,7 +234,7 @@ def test_where_the_connection_is_closed_at_once() -> None:
                 text = await _until(device, TroubleKind.CLOSED)
                 assert "it expects keys, or a forwarder stands there whose node is not running" in text
 
-    _run(main)
+    run(main)
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "ipc"])
@@ -266,7 +256,7 @@ def test_a_connection_that_breaks_comes_back(scheme: str, tmp_path: Path) -> Non
                 bound = await transport.bind(bound.address, service=Service.TARGET)
                 await _until(device, None)
 
-    _run(main)
+    run(main)
 
 
 def test_a_connection_that_is_cut_is_lost_and_comes_back(tmp_path: Path) -> None:
@@ -302,7 +292,7 @@ def test_a_connection_that_is_cut_is_lost_and_comes_back(tmp_path: Path) -> None
             near.close()
             far.close()
 
-    _run(main)
+    run(main)
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
@@ -321,7 +311,7 @@ def test_a_bound_end_and_memory_have_no_trouble() -> None:
             device = await memory.connect("memory://bs", service=Service.TARGET, name="device-1")
             assert bound.trouble() is None and device.trouble() is None
 
-    _run(main)
+    run(main)
 
 
 def test_nothing_is_left_of_a_transport(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,8 +329,8 @@ def test_nothing_is_left_of_a_transport(nowhere: str, monkeypatch: pytest.Monkey
             await device.close()
             assert device.trouble() is not None
 
-    _run(main)  # the first context opens descriptors that the process keeps
+    run(main)  # the first context opens descriptors that the process keeps
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(5):
-        _run(main)
+        run(main)
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == (descriptors, threads)
