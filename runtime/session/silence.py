@@ -41,6 +41,9 @@ class Silence:
         self._busy_since_s: float | None = None
         "it has had none since then, whenever it was asked"
         self._turnaround_s = 0.0
+        "the longest seen lately, without repeats"
+        self._guess_s = 0.0
+        "the last, where repeats leave it open how long it was; else 0"
         self._heard_s = self._asked_s = self._awake_s = now_s
 
     def wakes(self, now_s: float) -> None:
@@ -65,12 +68,15 @@ class Silence:
         """What was asked has brought news: a slow link gets longer waits.
 
         After repeats nobody can tell a slow link from one that was away. So they double the first wait at
-        most: an outage is over, and a link that is slow for good doubles it again until no repeat is needed.
+        most, and only until news comes without any: a link that is slow for good doubles it again until no
+        repeat is needed, and outages behind one another do not add up.
         """
         turnaround_s = now_s - self._asked_s
         if self.repeats:
-            turnaround_s = min(turnaround_s, 2 * self._first_s / STRETCH)
-        self._turnaround_s = max(turnaround_s, 0.9 * self._turnaround_s)
+            self._guess_s = min(turnaround_s, 2 * self._first_s / STRETCH)
+        else:
+            self._guess_s = 0.0
+            self._turnaround_s = max(turnaround_s, 0.9 * self._turnaround_s)
 
     def begins(self) -> None:
         """The BS serves the request, and has been heard from here: it is worth a longer wait from now on."""
@@ -137,7 +143,7 @@ class Silence:
     @property
     def _first_s(self) -> float:
         """The wait for news before the first repeat."""
-        return max(self.timing.resend_s, STRETCH * self._turnaround_s)
+        return max(self.timing.resend_s, STRETCH * max(self._turnaround_s, self._guess_s))
 
 
 __all__ = ["ASLEEP_S", "LAST_S", "LEAST_RETRY_S", "RETRY_SPREAD", "Silence"]

@@ -1,0 +1,1 @@
+"""HTTP: serving an application in the running loop, and what keeps strangers out of it."""
