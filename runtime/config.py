@@ -36,10 +36,12 @@ from draftwire.runtime.settings import (
     DeviceLinkSettings,
     DeviceSettings,
     ModelSettings,
+    ObserverSettings,
     PairSettings,
     Profile,
     SamplingSettings,
     SecuritySettings,
+    ServeSettings,
     TargetSettings,
     Topology,
     need,
@@ -58,13 +60,19 @@ _SECTIONS: Final[dict[str, type]] = {
     "sampling": SamplingSettings,
     "compute": ComputeSettings,
     "security": SecuritySettings,
+    "observer": ObserverSettings,
+    "serve": ServeSettings,
 }
+_WITH_KEY_FILES: Final = ("observer", "serve")
+"""Sections that name a file of a key for people."""
+
 _EXAMPLES: Final[Mapping[str, str | float]] = {
     "channel.schedule": "5s rate 1mbit; 10s rate 20mbit; repeat 15s",
     "security.folder": DEFAULT_KEYS_FOLDER,
     "device.max_waste": 0.5,
-    **{f"{node}.bind": "tcp://*:5701" for node in ("target", "channel", "controller")},
-    **{f"{node}.key": "bs-2" for node in ("target", "channel", "controller")},
+    **{f"{node}.bind": "tcp://*:5701" for node in ("target", "channel", "controller", "observer")},
+    **{f"{node}.key": "bs-2" for node in ("target", "channel", "controller", "observer")},
+    **{f"{section}.key_file": "page.key" for section in _WITH_KEY_FILES},
 }
 """Of values that are None unless they are written, where a number is none."""
 
@@ -91,8 +99,8 @@ _PAIR_KEYS: Final = (
 
 
 def load_topology(path: Path | str) -> Topology:
-    """The topology that a file describes; keys' folder, sets of tables and links' traces are found from the
-    file's own folder.
+    """The topology that a file describes; keys' folder and files, sets of tables and links' traces are found
+    from the file's own folder.
 
     Raises ConfigurationError, and nothing else, for any file.
     """
@@ -104,7 +112,7 @@ def load_topology(path: Path | str) -> Topology:
             reason, remedy="give a TOML file that can be read", source=str(path)
         ) from None
     topology = parse_topology(text, source=str(path), folder=Path(path).parent)
-    return with_keys_beside(Path(path), _with_tables_beside(Path(path), topology))
+    return with_keys_beside(Path(path), _with_files_beside(Path(path).parent, topology))
 
 
 def with_keys_beside(path: Path, topology: Topology) -> Topology:
@@ -115,19 +123,28 @@ def with_keys_beside(path: Path, topology: Topology) -> Topology:
     return replace(topology, security=replace(topology.security, folder=folder))
 
 
-def _with_tables_beside(path: Path, topology: Topology) -> Topology:
-    if topology.pair.tables is None:
-        return topology
-    tables = tuple(os.path.abspath(path.parent / os.path.expanduser(one)) for one in topology.pair.tables)
-    return replace(topology, pair=replace(topology.pair, tables=tables))
+def _with_files_beside(folder: Path, topology: Topology) -> Topology:
+    """With absolute paths of the files that sections name."""
+
+    def beside(name: str) -> str:
+        return os.path.abspath(folder / os.path.expanduser(name))
+
+    changed = dict[str, Any]()
+    for name in _WITH_KEY_FILES:
+        section = getattr(topology, name)
+        if section is not None and section.key_file is not None:
+            changed[name] = replace(section, key_file=beside(section.key_file))
+    if topology.pair.tables is not None:
+        changed["pair"] = replace(topology.pair, tables=tuple(map(beside, topology.pair.tables)))
+    return replace(topology, **changed)
 
 
 def parse_topology(text: str, *, source: str = "", folder: Path | str = ".") -> Topology:
     """The topology that a text describes; `source` is the file to name in errors, `folder` where the traces
     of its links are found from.
 
-    Raises ConfigurationError. A relative folder of keys, or file of tables, stays as it is written: relative
-    to the working directory.
+    Raises ConfigurationError. A relative folder of keys, file of a key, or file of tables, stays as it is
+    written: relative to the working directory.
     """
     try:
         return _topology(tomllib.loads(text), folder)
@@ -385,10 +402,12 @@ __all__ = [
     "DeviceLinkSettings",
     "DeviceSettings",
     "ModelSettings",
+    "ObserverSettings",
     "PairSettings",
     "Profile",
     "SamplingSettings",
     "SecuritySettings",
+    "ServeSettings",
     "TargetSettings",
     "Topology",
     "is_local",

@@ -32,10 +32,17 @@ def connections_of(topology: Topology) -> tuple[Connection, ...]:
             Connection(origin=Role.DEVICE, service=Service.CHANNEL, address=channel.address),
             Connection(origin=Role.CHANNEL, service=Service.TARGET, address=target.address),
         ]
-    return (
-        *to_target,
-        Connection(origin=Role.TARGET, service=Service.CONTROLLER, address=controller.address),
-    )
+    to_controller = Connection(origin=Role.TARGET, service=Service.CONTROLLER, address=controller.address)
+    return (*to_target, to_controller, *_to_observer(topology))
+
+
+def _to_observer(topology: Topology) -> tuple[Connection, ...]:
+    """Every other node's; none where there is no observer."""
+    observer, channel = topology.observer, topology.channel
+    if observer is None:
+        return ()
+    tell = (Role.DEVICE, *([] if channel is None else [Role.CHANNEL]), Role.TARGET, Role.CONTROLLER)
+    return tuple(Connection(origin=role, service=Service.OBSERVER, address=observer.address) for role in tell)
 
 
 __all__ = ["Connection", "connections_of"]

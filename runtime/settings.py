@@ -18,7 +18,9 @@ from draftwire.runtime.channel_settings import (
     DeviceLinkSettings,
 )
 from draftwire.runtime.errors import ConfigurationError, nearest
+from draftwire.runtime.observer_settings import ObserverSettings
 from draftwire.runtime.security import NAME_SEPARATOR, Service
+from draftwire.runtime.serve_settings import ServeSettings
 from draftwire.runtime.settings_checks import (
     between,
     check_device_name,
@@ -300,17 +302,22 @@ class Topology:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
+    observer: ObserverSettings | None = None
+    "None: nobody is told what nodes do"
+    serve: ServeSettings = field(default_factory=ServeSettings)
 
     def __post_init__(self) -> None:
         places = {"target.address": self.target.address}
         if self.channel is not None:
             places |= {"channel.address": self.channel.address, "channel.control": self.channel.control}
         places |= {"controller.address": self.controller.address}
+        if self.observer is not None:
+            places |= {"observer.address": self.observer.address}
         taken = dict[str, str]()
         for place, address in places.items():
             need(taken.setdefault(address, place) == place, place, address, _has_it(taken[address]))
         # Nodes may well bind alike, each on a machine of its own; but not where others expect another one.
-        for node in ("target", "channel", "controller"):
+        for node in ("target", "channel", "controller", "observer"):
             bind = getattr(getattr(self, node), "bind", None)
             other = taken.get(bind, f"{node}.address") if bind else f"{node}.address"
             need(other == f"{node}.address", f"{node}.bind", bind, _has_it(other))
@@ -326,6 +333,13 @@ class Topology:
         if self.channel is None:
             raise ConfigurationError("this topology has no channel", key=key, remedy=remedy, source=source)
         return self.channel
+
+    def need_observer(self, *, source: str = "") -> ObserverSettings:
+        """[observer]. Raises ConfigurationError where there is none."""
+        if self.observer is None:
+            problem, remedy = "this topology has no observer", "add a section [observer] to the file of all nodes"
+            raise ConfigurationError(problem, key="observer", remedy=remedy, source=source)
+        return self.observer
 
     @property
     def secured(self) -> bool:
@@ -369,6 +383,8 @@ class Topology:
     def _addresses(self) -> tuple[str, ...]:
         target, channel, controller = self.target, self.channel, self.controller
         there = () if channel is None else (channel.address, channel.binds, channel.control)
+        if self.observer is not None:
+            there = (*there, self.observer.address, self.observer.binds)
         return (target.address, target.binds, controller.address, controller.binds, *there)
 
 
@@ -391,10 +407,12 @@ __all__ = [
     "DeviceLinkSettings",
     "DeviceSettings",
     "ModelSettings",
+    "ObserverSettings",
     "PairSettings",
     "Profile",
     "SamplingSettings",
     "SecuritySettings",
+    "ServeSettings",
     "TargetSettings",
     "Topology",
     "need",

@@ -6,6 +6,7 @@ are also those of metrics and of recorded files.
 """
 
 import os
+import stat
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -43,6 +44,18 @@ LATE_EVENT: Final = "channel.late"
 
 SHARES_EVENT: Final = "channel.shares"
 """Which share of a shared radio's time each device has had, each second while anything was sent."""
+
+ALIVE_EVENT: Final = "alive"
+"""A node is there, and in which role; to an observer only, as the next three, and `answer`, are told."""
+
+TRAFFIC_EVENT: Final = "traffic"
+"""What each link of a channel has carried so far, and its true rate."""
+
+ASKED_EVENT: Final = "asked"
+"""A device begins an answer."""
+
+TOKENS_EVENT: Final = "tokens"
+"""What an answer has grown by."""
 
 RECORDED: Final = (
     STEP_EVENT,
@@ -180,15 +193,21 @@ class Recorder:
     line stays only where another process has written behind it, or in a pipe; the next line begins anew.
     """
 
-    def __init__(self, path: Path, *, events: Collection[str] = RECORDED) -> None:
-        """`events`: the names of those that this process records."""
+    def __init__(self, path: Path, *, events: Collection[str] = RECORDED, private: bool = False) -> None:
+        """`events`: the names of those that this process records; `private`: the file is its owner's alone.
+
+        Raises OSError for a file that can't be written.
+        """
         self._events = frozenset(events)
         self._path = path
         self._lost = 0
         "lines since the last one that is in the file"
         self._torn = False
         "whether the last of ours stays there in part"
-        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file: int | None = os.open(path, flags, 0o600 if private else 0o666)
+        if private and stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.fchmod(self._file, 0o600)  # one that was there already
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
         if event.get("event") in self._events:
@@ -259,10 +278,11 @@ def set_up_logging(
     json: bool | None = None,
     stream: TextIO | None = None,
     recorder: Recorder | None = None,
+    reporter: Processor | None = None,
 ) -> None:
     """Send this process's events of `level` and above to `stream`, or stderr.
 
-    `json` None: JSON unless it is a terminal.
+    `json` None: JSON unless it is a terminal. `reporter`: who else sees each of them; see reporting.py.
     """
     stream = sys.stderr if stream is None else stream
     as_json = not stream.isatty() if json is None else json
@@ -272,6 +292,8 @@ def set_up_logging(
     ]
     if recorder is not None:
         pipeline.append(recorder)
+    if reporter is not None:
+        pipeline.append(reporter)
     pipeline.append(_without_numbers)
     renderer: Processor
     if as_json:
@@ -308,13 +330,17 @@ def _json(event: Mapping[str, Any]) -> bytes:
 
 
 __all__ = [
+    "ALIVE_EVENT",
     "ANSWER_EVENT",
+    "ASKED_EVENT",
     "DECISION_EVENT",
     "LINK_EVENT",
     "RECORDED",
     "ROWS_EVENT",
     "SHARES_EVENT",
     "STEP_EVENT",
+    "TOKENS_EVENT",
+    "TRAFFIC_EVENT",
     "Recorder",
     "StepFields",
     "get_logger",

@@ -119,7 +119,7 @@ class Links:
 
     def statistics(self, now_s: float) -> Mapping[tuple[str, Direction], LinkStatistics]:
         """By name and direction."""
-        self._reach(now_s)
+        self.reach(now_s)
         return MappingProxyType(
             {
                 (name, direction): way.statistics(now_s)
@@ -130,8 +130,14 @@ class Links:
 
     def air_s(self, now_s: float) -> Mapping[tuple[str, Direction], float]:
         """For how long each device has had the radio, by name and direction; empty where none is shared."""
-        self._reach(now_s)
+        self.reach(now_s)
         return {(way.name, way.direction): way.air_s for way in self._each_way()} if self._radios else {}
+
+    def reach(self, now_s: float) -> None:
+        """Let every radio be where it is now: who asks a way of it does so before."""
+        for radio in self._radios.values():
+            radio.reach(now_s)
+            radio.settle()
 
     # -- changes -------------------------------------------------------------------------------------------
 
@@ -196,12 +202,6 @@ class Links:
             self._soonest_s = played.due_s
             if played.due_s <= now_s:
                 self._advance(played, played.due_s)
-
-    def _reach(self, now_s: float) -> None:
-        """Let every radio be where it is now."""
-        for radio in self._radios.values():
-            radio.reach(now_s)
-            radio.settle()
 
     def _is_told(self, played: PlayedLink) -> bool:
         return played.device is None or self._programme.differs(played)

@@ -31,6 +31,7 @@ from draftwire.nodes.channel.links import Links
 from draftwire.nodes.channel.places import MAX_CONNECTIONS, Connection, Places, files_lacking
 from draftwire.nodes.channel.playing import Direction, OwnSchedules, Programme
 from draftwire.nodes.channel.punctuality import Punctuality, Reading
+from draftwire.nodes.channel.traffic import Tell, Traffic
 from draftwire.nodes.channel.way import Way
 from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.channel_settings import CellSettings
@@ -113,23 +114,21 @@ class ChannelNode:
         lateness_budget_s: float = LATENESS_BUDGET_S,
         connections_a_key: int = MAX_CONNECTIONS,
         cell: CellSettings | None = None,
+        tell: Tell | None = None,
     ) -> None:
         """`wall_s` is the clock on the wall, UTC. `capture` gets every frame, and is closed at the end.
 
         `own_links`: of devices by name, in place of uplink and downlink; a name below it has them too.
         `connections_a_key`: most of one key, whatever names they have. `cell`: all devices share a radio, a
-        direction for itself; None: each has its links to itself.
+        direction for itself; None: each has its links to itself. `tell`: who is told of traffic.
         """
         self.address = address
         "to bind; once started, the one bound"
         self.control_address = control_address
         "the same, for orders; None: it takes none"
-        self._transport = transport
-        self._clock = clock
-        self._target_address = target_address
+        self._transport, self._clock, self._target_address = transport, clock, target_address
         self._max_devices, self._connections_a_key = max_devices, connections_a_key
-        self._capture = capture
-        self._logger = logger
+        self._capture, self._logger = capture, logger
         self._deliveries = Deliveries(clock)
         self._links = Links(
             Programme(uplink=_schedule(uplink), downlink=_schedule(downlink), own=own_links),
@@ -142,6 +141,7 @@ class ChannelNode:
         )
         self._cell = cell
         self._air_time = AirTime(self._links, clock=clock, logger=logger)
+        self._traffic = None if tell is None else Traffic(tell, clock=clock, reach=self._links.reach)
         self._orders = LinkOrders(
             links=self._links,
             wall_s=wall_s,
@@ -196,6 +196,8 @@ class ChannelNode:
                     group.create_task(self._orders.run(control), name="channel orders")
                 if self._cell is not None:
                     group.create_task(self._air_time.run(), name="channel air time")
+                if self._traffic is not None:
+                    group.create_task(self._traffic.run(), name="channel traffic")
                 cell = {} if self._cell is None else {"cell": self._cell.scheduler.value}
                 self._logger.info("channel.ready", address=self.address, **cell)
                 started()
@@ -281,6 +283,8 @@ class ChannelNode:
             return
         self._reading.look()
         drop = way.take(received.at_s, send, peer, received.data)
+        if self._traffic is not None:
+            self._traffic.moved(way)
         if self._capture is not None:
             self._capture.take(
                 at_s=received.at_s, direction=way.direction, device=way.name, data=received.data, lost=drop

@@ -23,6 +23,9 @@ messages, and a thousand may be a gigabyte."""
 MESSAGE_BYTES: Final = 700
 """What a message takes of that beside its own bytes."""
 
+LOOK_AHEAD_S: Final = 0.1
+"""Over which the rate of a link that has just begun is told."""
+
 
 class Room:
     """For what is under way on the links of a channel."""
@@ -174,6 +177,19 @@ class Way:
     def statistics(self, now_s: float) -> LinkStatistics:
         """The link's counts; whoever asks has let the radio reach that time, see Radio."""
         return self._link.statistics(now_s)
+
+    def rate_bps(self, from_s: float, to_s: float) -> float | None:
+        """What the link can carry: its mean over that time, as far as it was what it is now.
+
+        Of a shared radio, if it had all the air. None: sending takes no time.
+        """
+        curve, began_s = self._link.curve, self._link.began_s
+        if curve is None:
+            return None
+        begin_s, end_s = max(0.0, from_s - began_s), max(0.0, to_s - began_s)
+        if end_s <= begin_s:
+            end_s = begin_s + LOOK_AHEAD_S  # it has just begun: what it will do
+        return (curve.bits_by(end_s) - curve.bits_by(begin_s)) / (end_s - begin_s)
 
     def _leaves(self, passage: Passage[Parcel]) -> None:
         """The radio has sent it."""

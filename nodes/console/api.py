@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import SupportsFloat, SupportsIndex
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
+from draftwire.nodes.console.answer_telling import MOST_PROMPT, AnswerTelling
 from draftwire.nodes.console.assemble import build_devices
-from draftwire.nodes.console.keys import node_transport
+from draftwire.nodes.console.keys import node_keys, transport_with
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
+from draftwire.nodes.console.reports import reporter_of
 from draftwire.nodes.console.starting import device_logger, run_beside, whichever_fails_first
 from draftwire.nodes.device.account import Account
 from draftwire.nodes.device.checks import InvalidRequestError, acceptance_of, check_hints, check_text
@@ -31,6 +33,7 @@ from draftwire.nodes.models.pacing import Compute
 from draftwire.nodes.models.tokenizer import TextStream, Tokenizer
 from draftwire.runtime.config import SamplingSettings, Topology, load_topology
 from draftwire.runtime.link import LinkSpec
+from draftwire.runtime.reporting import Reporter
 from draftwire.runtime.security import Role
 from draftwire.runtime.session.request import Request, Taken
 
@@ -64,19 +67,23 @@ class Generation:
         journal: Journal | None = None,
         kept: Entry | None = None,
         prompt: str = "",
+        telling: AnswerTelling | None = None,
     ) -> None:
-        """`kept`: a request of the journal that goes on; without it, one with this prompt begins."""
+        """`kept`: a request of the journal that goes on; without it, one with this prompt begins.
+
+        `telling`: who tells an observer of it.
+        """
         self.request = request
         self.account = Account(vocab_size=tokenizer.vocab_size, downlink=downlink)
         self.journal = journal
         self.id = new_id() if kept is None else kept.id
-        "its name in the journal, if there is one"
+        "its name in the journal, if there is one, and for an observer"
         self.resumed_tokens = 0 if kept is None else len(kept.output)
         "how many the journal had when it went on; these are not iterated again"
         self._stream = TextStream(tokenizer)
         self.text = self._stream.push(() if kept is None else kept.output)
         "of all tokens so far"
-        self._node, self._prompt = node, prompt
+        self._node, self._prompt, self._telling = node, prompt, telling
         self._kept, self._iterated = kept is not None, False
 
     @property
@@ -110,12 +117,26 @@ class Generation:
         return self._tokens()
 
     async def _tokens(self) -> AsyncGenerator[Token, None]:
-        async with aclosing(self._answer()) as answer:
-            async for taken in answer:
-                text = self._stream.push([taken.token])
-                self.text += text
-                yield Token(text=text, id=taken.token, position=taken.position, origin=taken.origin)
-        self.text += self._stream.finish()
+        telling, origin = self._telling, Origin.ALONE
+        if telling is not None:
+            telling.asked(self)
+        try:
+            async with aclosing(self._answer()) as answer:
+                async for taken in answer:
+                    text, origin = self._stream.push([taken.token]), taken.origin
+                    self.text += text
+                    if telling is not None:
+                        telling.token(text, origin)
+                    yield Token(text=text, id=taken.token, position=taken.position, origin=origin)
+            held_back = self._stream.finish()
+            self.text += held_back
+        except BaseException as error:
+            if telling is not None:
+                telling.ended(self, error)
+            raise
+        if telling is not None:
+            telling.token(held_back, origin)
+            telling.ended(self, None)
 
     def _answer(self) -> AsyncGenerator[Taken, None]:
         if self.journal is None:
@@ -137,13 +158,20 @@ class ConnectedDevice:
         *,
         downlink: LinkSpec | None = None,
         max_waste: float | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
+        """`reporter`: tells an observer of each answer; None: there is none."""
         self.name = node.name
         "as the base station knows it"
         self.tokenizer = tokenizer
         self.compute = compute
         self._node, self._defaults, self._downlink = node, defaults, downlink
-        self._max_waste = max_waste
+        self._max_waste, self._reporter = max_waste, reporter
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a prompt and its answer that the draft model can have; the target may have fewer."""
+        return self._node.context_length
 
     def busy(self) -> str:
         """Why a request waits for room at the base station, in its words; empty: none does."""
@@ -180,6 +208,7 @@ class ConnectedDevice:
         min_draft: int | None = None,
         max_waste: float | None = None,
         journal: Journal | None = None,
+        shown: str | None = None,
     ) -> Generation:
         """Answer a prompt: a text (with the model's chat template unless `chat` is off) or token ids.
 
@@ -192,6 +221,8 @@ class ConnectedDevice:
         `acceptance`: "rejection", "coupled" (only ids travel) or "auto". Where only ids travel, `min_draft`
         fixes how many drafted tokens a free target waits for (0: none; gamma or more: all), and `max_waste`
         bounds the drafted tokens thrown away for each token of the output; left out, it is [device]'s.
+
+        `shown`: what an observer is told was asked, where `prompt` is not what a person wrote.
 
         With a `journal` the request can be gone on with after the end of this process, see `resume`. Raises
         ValueError for values that can't be. Whole numbers may be numpy's.
@@ -234,6 +265,7 @@ class ConnectedDevice:
             downlink=self._downlink,
             journal=journal,
             prompt=prompt if isinstance(prompt, str) else "",
+            telling=self._telling(shown or prompt),
         )
 
     def resume(self, journal: Journal, id: str) -> Generation:
@@ -245,8 +277,23 @@ class ConnectedDevice:
         entry = journal.entry(id)
         self._node.check_entry(entry)
         return Generation(
-            self._node, entry.request, self.tokenizer, downlink=self._downlink, journal=journal, kept=entry
+            self._node,
+            entry.request,
+            self.tokenizer,
+            downlink=self._downlink,
+            journal=journal,
+            kept=entry,
+            telling=self._telling(entry.text or entry.request.prompt),
         )
+
+    def _telling(self, prompt: str | Sequence[int]) -> AnswerTelling | None:
+        """Of one answer; what was asked in ids is told as their text."""
+        if self._reporter is None:
+            return None
+        if not isinstance(prompt, str):
+            ids, size = [int(one) for one in prompt[:MOST_PROMPT]], self.tokenizer.vocab_size
+            prompt = self.tokenizer.decode([one for one in ids if 0 <= one < size])
+        return AnswerTelling(self._reporter, device=self.name, compute=self.compute, prompt=prompt)
 
 
 def _whole(key: str, value: SupportsIndex) -> int:
@@ -311,12 +358,16 @@ async def connect_all(
         nodes = None
         if launch:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
-            topology = on_this_host(topology, Path(folder))
+            topology = on_this_host(replace(topology, observer=None), Path(folder))
             nodes = await stack.enter_async_context(
                 launched(topology, record=record, capture=capture, progress=progress)
             )
-        transport = node_transport(topology, Role.DEVICE)
+        keys = node_keys(topology, Role.DEVICE)
+        transport = transport_with(keys, topology)
         stack.push_async_callback(transport.close)
+        reporter = reporter_of(topology, Role.DEVICE, keys)
+        if reporter is not None:
+            await stack.enter_async_context(reporter.telling(transport))
         loading = asyncio.ensure_future(
             asyncio.to_thread(
                 build_devices,
@@ -340,6 +391,7 @@ async def connect_all(
                 topology.sampling,
                 downlink=_downlink(topology, node.name),
                 max_waste=topology.device.max_waste,
+                reporter=reporter,
             )
             if nodes is not None:
                 await stack.enter_async_context(device.dependent_on(nodes))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from draftwire.nodes.channel.capture import TakesFrames
     from draftwire.nodes.channel.node import ChannelNode
     from draftwire.nodes.channel.playing import OwnSchedules
+    from draftwire.nodes.channel.traffic import Tell
     from draftwire.nodes.controller.node import ControllerNode
     from draftwire.nodes.device.node import DeviceNode
     from draftwire.nodes.models.tokenizer import Tokenizer
@@ -151,8 +152,9 @@ def build_channel(
     transport: Transport,
     logger: FilteringBoundLogger,
     capture: "Path | TakesFrames | None" = None,
+    tell: "Tell | None" = None,
 ) -> "ChannelNode":
-    """The emulated link; `capture` gets every frame, a file or who takes them.
+    """The emulated link; `capture` gets every frame, a file or who takes them; `tell` is told of traffic.
 
     Raises ConfigurationError for a topology without one, and for a file that can't be written.
     """
@@ -186,6 +188,7 @@ def build_channel(
         # Each device of one key may leave a connection behind when it makes a new one.
         connections_a_key=max(MAX_CONNECTIONS, 2 * topology.device.count),
         cell=settings.cell,
+        tell=tell,
     )
 
 

@@ -21,6 +21,7 @@ from draftwire.nodes.console import (
     inspect,
     keys,
     link,
+    models,
     plan,
     roles,
     sweep,
@@ -108,6 +109,7 @@ COMMANDS = (
     ("controller", roles.add_controller_arguments, roles.run_controller, "the controller alone"),
     ("doctor", doctor.add_arguments, doctor.run, "can this machine do its part, and which hop fails"),
     ("keys", keys.add_arguments, keys.run, "keys for separate machines: make, allow, list"),
+    ("models", models.add_arguments, models.run, "is a pair worth it: gates, memory, alpha by K, speed"),
     ("tables", tables.add_arguments, tables.run, "rank tables, which make rows shorter: learn, list, show"),
 )
 """Name, options, code, and a line of help."""

@@ -48,7 +48,9 @@ And allow them where they have arrived; nodes that run know it at once:
   on the channel's       draftwire keys allow phone-1.key target.key
   on the base station    draftwire keys allow channel.key
 
-Without a channel the device and the base station exchange phone-1.key and target.key. To revoke a key, delete
+Without a channel the device and the base station exchange phone-1.key and target.key. Where there is an
+observer ([observer] of the file), its machine makes a key observer, and exchanges public halves with every
+other one. To revoke a key, delete
 keys/allowed/NAME.key; what stands goes on until it breaks, at the latest when the node is restarted.
 """
 
@@ -59,6 +61,7 @@ _TAKEN_BY: Final = MappingProxyType(
         Role.TARGET: "to each device (with a channel: to its machine instead), and to the controller's "
         "machine if that is another one",
         Role.CONTROLLER: "to the base station, if that is another machine",
+        Role.OBSERVER: "to the machines of all other nodes",
     }
 )
 """Where the public half of a role's key has to be allowed."""
@@ -177,10 +180,10 @@ def node_keys(topology: Topology, role: Role, name: str | None = None) -> NodeKe
 
 
 def link_keys(topology: Topology) -> NodeKeys | None:
-    """The keys with which this machine may order the channel: those of its channel, or of its controller.
+    """The keys with which this machine may order the channel: its channel's, controller's or observer's.
 
     None where the topology uses none, or the control address is this host's alone. Raises
-    ConfigurationError where neither is here.
+    ConfigurationError where none of them is here.
     """
     if not topology.secured or topology.channel is None or Service.LINKS in topology.plain_services:
         return None
@@ -188,11 +191,12 @@ def link_keys(topology: Topology) -> NodeKeys | None:
     own = {pair.public.role for pair in keyring.own()}
     if not own & ADMITS[Service.LINKS]:
         raise keyring.problem_of(Role.CHANNEL) or ConfigurationError(
-            f"orders to that channel need its key, or the controller's, and {keyring.folder} has neither",
+            f"orders to that channel need its key, or the controller's or observer's, and {keyring.folder} "
+            "has none",
             key="channel.control",
-            remedy="run it on the channel's or the controller's machine",
+            remedy="run it on the channel's, the controller's or the observer's machine",
         )
-    role = Role.CHANNEL if Role.CHANNEL in own else Role.CONTROLLER
+    role = next(one for one in (Role.CHANNEL, Role.CONTROLLER, Role.OBSERVER) if one in own)
     return _keys(topology, role, None, meets={Role.CHANNEL: topology.channel.control})
 
 
@@ -225,6 +229,7 @@ def _named_keys(topology: Topology) -> dict[Role, str]:
         Role.TARGET: topology.target.key,
         Role.CHANNEL: None if topology.channel is None else topology.channel.key,
         Role.CONTROLLER: topology.controller.key,
+        Role.OBSERVER: None if topology.observer is None else topology.observer.key,
     }
     return {role: name for role, name in names.items() if name is not None}
 

@@ -37,6 +37,10 @@ def _ended_with(exit_code: int) -> str:
     return f"signal {-exit_code} ended it" if exit_code < 0 else f"it ended with code {exit_code}"
 
 
+PAGE = "page "
+"""How the line begins by which an observer tells where its page is, before it is ready."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
     """A node in a process of its own."""
@@ -59,6 +63,7 @@ class Launched:
 
     children: Sequence[Child]
     progress: Callable[[str], None]
+    "is told of each that is ready, and where its page is"
 
     async def ready(self) -> None:
         """Return when all are ready. Raises ChildFailedError for one that does not come up."""
@@ -66,7 +71,7 @@ class Launched:
         for child in self.children:
             try:
                 async with asyncio.timeout_at(deadline_s):
-                    await _ready(child)
+                    await _ready(child, self.progress)
             except TimeoutError:
                 said = f"it was not ready within {READY_WITHIN_S:g} s"
                 raise ChildFailedError(child.role, said, 3) from None
@@ -74,7 +79,8 @@ class Launched:
 
     async def lost(self) -> ChildFailedError:
         """The first of them to end by itself that an answer can't do without; waits for that."""
-        needed = [child for child in self.children if child.role != "controller"]  # its last plan stays
+        # The controller's last plan stays; and nobody waits for the observer.
+        needed = [child for child in self.children if child.role not in ("controller", "observer")]
         ends = [asyncio.create_task(child.process.wait()) for child in needed]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -98,6 +104,8 @@ def on_this_host(topology: Topology, folder: Path) -> Topology:
         channel=topology.channel
         and replace(topology.channel, address=f"ipc://{folder}/channel", bind=None, control=links),
         controller=replace(topology.controller, address=f"ipc://{folder}/controller", bind=None),
+        observer=topology.observer
+        and replace(topology.observer, address=f"ipc://{folder}/observer", bind=None),
     )
     return with_throw_away_keys(placed, folder)
 
@@ -108,7 +116,7 @@ def with_throw_away_keys(topology: Topology, folder: Path) -> Topology:
     So nobody but the nodes that this process starts can be one of them, whatever their addresses are.
     """
     keyring = Keyring(folder / "keys")
-    for role in (Role.TARGET, Role.CHANNEL, Role.CONTROLLER):
+    for role in (Role.TARGET, Role.CHANNEL, Role.CONTROLLER, Role.OBSERVER):
         keyring.new(_apart_from(topology.device.name, role), role=role)
     keyring.new(key_of(topology.device.name), role=Role.DEVICE)
     return replace(
@@ -116,6 +124,7 @@ def with_throw_away_keys(topology: Topology, folder: Path) -> Topology:
         target=replace(topology.target, key=None),
         channel=topology.channel and replace(topology.channel, key=None),
         controller=replace(topology.controller, key=None),
+        observer=topology.observer and replace(topology.observer, key=None),
         security=SecuritySettings(folder=str(keyring.folder)),
     )
 
@@ -149,19 +158,26 @@ async def launched(
     record: Path | None = None,
     capture: Path | None = None,
     command: Callable[[str, Path], Sequence[str]] | None = None,
+    observer: bool = False,
 ) -> AsyncIterator[Launched]:
     """Start target, controller and channel, which are not ready yet: the caller can load its own model
     meanwhile. All are stopped when the block ends. `record` is appended to by each, `capture` by the channel.
-    `command`: in place of node_command.
+    `command`: in place of node_command. `observer`: whether to start that of the topology too, where it has
+    one; if not, the caller is it.
     """
     with tempfile.TemporaryDirectory(prefix="draftwire-") as folder:
         config = Path(folder) / "topology.toml"
         config.write_text(to_toml(topology), encoding="utf-8")
         roles = ["target", "controller", *(["channel"] if topology.channel is not None else [])]
+        if observer and topology.observer is not None:
+            roles.insert(0, "observer")
         children: list[Child] = []
         try:
             for role in roles:
-                files = {"--record": record, "--capture": capture if role == "channel" else None}
+                files = {
+                    "--record": None if role == "observer" else record,  # it would have all of it twice
+                    "--capture": capture if role == "channel" else None,
+                }
                 children.append(await _start(role, config, files, command or node_command))
             yield Launched(children=children, progress=progress)
         finally:
@@ -208,9 +224,11 @@ def node_command(role: str, config: Path) -> Sequence[str]:
     return (sys.executable, "-P", "-m", "draftwire", role, "--config", str(config), "--until-stdin-ends")
 
 
-async def _ready(child: Child) -> None:
+async def _ready(child: Child, tell: Callable[[str], None]) -> None:
     assert child.process.stdout is not None
     while line := await child.process.stdout.readline():
+        if line.startswith(PAGE.encode()):
+            tell(line.decode().strip())
         if line.startswith(b"ready"):
             return
     raise ChildFailedError(child.role, child.said(), await child.process.wait())
@@ -230,6 +248,7 @@ async def _stop(children: Sequence[Child]) -> None:
 
 
 __all__ = [
+    "PAGE",
     "ChildFailedError",
     "Launched",
     "launched",

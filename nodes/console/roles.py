@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from draftwire.nodes.console.journals import (
     opened_journal,
     told_how_to_go_on,
 )
-from draftwire.nodes.console.keys import node_keys, node_transport, transport_with
+from draftwire.nodes.console.keys import node_keys, transport_with
 from draftwire.nodes.console.options import (
     add_drafting_arguments,
     add_tables_argument,
@@ -35,10 +35,12 @@ from draftwire.nodes.console.options import (
     with_chosen_drafting,
     with_chosen_tables,
 )
+from draftwire.nodes.console.reports import reporter_of
 from draftwire.runtime.actor import DRAIN_BOUND_S, Actor, run_actor, run_process
 from draftwire.runtime.config import Profile, Topology, load_topology
 from draftwire.runtime.errors import AddressError, AddressInUseError, ConfigurationError
 from draftwire.runtime.punctual import be_punctual
+from draftwire.runtime.reporting import Reporter
 from draftwire.runtime.security import Role
 from draftwire.runtime.telemetry import (
     DECISION_EVENT,
@@ -54,6 +56,7 @@ from draftwire.runtime.telemetry import (
     set_up_logging,
     step_fields,
 )
+from draftwire.runtime.transport import Transport
 
 _RECORDED: Final = {
     "target": (STEP_EVENT,),
@@ -119,14 +122,14 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_target(args: argparse.Namespace) -> int:
     """The target base station alone: binds target.address, verifies drafts, until it is told to stop."""
-    topology = with_chosen_tables(_topology(args), args)
+    topology = with_chosen_tables(chosen_topology(args), args)
+    keys = node_keys(topology, Role.TARGET)
+    reporter = reporter_of(topology, Role.TARGET, keys)
     recorder = _recorder(args.record, _RECORDED["target"]) if args.record is not None else None
-    set_up_logging(recorder=recorder)
+    set_up_logging(recorder=recorder, reporter=reporter)
     logger = get_logger("target")
     if topology.compute.profile is Profile.PAPER:
         logger = logger.bind(paced=True)  # so that no record of a paced run passes for another
-
-    keys = node_keys(topology, Role.TARGET)
 
     async def main() -> None:
         await _check_bindable(topology.target.binds)
@@ -140,9 +143,9 @@ def run_target(args: argparse.Namespace) -> int:
                 on_step=lambda report: log_step(logger, **step_fields(report)),
                 name="target" if keys is None else keys.own.public.name,
             )
-        await run_actor(node, transport=transport, drain_s=_drain_s(args))
+        await _run_telling(reporter, node, transport, args)
 
-    return _run(main, args)
+    return run_node(main, args)
 
 
 async def _check_bindable(address: str) -> None:
@@ -159,33 +162,46 @@ async def _check_bindable(address: str) -> None:
 
 def run_channel(args: argparse.Namespace) -> int:
     """The channel emulator alone: stands between devices and target and shapes both directions."""
-    topology = _topology(args)
+    topology = chosen_topology(args)
     be_punctual()  # before there is a socket: what a socket's own thread takes over counts too
     return _run_one(args, topology, Role.CHANNEL, partial(build_channel, capture=args.capture))
 
 
 def run_controller(args: argparse.Namespace) -> int:
     """The controller alone: takes the target's reports and answers with plans (K, gamma)."""
-    return _run_one(args, with_chosen_tables(_topology(args), args), Role.CONTROLLER, build_controller)
+    return _run_one(args, with_chosen_tables(chosen_topology(args), args), Role.CONTROLLER, build_controller)
 
 
 def _run_one(args: argparse.Namespace, topology: Topology, role: Role, build: Callable[..., Actor]) -> int:
     """A node that needs nothing but its topology."""
+    keys = node_keys(topology, role)
+    reporter = reporter_of(topology, role, keys)
     record: Path | None = getattr(args, "record", None)
-    set_up_logging(recorder=None if record is None else _recorder(record, _RECORDED[role]))
+    recorder = None if record is None else _recorder(record, _RECORDED[role])
+    set_up_logging(recorder=recorder, reporter=reporter)
+    if reporter is not None and role is Role.CHANNEL:
+        build = partial(build, tell=reporter.tell)
 
     async def main() -> None:
-        transport = node_transport(topology, role)
+        transport = transport_with(keys, topology)
         node = build(topology, transport=transport, logger=get_logger(role))
-        await run_actor(node, transport=transport, drain_s=_drain_s(args))
+        await _run_telling(reporter, node, transport, args)
 
-    return _run(main, args)
+    return run_node(main, args)
+
+
+async def _run_telling(
+    reporter: Reporter | None, node: Actor, transport: Transport, args: argparse.Namespace
+) -> None:
+    """Run a node, and tell the observer of it, where there is one."""
+    async with nullcontext() if reporter is None else reporter.telling(transport):
+        await run_actor(node, transport=transport, drain_s=_drain_s(args))
 
 
 def run_device(args: argparse.Namespace) -> int:
     """The draft device alone: answers the prompt given, or every line of standard input."""
     check_resume(args)  # before the options are looked at: beside --resume they have no say at all
-    topology = _named(with_chosen_tables(_topology(args), args), args.name)
+    topology = _named(with_chosen_tables(chosen_topology(args), args), args.name)
     topology = with_chosen_drafting(topology, args)
     _check_one_is_meant(topology, args)
     set_up_logging(level="warning")
@@ -256,7 +272,8 @@ def _name_of_the_option(name: str | None) -> Iterator[None]:
         raise error.placed(key="--name") from None
 
 
-def _topology(args: argparse.Namespace) -> Topology:
+def chosen_topology(args: argparse.Namespace) -> Topology:
+    """Of --config, or all defaults."""
     return Topology.default() if args.config is None else load_topology(args.config)
 
 
@@ -265,7 +282,7 @@ def _drain_s(args: argparse.Namespace) -> float:
     return 0.0 if getattr(args, "until_stdin_ends", False) else DRAIN_BOUND_S
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, None]], args: argparse.Namespace) -> int:
+def run_node(main: Callable[[], Coroutine[Any, Any, None]], args: argparse.Namespace) -> int:
     """Run a node; with --until-stdin-ends, stop when whoever started this process is gone."""
     if not getattr(args, "until_stdin_ends", False):
         return run_process(main)
@@ -290,8 +307,10 @@ __all__ = [
     "add_device_arguments",
     "add_role_arguments",
     "add_target_arguments",
+    "chosen_topology",
     "run_channel",
     "run_controller",
     "run_device",
+    "run_node",
     "run_target",
 ]

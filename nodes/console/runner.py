@@ -195,7 +195,8 @@ async def experiment(
     """
     # Each request says what it fixes.
     controller = replace(topology.controller, k=None, gamma=None, min_draft=None)
-    topology = replace(topology, channel=topology.channel or ChannelSettings(), controller=controller)
+    channel = topology.channel or ChannelSettings()
+    topology = replace(topology, channel=channel, controller=controller, observer=None)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
         topology = on_this_host(topology, Path(folder))

@@ -10,7 +10,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.nodes.console.launch import Launched
-from draftwire.nodes.device.node import DeviceNode
+from draftwire.runtime.actor import Actor
 from draftwire.runtime.telemetry import get_logger
 
 
@@ -62,7 +62,7 @@ async def unless_lost(nodes: Launched, work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*both, return_exceptions=True)
 
 
-async def run_beside(node: DeviceNode, stack: AsyncExitStack) -> None:
+async def run_beside(node: Actor, stack: AsyncExitStack) -> None:
     """Start the node's own task; it ends with the stack."""
     started = asyncio.Event()
     task = asyncio.create_task(node.run(started.set), name=node.name)

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         async with AsyncExitStack() as stack:
             system = _with_keys(topology, stack)
             nodes = await stack.enter_async_context(
-                launched(system, record=args.record, capture=args.capture, progress=say)
+                launched(system, record=args.record, capture=args.capture, progress=say, observer=True)
             )
             await nodes.ready()
             device = await stack.enter_async_context(connect(system, launch=False, progress=say))

@@ -120,7 +120,7 @@ class _Run:
             path = self._args.record or folder / "record.jsonl"
             recorder = stack.enter_context(Recorder(path))
             nodes = await stack.enter_async_context(
-                launched(system, record=path, capture=self._args.capture, progress=say)
+                launched(system, record=path, capture=self._args.capture, progress=say, observer=True)
             )
             await nodes.ready()
             devices = await stack.enter_async_context(connect_all(system, progress=say))

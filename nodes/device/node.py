@@ -118,6 +118,11 @@ class DeviceNode:
             await self._endpoint.close()
 
     @property
+    def context_length(self) -> int:
+        """Of the draft model, in tokens."""
+        return self._model.context_length
+
+    @property
     def busy(self) -> str:
         """Why a request under way waits for room at the BS, in its words; empty: none does."""
         waiting = (running.session.busy for running in self._running.values())

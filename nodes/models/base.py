@@ -17,6 +17,22 @@ class UnsupportedModelError(Exception):
     """Raised when a model cannot serve here: no roll-back, wrong kind, broken files. The text says why."""
 
 
+class NoChatTemplateError(UnsupportedModelError):
+    """Raised when messages are to be encoded for a model that comes without a chat template."""
+
+    def __init__(self) -> None:
+        super().__init__("This model has no chat template: give it a text to continue instead of messages.")
+
+
+class ChatTemplateError(UnsupportedModelError):
+    """Raised when a model's chat template fails, as many do for roles or an order that they do not know."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.said = " ".join(str(cause).split()) or type(cause).__name__
+        "by the template, or by what runs it"
+        super().__init__(f"The model's chat template fails: {self.said}")
+
+
 class Context(Protocol):
     """The cached state of one sequence."""
 
@@ -120,8 +136,10 @@ def answers(model: LanguageModel, asks: Sequence[Ask]) -> list[NDArray[np.float3
 
 __all__ = [
     "Ask",
+    "ChatTemplateError",
     "Context",
     "LanguageModel",
+    "NoChatTemplateError",
     "PackingModel",
     "Top",
     "TopContext",

@@ -6,13 +6,15 @@ numbers agree between machines and versions.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from draftwire.nodes.models.base import NoChatTemplateError
 
 SYNTHETIC_CONTEXT: Final = 1 << 20
 """Tokens a synthetic context may hold by default. Nothing is stored, so the bound is there to be a bound."""
@@ -257,6 +259,10 @@ class SyntheticTokenizer:
         """One id a word. An empty text becomes one id, since a model needs something to continue."""
         words = text.split() or [""]
         return [self._ids[word] if word in self._ids else self._hashed(word) for word in words]
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Raises NoChatTemplateError: made-up words have no chat format."""
+        raise NoChatTemplateError
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words of `ids`, each with a space before it, so that texts join by concatenation."""

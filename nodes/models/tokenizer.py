@@ -19,7 +19,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from draftwire.nodes.models import hub
-from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.base import ChatTemplateError, NoChatTemplateError, UnsupportedModelError
 
 UNFINISHED: Final = "\ufffd"
 """What decoders put in place of bytes that are no whole character (yet)."""
@@ -48,6 +48,14 @@ class Tokenizer(Protocol):
 
         With `chat`, `text` is a user's message in the model's chat format, with the header of the answer
         behind it, if the model has such a format. Without, `text` is what the model continues.
+        """
+        ...
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The ids of a conversation in the model's chat format, with the header of the answer behind it.
+
+        Each message has a `role` and a `content`. Raises NoChatTemplateError for a model without such a
+        format, and ChatTemplateError where it can't say these messages.
         """
         ...
 
@@ -132,13 +140,17 @@ class FastTokenizer:
         return fingerprint(self._tokenizer.get_vocab(with_added_tokens=True), json.loads(self._content))
 
     def encode_prompt(self, text: str, *, chat: bool = True) -> list[int]:
-        """See `Tokenizer`. Raises UnsupportedModelError for a chat template that fails."""
+        """See `Tokenizer`. Raises ChatTemplateError for a chat template that fails."""
         if chat and self._template is not None:
-            rendered = render_chat(
-                self._template, [{"role": "user", "content": text}], special_tokens=self._special_tokens
-            )
-            return self._tokenizer.encode(rendered, add_special_tokens=False).ids
+            return self.encode_chat(_asked(text))
         return self._tokenizer.encode(text).ids
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """See `Tokenizer`. Raises NoChatTemplateError and ChatTemplateError."""
+        if self._template is None:
+            raise NoChatTemplateError
+        rendered = render_chat(self._template, messages, special_tokens=self._special_tokens)
+        return self._tokenizer.encode(rendered, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens left out; ids beyond the vocabulary have none."""
@@ -172,16 +184,22 @@ class AutoTokenizer:
         return fingerprint(self._tokenizer.get_vocab(), content)
 
     def encode_prompt(self, text: str, *, chat: bool = True) -> list[int]:
-        """See `Tokenizer`. Raises UnsupportedModelError for a chat template that fails."""
+        """See `Tokenizer`. Raises ChatTemplateError for a chat template that fails."""
         if chat and self._tokenizer.chat_template:
-            try:
-                rendered = self._tokenizer.apply_chat_template(
-                    [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
-                )
-            except TemplateError as error:
-                raise UnsupportedModelError(f"The model's chat template fails: {error}") from None
-            return list(map(int, self._tokenizer(rendered, add_special_tokens=False)["input_ids"]))
+            return self.encode_chat(_asked(text))
         return list(map(int, self._tokenizer(text)["input_ids"]))
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """See `Tokenizer`. Raises NoChatTemplateError and ChatTemplateError."""
+        if not self._tokenizer.chat_template:
+            raise NoChatTemplateError
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
+            )
+        except _OF_A_TEMPLATE as error:
+            raise ChatTemplateError(error) from None
+        return list(map(int, self._tokenizer(rendered, add_special_tokens=False)["input_ids"]))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens left out."""
@@ -223,15 +241,24 @@ def render_chat(
     """The messages in a model's chat format, with the header of the answer that is to come.
 
     Runs the template as transformers does: the same extensions, filters and whitespace rules, in a sandbox,
-    since templates come from the network. Raises UnsupportedModelError for a template that fails.
+    since templates come from the network. Raises ChatTemplateError for a template that fails.
     """
     try:
         text: str = _compiled(template).render(
             messages=messages, tools=None, documents=None, add_generation_prompt=True, **special_tokens
         )
-    except TemplateError as error:
-        raise UnsupportedModelError(f"The model's chat template fails: {error}") from None
+    except _OF_A_TEMPLATE as error:
+        raise ChatTemplateError(error) from None
     return text
+
+
+_OF_A_TEMPLATE: Final = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""A template is a program; what its author did not think of raises what Python raises."""
+
+
+def _asked(text: str) -> list[dict[str, str]]:
+    """A user's message that begins a conversation."""
+    return [{"role": "user", "content": text}]
 
 
 def fingerprint(vocabulary: Mapping[str, int], content: Mapping[str, Any]) -> bytes:

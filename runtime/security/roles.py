@@ -19,6 +19,7 @@ class Role(StrEnum):
     CHANNEL = "channel"
     TARGET = "target"
     CONTROLLER = "controller"
+    OBSERVER = "observer"
 
 
 class Service(StrEnum):
@@ -32,6 +33,8 @@ class Service(StrEnum):
     "the channel, for orders to change its links"
     CONTROLLER = "controller"
     "the controller, for the BS"
+    OBSERVER = "observer"
+    "the observer, for what all nodes tell"
 
 
 HELD_BY: Final[Mapping[Service, Role]] = MappingProxyType(
@@ -40,6 +43,7 @@ HELD_BY: Final[Mapping[Service, Role]] = MappingProxyType(
         Service.CHANNEL: Role.CHANNEL,
         Service.LINKS: Role.CHANNEL,
         Service.CONTROLLER: Role.CONTROLLER,
+        Service.OBSERVER: Role.OBSERVER,
     }
 )
 """Whose key a service proves itself with."""
@@ -48,8 +52,9 @@ ADMITS: Final[Mapping[Service, frozenset[Role]]] = MappingProxyType(
     {
         Service.TARGET: frozenset({Role.DEVICE, Role.CHANNEL, Role.TARGET}),
         Service.CHANNEL: frozenset({Role.DEVICE, Role.CHANNEL}),
-        Service.LINKS: frozenset({Role.CHANNEL, Role.CONTROLLER}),
+        Service.LINKS: frozenset({Role.CHANNEL, Role.CONTROLLER, Role.OBSERVER}),
         Service.CONTROLLER: frozenset({Role.TARGET, Role.CONTROLLER}),
+        Service.OBSERVER: frozenset(Role),
     }
 )
 """Which roles may connect to a service; its own key may, which is how `draftwire doctor` asks beside it."""
@@ -60,6 +65,7 @@ PERMITS: Final[Mapping[Role, str]] = MappingProxyType(
         Role.CHANNEL: "speak for any device, be the target for devices, and change links",
         Role.TARGET: "be the target for devices, and report to the controller",
         Role.CONTROLLER: "plan for the target, and change links",
+        Role.OBSERVER: "be told prompts, texts and figures of all nodes, and change links",
     }
 )
 """What a key lets its owner do where it is allowed, in the words of an error."""

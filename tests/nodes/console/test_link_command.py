@@ -281,7 +281,7 @@ def test_an_address_of_another_machine_takes_the_files_keys(
     words = ["link", "show", "--config", str(folder / "local.toml"), "--address", "tcp://192.0.2.1:5703"]
     assert main(words) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"and {folder}/keys has neither; run it on the channel's or the controller's machine" in line
+    assert f"{folder}/keys has none; run it on the channel's, the controller's or the observer's" in line
     assert main(["keys", "new", "controller", "--folder", str(folder / "keys")]) == 0
     assert main(words) == 2
     assert f"draftwire keys allow channel.key --folder {folder}/keys" in capfd.readouterr().err

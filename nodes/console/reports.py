@@ -1,0 +1,42 @@
+"""What the nodes of a topology tell its observer: which events of which role, and under which names."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from draftwire.runtime.clock import LoopClock
+from draftwire.runtime.config import Topology
+from draftwire.runtime.reporting import Reporter
+from draftwire.runtime.security import NodeKeys, Role
+from draftwire.runtime.telemetry import DECISION_EVENT, LINK_EVENT, STEP_EVENT, get_logger
+
+REPORTED: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
+    {
+        Role.TARGET: (STEP_EVENT,),
+        Role.CONTROLLER: (DECISION_EVENT,),
+        Role.CHANNEL: (LINK_EVENT,),
+    }
+)
+"""Events of a node's log. What else it tells, it tells outside of it."""
+
+
+def reporter_of(topology: Topology, role: Role, keys: NodeKeys | None) -> Reporter | None:
+    """Of a node of this process, or of all its devices; None where the topology has no observer."""
+    if topology.observer is None:
+        return None
+    name = role.value if keys is None else keys.own.public.name
+    names: tuple[str, ...] = (name,)
+    if role is Role.DEVICE:
+        name, names = topology.device.name, topology.device.names
+    return Reporter(
+        name=name,
+        role=role,
+        names=names,
+        address=topology.observer.address,
+        clock=LoopClock(),
+        logger=get_logger(role),
+        events=REPORTED.get(role, ()),
+    )
+
+
+__all__ = ["REPORTED", "reporter_of"]

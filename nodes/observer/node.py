@@ -1,0 +1,181 @@
+"""The observer: hears what all nodes tell, and passes it on to whoever keeps, counts or shows it.
+
+It sends nothing but echoes. A key may tell what a node of its role tells, under its own name or one below it;
+a device nothing of another device. What else comes is counted and costs nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from draftwire.codecs.control import Event, Json
+from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.frame import decode_frame, encode_frame
+from draftwire.codecs.probes import Probe, echo_of
+from draftwire.runtime.clock import Clock
+from draftwire.runtime.security import Role, Service, key_of
+from draftwire.runtime.telemetry import (
+    ALIVE_EVENT,
+    ANSWER_EVENT,
+    ASKED_EVENT,
+    DECISION_EVENT,
+    LINK_EVENT,
+    STEP_EVENT,
+    TOKENS_EVENT,
+    TRAFFIC_EVENT,
+)
+from draftwire.runtime.transport import Endpoint, Offence, Received, Transport
+from draftwire.runtime.transport.echoes import EchoBudgets
+from draftwire.runtime.transport.quarantine import offence_in
+
+UNEXPECTED: Final = "unexpected"
+"""The cause under which messages are counted that are well formed but nothing that an observer is told."""
+
+IMPOSTOR: Final = "impostor"
+"""The cause under which those are counted that tell of a node, or in a role, which their key does not have."""
+
+UNKNOWN: Final = "unknown"
+"""The cause under which events are counted that no node of this version tells; no offence."""
+
+TOLD_BY: Final[Mapping[str, Role | None]] = MappingProxyType(
+    {
+        STEP_EVENT: Role.TARGET,
+        DECISION_EVENT: Role.CONTROLLER,
+        LINK_EVENT: Role.CHANNEL,
+        TRAFFIC_EVENT: Role.CHANNEL,
+        ASKED_EVENT: Role.DEVICE,
+        TOKENS_EVENT: Role.DEVICE,
+        ANSWER_EVENT: Role.DEVICE,
+        ALIVE_EVENT: None,
+    }
+)
+"""Which role tells an event; None: each of its own."""
+
+
+class Sink(Protocol):
+    """Who is told of each event."""
+
+    def hear(self, node: str, event: Mapping[str, Json], at_s: float) -> None:
+        """A node tells this; `event["event"]` is its name, `at_s` the observer's clock."""
+        ...
+
+
+class ObserverNode:
+    """An actor that hears events; see `run`."""
+
+    name = "observer"
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        address: str,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+        sinks: Sequence[Sink],
+        role_of: Callable[[str], Role | None] | None = None,
+        wall_s: Callable[[], float] | None = None,
+    ) -> None:
+        """`role_of`: of a key, by its name; None: names prove nothing here. `wall_s`: the clock on the wall,
+        UTC, for who asks; None: that of `clock`.
+        """
+        self.address = address
+        "to bind; once started, the one bound"
+        self._transport, self._logger, self._sinks = transport, logger, tuple(sinks)
+        self._role_of, self._wall_s = role_of, wall_s or clock.now_s
+        self._heard: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._failed = set[str]()
+        "kinds of errors of sinks that have been logged"
+        self._probed = EchoBudgets()
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Hear until cancelled. Raises AddressError if its address can't be bound."""
+        endpoint = await self._transport.bind(self.address, service=Service.OBSERVER)
+        self.address = endpoint.address
+        self._logger.info("observer.ready", address=self.address)
+        started()
+        try:
+            while True:
+                self._receive(endpoint, await endpoint.receive())
+        finally:
+            await endpoint.close()
+
+    def heard(self) -> Mapping[str, int]:
+        """Events passed on, by name."""
+        return MappingProxyType(dict(self._heard))
+
+    def refused(self) -> Mapping[Refusal | str, int]:
+        """Messages that were not, by cause."""
+        return MappingProxyType(dict(self._refused))
+
+    def _receive(self, endpoint: Endpoint, received: Received) -> None:
+        peer, name = received.peer, received.name
+        if received.impostor:
+            self._refuse(IMPOSTOR, name, received.impostor)
+            endpoint.offence(peer, Offence.IMPOSTOR)
+            return
+        try:
+            message = decode_frame(received.data).message
+        except WireError as error:
+            self._refuse(error.reason, name, error.detail)
+            if (offence := offence_in(error.reason)) is not None:
+                endpoint.offence(peer, offence)
+            return
+        if isinstance(message, Event):
+            self._hear(endpoint, received, message)
+        elif isinstance(message, Probe):
+            if self._probed.may(peer, message, received.at_s):
+                echo = echo_of(message, self._wall_s())
+                endpoint.send(peer, encode_frame(echo, session=0, sequence=0))
+        else:
+            self._refuse(UNEXPECTED, name, f"{type(message).__name__} is nothing that an observer is told")
+            endpoint.offence(peer, Offence.MISPLACED)
+
+    def _hear(self, endpoint: Endpoint, received: Received, told: Event) -> None:
+        event = told.fields.get("event")
+        if not isinstance(event, str) or event not in TOLD_BY:
+            self._refuse(UNKNOWN, received.name, f"no node tells an event {event!r}")
+            return
+        objection = self._objection(received.name, told, TOLD_BY[event])
+        if objection:
+            self._refuse(IMPOSTOR, received.name, objection)
+            endpoint.offence(received.peer, Offence.IMPOSTOR)
+            return
+        self._heard[event] += 1
+        for sink in self._sinks:
+            try:
+                sink.hear(told.node, told.fields, received.at_s)
+            except Exception as error:  # of an event that only looks like one: no reason to end
+                self._fail(error, event, received.name)
+
+    def _objection(self, name: str, told: Event, teller: Role | None) -> str:
+        """Why whoever is connected under this name can't tell that; empty: it can."""
+        if key_of(told.node) != key_of(name):
+            return f"{name} can't speak for {told.node}"
+        device = told.fields.get("device")
+        if teller is Role.DEVICE and device != told.node:
+            return f"{told.node} can't tell of device {device!r}"
+        said = told.fields.get("role")
+        role = teller.value if teller is not None else said
+        known = None if self._role_of is None else self._role_of(key_of(name))
+        if self._role_of is not None and (known is None or known.value != role):
+            return f"the key of {key_of(name)} is of role {known}, and {role} is another"
+        return ""
+
+    def _fail(self, error: Exception, event: str, peer: str) -> None:
+        if (kind := type(error).__name__) not in self._failed:
+            self._failed.add(kind)
+            detail = f"an event {event} could not be shown; it is left out"
+            self._logger.exception("observer.failed", peer=peer, detail=detail)
+
+    def _refuse(self, cause: str, peer: str, detail: str) -> None:
+        if not self._refused[cause]:  # said once; how often is counted
+            self._logger.warning("observer.refused", reason=str(cause), peer=peer, detail=detail)
+        self._refused[cause] += 1
+
+
+__all__ = ["IMPOSTOR", "TOLD_BY", "UNEXPECTED", "UNKNOWN", "ObserverNode", "Sink"]

@@ -1,0 +1,125 @@
+// The last answers: what the target accepted, corrected and added, in colours and in lines beneath.
+
+import { announce, byId, make, setAttribute, setText } from "./dom.js";
+import { inOrder } from "./state.js";
+import { summaryLine } from "./words.js";
+
+const ORIGINS = ["accepted", "corrected", "bonus", "alone"];
+const WORDS = { running: "answering", done: "done", failed: "failed" };
+
+/** Returns `show(state)`. */
+export function makeAnswers() {
+  const list = byId("answers");
+  const views = new Map(); // request -> view
+
+  return function show(state) {
+    const answers = inOrder(state.answers);
+    for (const request of [...views.keys()]) {
+      if (answers.some((answer) => answer.request === request)) continue;
+      views.get(request).element.remove();
+      views.delete(request);
+    }
+    answers.forEach((answer, place) => {
+      let view = views.get(answer.request);
+      if (!view) views.set(answer.request, (view = makeView()));
+      if (list.children[place] !== view.element) list.insertBefore(view.element, list.children[place] ?? null);
+      view.show(answer, place === 0 || answer.state === "running");
+    });
+    byId("answers-none").hidden = answers.length > 0;
+  };
+}
+
+/** Tells a reader of answers that begin and end, not of each token. Returns `hear(state)`. */
+export function makeTeller() {
+  const known = new Map(); // request -> state
+  let fulls = 0;
+  return function hear(state) {
+    const first = state.fulls !== fulls; // what was there before this page
+    fulls = state.fulls;
+    const began = known.size > 0;
+    for (const answer of state.answers) {
+      if (known.get(answer.request) === answer.state) continue;
+      known.set(answer.request, answer.state);
+      if (!first || began) announce(toldOf(answer));
+    }
+    for (const request of known.keys()) {
+      if (!state.answers.some((answer) => answer.request === request)) known.delete(request);
+    }
+  };
+}
+
+function toldOf(answer) {
+  if (answer.state === "running") return `Answering: ${answer.prompt.slice(0, 80)}`;
+  if (answer.state === "failed") return `The answer failed: ${answer.detail}`;
+  return `Answer: ${answer.runs.map((run) => run.text).join("")}`;
+}
+
+function makeView() {
+  const prompt = make("h3", { class: "prompt", dir: "auto" });
+  const word = make("span", { class: "badge" });
+  const text = make("p", { class: "text", dir: "auto" });
+  const box = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The answer's text" }, text);
+  const shares = make("div", { class: "shares", "aria-hidden": "true" }, ...ORIGINS.map((name) => make("i", { class: name })));
+  const counts = make("p", { class: "counts" }, ...ORIGINS.map((name) => make("span", { class: name })));
+  const summary = make("p", { class: "summary" });
+  const element = make(
+    "details",
+    { class: "answer" },
+    make("summary", {}, prompt, word),
+    box,
+    shares,
+    counts,
+    summary,
+  );
+  const drawn = { answer: null, runs: 0, gone: 0 };
+  let chosen = false; // by a person: from then on it stays as it was left
+  element.querySelector("summary").addEventListener("click", () => (chosen = true));
+  element.addEventListener("toggle", () => drawn.answer && fill(drawn.answer));
+
+  function show(answer, first) {
+    if (drawn.answer !== answer) {
+      text.replaceChildren(); // a new one, or the same after the connection was lost
+      Object.assign(drawn, { answer, runs: 0, gone: answer.gone });
+    }
+    if (!chosen && element.open !== first) element.open = first;
+    setAttribute(element, "data-state", answer.state);
+    setText(prompt, answer.prompt || "(no text)");
+    setText(word, WORDS[answer.state] ?? answer.state);
+    if (element.open) fill(answer);
+    else if (drawn.runs > 0) {
+      text.replaceChildren();
+      drawn.runs = 0;
+    }
+  }
+
+  /** Only what is new: an answer may be long, and comes four times a second. */
+  function fill(answer) {
+    const follows = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
+    if (drawn.runs === 0) drawn.gone = answer.gone;
+    for (; drawn.gone < answer.gone && drawn.runs > 0; drawn.gone += 1, drawn.runs -= 1) text.firstChild.remove();
+    drawn.gone = answer.gone;
+    if (drawn.runs > 0) setText(text.lastChild, answer.runs[drawn.runs - 1].text);
+    for (const run of answer.runs.slice(drawn.runs)) {
+      const origin = ORIGINS.includes(run.origin) ? run.origin : "alone";
+      const piece = make("span", { class: origin });
+      piece.textContent = run.text;
+      text.append(piece);
+    }
+    drawn.runs = answer.runs.length;
+    if (follows) box.scrollTop = box.scrollHeight;
+    ORIGINS.forEach((name, at) => {
+      const count = answer.counts[name] ?? 0;
+      setText(counts.children[at], `${count} ${name}`);
+      shares.children[at].style.flexGrow = String(count);
+    });
+    setText(summary, ending(answer));
+  }
+
+  return { element, show };
+}
+
+function ending(answer) {
+  const line = summaryLine(answer.summary);
+  if (answer.state === "failed") return [answer.detail, line].filter(Boolean).join(" · ");
+  return line;
+}

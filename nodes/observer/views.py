@@ -1,0 +1,344 @@
+"""What is known of one device: its answers, its plan and figures over time, and what was decided for it.
+
+Whatever may be shown has a number, which rises: who has seen everything up to one is told what has a larger
+one. What was forgotten, and had not been seen, is why a view is then told in full again. Pure.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from statistics import median
+from typing import Final
+
+from draftwire.codecs.control_fields import Json
+from draftwire.nodes.observer.heard import DIRECTIONS, Asked, Carried, Decision, Ended, Step, Tokens
+from draftwire.nodes.observer.recent import Alpha, Flow, Speed
+from draftwire.nodes.observer.words import Teller
+
+MAX_ANSWERS: Final = 20
+MAX_TEXT: Final = 65_536
+"""Characters of an answer that are kept, its last ones."""
+
+MAX_ANSWER_PIECES: Final = 16_384
+"""Pieces of it, some of which have no text."""
+
+MAX_POINTS: Final = 1200
+MAX_DECISIONS: Final = 200
+POINT_S: Final = 0.5
+"""From one point to the next, while anything happens."""
+
+QUIET_S: Final = 60.0
+"""An answer whose device says nothing for so long has failed, as far as anybody can see; one that alone got
+nothing for so long counts no more for how fast tokens come."""
+
+STEPS: Final = 20
+"""Passes whose usual length is told."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """One answer."""
+
+    request: str
+    prompt: str
+    state: str = "running"
+    "or done, or failed"
+    detail: str = ""
+    summary: dict[str, Json] | None = None
+    pieces: deque[tuple[int, str, str]] = field(default_factory=deque)
+    "(number, text, origin)"
+    length: int = 0
+    "characters of them"
+    number: int = 0
+    "of its last change"
+    heard_s: float = 0.0
+
+    def fields(self, since: int) -> dict[str, Json]:
+        """As a feed tells it, with the pieces above that number."""
+        new = list(takewhile(lambda piece: piece[0] > since, reversed(self.pieces)))
+        return {
+            "request": self.request,
+            "prompt": self.prompt,
+            "state": self.state,
+            "detail": self.detail,
+            "pieces": [[text, origin] for _, text, origin in reversed(new)],
+            "summary": self.summary,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Way:
+    """One direction of its link."""
+
+    flow: Flow = field(default_factory=Flow)
+    rate_bps: float | None = None
+    "None: no limit, or not told"
+    queued_bytes: int = 0
+    dropped: int = 0
+
+    def fields(self, now_s: float) -> dict[str, Json]:
+        """As a feed tells it."""
+        return {
+            "bytes_per_s": round(self.flow.value(now_s), 1),
+            "rate_bps": self.rate_bps,
+            "queued_bytes": self.queued_bytes,
+            "dropped": self.dropped,
+            "total_bytes": self.flow.total,
+        }
+
+
+class View:
+    """Of one device."""
+
+    def __init__(self, name: str, *, number: int) -> None:
+        """`number`: no other view has it."""
+        self.name, self.number = name, number
+        self.heard_s = self.told_s = float("-inf")
+        "when anybody said anything of it, and when it did itself"
+        self.last = self.lost = 0
+        "numbers of the newest that there is, and of the newest that was forgotten"
+        self._answers = dict[str, Answer]()
+        self._points = deque[tuple[int, dict[str, Json]]]()
+        self._point_s = float("-inf")
+        self._decisions = deque[tuple[int, dict[str, Json]]]()
+        self._ways = {direction: Way() for direction in DIRECTIONS}
+        self._by_channel = False
+        "whether a channel tells of its bytes"
+        self._alpha, self._speed, self._step_speed = Alpha(), Speed(), Speed()
+        self._step_s = deque[float](maxlen=STEPS)
+        self._steps_s = float("-inf")
+        "when the last step was heard"
+        self._plan: dict[str, Json] | None = None
+        self._decided: int | None = None
+        "the request of the last decision"
+        self._estimated_bps: float | None = None
+        self._alone: float | None = None
+        "tokens a second expected of the target alone"
+        self._sessions = 0
+        self._teller = Teller()
+
+    # What is told ---------------------------------------------------------------------------------------------
+
+    def step(self, step: Step, at_s: float) -> None:
+        """A verification step."""
+        self._alpha.observe(accepted=step.accepted, seen=step.seen)
+        self._step_s.append(step.step_s)
+        self._sessions = step.pass_sessions
+        if at_s - self._steps_s > QUIET_S:
+            self._step_speed.end()
+        self._steps_s = at_s
+        self._step_speed.observe(step.tokens, at_s)
+        if self._decided != step.request:
+            self._plan = _plan_fields(step.k, step.gamma, step.acceptance)
+        if not self._by_channel:
+            flow = self._ways["uplink"].flow
+            flow.observe(flow.total + step.draft_bytes + step.rows_bytes, counted_s=at_s, at_s=at_s)
+        self._happened(at_s)
+
+    def decision(self, decision: Decision, at_s: float) -> None:
+        """A plan, and the estimates that it rests on."""
+        belief = decision.belief
+        self._decided = decision.request
+        if belief is not None:
+            self._estimated_bps = belief.uplink_bps
+            self._alone = belief.alone_tokens_per_s or None
+        if belief is None or belief.reason != "explore":
+            acceptance = "rejection" if belief is None else belief.acceptance
+            self._plan = _plan_fields(decision.k, decision.gamma, acceptance)
+        words = self._teller.hear(decision, sessions=self._sessions, now_s=at_s)
+        if words is not None:
+            told: dict[str, Json] = {"at_s": round(at_s, 3), "text": words}
+            self._decisions.append((self._next(), told))
+            self._bound(self._decisions, MAX_DECISIONS)
+        self._happened(at_s)
+
+    def carried(self, carried: Carried, *, counted_s: float, at_s: float) -> None:
+        """What its channel has carried."""
+        if not self._by_channel:
+            self._by_channel = True
+            self._ways["uplink"].flow = Flow()
+        way = self._ways[carried.direction]
+        way.flow.observe(carried.delivered_bytes, counted_s=counted_s, at_s=at_s)
+        way.rate_bps, way.queued_bytes = carried.rate_bps, carried.queued_bytes
+        way.dropped = carried.dropped
+        self._happened(at_s)
+
+    def asked(self, asked: Asked, at_s: float) -> None:
+        """It begins an answer; one that goes by the same name is over."""
+        if not self._running(at_s):
+            self._speed.end()
+        self._forget(asked.request)
+        self._answers[asked.request] = Answer(request=asked.request, prompt=asked.prompt, heard_s=at_s)
+        while len(self._answers) > MAX_ANSWERS:
+            self._forget(next(iter(self._answers)))
+        self._changed(self._answers[asked.request], at_s)
+
+    def tokens(self, tokens: Tokens, at_s: float) -> int:
+        """An answer goes on; how many pieces more are kept. One that was not heard to begin begins here."""
+        answer = self._answers.get(tokens.request)
+        if answer is None:
+            self.asked(Asked(device=tokens.device, request=tokens.request, prompt=""), at_s)
+            answer = self._answers[tokens.request]
+        if answer.state == "failed" and answer.summary is None:
+            answer.state, answer.detail = "running", ""
+        before = len(answer.pieces)
+        for text, origin in tokens.pieces:
+            answer.pieces.append((self._next(), text[-MAX_TEXT:], origin))
+            answer.length += len(answer.pieces[-1][1])
+        while answer.length > MAX_TEXT or len(answer.pieces) > MAX_ANSWER_PIECES:
+            number, text, _ = answer.pieces.popleft()
+            answer.length -= len(text)
+            self.lost = max(self.lost, number)
+        self._speed.observe(len(tokens.pieces), at_s)
+        self._changed(answer, at_s)
+        return len(answer.pieces) - before
+
+    def ended(self, ended: Ended, at_s: float) -> None:
+        """An answer is whole, or has failed."""
+        answer = self._answers.get(ended.request)
+        if answer is None:
+            self.asked(Asked(device=ended.device, request=ended.request, prompt=""), at_s)
+            answer = self._answers[ended.request]
+        answer.state, answer.detail = "failed" if ended.failed else "done", ended.detail
+        answer.summary = ended.summary
+        self._changed(answer, at_s)
+        if not self._running(at_s):  # a line that is drawn through the points breaks here
+            self._speed.end()
+            self._point(at_s)
+
+    def pass_time(self, now_s: float) -> None:
+        """Of answers whose device is silent nothing more is expected."""
+        if now_s - self.told_s < QUIET_S:
+            return
+        for answer in self._answers.values():
+            if answer.state == "running" and now_s - answer.heard_s >= QUIET_S:
+                answer.state, answer.detail = "failed", "its device says nothing any more"
+                answer.number = self._next()
+                self._speed.end()
+
+    def forget_oldest(self) -> int:
+        """Forget its oldest answer but the last; how many pieces those were."""
+        if len(self._answers) < 2:
+            return 0
+        return self._forget(next(iter(self._answers)))
+
+    @property
+    def pieces(self) -> int:
+        """That are kept."""
+        return sum(len(answer.pieces) for answer in self._answers.values())
+
+    # What is shown --------------------------------------------------------------------------------------------
+
+    def answers(self, since: int) -> list[Json]:
+        """Those that changed behind that number."""
+        return [one.fields(since) for one in self._answers.values() if one.number > since]
+
+    def points(self, since: int) -> list[Json]:
+        """Those behind that number."""
+        return list(_behind(self._points, since))
+
+    def decisions(self, since: int) -> list[Json]:
+        """Those behind that number."""
+        return list(_behind(self._decisions, since))
+
+    def plan(self) -> dict[str, Json] | None:
+        """The one in force; None: none was heard of."""
+        return self._plan
+
+    def flow(self, now_s: float) -> dict[str, Json]:
+        """Both directions."""
+        return {direction: way.fields(now_s) for direction, way in self._ways.items()}
+
+    def now(self, now_s: float) -> dict[str, Json]:
+        """What is so at this moment."""
+        return {
+            "alpha": _rounded(self._alpha.value, 3),
+            "tokens_per_s": _rounded(self._tokens_per_s(now_s), 2),
+            "target_only_tokens_per_s": _rounded(self._target_only(), 2),
+            "estimated_bps": self._estimated_bps,
+        }
+
+    @property
+    def pass_s(self) -> float | None:
+        """The target's usual pass; None: there was none."""
+        return median(self._step_s) if self._step_s else None
+
+    def running(self) -> int:
+        """Answers that have not ended."""
+        return sum(answer.state == "running" for answer in self._answers.values())
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _target_only(self) -> float | None:
+        pass_s = self.pass_s
+        return self._alone if self._alone is not None else 1 / pass_s if pass_s else None
+
+    def _tokens_per_s(self, now_s: float) -> float | None:
+        """As the device tells, or, where it tells nothing, as the target does while it has steps."""
+        if self._running(now_s):
+            return self._speed.value(now_s)
+        if not self._answers and now_s - self._steps_s < POINT_S * 4:
+            return self._step_speed.value(now_s)
+        return None
+
+    def _running(self, now_s: float) -> bool:
+        return any(
+            one.state == "running" and now_s - one.heard_s < QUIET_S for one in self._answers.values()
+        )
+
+    def _changed(self, answer: Answer, at_s: float) -> None:
+        answer.number, answer.heard_s = self._next(), at_s
+        self._happened(at_s)
+
+    def _happened(self, at_s: float) -> None:
+        if at_s - self._point_s >= POINT_S:
+            self._point(at_s)
+
+    def _point(self, at_s: float) -> None:
+        plan = self._plan or {}
+        now = self.now(at_s)
+        point: dict[str, Json] = {
+            "at_s": round(at_s, 3),
+            "rate_bps": self._ways["uplink"].rate_bps,
+            "estimated_bps": now["estimated_bps"],
+            "alpha": now["alpha"],
+            "k": plan.get("k"),
+            "gamma": plan.get("gamma"),
+            "tokens_per_s": now["tokens_per_s"],
+            "target_only_tokens_per_s": now["target_only_tokens_per_s"],
+        }
+        self._point_s = at_s
+        self._points.append((self._next(), point))
+        self._bound(self._points, MAX_POINTS)
+
+    def _next(self) -> int:
+        self.last += 1
+        return self.last
+
+    def _bound(self, told: deque[tuple[int, dict[str, Json]]], most: int) -> None:
+        while len(told) > most:
+            self.lost = max(self.lost, told.popleft()[0])
+
+    def _forget(self, request: str) -> int:
+        answer = self._answers.pop(request, None)
+        if answer is None:
+            return 0
+        self.lost = max(self.lost, answer.number)
+        return len(answer.pieces)
+
+
+def _plan_fields(k: int, gamma: int, acceptance: str) -> dict[str, Json]:
+    return {"k": k, "gamma": gamma, "alone": gamma == 0, "acceptance": acceptance}
+
+
+def _behind(told: Sequence[tuple[int, dict[str, Json]]], since: int) -> Iterator[dict[str, Json]]:
+    new = list(takewhile(lambda one: one[0] > since, reversed(told)))
+    return (fields for _, fields in reversed(new))
+
+
+def _rounded(value: float | None, places: int) -> float | None:
+    return None if value is None else round(value, places)
+
+
+__all__ = ["MAX_ANSWERS", "MAX_DECISIONS", "MAX_POINTS", "Answer", "View", "Way"]

@@ -1,0 +1,258 @@
+"""A controller's decisions in words: `K 320 -> 24: the link fell to 0.4 Mbit/s`.
+
+A controller decides after every step. What is told is a plan that has become another one and stays, with the
+estimate that has moved most since the plan before it was told. `draftwire explain` asks a record more closely,
+with every other plan run again; here one look at two beliefs must do. Pure.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from draftwire.nodes.observer.heard import Decision, Estimates
+from draftwire.nodes.observer.promise import drafts_tokens_per_s
+
+EVERY_S: Final = 1.0
+"""From one telling to the next, at least: nobody reads faster."""
+
+STAYS: Final = 4
+"""Decisions in a row for the same plan: a new one."""
+
+STRAYS: Final = 2
+"""Decisions in a row that are far from the plan told last: one may be chance."""
+
+A_NOTCH: Final = 2.6
+"""Times K: from one of the K that are chosen from to the next."""
+
+CLOSE: Final = "the same beliefs, a close call"
+
+PINNED: Final = "the user fixed it"
+
+_A_LOOK: Final = "explore"
+_A_TRY: Final = "retry"
+_FIXED: Final = "pinned"
+
+
+class Plan(NamedTuple):
+    """What a decision is for, as far as people see it."""
+
+    k: int
+    "0: it means nothing, of the target alone and where only ids travel"
+    gamma: int
+    "0: the target alone"
+    min_draft: int | None
+    "where only ids travel; None: rows do"
+
+    def __str__(self) -> str:
+        if not self.gamma:
+            return "target alone"
+        if self.min_draft is None:
+            return f"K {self.k}, gamma {self.gamma}"
+        return f"gamma {self.gamma}, waits for {self.waits}"
+
+    @property
+    def waits(self) -> str:
+        """How many ids a free target waits for."""
+        return "all" if self.min_draft is None or self.min_draft >= self.gamma else str(self.min_draft)
+
+    def is_far_from(self, other: "Plan") -> bool:
+        """By more than a notch."""
+        if bool(self.gamma) != bool(other.gamma) or abs(self.gamma - other.gamma) > 1:
+            return True
+        if self.k and other.k:
+            return not 1 / A_NOTCH < self.k / other.k < A_NOTCH
+        return abs((self.min_draft or 0) - (other.min_draft or 0)) > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What was told last, and what was believed then."""
+
+    plan: Plan
+    belief: Estimates | None
+    sessions: int
+    at_s: float
+
+
+class Teller:
+    """Of one device: of its requests in which rows travel, and of those in which only ids do."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[bool, _Kind] = {}
+        self._told_s = -math.inf
+
+    def hear(self, decision: Decision, *, sessions: int, now_s: float) -> str | None:
+        """Words for what it changes; None: nothing worth a line. `sessions`: that share the target's pass."""
+        kind = self._by_kind.setdefault(decision.belief is None or decision.belief.rows, _Kind())
+        words = kind.hear(decision, sessions=sessions, now_s=now_s, may=now_s - self._told_s >= EVERY_S)
+        if words is not None:
+            self._told_s = now_s
+        return words
+
+
+class _Kind:
+    def __init__(self) -> None:
+        self._told: _Told | None = None
+        self._last: Plan | None = None
+        self._held = self._strayed = 0
+
+    def hear(self, decision: Decision, *, sessions: int, now_s: float, may: bool) -> str | None:
+        reason = decision.belief.reason if decision.belief is not None else ""
+        if reason == _A_LOOK:  # the next plan is the old one again
+            return None
+        plan, told = plan_of(decision), self._told
+        self._held = self._held + 1 if plan == self._last else 1
+        self._last = plan
+        now = _Told(plan=plan, belief=decision.belief, sessions=sessions, at_s=now_s)
+        if told is None:
+            if may:
+                self._told = now
+            return f"{plan}: {_first(decision.belief)}" if may else None
+        if plan == told.plan:
+            self._strayed = 0
+            return None
+        self._strayed = self._strayed + 1 if plan.is_far_from(told.plan) else 0
+        a_try = reason == _A_TRY and not told.plan.gamma
+        if not may or not (a_try or self._held >= STAYS or self._strayed >= STRAYS):
+            return None
+        self._told, self._strayed = now, 0
+        return change_words(told, now, reason=reason)
+
+
+def plan_of(decision: Decision) -> Plan:
+    """What people see of it."""
+    if not decision.gamma:
+        return Plan(0, 0, None)
+    if decision.belief is None or decision.belief.rows:
+        return Plan(decision.k, decision.gamma, None)
+    return Plan(0, decision.gamma, min(decision.min_draft, decision.gamma))
+
+
+def change_words(before: _Told, after: _Told, *, reason: str) -> str:
+    """What became another plan, and why."""
+    old, new = before.plan, after.plan
+    if not new.gamma:
+        return _alone(before, after, reason)
+    if not old.gamma:
+        if reason == _A_TRY:
+            return f"drafts again: a try after {_seconds(after.at_s - before.at_s)} alone"
+        return f"drafts again, {new}: {_why(before, after, reason)}"
+    parts = [f"K {old.k} -> {new.k}"] if old.k != new.k else []
+    parts += [f"gamma {old.gamma} -> {new.gamma}"] if old.gamma != new.gamma else []
+    if new.min_draft is not None and old.waits != new.waits:
+        parts.append(f"waits for {old.waits} -> {new.waits}")
+    changed = ", ".join(parts) or str(new)
+    return f"{changed}: {_why(before, after, reason)}"
+
+
+def _alone(before: _Told, after: _Told, reason: str) -> str:
+    """With what drafts would bring, where that is less; in a crowd each for itself would rather draft."""
+    belief = after.belief
+    if belief is None or reason == _FIXED:
+        return f"target alone: {_why(before, after, reason)}"
+    alone, drafts = belief.alone_tokens_per_s, drafts_tokens_per_s(belief)
+    if drafts is not None and drafts < alone:
+        return f"target alone: drafts would give {drafts:.1f} tok/s, the target alone {alone:.1f}"
+    return f"target alone, {alone:.1f} tok/s: {_why(before, after, reason)}"
+
+
+def _first(belief: Estimates | None) -> str:
+    if belief is None:
+        return "the first plan"
+    if belief.reason == _FIXED:
+        return PINNED
+    rate = "without limit" if belief.uplink_bps is None else f"of {digits(belief.uplink_bps / 1e6)} Mbit/s"
+    return f"the first plan, for a link {rate}"
+
+
+# Why --------------------------------------------------------------------------------------------------------
+
+
+class _Move(NamedTuple):
+    notches: float
+    "how far an estimate has moved, in what one notices"
+    words: str
+
+
+def _why(before: _Told, after: _Told, reason: str) -> str:
+    """The estimate that moved most."""
+    if reason == _FIXED:
+        return PINNED
+    if before.belief is None or after.belief is None:
+        return "a policy without a model"
+    moves = _moves(before.belief, after.belief, k=after.plan.k or before.plan.k)
+    crowd = _crowd(before.sessions, after.sessions)
+    most = max([*moves, crowd], key=lambda move: move.notches)
+    return most.words if most.notches >= 1 else CLOSE
+
+
+A_QUARTER: Final = math.log(1.25)
+"""What one notices of a rate or a time: factors."""
+
+
+def _moves(old: Estimates, new: Estimates, *, k: int) -> Iterator[_Move]:
+    alpha = "acceptance" if new.rows else "the share of right drafts"
+    yield _factor("the link", old.uplink_bps, new.uplink_bps, lambda bps: f"{digits(bps / 1e6)} Mbit/s")
+    yield _factor("the round trip", old.rtt_s, new.rtt_s, _milliseconds)
+    yield _share(alpha, _alpha(old, k), _alpha(new, k))
+    yield _factor("a drafted token", old.draft_step_s, new.draft_step_s, _milliseconds)
+    yield _factor("the target's pass", old.target_step_s, new.target_step_s, _milliseconds)
+
+
+def _factor(what: str, old: float | None, new: float | None, words: Callable[[float], str]) -> _Move:
+    """Of a value whose factor counts; None: without limit."""
+    if old is None or new is None:
+        if old is new:
+            return _Move(0.0, "")
+        return _Move(math.inf, f"{what} has no limit any more" if new is None else f"{what} has a limit now")
+    least = 1e-6
+    moved = abs(math.log(max(new, least) / max(old, least))) / A_QUARTER
+    return _Move(moved, f"{what} {_way(old, new)} to {words(new)}")
+
+
+A_TWENTIETH: Final = 0.05
+"""What one notices of a share."""
+
+
+def _share(what: str, old: float, new: float) -> _Move:
+    return _Move(abs(new - old) / A_TWENTIETH, f"{what} {_way(old, new)} to {new:.2f}")
+
+
+def _crowd(old: int, new: int) -> _Move:
+    """Sessions in a pass: one more or less of many is nothing."""
+    if not old or not new:
+        return _Move(0.0, "")
+    moved = 0.0 if old == new else abs(math.log(new / old)) / A_QUARTER
+    others = "nobody else is there" if new == 1 else f"{new} requests share the target"
+    return _Move(moved, f"{others}, {old} before" if new != 1 else others)
+
+
+def _alpha(belief: Estimates, k: int) -> float:
+    """At the K nearest to that."""
+    known = min(belief.alphas, key=lambda one: abs(math.log(one / max(1, k))))
+    return belief.alphas[known]
+
+
+def _way(old: float, new: float) -> str:
+    return "rose" if new >= old else "fell"
+
+
+def _milliseconds(time_s: float) -> str:
+    return f"{digits(1e3 * time_s)} ms"
+
+
+def _seconds(time_s: float) -> str:
+    return f"{max(1, round(time_s))} s"
+
+
+def digits(value: float) -> str:
+    """Two or three, and no exponent: 20, 1.1, 0.36, 150."""
+    if value >= 99.5:
+        return f"{value:.0f}"
+    if value >= 9.95:
+        return f"{value:.3g}".removesuffix(".0")
+    return f"{value:.2g}" if value >= 1e-4 or not value else f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+__all__ = ["CLOSE", "PINNED", "Plan", "Teller", "change_words", "digits", "plan_of"]
