@@ -16,7 +16,7 @@ class ObserverSettings:
     key: str | None = None
     "name of the key that the observer has; None: the only one of its role"
     host: str = "127.0.0.1"
-    "whose interface the page and the metrics are served on: a name or an IP address of the observer's machine"
+    "where the page and the metrics are served: a name or an IP address of the observer's machine"
     port: int = 8700
     "of the page and the metrics; 0: a free one"
     key_file: str | None = None

@@ -232,9 +232,7 @@ class DeviceSettings:
         if self.count == 1:
             return (self.name,)
         digits = max(2, len(str(self.count)))
-        return tuple(
-            f"{self.name}{NAME_SEPARATOR}{number:0{digits}}" for number in range(1, self.count + 1)
-        )
+        return tuple(f"{self.name}{NAME_SEPARATOR}{number:0{digits}}" for number in range(1, self.count + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,8 +335,10 @@ class Topology:
     def need_observer(self, *, source: str = "") -> ObserverSettings:
         """[observer]. Raises ConfigurationError where there is none."""
         if self.observer is None:
-            problem, remedy = "this topology has no observer", "add a section [observer] to the file of all nodes"
-            raise ConfigurationError(problem, key="observer", remedy=remedy, source=source)
+            remedy = "add a section [observer] to the file of all nodes"
+            raise ConfigurationError(
+                "this topology has no observer", key="observer", remedy=remedy, source=source
+            )
         return self.observer
 
     @property

@@ -365,7 +365,7 @@ async def connect_all(
         keys = node_keys(topology, Role.DEVICE)
         transport = transport_with(keys, topology)
         stack.push_async_callback(transport.close)
-        reporter = reporter_of(topology, Role.DEVICE, keys)
+        reporter = reporter_of(topology, Role.DEVICE, keys, logger=device_logger())
         if reporter is not None:
             await stack.enter_async_context(reporter.telling(transport))
         loading = asyncio.ensure_future(

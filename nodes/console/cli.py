@@ -22,6 +22,7 @@ from draftwire.nodes.console import (
     keys,
     link,
     models,
+    observe,
     plan,
     roles,
     sweep,
@@ -30,6 +31,7 @@ from draftwire.nodes.console import (
 )
 from draftwire.nodes.console.chaos import command as chaos
 from draftwire.nodes.console.options import told_of_tables_option
+from draftwire.nodes.console.serve import command as serve
 from draftwire.nodes.console.simulate import command as simulate
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.runtime.errors import DraftwireError
@@ -92,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 COMMANDS = (
     ("generate", generate.add_arguments, generate.run, "answer a prompt with all four nodes on this machine"),
+    ("serve", serve.add_arguments, serve.run, "OpenAI's API over a link that you bend, with a live page"),
     ("demo", demo.add_arguments, demo.run, "the shipped pair over an emulated link, beside the target alone"),
     ("plan", plan.add_arguments, plan.run, "best draft length and K: the paper's formulas, and true frames"),
     ("bench", bench.add_arguments, bench.run, "measured here: the controller, links, codec, virtual time"),
@@ -107,6 +110,7 @@ COMMANDS = (
     ("link", link.add_arguments, link.run, "a channel's link: look, change it, or draw one beforehand"),
     ("target", roles.add_target_arguments, roles.run_target, "the target base station alone"),
     ("controller", roles.add_controller_arguments, roles.run_controller, "the controller alone"),
+    ("observer", observe.add_arguments, observe.run, "hears what all nodes tell: a page and metrics of it"),
     ("doctor", doctor.add_arguments, doctor.run, "can this machine do its part, and which hop fails"),
     ("keys", keys.add_arguments, keys.run, "keys for separate machines: make, allow, list"),
     ("models", models.add_arguments, models.run, "is a pair worth it: gates, memory, alpha by K, speed"),

@@ -1,9 +1,10 @@
-"""`draftwire generate PROMPT`: four nodes, one answer, one line about it."""
+"""`draftwire generate PROMPT`: four nodes, one answer, one line about it; with --prompts a file of them."""
 
 import argparse
 import asyncio
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 
 from draftwire.nodes.console.api import Generation, connect
+from draftwire.nodes.console.batch import AT_ONCE, run_batch
 from draftwire.nodes.console.captures import add_capture_argument, check_capture
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.journals import (
@@ -25,6 +27,7 @@ from draftwire.nodes.console.options import (
     as_typed,
     check_writable,
     chosen_pair,
+    count,
     with_chosen_drafting,
 )
 from draftwire.nodes.console.summary import Printer, summary_fields, summary_line
@@ -44,6 +47,7 @@ examples:
   draftwire generate "Why is the sky blue?" --temperature 0 --json         greedy, as one JSON object
   draftwire generate "Why is the sky blue?" --journal j.jsonl              kept: it can be gone on with, by
   draftwire generate --journal j.jsonl --resume ID                         the ID that it was given
+  draftwire generate --prompts prompts.txt --output answers.jsonl          a file of them; again: goes on
   draftwire generate "hello" --draft tiny: --target tiny:                  tiny random models: text is noise
   draftwire generate "hello" --draft synthetic:V=64 --target synthetic:V=64
 
@@ -93,6 +97,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", default=[], metavar="TEXT", help="end behind this text; may be repeated"
     )
     add_journal_arguments(parser)
+    batch = parser.add_argument_group("a file of prompts")
+    batch.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help='one a line; of a .jsonl objects with "prompt" and, where wanted, id, max_new_tokens, seed, '
+        "temperature, top_p, top_k, stop; -: standard input",
+    )
+    batch.add_argument(
+        "--output",
+        metavar="FILE",
+        help="an answer a line, JSON, in the order of the prompts; what it has already is not asked again; "
+        "-: standard output",
+    )
+    batch.add_argument(
+        "--at-once", type=count, metavar="N", help=f"requests under way at a time; default: {AT_ONCE}"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
     output.add_argument("--record", metavar="FILE", type=Path, help="append steps and decisions, JSON lines")
@@ -103,27 +123,67 @@ def run(args: argparse.Namespace) -> int:
     """Answer a prompt with four nodes on this machine, started for it: the text, then one line about it.
 
     They are always its own, whatever addresses a file names: `draftwire device` asks nodes that run already.
+    A file of prompts becomes a file of answers. Exit code 1: some of them were refused.
     """
     set_up_logging(level="warning")
+    _check_batch(args)
+    if args.prompts is not None:
+        with _told_of_pins():
+            topology = _checked(args)
+        return run_batch(args, topology)
     return run_foreground(lambda: as_typed(args, _generate(args)))
 
 
 async def _generate(args: argparse.Namespace) -> None:
     check_resume(args)
-    topology = chosen_topology(args)
     if args.resume is None:
         if args.prompt is None:
             raise InvalidRequestError("there is none", key="PROMPT", remedy="write what to answer")
         check_text(args.prompt, key="PROMPT")
+    with _told_of_pins():
+        await _answer(_checked(args), args)
+
+
+def _check_batch(args: argparse.Namespace) -> None:
+    """Raise ConfigurationError for options of a file of prompts without one, or beside those of a prompt."""
+    given = {
+        "PROMPT": args.prompt,
+        "--journal": args.journal,
+        "--resume": args.resume,
+        "--output": args.output,
+        "--at-once": args.at_once,
+    }
+    if args.prompts is None:
+        for key in ("--output", "--at-once"):
+            if given[key] is not None:
+                raise ConfigurationError("there is no file of prompts", key=key, remedy="add --prompts FILE")
+        return
+    for key in ("PROMPT", "--journal", "--resume"):
+        if given[key] is not None:
+            raise ConfigurationError("beside --prompts", key=key, remedy="leave one of the two out")
+    if args.output is None:
+        remedy = "write --output answers.jsonl, or - for standard output"
+        raise ConfigurationError("there is none", key="--output", remedy=remedy)
+
+
+def _checked(args: argparse.Namespace) -> Topology:
+    """What the command line says, as far as it can be known to be wrong before a node is started."""
+    topology = chosen_topology(args)
     if topology.secured:
-        say("note: its nodes are started here, for this answer; `draftwire device` asks running ones")
+        say("note: its nodes are started here, for this command; `draftwire device` asks running ones")
     check_stops(args.stop, key="--stop")
     check_waits(args.gamma, args.min_draft, key="--min-draft")
     check_capture(args.capture, topology, record=args.record, journal=args.journal)
     check_writable(args.record, key="--record")
+    ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges
+    return topology
+
+
+@contextmanager
+def _told_of_pins() -> Iterator[None]:
+    """What is refused of K or gamma is told of the option."""
     try:
-        ControllerSettings(k=args.k, gamma=args.gamma)  # their ranges, before a node is started
-        await _answer(topology, args)
+        yield
     except ConfigurationError as error:
         raise (error.placed(key=f"--{error.key}") if error.key in ("k", "gamma") else error) from None
 

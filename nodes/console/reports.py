@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from structlog.typing import FilteringBoundLogger
+
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import Topology
 from draftwire.runtime.reporting import Reporter
@@ -20,8 +22,13 @@ REPORTED: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
 """Events of a node's log. What else it tells, it tells outside of it."""
 
 
-def reporter_of(topology: Topology, role: Role, keys: NodeKeys | None) -> Reporter | None:
-    """Of a node of this process, or of all its devices; None where the topology has no observer."""
+def reporter_of(
+    topology: Topology, role: Role, keys: NodeKeys | None, *, logger: FilteringBoundLogger | None = None
+) -> Reporter | None:
+    """Of a node of this process, or of all its devices; None where the topology has no observer.
+
+    `logger`: where it says that nobody hears it; None: the node's own.
+    """
     if topology.observer is None:
         return None
     name = role.value if keys is None else keys.own.public.name
@@ -34,7 +41,7 @@ def reporter_of(topology: Topology, role: Role, keys: NodeKeys | None) -> Report
         names=names,
         address=topology.observer.address,
         clock=LoopClock(),
-        logger=get_logger(role),
+        logger=logger or get_logger(role),
         events=REPORTED.get(role, ()),
     )
 

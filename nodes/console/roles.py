@@ -223,9 +223,7 @@ def run_device(args: argparse.Namespace) -> int:
                 await answer(device.resume(journal, args.resume))
             else:
                 await conversation.hold(
-                    lambda line: answer(
-                        device.generate(line, min_draft=args.min_draft, journal=journal)
-                    ),
+                    lambda line: answer(device.generate(line, min_draft=args.min_draft, journal=journal)),
                     args.prompt,
                 )
 

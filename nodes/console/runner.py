@@ -264,9 +264,7 @@ async def interleaved(
         progress(f"{setting.name}, repeat {repeat + 1}")
         await bench.link(scene)
         if settle_tokens and not met and not scene.changes:
-            await bench.settle(
-                prompt, tokens=settle_tokens, temperature=temperature, acceptance=meets
-            )
+            await bench.settle(prompt, tokens=settle_tokens, temperature=temperature, acceptance=meets)
         yield await bench.run(
             setting, prompt, tokens=tokens, seed=seed + number, temperature=temperature, repeat=repeat
         )

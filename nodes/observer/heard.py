@@ -7,7 +7,6 @@ sensible range makes the whole event odd. Names that nobody asks for here are no
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from math import isfinite
 from typing import Final
 
 from draftwire.codecs.control_fields import Json
@@ -16,10 +15,10 @@ from draftwire.codecs.limits import (
     MAX_LADDER,
     MAX_LINK_LENGTH,
     MAX_NAME_LENGTH,
-    MAX_UINT32,
     MAX_UINT64,
     MAX_VOCAB_SIZE,
 )
+from draftwire.nodes.observer.fields import MAX_DETAIL, Fields, OddEvent, clean, mapping
 from draftwire.runtime.telemetry import (
     ALIVE_EVENT,
     ANSWER_EVENT,
@@ -38,8 +37,8 @@ ORIGINS: Final = ("accepted", "corrected", "bonus", "alone")
 MAX_PROMPT: Final = 500
 """Characters of a prompt that are kept."""
 
-MAX_DETAIL: Final = 500
-"""Of an error, the same."""
+MAX_KEPT: Final = 65_536
+"""Of what a journal had of an answer, the same."""
 
 MAX_PIECES: Final = 8192
 """In one event: more than any frame has room for."""
@@ -47,19 +46,11 @@ MAX_PIECES: Final = 8192
 MAX_LINKS: Final = 4096
 """In one event, the same."""
 
-MAX_SUMMARY: Final = 64
-"""Values of an answer's summary that are kept."""
-
 ALMOST: Final = 1e-6
 """Above 1, what sums of chances may be off by."""
 
-MAX_SECONDS: Final = 1e7
 MAX_RATE: Final = 1e15
-"""Beyond any time and rate there is: what is above was not measured."""
-
-
-class OddEvent(ValueError):
-    """Raised for an event that is not what its name says; never leaves the observer."""
+"""Bits a second, beyond any that there is: what is above was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +158,13 @@ class Asked:
     device: str
     request: str
     prompt: str
+    kept: str = ""
+    "text that a journal had of it already"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Pieces of an answer."""
+    """Pieces of an answer; tokens without a text of their own have none."""
 
     device: str
     request: str
@@ -203,111 +196,14 @@ def read(event: Mapping[str, Json]) -> Heard | None:
     if not isinstance(name, str):
         raise OddEvent("event: no name")
     reader = _READERS.get(name)
-    return None if reader is None else reader(_Fields(event))
+    return None if reader is None else reader(Fields(event))
 
 
-class _Fields:
-    """An event's values, one by one; each raises OddEvent with the field's name."""
-
-    def __init__(self, values: Mapping[str, Json]) -> None:
-        self._values = values
-
-    def number(self, name: str, low: float = 0.0, high: float = MAX_SECONDS) -> float:
-        value = self._values.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise OddEvent(name)
-        return float(value)
-
-    def number_or_none(self, name: str, low: float = 0.0, high: float = MAX_SECONDS) -> float | None:
-        return None if self._values.get(name) is None else self.number(name, low, high)
-
-    def whole(self, name: str, high: int = MAX_UINT32) -> int:
-        value = self._values.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
-            raise OddEvent(name)
-        return value
-
-    def truth(self, name: str) -> bool:
-        value = self._values.get(name)
-        if not isinstance(value, bool):
-            raise OddEvent(name)
-        return value
-
-    def text(self, name: str, most: int) -> str:
-        value = self._values.get(name)
-        if not isinstance(value, str):
-            raise OddEvent(name)
-        return _clean(value[:most])
-
-    def one_of(self, name: str, known: tuple[str, ...]) -> str:
-        value = self._values.get(name)
-        if not isinstance(value, str) or value not in known:
-            raise OddEvent(name)
-        return value
-
-    def name(self, name: str) -> str:
-        value = self._values.get(name)
-        if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_LENGTH:
-            raise OddEvent(name)
-        return _clean(value)
-
-    def request(self) -> str:
-        """A text, or a number for who counts."""
-        value = self._values.get("request")
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_UINT64:
-            return str(value)
-        return self.name("request")
-
-    def several(self, name: str, most: int) -> list[Json]:
-        value = self._values.get(name)
-        if not isinstance(value, list | tuple) or len(value) > most:
-            raise OddEvent(name)
-        return list(value)
-
-    def inner(self, name: str) -> Mapping[str, Json]:
-        return _mapping(self._values.get(name), name)
-
-    def has(self, name: str) -> bool:
-        return self._values.get(name) is not None
-
-    def summary(self) -> dict[str, Json]:
-        """Plain values that stand beside what the event is named by; its whole text is told in pieces."""
-        kept = ((name, value) for name, value in self._values.items() if name not in _NO_SUMMARY)
-        plain = ((name, value) for name, value in kept if len(name) <= MAX_NAME_LENGTH and _is_plain(value))
-        return {_clean(name): _shown(value) for name, value in islice(plain, MAX_SUMMARY)}
-
-
-def _mapping(value: Json, name: str) -> Mapping[str, Json]:
-    if not isinstance(value, dict):
-        raise OddEvent(name)
-    return value
-
-
-_NO_SUMMARY: Final = frozenset({"event", "node", "device", "request", "text", "prompt", "error", "finish"})
-
-
-def _is_plain(value: Json) -> bool:
-    if isinstance(value, float):
-        return isfinite(value)
-    if isinstance(value, int):
-        return -(2**63) <= value <= MAX_UINT64
-    return value is None or (isinstance(value, str) and len(value) <= MAX_DETAIL)
-
-
-def _shown(value: Json) -> Json:
-    return _clean(value) if isinstance(value, str) else value
-
-
-def _clean(text: str) -> str:
-    """Without lone surrogates, which no JSON can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _alive(fields: _Fields) -> Alive:
+def _alive(fields: Fields) -> Alive:
     return Alive(role=fields.one_of("role", ROLES))
 
 
-def _step(fields: _Fields) -> Step:
+def _step(fields: Fields) -> Step:
     return Step(
         device=fields.name("device"),
         request=fields.whole("request"),
@@ -326,7 +222,7 @@ def _step(fields: _Fields) -> Step:
     )
 
 
-def _decision(fields: _Fields) -> Decision:
+def _decision(fields: Fields) -> Decision:
     return Decision(
         device=fields.name("device"),
         request=fields.whole("request"),
@@ -338,7 +234,7 @@ def _decision(fields: _Fields) -> Decision:
 
 
 def _estimates(belief: Mapping[str, Json]) -> Estimates:
-    fields = _Fields(belief)
+    fields = Fields(belief)
     return Estimates(
         uplink_bps=fields.number_or_none("uplink_bps", 0.0, MAX_RATE),
         rtt_s=fields.number("rtt_s"),
@@ -354,7 +250,7 @@ def _estimates(belief: Mapping[str, Json]) -> Estimates:
 
 
 def _alphas(told: Mapping[str, Json]) -> Mapping[int, float]:
-    fields, found = _Fields(told), dict[int, float]()
+    fields, found = Fields(told), dict[int, float]()
     for key in islice(told, MAX_LADDER):
         if not (key.isascii() and key.isdigit()) or not 1 <= int(key[:9]) <= MAX_VOCAB_SIZE:
             raise OddEvent("alphas")
@@ -364,7 +260,7 @@ def _alphas(told: Mapping[str, Json]) -> Mapping[int, float]:
     return found
 
 
-def _link(fields: _Fields) -> LinkTold:
+def _link(fields: Fields) -> LinkTold:
     return LinkTold(
         direction=fields.one_of("direction", DIRECTIONS),
         device=fields.name("device") if fields.has("device") else None,
@@ -373,8 +269,8 @@ def _link(fields: _Fields) -> LinkTold:
     )
 
 
-def _traffic(fields: _Fields) -> Traffic:
-    links = (_Fields(_mapping(one, "links")) for one in fields.several("links", MAX_LINKS))
+def _traffic(fields: Fields) -> Traffic:
+    links = (Fields(mapping(one, "links")) for one in fields.several("links", MAX_LINKS))
     return Traffic(
         at_s=fields.number("at_s", -1e12, 1e12),
         links=tuple(
@@ -391,24 +287,27 @@ def _traffic(fields: _Fields) -> Traffic:
     )
 
 
-def _asked(fields: _Fields) -> Asked:
+def _asked(fields: Fields) -> Asked:
     return Asked(
-        device=fields.name("device"), request=fields.request(), prompt=fields.text("prompt", MAX_PROMPT)
+        device=fields.name("device"),
+        request=fields.request(),
+        prompt=fields.text("prompt", MAX_PROMPT),
+        kept=fields.text("kept", MAX_KEPT) if fields.has("kept") else "",
     )
 
 
-def _tokens(fields: _Fields) -> Tokens:
+def _tokens(fields: Fields) -> Tokens:
     pieces = list[tuple[str, str]]()
     for piece in fields.several("pieces", MAX_PIECES):
         match piece:
             case [str(text), str(origin)] if origin in ORIGINS:
-                pieces.append((_clean(text), origin))
+                pieces.append((clean(text), origin))
             case _:
                 raise OddEvent("pieces")
     return Tokens(device=fields.name("device"), request=fields.request(), pieces=tuple(pieces))
 
 
-def _ended(fields: _Fields) -> Ended:
+def _ended(fields: Fields) -> Ended:
     failed = fields.has("error")
     return Ended(
         device=fields.name("device"),
@@ -421,7 +320,7 @@ def _ended(fields: _Fields) -> Ended:
     )
 
 
-_READERS: Final[Mapping[str, Callable[[_Fields], Heard]]] = {
+_READERS: Final[Mapping[str, Callable[[Fields], Heard]]] = {
     ALIVE_EVENT: _alive,
     STEP_EVENT: _step,
     DECISION_EVENT: _decision,

@@ -29,6 +29,9 @@ UNLIMITED: Final = "no limit"
 """In place of the words of a link that does nothing, of which there are none."""
 
 
+NOT_TOLD: Final = "not told"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sliders:
     """What a person sets."""
@@ -59,12 +62,17 @@ class Links:
         up, down = (self._words(direction, device) for direction in DIRECTIONS)
         if up is None and down is None:
             return None
-        return link_fields(up or "", down or "")
+        return {**link_fields(up or "", down or ""), **dict.fromkeys(_untold(up, down), NOT_TOLD)}
 
     def _words(self, direction: str, device: str | None) -> str | None:
         names = [None] if device is None else [device, key_of(device), None]
         found = (self._told.get((direction, name)) for name in names)
         return next((words for words in found if words is not None), None)
+
+
+def _untold(up: str | None, down: str | None) -> list[str]:
+    told = zip(DIRECTIONS, (up, down), strict=True)
+    return [direction for direction, words in told if words is None]
 
 
 def link_fields(uplink: str, downlink: str, *, controllable: bool = False) -> dict[str, Json]:

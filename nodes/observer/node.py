@@ -35,7 +35,7 @@ UNEXPECTED: Final = "unexpected"
 """The cause under which messages are counted that are well formed but nothing that an observer is told."""
 
 IMPOSTOR: Final = "impostor"
-"""The cause under which those are counted that tell of a node, or in a role, which their key does not have."""
+"""The cause under which those are counted that tell of a node, or in a role, that is not their key's."""
 
 UNKNOWN: Final = "unknown"
 """The cause under which events are counted that no node of this version tells; no offence."""

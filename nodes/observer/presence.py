@@ -1,6 +1,5 @@
 """Which nodes are there, by what was heard of them and when. Pure."""
 
-from math import inf
 from typing import Final
 
 from draftwire.codecs.control_fields import Json
@@ -35,18 +34,16 @@ class Presence:
     def fields(self, role: str, *, device: str | None, detail: str, now_s: float) -> dict[str, Json]:
         """As a feed tells of a role: of the device that is shown, else of whoever was heard last.
 
-        `detail`: what there is to say of it while it is there.
+        `detail`: what there is to say of it while it is there; empty: its name.
         """
         nodes = self._heard_s[role]
-        if role == "device" and device is not None:
-            heard_s = nodes.get(device, -inf)
-        else:
-            heard_s = next(reversed(nodes.values()), -inf)
-        if heard_s == -inf:
+        last = next(reversed(nodes), None)
+        node = device if role == "device" and device is not None else last
+        if node is None or node not in nodes:
             return {"state": "unknown", "detail": "nothing was heard of it"}
-        silent_s = now_s - heard_s
+        silent_s = now_s - nodes[node]
         if silent_s < SILENT_S:
-            return {"state": "up", "detail": detail}
+            return {"state": "up", "detail": detail or node}
         return {"state": "silent", "detail": f"nothing heard for {_about(silent_s)}"}
 
 

@@ -89,9 +89,7 @@ class Observation:
                 self._presence.hear("device", node, at_s)
                 self._answered(told, at_s)
 
-    def feed(
-        self, device: str | None, cursor: Cursor | None, now_s: float
-    ) -> tuple[dict[str, Json], Cursor]:
+    def feed(self, device: str | None, cursor: Cursor | None, now_s: float) -> tuple[dict[str, Json], Cursor]:
         """What is to be told now of a device, None: of one that was heard of lately; and the cursor for the
         next call. All of it without a cursor, with that of another device, or where what has been forgotten
         since was not seen.

@@ -28,6 +28,9 @@ MAX_DECISIONS: Final = 200
 POINT_S: Final = 0.5
 """From one point to the next, while anything happens."""
 
+KEPT: Final = "kept"
+"""The origin of what a journal had of an answer, beside those of tokens."""
+
 QUIET_S: Final = 60.0
 """An answer whose device says nothing for so long has failed, as far as anybody can see; one that alone got
 nothing for so long counts no more for how fast tokens come."""
@@ -107,8 +110,8 @@ class View:
         "whether a channel tells of its bytes"
         self._alpha, self._speed, self._step_speed = Alpha(), Speed(), Speed()
         self._step_s = deque[float](maxlen=STEPS)
-        self._steps_s = float("-inf")
-        "when the last step was heard"
+        self._steps_s = self._began_s = float("-inf")
+        "when the last step was heard, and when answers began that follow on one another"
         self._plan: dict[str, Json] | None = None
         self._decided: int | None = None
         "the request of the last decision"
@@ -118,7 +121,7 @@ class View:
         self._sessions = 0
         self._teller = Teller()
 
-    # What is told ---------------------------------------------------------------------------------------------
+    # What is told ------------------------------------------------------------------------------------------
 
     def step(self, step: Step, at_s: float) -> None:
         """A verification step."""
@@ -168,11 +171,19 @@ class View:
         """It begins an answer; one that goes by the same name is over."""
         if not self._running(at_s):
             self._speed.end()
-        self._forget(asked.request)
-        self._answers[asked.request] = Answer(request=asked.request, prompt=asked.prompt, heard_s=at_s)
+            self._step_speed.end()
+            self._began_s = at_s
+        if asked.request in self._answers:
+            self._forget(asked.request)
+            self.lost = self._next()  # nobody may put its pieces behind the old ones
+        answer = Answer(request=asked.request, prompt=asked.prompt, heard_s=at_s)
+        self._answers[asked.request] = answer
+        if asked.kept:
+            answer.pieces.append((self._next(), asked.kept, KEPT))
+            answer.length = len(asked.kept)
         while len(self._answers) > MAX_ANSWERS:
             self._forget(next(iter(self._answers)))
-        self._changed(self._answers[asked.request], at_s)
+        self._changed(answer, at_s)
 
     def tokens(self, tokens: Tokens, at_s: float) -> int:
         """An answer goes on; how many pieces more are kept. One that was not heard to begin begins here."""
@@ -228,7 +239,7 @@ class View:
         """That are kept."""
         return sum(len(answer.pieces) for answer in self._answers.values())
 
-    # What is shown --------------------------------------------------------------------------------------------
+    # What is shown -----------------------------------------------------------------------------------------
 
     def answers(self, since: int) -> list[Json]:
         """Those that changed behind that number."""
@@ -268,24 +279,23 @@ class View:
         """Answers that have not ended."""
         return sum(answer.state == "running" for answer in self._answers.values())
 
-    # ----------------------------------------------------------------------------------------------------------
+    # -------------------------------------------------------------------------------------------------------
 
     def _target_only(self) -> float | None:
         pass_s = self.pass_s
         return self._alone if self._alone is not None else 1 / pass_s if pass_s else None
 
     def _tokens_per_s(self, now_s: float) -> float | None:
-        """As the device tells, or, where it tells nothing, as the target does while it has steps."""
+        """As the target tells, which counts each token, or else the device, which tells texts."""
         if self._running(now_s):
-            return self._speed.value(now_s)
+            told = self._step_speed if self._steps_s >= self._began_s else self._speed
+            return told.value(now_s)
         if not self._answers and now_s - self._steps_s < POINT_S * 4:
             return self._step_speed.value(now_s)
         return None
 
     def _running(self, now_s: float) -> bool:
-        return any(
-            one.state == "running" and now_s - one.heard_s < QUIET_S for one in self._answers.values()
-        )
+        return any(one.state == "running" and now_s - one.heard_s < QUIET_S for one in self._answers.values())
 
     def _changed(self, answer: Answer, at_s: float) -> None:
         answer.number, answer.heard_s = self._next(), at_s

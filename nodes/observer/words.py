@@ -1,12 +1,12 @@
 """A controller's decisions in words: `K 320 -> 24: the link fell to 0.4 Mbit/s`.
 
 A controller decides after every step. What is told is a plan that has become another one and stays, with the
-estimate that has moved most since the plan before it was told. `draftwire explain` asks a record more closely,
-with every other plan run again; here one look at two beliefs must do. Pure.
+estimate that has moved most since the plan before it was told. `draftwire explain` asks a record more
+closely, with every other plan run again; here one look at two beliefs must do. Pure.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -16,11 +16,12 @@ from draftwire.nodes.observer.promise import drafts_tokens_per_s
 EVERY_S: Final = 1.0
 """From one telling to the next, at least: nobody reads faster."""
 
-STAYS: Final = 4
-"""Decisions in a row for the same plan: a new one."""
+FAR_S: Final = 0.5
+"""For so long decisions are far from the plan told last, before that is told: a request's first steps, and
+one step's chance, are no change of mind."""
 
-STRAYS: Final = 2
-"""Decisions in a row that are far from the plan told last: one may be chance."""
+NEAR_S: Final = 1.0
+"""For so long they are for the very same plan, a notch from it."""
 
 A_NOTCH: Final = 2.6
 """Times K: from one of the K that are chosen from to the next."""
@@ -28,6 +29,9 @@ A_NOTCH: Final = 2.6
 CLOSE: Final = "the same beliefs, a close call"
 
 PINNED: Final = "the user fixed it"
+
+ABOUT: Final = 1.1
+"""Times as fast: what a controller that has just seen drafts lose doubts."""
 
 _A_LOOK: Final = "explore"
 _A_TRY: Final = "retry"
@@ -94,30 +98,38 @@ class Teller:
 class _Kind:
     def __init__(self) -> None:
         self._told: _Told | None = None
-        self._last: Plan | None = None
-        self._held = self._strayed = 0
+        self._same: tuple[Plan, float] | None = None
+        "the plan of the last decisions, and since when"
+        self._far_s: float | None = None
+        "since when they are far from the one told; None: they are not"
 
     def hear(self, decision: Decision, *, sessions: int, now_s: float, may: bool) -> str | None:
         reason = decision.belief.reason if decision.belief is not None else ""
         if reason == _A_LOOK:  # the next plan is the old one again
             return None
         plan, told = plan_of(decision), self._told
-        self._held = self._held + 1 if plan == self._last else 1
-        self._last = plan
         now = _Told(plan=plan, belief=decision.belief, sessions=sessions, at_s=now_s)
+        stays = self._stays(plan, now_s)
         if told is None:
             if may:
                 self._told = now
             return f"{plan}: {_first(decision.belief)}" if may else None
-        if plan == told.plan:
-            self._strayed = 0
-            return None
-        self._strayed = self._strayed + 1 if plan.is_far_from(told.plan) else 0
         a_try = reason == _A_TRY and not told.plan.gamma
-        if not may or not (a_try or self._held >= STAYS or self._strayed >= STRAYS):
+        if plan == told.plan or not may or not (stays or a_try):
             return None
-        self._told, self._strayed = now, 0
+        self._told, self._far_s = now, None
         return change_words(told, now, reason=reason)
+
+    def _stays(self, plan: Plan, now_s: float) -> bool:
+        """Whether decisions have been for it, or far from what was told, for long enough."""
+        if self._same is None or self._same[0] != plan:
+            self._same = plan, now_s
+        if self._told is None or not plan.is_far_from(self._told.plan):
+            self._far_s = None
+        elif self._far_s is None:
+            self._far_s = now_s
+        far = self._far_s is not None and now_s - self._far_s >= FAR_S
+        return far or now_s - self._same[1] >= NEAR_S
 
 
 def plan_of(decision: Decision) -> Plan:
@@ -147,12 +159,14 @@ def change_words(before: _Told, after: _Told, *, reason: str) -> str:
 
 
 def _alone(before: _Told, after: _Told, reason: str) -> str:
-    """With what drafts would bring, where that is less; in a crowd each for itself would rather draft."""
+    """With what drafts would bring, where that is about as much or less; in a crowd it may be far more for
+    each of them by itself.
+    """
     belief = after.belief
     if belief is None or reason == _FIXED:
         return f"target alone: {_why(before, after, reason)}"
     alone, drafts = belief.alone_tokens_per_s, drafts_tokens_per_s(belief)
-    if drafts is not None and drafts < alone:
+    if drafts is not None and drafts < ABOUT * alone:
         return f"target alone: drafts would give {drafts:.1f} tok/s, the target alone {alone:.1f}"
     return f"target alone, {alone:.1f} tok/s: {_why(before, after, reason)}"
 
@@ -162,7 +176,7 @@ def _first(belief: Estimates | None) -> str:
         return "the first plan"
     if belief.reason == _FIXED:
         return PINNED
-    rate = "without limit" if belief.uplink_bps is None else f"of {digits(belief.uplink_bps / 1e6)} Mbit/s"
+    rate = "without limit" if belief.uplink_bps is None else f"of {_megabits(belief.uplink_bps)}"
     return f"the first plan, for a link {rate}"
 
 
@@ -171,7 +185,7 @@ def _first(belief: Estimates | None) -> str:
 
 class _Move(NamedTuple):
     notches: float
-    "how far an estimate has moved, in what one notices"
+    "how far an estimate has moved, in what one notices; above 0: so that drafts pay more, below 0: less"
     words: str
 
 
@@ -181,34 +195,53 @@ def _why(before: _Told, after: _Told, reason: str) -> str:
         return PINNED
     if before.belief is None or after.belief is None:
         return "a policy without a model"
-    moves = _moves(before.belief, after.belief, k=after.plan.k or before.plan.k)
-    crowd = _crowd(before.sessions, after.sessions)
-    most = max([*moves, crowd], key=lambda move: move.notches)
-    return most.words if most.notches >= 1 else CLOSE
+    moves = [
+        *_moves(before.belief, after.belief, k=after.plan.k or before.plan.k),
+        _crowd(before.sessions, after.sessions),
+    ]
+    for_drafts = bool(after.plan.gamma) - bool(before.plan.gamma)
+    if for_drafts:  # what speaks against it was no reason
+        moves = [move for move in moves if move.notches * for_drafts > 0]
+    most = max(moves, key=lambda move: abs(move.notches), default=_STILL)
+    return most.words if abs(most.notches) >= 1 else CLOSE
 
+
+_STILL: Final = _Move(0.0, "")
 
 A_QUARTER: Final = math.log(1.25)
 """What one notices of a rate or a time: factors."""
 
+A_LITTLE_BPS: Final = 1e3
+A_LITTLE_S: Final = 0.01
+"""Beside it a change says nothing: 1 ms of a round trip that has become 0.1 ms."""
+
 
 def _moves(old: Estimates, new: Estimates, *, k: int) -> Iterator[_Move]:
     alpha = "acceptance" if new.rows else "the share of right drafts"
-    yield _factor("the link", old.uplink_bps, new.uplink_bps, lambda bps: f"{digits(bps / 1e6)} Mbit/s")
-    yield _factor("the round trip", old.rtt_s, new.rtt_s, _milliseconds)
+    drafted, passed = (old.draft_step_s, new.draft_step_s), (old.target_step_s, new.target_step_s)
+    yield _rate("the link", old.uplink_bps, new.uplink_bps)
+    yield _time("the round trip", old.rtt_s, new.rtt_s, A_LITTLE_S, dearer=True)
     yield _share(alpha, _alpha(old, k), _alpha(new, k))
-    yield _factor("a drafted token", old.draft_step_s, new.draft_step_s, _milliseconds)
-    yield _factor("the target's pass", old.target_step_s, new.target_step_s, _milliseconds)
+    yield _time("a drafted token", *drafted, A_LITTLE_S / 10, dearer=True)
+    yield _time("the target's pass", *passed, A_LITTLE_S, dearer=False)
 
 
-def _factor(what: str, old: float | None, new: float | None, words: Callable[[float], str]) -> _Move:
-    """Of a value whose factor counts; None: without limit."""
+def _rate(what: str, old: float | None, new: float | None) -> _Move:
+    """None: without limit."""
     if old is None or new is None:
         if old is new:
-            return _Move(0.0, "")
-        return _Move(math.inf, f"{what} has no limit any more" if new is None else f"{what} has a limit now")
-    least = 1e-6
-    moved = abs(math.log(max(new, least) / max(old, least))) / A_QUARTER
-    return _Move(moved, f"{what} {_way(old, new)} to {words(new)}")
+            return _STILL
+        if new is None:
+            return _Move(math.inf, f"{what} has no limit")
+        return _Move(-math.inf, f"{what} fell to {_megabits(new)}")
+    moved = math.log((new + A_LITTLE_BPS) / (old + A_LITTLE_BPS)) / A_QUARTER
+    return _Move(moved, f"{what} {_way(old, new)} to {_megabits(new)}")
+
+
+def _time(what: str, old: float, new: float, little: float, *, dearer: bool) -> _Move:
+    """`dearer`: whether drafts pay less where it is longer. What there is beside `little` counts."""
+    moved = math.log((new + little) / (old + little)) / A_QUARTER
+    return _Move(-moved if dearer else moved, f"{what} {_way(old, new)} to {_milliseconds(new)}")
 
 
 A_TWENTIETH: Final = 0.05
@@ -216,16 +249,17 @@ A_TWENTIETH: Final = 0.05
 
 
 def _share(what: str, old: float, new: float) -> _Move:
-    return _Move(abs(new - old) / A_TWENTIETH, f"{what} {_way(old, new)} to {new:.2f}")
+    return _Move((new - old) / A_TWENTIETH, f"{what} {_way(old, new)} to {new:.2f}")
 
 
 def _crowd(old: int, new: int) -> _Move:
-    """Sessions in a pass: one more or less of many is nothing."""
+    """Sessions in a pass: one more or less of many is nothing. Shared passes leave less to gain by drafts."""
     if not old or not new:
-        return _Move(0.0, "")
-    moved = 0.0 if old == new else abs(math.log(new / old)) / A_QUARTER
-    others = "nobody else is there" if new == 1 else f"{new} requests share the target"
-    return _Move(moved, f"{others}, {old} before" if new != 1 else others)
+        return _STILL
+    moved = -math.log(new / old) / A_QUARTER
+    return _Move(
+        moved, f"{new} requests share the target, {old} before" if new > 1 else "nobody else is there"
+    )
 
 
 def _alpha(belief: Estimates, k: int) -> float:
@@ -236,6 +270,10 @@ def _alpha(belief: Estimates, k: int) -> float:
 
 def _way(old: float, new: float) -> str:
     return "rose" if new >= old else "fell"
+
+
+def _megabits(rate_bps: float) -> str:
+    return f"{digits(rate_bps / 1e6)} Mbit/s"
 
 
 def _milliseconds(time_s: float) -> str:

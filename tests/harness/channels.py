@@ -10,6 +10,7 @@ from draftwire.nodes.channel.capture import Capture
 from draftwire.nodes.channel.links import streams_of
 from draftwire.nodes.channel.node import LATENESS_BUDGET_S, ChannelNode
 from draftwire.nodes.channel.playing import Direction, OwnSchedules
+from draftwire.nodes.channel.traffic import Tell
 from draftwire.runtime.channel_settings import CellSettings
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.link import Link, LinkDrop, LinkSchedule, LinkSpec, Passage, parse_link
@@ -39,6 +40,7 @@ async def channel(
     capture: Capture | None = None,
     lateness_budget_s: float = LATENESS_BUDGET_S,
     cell: CellSettings | None = None,
+    tell: Tell | None = None,
 ) -> AsyncIterator[ChannelNode]:
     """A channel between two addresses, started; cancelled with the block. Raises what its start raises."""
     node = ChannelNode(
@@ -57,6 +59,7 @@ async def channel(
         own_links=own_links or {},
         lateness_budget_s=lateness_budget_s,
         cell=cell,
+        tell=tell,
     )
     started = asyncio.Event()
     running = asyncio.create_task(node.run(started.set))

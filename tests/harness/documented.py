@@ -1,17 +1,28 @@
-"""The command lines that the documentation shows, as its readers would copy them."""
+"""The command lines and files that the documentation shows, as its readers would copy them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Final
 
 from tests.harness.namespaces import ROOT
 
-DOCUMENTS: Final = ("README.md", "docs/operations.md", "docs/link.md")
+DOCUMENTS: Final = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/measured.md",
+    "docs/operations.md",
+    "docs/link.md",
+)
 
-_FIRST_WORDS: Final = ("draftwire", "make", "python", "python3", "pip", "mkdir", "sed", "cp", "scp", "ssh")
+_FIRST_WORDS: Final = (
+    "draftwire", "make", "python", "python3", "pip", "mkdir", "sed", "cp", "scp", "ssh", "curl"
+)  # fmt: skip
 _FIRST_FOLDERS: Final = (".venv/", "scripts/")
 _QUOTED: Final = r"""'[^']*'|"[^"]*" """.strip()
+_FENCE: Final = re.compile(r"\s*```(\w*) *(\S*)")
+"""Its language, and the name of the file that the block is, if it is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +43,15 @@ class Documented:
 
 
 def blocks(document: str) -> Iterator[Documented]:
-    """The command lines that stand by themselves, in indented or fenced code other than Python."""
+    """The command lines that stand by themselves, in indented or fenced code other than Python and files."""
     section, fence, rest, began = "", None, "", 0
     for number, line in enumerate((ROOT / document).read_text(encoding="utf-8").splitlines(), start=1):
-        if (marker := re.match(r"\s*```(\w*)", line)) is not None:
-            fence = marker[1] or "text" if fence is None else None
+        if (marker := _FENCE.match(line)) is not None:
+            opens = "file" if marker[2] else marker[1] or "text"
+            fence = opens if fence is None else None
         elif fence is None and line.startswith("#"):
             section = line.lstrip("# ")
-        elif fence == "python" or not (rest or fence or line.startswith("    ")):
+        elif fence in ("python", "file") or not (rest or fence or line.startswith("    ")):
             continue
         else:
             began = began if rest else number
@@ -50,6 +62,20 @@ def blocks(document: str) -> Iterator[Documented]:
             text, rest = _without_remark(rest.removeprefix("$ ")), ""
             if _is_command(text):
                 yield Documented(document=document, section=section, line=began, text=text)
+
+
+def files(document: str) -> dict[str, str]:
+    """What a reader is to write: name -> text of each fenced block that begins with ```LANGUAGE NAME."""
+    shown, name = dict[str, str](), ""
+    for line in (ROOT / document).read_text(encoding="utf-8").splitlines():
+        if (marker := _FENCE.match(line)) is not None:
+            name = marker[2]
+            assert name not in shown, f"{document} has {name} twice"
+            if name:
+                shown[name] = ""
+        elif name:
+            shown[name] += f"{line}\n"
+    return shown
 
 
 def inline(document: str) -> Iterator[str]:
@@ -65,9 +91,14 @@ def _without_remark(line: str) -> str:
     return found[0].strip() if found is not None else line
 
 
+def without_settings(words: Iterable[str]) -> list[str]:
+    """A command's words, without what it sets in the environment before it."""
+    return list(dropwhile(lambda word: re.match(r"[A-Z_]+=", word), words))
+
+
 def _is_command(text: str) -> bool:
-    words = [word for word in text.split() if not re.match(r"[A-Z_]+=", word)]
+    words = without_settings(text.split())
     return bool(words) and (words[0] in _FIRST_WORDS or words[0].startswith(_FIRST_FOLDERS))
 
 
-__all__ = ["DOCUMENTS", "Documented", "blocks", "inline"]
+__all__ = ["DOCUMENTS", "Documented", "blocks", "files", "inline", "without_settings"]

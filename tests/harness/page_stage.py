@@ -3,7 +3,7 @@
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,9 +139,9 @@ def _handler_of(stage: Stage) -> type[BaseHTTPRequestHandler]:
             self._begin_stream()
             said: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
             message: Message | None = {"full": True, **stage.opening}
-            self.wfile.write(b"retry: 200\n\n")
             stage._feeds.append(said)
             try:
+                self.wfile.write(b"retry: 200\n\n")
                 while message is not None:
                     self.wfile.write(b"data: " + json.dumps(message).encode() + b"\n\n")
                     message = said.get()
@@ -167,9 +167,4 @@ def _handler_of(stage: Stage) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def chosen_fields(message: Mapping[str, Any], *names: str) -> Message:
-    """Some fields of a message."""
-    return {name: message[name] for name in names}
-
-
-__all__ = ["PAGE", "Message", "NoPageError", "Stage", "chosen_fields", "played"]
+__all__ = ["PAGE", "Message", "NoPageError", "Stage", "played"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from draftwire.codecs.messages import Acceptance
@@ -18,6 +18,7 @@ from draftwire.runtime.config import (
     DeviceLinkSettings,
     DeviceSettings,
     ModelSettings,
+    ObserverSettings,
     PairSettings,
     Profile,
     SamplingSettings,
@@ -238,6 +239,10 @@ def test_what_is_local(address: str, local: bool) -> None:
         ("[channel]\ncontrol = 'tcp://10.0.0.2:5703'", True),
         ("[controller]\naddress = 'tcp://controller:5702'", True),
         ("[controller]\nbind = 'tcp://0.0.0.0:5702'", True),
+        ("[observer]", False),
+        ("[observer]\nhost = '0.0.0.0'", False),
+        ("[observer]\naddress = 'tcp://10.0.0.4:5704'", True),
+        ("[observer]\nbind = 'tcp://*:5704'", True),
         ("[security]\nfolder = 'keys'", True),
     ],
 )
@@ -324,6 +329,27 @@ def test_files_of_tables_are_found_from_the_file_that_names_them(tmp_path: Path)
         assert load_topology(copy) == topology
 
 
+def test_an_observer_is_there_where_its_section_is(tmp_path: Path) -> None:
+    """With defaults on loopback; its file of a key is found from the topology's own."""
+    assert Topology.default().observer is None
+    with pytest.raises(ConfigurationError, match=r"observer: this topology has no observer; add a section"):
+        Topology.default().need_observer()
+    observer = parse_topology("[observer]").need_observer()
+    assert (observer.binds, observer.host, observer.port) == ("tcp://127.0.0.1:5704", "127.0.0.1", 8700)
+    path = tmp_path / "x.toml"
+    for written, found in (
+        ("page.key", tmp_path / "page.key"),
+        ("~/k", Path.home() / "k"),
+        ("/k", Path("/k")),
+    ):
+        path.write_text(f"[observer]\nkey_file = '{written}'")
+        topology = load_topology(path)
+        assert topology.need_observer().key_file == str(found)
+        copy = tmp_path / "sub.toml"
+        copy.write_text(to_toml(topology))
+        assert load_topology(copy) == topology
+
+
 def test_what_is_said_of_one_end_goes_first() -> None:
     """A key of [pair] holds for both ends, and with draft_ or target_ before it for that end."""
     pair = parse_topology(
@@ -356,7 +382,7 @@ def test_what_is_said_of_one_end_goes_first() -> None:
         ("sampling = 1", "x.toml: sampling: 1 is no section; write [sampling]"),
         (
             '[sampling]\nacceptance = "coupld"',
-            'x.toml: sampling.acceptance: "coupld" will not do; did you mean \'coupled\'?',
+            "x.toml: sampling.acceptance: \"coupld\" will not do; did you mean 'coupled'?",
         ),
         (
             "[device]\nmax_waste = -1",
@@ -545,6 +571,21 @@ def test_what_is_said_of_one_end_goes_first() -> None:
             "[security]\nplain = true\nfolder = 'keys'",
             "x.toml: security.plain: true says that nodes use no keys, and [security] folder says where",
         ),
+        (
+            "[observer]\naddress = 'tcp://127.0.0.1:5702'",
+            'x.toml: observer.address: "tcp://127.0.0.1:5702" will not do; [controller] has it already',
+        ),
+        (
+            "[observer]\nbind = 'tcp://127.0.0.1:5701'",
+            'x.toml: observer.bind: "tcp://127.0.0.1:5701" will not do; [target] has it already',
+        ),
+        ("[observer]\nport = 65536", "x.toml: observer.port: 65536 will not do; write a number from 0 to"),
+        ("[observer]\nport = '1'", 'x.toml: observer.port: "1" is not a whole number; write for instance'),
+        ("[observer]\nhost = ''", 'x.toml: observer.host: "" will not do; write 127.0.0.1 for this machine'),
+        ("[observer]\nhost = 'http://a'", 'x.toml: observer.host: "http://a" will not do; write 127.0.0.1'),
+        ("[observer]\nkey_file = ''", 'x.toml: observer.key_file: "" will not do; name a file of one line'),
+        ("[observer]\nkey_file = 1", "x.toml: observer.key_file: 1 is not a text in quotes; write for inst"),
+        ("[observr]\n", "x.toml: observr: no section [observr]; did you mean 'observer'?"),
         ("[security]\nplain = 1", "x.toml: security.plain: 1 is not true or false; write for instance"),
         ("[security]\nfolder = ''", 'x.toml: security.folder: "" will not do; name the folder that'),
         ("[security]\nfolder = 3", "x.toml: security.folder: 3 is not a text in quotes; write for"),
@@ -599,8 +640,19 @@ _addresses = st.builds("ipc:///run/{}-{}".format, st.integers(), _texts)
 _binds = st.none() | st.builds("tcp://{}:{}".format, st.sampled_from(["*", "eth0"]), st.integers(1, 65535))
 _key_names = st.builds("{}{}".format, st.sampled_from("aZ5"), st.text("a-_.", max_size=20))
 _names = _key_names | st.builds("{}/{}".format, _key_names, st.text("aä-_./ "))
+
+
+def _topology_of(**sections: Any) -> Topology:
+    """Unless something is said of a device that none of several is called."""
+    try:
+        return Topology(**sections)
+    except ConfigurationError as error:
+        assert error.key.startswith("channel.devices."), error
+        reject()
+
+
 _topologies = st.builds(
-    Topology,
+    _topology_of,
     pair=st.builds(
         PairSettings,
         draft=_models,
@@ -662,6 +714,16 @@ _topologies = st.builds(
     compute=st.builds(ComputeSettings, profile=st.sampled_from(Profile)),
     security=st.builds(SecuritySettings, folder=_texts.filter(lambda text: "\0" not in text))
     | st.builds(SecuritySettings, plain=st.booleans()),
+    observer=st.none()
+    | st.builds(
+        ObserverSettings,
+        address=_addresses.map("{}s".format),
+        bind=_binds,
+        key=st.none() | _key_names,
+        host=st.sampled_from(["127.0.0.1", "::1", "0.0.0.0", "page.lan"]),
+        port=st.integers(0, 65535),
+        key_file=st.none() | _texts.filter(lambda text: "\0" not in text),
+    ),
 )
 
 

@@ -91,6 +91,8 @@ async def _roles(args: argparse.Namespace, topology: Topology) -> tuple[Role, ..
     if Role.CHANNEL in wanted:
         remedy = "add a section [channel], or leave that role out"
         topology.need_channel(remedy=remedy, key="--role", source=str(args.config))
+    if Role.OBSERVER in wanted:
+        topology.need_observer(source=str(args.config))
     return wanted
 
 

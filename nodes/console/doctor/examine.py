@@ -99,7 +99,7 @@ async def examine(
         for found, prober in await contacts:
             if prober is not None:
                 progress(f"measuring {found.hop.name}")
-                found = await _measure(found, prober, hello if found.hop.origin is Role.DEVICE else None)
+                found = await _measure(found, prober, hello if _takes_hello(found.hop) else None)
             hops.append(found)
             told([check for check in judge_hop(found, config=config) if not _known(check, checks)])
         answer = next((found.answer for found in hops if found.hello is not None), None)
@@ -121,9 +121,14 @@ def describe(topology: Topology, roles: Sequence[Role]) -> list[Check]:
         opens = [port.bind for port in ports_of(topology, [role])]
         seen = f"opens {' and '.join(opens)}" if opens else "opens no port"
         reached = [hop.address for hop in hops_of(topology, [role])]
-        seen += f", connects to {reached[0]}" if reached else ", connects to nothing"
+        seen += f", connects to {' and '.join(reached) or 'nothing'}"
         lines.append(_configured(topology.device.name if role is Role.DEVICE else role.value, seen))
     return lines
+
+
+def _takes_hello(hop: Hop) -> bool:
+    """Whether a device greets the BS there."""
+    return hop.origin is Role.DEVICE and hop.destination is Role.TARGET
 
 
 def _known(check: Check, checks: Sequence[Check]) -> bool:

@@ -5,6 +5,7 @@ Each role looks at the hop that begins with it, since only its machine can:
     device -> target             or, where there is a channel, device -> channel -> target, end to end
     channel -> target
     target -> controller
+    each of them -> observer    where there is one
 
 What fails is told by the first thing that did: the name, the connection, the keys, the answer.
 """

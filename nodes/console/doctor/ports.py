@@ -29,6 +29,7 @@ class Port:
 def ports_of(topology: Topology, roles: Collection[Role]) -> tuple[Port, ...]:
     """Those that nodes of these roles bind."""
     target, channel, controller = topology.target, topology.channel, topology.controller
+    observer = topology.observer
     ports = [_port(Role.TARGET, Service.TARGET, target.address, target.bind)]
     if channel is not None:
         control = Port(
@@ -41,6 +42,8 @@ def ports_of(topology: Topology, roles: Collection[Role]) -> tuple[Port, ...]:
         )
         ports += [_port(Role.CHANNEL, Service.CHANNEL, channel.address, channel.bind, control), control]
     ports.append(_port(Role.CONTROLLER, Service.CONTROLLER, controller.address, controller.bind))
+    if observer is not None:
+        ports.append(_port(Role.OBSERVER, Service.OBSERVER, observer.address, observer.bind))
     return tuple(port for port in ports if port.role in roles)
 
 

@@ -5,12 +5,21 @@ from typing import Final
 
 from draftwire.nodes.console.doctor.reach import NAME_S, is_here, names_a_host
 from draftwire.nodes.console.doctor.threads import in_a_thread
-from draftwire.runtime.config import ChannelSettings, ControllerSettings, TargetSettings, Topology, is_local
+from draftwire.runtime.config import (
+    ChannelSettings,
+    ControllerSettings,
+    ObserverSettings,
+    TargetSettings,
+    Topology,
+    is_local,
+)
 from draftwire.runtime.connections import connections_of
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.security import Keyring, Role
 
-SAY_IT: Final = "say what runs here: --role device, or those of --role channel, target and controller that do"
+SAY_IT: Final = (
+    "say what runs here: --role device, or those of --role channel, target, controller and observer that do"
+)
 
 
 async def roles_of(topology: Topology) -> tuple[Role, ...]:
@@ -49,12 +58,14 @@ def roles_by_address(topology: Topology, is_here: Callable[[str], bool | None]) 
     return tuple(role for role in Role if role in here)
 
 
-_Server = TargetSettings | ChannelSettings | ControllerSettings
+_Server = TargetSettings | ChannelSettings | ControllerSettings | ObserverSettings
 
 
 def _section(topology: Topology, role: Role) -> _Server:
     if role is Role.CHANNEL and topology.channel is not None:
         return topology.channel
+    if role is Role.OBSERVER and topology.observer is not None:
+        return topology.observer
     return topology.controller if role is Role.CONTROLLER else topology.target
 
 

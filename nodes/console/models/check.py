@@ -1,7 +1,6 @@
 """`draftwire models check DRAFT TARGET`: is a pair worth deploying? Measured here, predicted for links."""
 
 import argparse
-import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
@@ -173,8 +172,6 @@ def _steps(args: argparse.Namespace, draft: Loaded, target: Loaded, prompts: Seq
 
 
 def _sampled(args: argparse.Namespace, draft: Loaded, target: Loaded, prompts: Sequence[str]) -> Sampled:
-    """With all cores."""
-    limit_threads(os.cpu_count(), args.target)
     tokenizer, models = draft.seen.tokenizer, (draft.model, target.model)
     places: Iterator[Place]
     if args.text is not None:

@@ -29,6 +29,9 @@ GAMMAS: Final = tuple(range(1, MAX_GAMMA + 1))
 LONGEST_COLOCATED: Final = 16
 """Longer blocks would lie far from the lengths at which the target's pass was timed."""
 
+EQUAL: Final = 0.003
+"""Speeds that differ by less, relatively, are the same: then rows may as well be short."""
+
 RATES_LOOKED_AT: Final = 41
 """Between the lowest and the highest, at even ratios: where being worth it begins is looked for there."""
 
@@ -109,7 +112,7 @@ class Verdict:
 
 
 def predict(pair: Pair, *, rate_bps: float) -> Predicted:
-    """The fastest plan that drafts at all."""
+    """The fastest plan that drafts at all; of K that are as fast the smallest."""
     link = LinkEstimate(uplink_bps=rate_bps, downlink_bps=rate_bps, rtt_s=pair.rtt_s)
     if pair.ids_only:
         return _by_ids(pair, link, alpha=max(pair.alphas.values()))
@@ -117,8 +120,9 @@ def predict(pair: Pair, *, rate_bps: float) -> Predicted:
     tokens, steps = forecast_grid(
         alphas=of_k, gammas=GAMMAS, compute=pair.compute, link=link, frames=pair.frames
     )
-    row, column = divmod(int(np.argmax(tokens / steps)), len(GAMMAS))
-    k = list(of_k)[row]
+    speeds = tokens / steps
+    row = int(np.argmax(speeds.max(axis=1) >= speeds.max() * (1 - EQUAL)))
+    column, k = int(np.argmax(speeds[row])), list(of_k)[row]
     best = forecast(
         k=k, gamma=GAMMAS[column], alpha=of_k[k], compute=pair.compute, link=link, frames=pair.frames
     )

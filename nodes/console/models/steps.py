@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -54,6 +55,8 @@ class Steps:
     "whether the first was not measured but told"
     target_given: bool = False
     "the same of the second"
+    spread: float = 0.0
+    "of what was measured: the middle half of the times, in parts of their median; the larger of the two"
 
     @property
     def alone_s(self) -> float:
@@ -95,65 +98,61 @@ def steps_of(
     before_target: Callable[[], None] = lambda: None,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> Steps:
-    """Time both. draft_s, target_s: what is told in place of a measurement; a pass is then as long for any
-    length. `before_draft`, `before_target`: called before each one's turns, to set threads.
+    """Time both by turns, so that what else the machine does hits them alike.
+
+    draft_s, target_s: what is told in place of a measurement; a pass is then as long for any length.
+    `before_draft`, `before_target`: called before each one's turns, to set threads.
     """
     room = min(draft.context_length, target.context_length) - max(BLOCK, *LENGTHS) - 1
     whole = [prompt[place % len(prompt)] for place in range(max(1, min(CONTEXT_TOKENS, room)))]
-    given = ((0, target_s),) if target_s is not None else None
+    ids = [whole[place % len(whole)] for place in range(max(LENGTHS))]
+    sampling, drafted = Sampling(temperature=temperature), list[float]()
+    passes = defaultdict[int, list[float]](list)
+    of_draft, of_target = draft.open(), target.open()
+    pen = _pen(draft, of_draft, whole, sampling, vocab_size)
+    for number in _rounds(clock_s):
+        if draft_s is None:
+            before_draft()
+            drafted += [_timed(partial(pen, 4 * number + turn), clock_s) / BLOCK for turn in range(4)][1:]
+        for length in LENGTHS if target_s is None else ():
+            before_target()
+            one = partial(_pass, of_target, whole, ids[:length], sampling)
+            passes[length].append(_timed(one, clock_s))
+    for context in (of_draft, of_target):
+        context.close()
+    # The first round reads the prompt, and warms up.
+    measured = {length: seconds[1:] for length, seconds in passes.items()}
+    spread = [_spread(some) for some in (drafted, measured.get(0, [])) if some]
     return Steps(
-        draft_s=_draft_s(draft, whole, vocab_size, temperature, before_draft, clock_s)
-        if draft_s is None
-        else draft_s,
-        passes_s=given or _passes_s(target, whole, temperature, before_target, clock_s),
+        draft_s=median(drafted) if draft_s is None else draft_s,
+        passes_s=tuple((length, median(some)) for length, some in sorted(measured.items()))
+        if target_s is None
+        else ((0, target_s),),
         draft_given=draft_s is not None,
         target_given=target_s is not None,
+        spread=max(spread, default=0.0),
     )
 
 
-def _draft_s(
-    draft: LanguageModel,
-    tokens: Sequence[int],
-    vocab_size: int,
-    temperature: float,
-    before: Callable[[], None],
-    clock_s: Callable[[], float],
-) -> float:
+def _pen(
+    draft: LanguageModel, context: Context, tokens: Sequence[int], sampling: Sampling, vocab_size: int
+) -> Callable[[int], None]:
+    """Draws one block, of the draft epoch that it is called with."""
     k = min(USUAL_K, vocab_size if draft.support is None else len(draft.support))
-    request = Request(
-        prompt=tuple(tokens), sampling=Sampling(temperature=temperature), seed=0, max_new_tokens=1
-    )
-    plan, noise, context = Plan(number=0, k=k, gamma=BLOCK, min_draft=BLOCK), PhiloxNoise(), draft.open()
+    request = Request(prompt=tuple(tokens), sampling=sampling, seed=0, max_new_tokens=1)
+    plan, noise = Plan(number=0, k=k, gamma=BLOCK, min_draft=BLOCK), PhiloxNoise()
 
-    def block(epoch: int) -> None:
+    def draw(epoch: int) -> None:
         work = DraftWork(tokens=tokens, draft_epoch=epoch, length=BLOCK, plan=plan)
         draw_block(work, request, context, support=draft.support, vocab_size=vocab_size, noise=noise)
 
-    before()
-    block(0)  # reads the prompt
-    taken = [_timed(lambda epoch=epoch: block(epoch), clock_s) for epoch in _rounds(clock_s, times=3)]
-    context.close()
-    return median(taken) / BLOCK
+    return draw
 
 
-def _passes_s(
-    target: LanguageModel,
-    tokens: Sequence[int],
-    temperature: float,
-    before: Callable[[], None],
-    clock_s: Callable[[], float],
-) -> tuple[tuple[int, float], ...]:
-    context, sampling = target.open(), Sampling(temperature=temperature)
-    ids = [tokens[place % len(tokens)] for place in range(max(LENGTHS))]
-    taken = defaultdict[int, list[float]](list)
-    before()
-    _pass(context, tokens, ids, sampling)
-    for _ in _rounds(clock_s):
-        for length in LENGTHS:
-            some = ids[:length]
-            taken[length].append(_timed(lambda some=some: _pass(context, tokens, some, sampling), clock_s))
-    context.close()
-    return tuple((length, median(seconds)) for length, seconds in sorted(taken.items()))
+def _spread(seconds: Sequence[float]) -> float:
+    """The middle half's, in parts of the median."""
+    low, high = np.quantile(seconds, (0.25, 0.75))
+    return float((high - low) / median(seconds))
 
 
 def _pass(context: Context, tokens: Sequence[int], ids: Sequence[int], sampling: Sampling) -> None:
@@ -163,10 +162,10 @@ def _pass(context: Context, tokens: Sequence[int], ids: Sequence[int], sampling:
         target_distribution(row, sampling)
 
 
-def _rounds(clock_s: Callable[[], float], *, times: int = 1) -> Iterator[int]:
-    """Numbers from 1 on, until there are enough; fewer where each takes long."""
+def _rounds(clock_s: Callable[[], float]) -> Iterator[int]:
+    """Numbers from 0 on, until there are enough; fewer where each takes long."""
     begun_s = clock_s()
-    for number in range(1, times * ROUNDS + 1):
+    for number in range(1 + ROUNDS):
         if number > LEAST_ROUNDS and clock_s() - begun_s > ENOUGH_S:
             return
         yield number

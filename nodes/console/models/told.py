@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,6 +14,9 @@ from draftwire.nodes.console.models.ends import EndSeen, Loaded, Room
 from draftwire.nodes.console.models.prediction import Colocated, Predicted, Verdict, rate_words
 from draftwire.nodes.console.models.sample import Sampled
 from draftwire.nodes.console.models.steps import OVERHEAD_S, Steps
+
+UNSTEADY: Final = 0.2
+"""Of the middle half of times, in parts of their median: a quiet machine's stays below 0.1."""
 
 
 class Teller:
@@ -87,6 +90,7 @@ class Teller:
             "pass_s_at_zero": compute.target_step_s,
             "pass_s_a_drafted_token": compute.target_per_token_s,
             "overhead_s": compute.overhead_s,
+            "spread": steps.spread,
         }
         given = steps.draft_given, steps.target_given
         whose = "as told" if all(given) else "in part as told" if any(given) else "of this machine"
@@ -98,6 +102,10 @@ class Teller:
         passes = ", ".join(f"{1e3 * s:.0f} ms for {g} + 1" for g, s in steps.passes_s if g)
         if passes:
             self._line("", f"a pass takes {passes} tokens")
+        if steps.spread > UNSTEADY:
+            self._line(
+                "", f"times vary by {steps.spread:.0%}: something else is running here, so measure again"
+            )
         if not any(given):
             self._line("", "other hardware has another c: --draft-step and --target-step tell its times")
 
@@ -164,7 +172,7 @@ class Teller:
             f"{beside.speedup:.2f} times the target alone, a bound from above."
         )
         self._say(
-            f"One session; {1e3 * OVERHEAD_S:g} ms a step are added for messages. `draftwire compare` runs it."
+            f"One session, {1e3 * OVERHEAD_S:g} ms a step for messages within. `draftwire compare` measures."
         )
 
     def verdict(self, verdict: Verdict) -> None:

@@ -43,6 +43,11 @@ class ApiError(DraftwireError):
         super().__init__(message)
 
     @property
+    def name(self) -> str:
+        """As the log has it."""
+        return self.code or self.kind
+
+    @property
     def response(self) -> Response:
         """As an answer of its own."""
         return refusal(

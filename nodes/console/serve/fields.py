@@ -42,7 +42,9 @@ def _content(value: Any) -> str:
     for part in parts:
         said = part if isinstance(part, dict) else {}
         if said.get("type") != "text" or not isinstance(said.get("text"), str):
-            raise ValueError('write a text, or a list of {"type": "text", "text": "..."}: nothing else is read')
+            raise ValueError(
+                'write a text, or a list of {"type": "text", "text": "..."}: nothing else is read'
+            )
         texts.append(said["text"])
     return "\n".join(texts)
 
@@ -69,11 +71,11 @@ class _Body(BaseModel):
 class Extension(_Body):
     """`draftwire`: what this request wants of drafts; what is left out the controller chooses."""
 
-    k: int | None = Field(None, ge=1, le=MAX_VOCAB_SIZE)
-    gamma: int | None = Field(None, ge=0, le=MAX_GAMMA)
+    k: int | None = Field(default=None, ge=1, le=MAX_VOCAB_SIZE)
+    gamma: int | None = Field(default=None, ge=0, le=MAX_GAMMA)
     acceptance: Literal["rejection", "coupled", "auto"] | None = None
-    min_draft: int | None = Field(None, ge=0, le=MAX_GAMMA)
-    max_waste: float | None = Field(None, ge=0, le=MOST_WASTE, allow_inf_nan=False)
+    min_draft: int | None = Field(default=None, ge=0, le=MAX_GAMMA)
+    max_waste: float | None = Field(default=None, ge=0, le=MOST_WASTE, allow_inf_nan=False)
 
 
 class StreamOptions(_Body):
@@ -88,12 +90,12 @@ class Fields(_Body):
     """What both ways of asking have."""
 
     model: str
-    n: int = Field(1, ge=1, le=MOST_CHOICES)
-    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
-    top_k: int | None = Field(None, ge=0, le=MAX_VOCAB_SIZE)
-    seed: int | None = Field(None, ge=0, le=2**63 - 1)
+    n: int = Field(default=1, ge=1, le=MOST_CHOICES)
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=0, le=MAX_VOCAB_SIZE)
+    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     stop: Annotated[tuple[str, ...], BeforeValidator(_stops)] = ()
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -117,7 +119,7 @@ class ChatFields(Fields):
     """POST /v1/chat/completions."""
 
     messages: list[MessageFields] = Field(min_length=1, max_length=MOST_MESSAGES)
-    max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
 
 
 def checked(kind: type[Checked], body: Mapping[str, Any]) -> Checked:
@@ -138,6 +140,8 @@ def _as_api_error(
             text = f"there is no such field; {nearest(str(place[-1]), _known(kind, place))}"
         case "missing":
             text = "it is missing, and has to be given"
+        case "model_type":
+            text = f"write an object, and not {_short(value)}"
         case "value_error":
             text = said.removeprefix("Value error, ")
         case _:

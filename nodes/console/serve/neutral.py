@@ -22,19 +22,21 @@ class Cannot:
     "values that mean the same as nothing; null always does"
 
 
-_BOTH: Final[Mapping[str, Cannot]] = {
+_BOTH: Final = {
     "presence_penalty": Cannot(_ONE_SAMPLER, (0,)),
     "frequency_penalty": Cannot(_ONE_SAMPLER, (0,)),
     "logit_bias": Cannot(_ONE_SAMPLER, ({},)),
     "service_tier": Cannot("there is one tier", ("auto", "default")),
 }
-COMPLETIONS: Final[Mapping[str, Cannot]] = _BOTH | {
+COMPLETIONS: Final[Mapping[str, Cannot]] = {
+    **_BOTH,
     "best_of": Cannot("ask for `n` answers and choose", (1,)),
     "echo": Cannot("put the prompt before the answer yourself", (False,)),
     "suffix": Cannot("text is only continued, and never filled in", ("",)),
     "logprobs": Cannot("the base station sends ids and no probabilities"),
 }
-CHAT: Final[Mapping[str, Cannot]] = _BOTH | {
+CHAT: Final[Mapping[str, Cannot]] = {
+    **_BOTH,
     "logprobs": Cannot("the base station sends ids and no probabilities", (False,)),
     "top_logprobs": Cannot("the base station sends ids and no probabilities", (0,)),
     "tools": Cannot(_NO_TOOLS, ([],)),
@@ -71,7 +73,7 @@ def without_neutral(body: Mapping[str, Any], cannot: Mapping[str, Cannot], *, at
         if (entry := cannot.get(name)) is None:
             left[name] = value
         elif not any(value == one and (type(value) is bool) == (type(one) is bool) for one in entry.neutral):
-            raise bad(f"this server can't do that: {entry.remedy}, and leave it out", param=f"{at}{name}")
+            raise bad(f"this is not done here: leave it out; {entry.remedy}", param=f"{at}{name}")
     return left
 
 

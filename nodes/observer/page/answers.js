@@ -58,8 +58,10 @@ function makeView() {
   const prompt = make("h3", { class: "prompt", dir: "auto" });
   const word = make("span", { class: "badge" });
   const text = make("p", { class: "text", dir: "auto" });
-  const box = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The answer's text" }, text);
-  const shares = make("div", { class: "shares", "aria-hidden": "true" }, ...ORIGINS.map((name) => make("i", { class: name })));
+  const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": "The answer's text" };
+  const box = make("div", region, text);
+  const parts = ORIGINS.map((name) => make("i", { class: name }));
+  const shares = make("div", { class: "shares", "aria-hidden": "true" }, ...parts);
   const counts = make("p", { class: "counts" }, ...ORIGINS.map((name) => make("span", { class: name })));
   const summary = make("p", { class: "summary" });
   const element = make(
@@ -96,7 +98,10 @@ function makeView() {
   function fill(answer) {
     const follows = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
     if (drawn.runs === 0) drawn.gone = answer.gone;
-    for (; drawn.gone < answer.gone && drawn.runs > 0; drawn.gone += 1, drawn.runs -= 1) text.firstChild.remove();
+    for (; drawn.gone < answer.gone && drawn.runs > 0; drawn.gone += 1) {
+      text.firstChild.remove();
+      drawn.runs -= 1;
+    }
     drawn.gone = answer.gone;
     if (drawn.runs > 0) setText(text.lastChild, answer.runs[drawn.runs - 1].text);
     for (const run of answer.runs.slice(drawn.runs)) {

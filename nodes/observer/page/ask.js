@@ -53,7 +53,7 @@ async function ask(model, prompt, signal) {
   const chat = { model, messages: [{ role: "user", content: prompt }], stream: true };
   try {
     let answer = await post("v1/chat/completions", chat, signal);
-    if (answer.status === 400 && /chat template/i.test(await answer.clone().text())) {
+    if (answer.status === 400 && (await answer.clone().text()).includes("no_chat_template")) {
       answer = await post("v1/completions", { model, prompt, stream: true }, signal);
     }
     return answer.ok ? await errorIn(answer.body) : await refusal(answer);

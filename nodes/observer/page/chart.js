@@ -5,7 +5,7 @@ import { times } from "./scales.js";
 import { clock, span } from "./words.js";
 
 const GAP_S = 2; // longer without a point: nothing happened in between, and no line is drawn
-const MARGIN = { left: 44, right: 10, top: 8, bottom: 20, between: 12 };
+const MARGIN = { left: 44, right: 10, top: 8, bottom: 20, between: 18 };
 const TICK_PX = 78;
 const ROWS = 240; // of a table
 const TABLE_MS = 5000; // it stands still for that long, or nobody could read it
@@ -13,9 +13,9 @@ const TABLE_MS = 5000; // it stands still for that long, or nobody could read it
 let made = 0;
 
 /**
- * `panes`: `{share, scale(values), tick(value), series: [{key, name, step, words(value), line}]}`; `line` is
- * the class of its stroke. `point(at_s)` moves the reading line of all charts, null: takes it away. Returns
- * `{element, show(view)}`, with view as in charts.js.
+ * `panes`: `{share, scale(values), tick(value), between, series: [{key, name, step, words(value), line}]}`;
+ * `line` is the class of its stroke; `between`: fill between the first two series. `point(at_s)` moves the
+ * reading line of all charts, null: takes it away. Returns `{element, show(view)}`, with view as in charts.js.
  */
 export function makeChart({ title, panes, point }) {
   const id = `chart-${(made += 1)}`;
@@ -52,9 +52,9 @@ export function makeChart({ title, panes, point }) {
   plot.addEventListener("blur", () => point(null));
   plot.addEventListener("keydown", (event) => {
     const at = latest?.points.findIndex((one) => one.at_s === latest.cursor_s) ?? -1;
-    const from = at < 0 ? Infinity : at;
+    const from = at < 0 ? (latest?.points.length ?? 0) - 1 : at;
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 10, PageDown: -10 };
-    if (event.key in steps) read((from === Infinity ? (latest?.points.length ?? 0) - 1 : from) + steps[event.key]);
+    if (event.key in steps) read(from + steps[event.key]);
     else if (event.key === "Home") read(0);
     else if (event.key === "End") read(Infinity);
     else if (event.key === "Escape") point(null);
@@ -108,7 +108,7 @@ function keyOf(one, readout) {
 }
 
 function paneOf(pane, view, { top, width, height }) {
-  const values = view.points.flatMap((one) => pane.series.map(({ key }) => one[key])).filter((value) => value != null);
+  const values = pane.series.flatMap(({ key }) => known(view.points, key));
   const scale = pane.scale(values);
   const y = (value) => height * (1 - Math.min(1, scale.place(value)));
   const grid = scale.ticks.map((value) => {
@@ -118,8 +118,9 @@ function paneOf(pane, view, { top, width, height }) {
   });
   const lines = pane.series.map((one) => draw("path", { class: one.line, d: pathOf(one, view, width, y) }));
   // A picture in the picture cuts off what lies outside; a little room for the strokes.
+  const filling = pane.between ? between(pane.series, view, width, y) : [];
   const inner = draw("svg", { x: "0", y: "-2", width: width.toFixed(1), height: (height + 4).toFixed(1) },
-    draw("g", { transform: "translate(0 2)" }, ...lines));
+    draw("g", { transform: "translate(0 2)" }, ...filling, ...lines));
   return draw("g", { transform: `translate(${MARGIN.left} ${top.toFixed(1)})` }, ...grid, inner);
 }
 
@@ -141,27 +142,46 @@ function pathOf(one, view, width, y) {
   return path;
 }
 
+/** Where the first line lies above the second one, and where below it. */
+function between([first, second], view, width, y) {
+  const paths = { gain: "", lag: "" };
+  view.points.forEach((to, at) => {
+    const from = view.points[at - 1];
+    const values = [from?.[first.key], to[first.key], to[second.key], from?.[second.key]];
+    if (values.some((value) => value === null || value === undefined) || to.at_s - from.at_s > GAP_S) return;
+    const [left, right] = [across(from.at_s, view, width), across(to.at_s, view, width)];
+    const [a, b, c, d] = values.map((value) => y(value).toFixed(1));
+    const side = values[0] + values[1] >= values[2] + values[3] ? "gain" : "lag";
+    paths[side] += `M${left} ${a}L${right} ${b}V${c}L${left} ${d}Z`;
+  });
+  return Object.entries(paths).map(([name, d]) => draw("path", { class: name, d }));
+}
+
 function timesOf(view, box) {
   const most = Math.max(1, Math.floor(box.width / TICK_PX));
   const ticks = view.points.length ? times(view.from_s + view.wall_s, view.to_s + view.wall_s, most) : [];
   const labels = ticks.map((at) => {
     const x = Number(across(at - view.wall_s, view, box.width));
     if (x < 24 || x > box.width - 22) return "";
-    return draw("text", { class: "tick", x: x.toFixed(1), y: String(box.height + MARGIN.top + 15), "text-anchor": "middle" }, clock(at));
+    const place = { x: x.toFixed(1), y: String(box.height + MARGIN.top + 15), "text-anchor": "middle" };
+    return draw("text", { class: "tick", ...place }, clock(at));
   });
   return draw("g", { transform: `translate(${MARGIN.left} 0)` }, ...labels);
 }
 
 function cursorOf(view, box) {
   if (!view.cursor) return [];
-  const x = Number(across(view.cursor.at_s, view, box.width)) + MARGIN.left;
+  const at = Number(across(view.cursor.at_s, view, box.width)) + MARGIN.left;
+  const x = at.toFixed(1);
   const bottom = MARGIN.top + box.height;
   const words = clock(view.cursor.at_s + view.wall_s);
-  const middle = Math.max(MARGIN.left + 24, Math.min(MARGIN.left + box.width - 26, x));
+  const middle = Math.max(MARGIN.left + 24, Math.min(MARGIN.left + box.width - 26, at));
+  const flag = { x: (middle - 33).toFixed(1), y: (bottom + 3).toFixed(1), width: "66", height: "16", rx: "3" };
+  const label = { x: middle.toFixed(1), y: (bottom + 15).toFixed(1), "text-anchor": "middle" };
   return [
-    draw("line", { class: "cursor", x1: x.toFixed(1), x2: x.toFixed(1), y1: String(MARGIN.top), y2: bottom.toFixed(1) }),
-    draw("rect", { class: "flag", x: (middle - 33).toFixed(1), y: (bottom + 3).toFixed(1), width: "66", height: "16", rx: "3" }),
-    draw("text", { class: "flag-words", x: middle.toFixed(1), y: String(bottom + 15), "text-anchor": "middle" }, words),
+    draw("line", { class: "cursor", x1: x, x2: x, y1: String(MARGIN.top), y2: bottom.toFixed(1) }),
+    draw("rect", { class: "flag", ...flag }),
+    draw("text", { class: "flag-words", ...label }, words),
   ];
 }
 
@@ -172,23 +192,28 @@ export function nearest(points, at_s) {
   return points.reduce((best, one) => (Math.abs(one.at_s - at_s) < Math.abs(best.at_s - at_s) ? one : best));
 }
 
+function known(points, key) {
+  return points.map((one) => one[key]).filter((value) => value !== null && value !== undefined);
+}
+
 function summaryOf(series, view) {
   if (!view.points.length) return "No values yet.";
   const sentences = series.map((one) => {
-    const known = view.points.map((point) => point[one.key]).filter((value) => value !== null && value !== undefined);
-    if (!known.length) return `${one.name}: no values.`;
-    const [low, high] = [Math.min(...known), Math.max(...known)];
-    const range = low === high ? `${one.words(low)} throughout` : `between ${one.words(low)} and ${one.words(high)}`;
-    return `${one.name}: ${one.words(known.at(-1))} at the end, ${range}.`;
+    const values = known(view.points, one.key);
+    if (!values.length) return `${one.name}: no values.`;
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const end = `${one.name}: ${one.words(values.at(-1))} at the end`;
+    return `${end}, ${low === high ? "all the time" : `${one.words(low)} to ${one.words(high)}`}.`;
   });
   return `The last ${span(view.to_s - view.from_s)}. ${sentences.join(" ")}`;
 }
 
 function makeTable(title, series) {
   const body = make("tbody");
-  const head = make("tr", {}, make("th", { scope: "col" }, "time"), ...series.map((one) => make("th", { scope: "col" }, one.name)));
-  const box = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}, table` },
-    make("table", {}, make("thead", {}, head), body));
+  const columns = ["time", ...series.map((one) => one.name)].map((name) => make("th", { scope: "col" }, name));
+  const head = make("thead", {}, make("tr", {}, ...columns));
+  const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}, table` };
+  const box = make("div", region, make("table", {}, head, body));
   const element = make("details", { class: "table" }, make("summary", {}, "Show as table"), box);
   let latest = null;
   let filledAt = -Infinity;
@@ -204,10 +229,11 @@ function makeTable(title, series) {
     if (!element.open || performance.now() - filledAt < TABLE_MS) return;
     filledAt = performance.now();
     const every = Math.ceil(view.points.length / ROWS) || 1;
-    const rows = view.points.filter((_, at) => (view.points.length - 1 - at) % every === 0).reverse();
-    body.replaceChildren(...rows.map((point) => make("tr", {},
+    const points = view.points.filter((_, at) => (view.points.length - 1 - at) % every === 0).reverse();
+    const rows = points.map((point) => make("tr", {},
       make("th", { scope: "row" }, clock(point.at_s + view.wall_s)),
-      ...series.map((one) => make("td", {}, one.words(point[one.key]))))));
+      ...series.map((one) => make("td", {}, one.words(point[one.key])))));
+    body.replaceChildren(...rows);
   }
 
   return { element, show };

@@ -34,6 +34,7 @@ const GAMMA = {
 };
 const SPEED = {
   share: 1,
+  between: true,
   scale: (values) => linear(values),
   tick: digits,
   series: [

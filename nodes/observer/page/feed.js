@@ -50,6 +50,8 @@ export function listen({ device, hear, tell }) {
     else clearTimeout(timer);
   });
   addEventListener("online", open);
+  addEventListener("pagehide", close); // or a page that is left might come again
+  addEventListener("pageshow", (event) => event.persisted && open());
   open();
   return {
     choose(name) {

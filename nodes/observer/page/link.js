@@ -12,7 +12,7 @@ const NO_LIMIT = 81;
 const SLIDERS = {
   rate: {
     field: "rate_bps",
-    place: (bps) => (bps === null ? NO_LIMIT : Math.round(DECADE * Math.log10(bps / LEAST_BPS))),
+    place: (bps) => (bps === null ? NO_LIMIT : Math.min(NO_LIMIT - 1, stepOf(bps))),
     value: (at) => (at >= NO_LIMIT ? null : Number((LEAST_BPS * 10 ** (at / DECADE)).toPrecision(2))),
     shown: limit,
     spoken: spokenRate,
@@ -32,6 +32,11 @@ const SLIDERS = {
     spoken: spokenShare,
   },
 };
+
+/** A rate of zero, an outage, stands at the lowest. */
+function stepOf(bps) {
+  return Math.round(DECADE * Math.log10(Math.max(bps, LEAST_BPS) / LEAST_BPS));
+}
 
 /** Returns `show(state)`. */
 export function makeLink() {
@@ -128,7 +133,8 @@ function showWords(link) {
   const text = lines.flat().join("\n");
   if (list.dataset.text === text) return;
   list.dataset.text = text;
-  list.replaceChildren(...lines.map(([name, words]) => make("div", {}, make("dt", {}, name), make("dd", {}, words))));
+  const rows = lines.map(([name, words]) => make("div", {}, make("dt", {}, name), make("dd", {}, words)));
+  list.replaceChildren(...rows);
 }
 
 /** Empty, or what is wrong. */

@@ -12,7 +12,9 @@ import { emptyState, fold } from "./state.js";
 import { span } from "./words.js";
 
 const state = emptyState();
-const views = [makePicture(), makeLink(), makeAsk(), makeAnswers(), makeTeller(), makeCharts(), makeDecisions()];
+const views = [makePicture, makeLink, makeAsk, makeAnswers, makeTeller, makeCharts, makeDecisions].map(
+  (begin) => begin(),
+);
 const connection = { status: "connecting", reason: "", since: performance.now() };
 let due = false;
 

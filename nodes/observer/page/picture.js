@@ -17,20 +17,20 @@ export function makePicture() {
 
   return function show(state) {
     for (const role of ROLES) showNode(byId(`node-${role}`), state.nodes?.[role]);
-    showFlow(state.flow ?? {});
+    showFlow(state.flow ?? {}, state.nodes?.channel?.state ?? "unknown");
     setText(byId("plan-words"), planWords(state.plan));
     setText(byId("plan-acceptance"), state.plan?.acceptance ?? "");
     showNow(state.now ?? {});
     moving(state.flow ?? {});
   };
 
-  function showFlow(flow) {
+  function showFlow(flow, channel) {
     for (const lane of LANES) {
       const side = lane === "uplink" ? "up" : "down";
       const one = flow[lane];
       const [near, far] = hops.map((hop) => hop.item.querySelector(`.${side} .figure`));
-      setText(near, one ? figure(one) : "–");
-      setText(far, one ? `${size(one.total_bytes)} so far` : "–");
+      setText(near, one ? figure(one, channel) : "–");
+      setText(far, one?.total_bytes ? `${size(one.total_bytes)} so far` : "–");
       setText(byId(`queue-${side}-words`), size(one?.queued_bytes ?? 0));
       setAttribute(byId(`queue-${side}`), "width", `${100 * fullness(one?.queued_bytes ?? 0)}%`);
     }
@@ -41,10 +41,14 @@ export function makePicture() {
   }
 }
 
-function figure(one) {
-  const now = rate(one.bytes_per_s * 8);
-  return one.rate_bps === null ? `${now}, no limit` : `${now} of ${limit(one.rate_bps)}`;
+function figure(one, channel) {
+  const now = whole(rate(one.bytes_per_s * 8));
+  if (one.rate_bps === null && channel === "unknown") return now; // without one, nobody knows the limit
+  return one.rate_bps === null ? `${now}, no limit` : `${now} of ${whole(limit(one.rate_bps))}`;
 }
+
+/** Not to be broken between number and unit. */
+const whole = (text) => text.replaceAll(" ", "\u00a0");
 
 /** Of the bar, on a logarithmic scale: a single packet can be seen, and a megabyte fits. */
 function fullness(bytes) {
@@ -81,7 +85,8 @@ function makeHop(item) {
     const across = width > height;
     [1 / 3, 2 / 3].forEach((part, index) => {
       // Each is drawn the way its bytes go, so that all dots move alike; the uplink lies above or left.
-      const there = across ? [6, height * part, width - 6, height * part] : [width * part, 6, width * part, height - 6];
+      const [x, y] = [width * part, height * part];
+      const there = across ? [6, y, width - 6, y] : [x, 6, x, height - 6];
       const line = index === 0 ? there : [there[2], there[3], there[0], there[1]];
       for (const element of [tracks[index], dots[index]]) {
         ["x1", "y1", "x2", "y2"].forEach((name, at) => setAttribute(element, name, line[at].toFixed(1)));

@@ -4,10 +4,10 @@ const MOST_TICKS = 4;
 
 /** `low` and `high` in values, `ticks` values to write; `place(value)` is 0 at the bottom and 1 at the top. */
 export function linear(values, { from = 0, to = null, whole = false } = {}) {
-  const most = to ?? Math.max(1e-9, ...values);
+  const most = to ?? (Math.max(0, ...values) || 1);
   let step = stepOf((most - from) / MOST_TICKS);
   if (whole) step = Math.max(1, Math.round(step));
-  const high = to ?? from + step * Math.ceil((most - from) / step - 1e-9);
+  const high = to ?? from + step * Math.max(1, Math.ceil((most - from) / step - 1e-9));
   const ticks = [];
   for (let value = from; value <= high + step / 1000; value += step) ticks.push(value);
   return { low: from, high, ticks, place: (value) => (value - from) / (high - from) };

@@ -47,6 +47,9 @@ def test_ports_are_those_bound() -> None:
     channel, control = ports_of(parse_topology(text), [Role.CHANNEL])
     assert (channel.bind, channel.ask) == ("tcp://*:5700", control.bind)
     assert not ports_of(parse_topology(text), [Role.DEVICE])
+    observer = _port("[observer]\naddress = 'tcp://10.0.0.9:5704'\nbind = 'tcp://*:5704'", Role.OBSERVER)
+    assert (observer.place, observer.ask) == ("[observer] bind", "tcp://127.0.0.1:5704")
+    assert not ports_of(parse_topology(text), [Role.OBSERVER])
 
 
 @pytest.fixture

@@ -302,10 +302,16 @@ def test_weights_of_the_hub(name: str, file: str, tmp_path: Path, monkeypatch: p
 
 def test_configuration_names_what_is_opened_and_connected_to() -> None:
     """A line for each node of this machine."""
-    device, channel, target, controller = describe(Topology.default(), tuple(Role))
+    device, channel, target, controller, observer = describe(Topology.default(), tuple(Role))
     assert "opens no port" in device.seen and "connects to tcp://127.0.0.1:5700" in device.seen
     assert "tcp://127.0.0.1:5703" in channel.seen and "connects to tcp://127.0.0.1:5701" in channel.seen
     assert "opens tcp://127.0.0.1:5701" in target.seen and "connects to nothing" in controller.seen
+    assert observer.seen == "opens no port, connects to nothing"
+    watched = parse_topology("[observer]\n[channel]")
+    device, channel, target, controller, observer = describe(watched, tuple(Role))
+    assert device.seen.endswith("connects to tcp://127.0.0.1:5700 and tcp://127.0.0.1:5704")
+    assert all(one.seen.endswith("tcp://127.0.0.1:5704") for one in (channel, target, controller))
+    assert observer.seen == "opens tcp://127.0.0.1:5704, connects to nothing"
 
 
 def test_lines_and_json() -> None:

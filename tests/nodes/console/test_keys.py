@@ -236,10 +236,13 @@ def test_several_servers(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> N
 
 
 def test_who_may_order_the_channel(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The channel's own machine, or the controller's once it knows the channel; nobody else."""
+    """The machine of the channel, or of controller or observer once it knows the channel; nobody else."""
     topology = _topology(BS + CHANNEL + "control = 'tcp://10.0.0.3:5703'")
     _ok(capfd, "new", "phone-1")
-    with pytest.raises(ConfigurationError, match="run it on the channel's or the controller's machine"):
+    with pytest.raises(ConfigurationError, match="the channel's, the controller's or the observer's machine"):
+        link_keys(topology)
+    _ok(capfd, "new", "observer")
+    with pytest.raises(ConfigurationError, match=r"channel\.key"):
         link_keys(topology)
     _ok(capfd, "new", "controller")
     with pytest.raises(ConfigurationError, match=r"channel\.key"):
@@ -274,5 +277,5 @@ def test_throw_away_keys(tmp_path: Path, device: str) -> None:
         {pair.public.public for pair in Keyring(tmp_path / make.__name__ / "keys").own()}
         for make in (on_this_host, with_throw_away_keys)
     ]
-    assert [len(one) for one in publics] == [4, 4] and not publics[0] & publics[1]
+    assert [len(one) for one in publics] == [5, 5] and not publics[0] & publics[1]
     assert not Path("k").exists()

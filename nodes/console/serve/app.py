@@ -1,0 +1,237 @@
+"""The API as an ASGI application: its routes, the limits of a request, and an end in order."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from draftwire import __version__
+from draftwire.nodes.console.serve.answering import Answering, Device
+from draftwire.nodes.console.serve.asked import read_asked
+from draftwire.nodes.console.serve.errors import SERVER, ApiError, as_api_error, bad
+from draftwire.nodes.console.serve.note import note_of
+from draftwire.nodes.console.serve.replying import Reply
+from draftwire.nodes.console.serve.shapes import Shape
+from draftwire.nodes.models.base import NoChatTemplateError, UnsupportedModelError
+from draftwire.nodes.models.tokenizer import Tokenizer
+from draftwire.runtime.errors import DraftwireError
+from draftwire.runtime.web.replies import JSON
+
+MAX_BODY_BYTES: Final = 4_000_000
+"""Of a request: more text than the context of any model that runs here."""
+
+END_WITHIN_S: Final = 5.0
+"""Answers under way at the end have so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a server answers with."""
+
+    model: str
+    "the target's name, and that of the API's one model"
+    draft: str
+    "the draft's name"
+    max_tokens: int
+    "of an answer whose request says none"
+    max_requests: int
+    "answers under way at a time"
+    wall_s: Callable[[], float]
+    "seconds since 1970"
+
+    @property
+    def fingerprint(self) -> str:
+        """What an answer hangs on besides its request."""
+        return f"draftwire-{__version__} {self.draft}>{self.model}"
+
+
+class Api:
+    """OpenAI's API over one device."""
+
+    def __init__(self, device: Device, offer: Offer) -> None:
+        self._device, self._offer = device, offer
+        self._under_way: set[Answering] = set()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._ending = False
+        self._created_s = int(offer.wall_s())
+        self.chats = has_template(device.tokenizer)
+        "whether it takes messages"
+
+    def routes(self) -> list[BaseRoute]:
+        """Below /v1."""
+        return [
+            Route("/v1/models", self._models, methods=["GET"]),
+            Route("/v1/models/{name:path}", self._model, methods=["GET"]),
+            Route("/v1/completions", self._completions, methods=["POST"]),
+            Route("/v1/chat/completions", self._chat_completions, methods=["POST"]),
+        ]
+
+    async def end(self, *, within_s: float = END_WITHIN_S) -> None:
+        """Take nothing new; return when what is under way has ended, which it has to within so long."""
+        self._ending = True
+        try:
+            async with asyncio.timeout(within_s):
+                await self._ended.wait()
+        except TimeoutError:
+            for answering in self._under_way:
+                answering.fail(ApiError(503, "this server is ending", kind=SERVER, code="server_ending"))
+            await self._ended.wait()
+
+    async def _models(self, request: Request) -> Response:
+        return _json({"object": "list", "data": [self._as_model()]})
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name != self._offer.model:
+            message = f"the model {name[:200]!r} does not exist here: this server has {self._offer.model!r}"
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return _json(self._as_model())
+
+    async def _completions(self, request: Request) -> Response:
+        return await self._asked(request, chat=False)
+
+    async def _chat_completions(self, request: Request) -> Response:
+        return await self._asked(request, chat=True)
+
+    async def _asked(self, request: Request, *, chat: bool) -> Response:
+        body = await _body(request)
+        offer = self._offer
+        asked = await read_asked(
+            body,
+            chat=chat,
+            model=offer.model,
+            tokenizer=self._device.tokenizer,
+            context_length=self._device.context_length,
+            max_tokens=offer.max_tokens,
+        )
+        self._check_room(asked.choices)
+        shape = Shape(
+            chat=chat, model=offer.model, fingerprint=offer.fingerprint, created_s=int(offer.wall_s())
+        )
+        return Reply(Answering(asked, self._device), shape, under_way=self._counted)
+
+    def _check_room(self, choices: int) -> None:
+        most = self._offer.max_requests
+        if choices > most:
+            raise bad(f"{choices} answers at once are too many: this server gives {most}", param="n")
+        if self._ending:
+            raise ApiError(503, "this server is ending", kind=SERVER, code="server_ending")
+        busy = sum(len(one.choices) for one in self._under_way)
+        if busy + choices > most:
+            message = f"{busy} answers are under way, and this server gives {most} at a time: try later"
+            raise ApiError(
+                429,
+                message,
+                kind="rate_limit_error",
+                code="rate_limit_exceeded",
+                headers={"retry-after": "1"},
+            )
+
+    @contextmanager
+    def _counted(self, answering: Answering) -> Iterator[None]:
+        """It is under way while the block runs."""
+        self._under_way.add(answering)
+        self._ended.clear()
+        try:
+            yield
+        finally:
+            self._under_way.discard(answering)
+            if not self._under_way:
+                self._ended.set()
+
+    def _as_model(self) -> dict[str, Any]:
+        return {
+            "id": self._offer.model,
+            "object": "model",
+            "created": self._created_s,
+            "owned_by": "draftwire",
+            "draftwire": {
+                "draft": self._offer.draft,
+                "chat": self.chats,
+                "context_length": self._device.context_length,
+                "version": __version__,
+            },
+        }
+
+
+def application(routes: Sequence[BaseRoute]) -> Starlette:
+    """An application of these routes whose errors have the API's shape."""
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            HTTPException: _not_found,
+            ClientDisconnect: _left,
+            DraftwireError: _failed,
+            UnsupportedModelError: _failed,
+            Exception: _failed,
+        },
+    )
+
+
+def has_template(tokenizer: Tokenizer) -> bool:
+    """Whether the model takes messages."""
+    try:
+        tokenizer.encode_chat([{"role": "user", "content": "?"}])
+    except NoChatTemplateError:
+        return False
+    except UnsupportedModelError:
+        return True  # it has one, which says what is wrong with messages
+    return True
+
+
+async def _body(request: Request) -> bytes:
+    """Raises ApiError for one that is too large, as soon as that is known."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> ApiError:
+    message = f"the body is larger than {MAX_BODY_BYTES} bytes: send less"
+    return ApiError(413, message, code="body_too_large")
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type=JSON)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Of an error that is known; of a bug, which is raised behind the answer and comes into the log."""
+    told = as_api_error(error) or ApiError(500, "this server has failed; its log says how", kind=SERVER)
+    note_of(request.scope).error = told.name
+    return told.response
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    """Of a path that there is not, or not by this method."""
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path[:200]}"
+    known = "GET /v1/models, POST /v1/chat/completions and POST /v1/completions"
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    note_of(request.scope).error = code
+    message = f"{where}: there is no such thing here; the API is {known}"
+    return ApiError(error.status_code, message, code=code, headers=error.headers).response
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """Nobody reads it."""
+    note_of(request.scope).error = "client_left"
+    return Response(status_code=400)
+
+
+__all__ = ["END_WITHIN_S", "MAX_BODY_BYTES", "Api", "Offer", "application", "has_template"]

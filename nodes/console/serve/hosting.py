@@ -1,0 +1,111 @@
+"""The nodes behind a server, the server before them, and what it says of itself."""
+
+import asyncio
+import shlex
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from starlette.routing import BaseRoute
+
+from draftwire.nodes.console.api import ConnectedDevice, connect
+from draftwire.nodes.console.generate import say
+from draftwire.nodes.console.launch import launched, on_this_host
+from draftwire.nodes.console.observing import observing
+from draftwire.nodes.console.serve.app import Api, Offer, application
+from draftwire.nodes.console.serve.note import Told
+from draftwire.nodes.console.starting import unless_lost
+from draftwire.runtime.config import Topology
+from draftwire.runtime.telemetry import get_logger
+from draftwire.runtime.web.guard import Guard, hosts_of
+from draftwire.runtime.web.keys import KEY_VARIABLE
+from draftwire.runtime.web.server import served
+
+QUESTION: Final = "Why is the sky blue?"
+
+
+async def all_here(topology: Topology, *, key: str | None) -> None:
+    """All nodes on this host, their observer in this process, until cancelled.
+
+    Raises ChildFailedError as soon as one has ended that answers need.
+    """
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
+        system = on_this_host(topology, Path(folder))
+        observer = await stack.enter_async_context(observing(system, asks=system.pair.target.model))
+        nodes = await stack.enter_async_context(launched(system, progress=say))
+        await nodes.ready()
+        device = await stack.enter_async_context(connect(system, launch=False, progress=say))
+        await stack.enter_async_context(device.dependent_on(nodes))
+        await unless_lost(nodes, serve(system, device, key=key, page=observer.routes))
+
+
+async def device_alone(topology: Topology, *, key: str | None) -> None:
+    """The device of a file, until cancelled."""
+    async with connect(topology, launch=False, progress=say) as device:
+        await serve(topology, device, key=key)
+
+
+async def serve(
+    topology: Topology, device: ConnectedDevice, *, key: str | None, page: Sequence[BaseRoute] = ()
+) -> None:
+    """The API of this device, and the page's routes, until cancelled; answers under way may end then."""
+    offer = Offer(
+        model=topology.pair.target.model,
+        draft=topology.pair.draft.model,
+        max_tokens=topology.sampling.max_new_tokens,
+        max_requests=topology.serve.max_requests,
+        wall_s=time.time,
+    )
+    api, logger, settings = Api(device, offer), get_logger("serve"), topology.serve
+    app = application([*api.routes(), *page])
+    guarded = Told(Guard(app, hosts=hosts_of(settings.host, key=key), key=key), logger=logger)
+    async with served(guarded, host=settings.host, port=settings.port, logger=logger) as url:
+        logger.info("serve.ready", url=url, model=offer.model, key=key is not None)
+        print(_greeting(url, topology, key=key, chat=api.chats, page=bool(page)), flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await api.end()
+
+
+def _greeting(url: str, topology: Topology, *, key: str | None, chat: bool, page: bool) -> str:
+    """Where it is, what its model is called, and how to ask."""
+    model, observer = topology.pair.target.model, topology.observer
+    places = [("API", f"{url}/v1"), ("model", model)]
+    if page:
+        places.append(("page", f"{url}/" if key is None else f"{url}/?key=KEY"))
+    elif observer is not None:
+        places.append(("page", f"http://{observer.host}:{observer.port}/, the observer's"))
+    lines = [f"ready {url}", "", *(f"  {name:<7}{place}" for name, place in places), ""]
+    call, path = ("chat.completions", "chat/completions") if chat else ("completions", "completions")
+    name, asked = ("messages", f'[{{"role": "user", "content": "{QUESTION}"}}]') if chat else _PROMPT
+    lines += [
+        f"  curl -N {url}/v1/{path} -H 'Content-Type: application/json'{_header(topology, key)} \\",
+        f'    -d \'{{"model": "{model}", "stream": true, "{name}": {asked}}}\'',
+        "",
+        "  from openai import OpenAI",
+        f'  client = OpenAI(base_url="{url}/v1", api_key="{"none" if key is None else "KEY"}")',
+        f'  answer = client.{call}.create(model="{model}", {name}={asked})',
+        f"  print(answer.choices[0].{'message.content' if chat else 'text'}, answer.usage.draftwire)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_PROMPT: Final = ("prompt", f'"{QUESTION}"')
+
+
+def _header(topology: Topology, key: str | None) -> str:
+    """What a shell adds where there is a key, which itself is no word for a terminal."""
+    if key is None:
+        return ""
+    key_file = topology.serve.key_file
+    where = f"${KEY_VARIABLE}" if key_file is None else f"$(cat {shlex.quote(key_file)})"
+    return f' -H "Authorization: Bearer {where}"'
+
+
+__all__ = ["QUESTION", "all_here", "device_alone", "serve"]

@@ -1,0 +1,74 @@
+"""Sliders of a page, in the words of a link."""
+
+import pytest
+
+from draftwire.nodes.observer.links import Sliders, constant, link_fields
+from draftwire.nodes.observer.ordering import wish_of
+from draftwire.runtime.errors import ConfigurationError
+from draftwire.runtime.link import parse_schedule
+
+
+def sliders(rate_bps: float | None = 1e6, delay_s: float = 0.02, loss: float = 0.0) -> Sliders:
+    """What a person has set."""
+    return Sliders(rate_bps=rate_bps, delay_s=delay_s, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("before", "set_to", "after"),
+    [
+        ("", sliders(), "rate 1mbit delay 20ms"),
+        ("rate 5mbit delay 40ms 5ms limit 100", sliders(), "rate 1mbit delay 20ms 5ms limit 100"),
+        ("rate 5mbit delay 40ms 30ms", sliders(), "rate 1mbit delay 20ms 20ms"),
+        ("rate 20mbit; 5s rate 1mbit; repeat 10s", sliders(), "rate 1mbit delay 20ms"),
+        ("trace lte-like delay 5ms duplicate 1%", sliders(), "rate 1mbit delay 20ms duplicate 1%"),
+        ("rayleigh 15db 5mhz 20ms", sliders(), "rate 1mbit delay 20ms"),
+        ("rate 1mbit loss 2% 25%", sliders(loss=0.05), "rate 1mbit delay 20ms loss 5% 25%"),
+        ("rate 1mbit loss gemodel 10% 30%", sliders(loss=0.25), "rate 1mbit delay 20ms loss gemodel 10% 30%"),
+        ("rate 1mbit loss gemodel 10% 30%", sliders(loss=0.1), "rate 1mbit delay 20ms loss 10%"),
+        ("rate 1mbit loss 2% arq 8ms", sliders(), "rate 1mbit delay 20ms"),
+        ("rate 1mbit loss 2% arq 8ms", sliders(loss=0.1), "rate 1mbit delay 20ms loss 10% arq 8ms"),
+        ("rate 1mbit delay 10ms reorder 25%", sliders(delay_s=0.0), "rate 1mbit"),
+        ("rate 1mbit", sliders(rate_bps=None, delay_s=0.0), ""),
+        ("rate 1mbit", sliders(rate_bps=0.0), "rate 0 delay 20ms"),
+    ],
+)
+def test_what_sliders_do_not_touch_stays(before: str, set_to: Sliders, after: str) -> None:
+    """Rate, delay and loss are set, other words stay, and what changed by itself does so no more."""
+    assert parse_schedule(constant(before, set_to)) == parse_schedule(after)
+
+
+def test_a_link_that_can_not_be_is_refused() -> None:
+    """What no link can be is an error for people, as for who types the words."""
+    with pytest.raises(ConfigurationError, match="rate"):
+        constant("rate 1mbit", sliders(rate_bps=5.0))
+
+
+def test_a_link_in_fields() -> None:
+    """The sliders show the uplink; a rate that moves by itself is its mean."""
+    fields = link_fields("trace lte-like", "", controllable=True)
+    assert isinstance(fields["rate_bps"], float) and fields["rate_bps"] > 1e5
+    assert fields["downlink"] == "no limit" and fields["controllable"] is True
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (b"{", "JSON"),
+        (b"[]", "object"),
+        (b'{"delay_s": 0, "loss": 0}', "rate_bps"),
+        (b'{"rate_bps": -1, "delay_s": 0, "loss": 0}', "rate_bps"),
+        (b'{"rate_bps": true, "delay_s": 0, "loss": 0}', "rate_bps"),
+        (b'{"rate_bps": 1e99, "delay_s": 0, "loss": 0}', "rate_bps"),
+        (b'{"rate_bps": 1, "delay_s": "1", "loss": 0}', "delay_s"),
+        (b'{"rate_bps": 1, "delay_s": 61, "loss": 0}', "delay_s"),
+        (b'{"rate_bps": 1, "delay_s": 0, "loss": 1.5}', "loss"),
+        (b'{"rate_bps": 1, "delay_s": 0, "loss": null}', "loss"),
+        (b'{"rate_bps": 1, "delay_s": 0, "loss": 0, "direction": "up"}', "direction"),
+        (b'{"rate_bps": 1, "delay_s": 0, "loss": 0, "device": ""}', "device"),
+        (b'{"rate_bps": 1, "delay_s": 0, "loss": 0, "dely_s": 1}', "dely_s"),
+    ],
+)
+def test_a_bad_wish_names_the_field(body: bytes, names: str) -> None:
+    """What asks for nothing is refused with the field to blame."""
+    with pytest.raises(ConfigurationError, match=names):
+        wish_of(body)
