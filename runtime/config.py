@@ -9,7 +9,6 @@ has no [channel] describes a real network: devices connect straight to the targe
 Errors name the file, the key, the value, and what to write instead; unknown names get the nearest known one.
 """
 
-import json
 import math
 import os.path
 import tomllib
@@ -21,8 +20,9 @@ from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from draftwire.runtime.channel_settings import CellSettings, link_or_schedule
+from draftwire.runtime.config_writing import DEVICES, ENDS, MODEL_KEYS, WEIGHTS, to_toml, toml_value
 from draftwire.runtime.errors import ConfigurationError, nearest
-from draftwire.runtime.link import LinkSchedule, LinkSpec, with_paths_from
+from draftwire.runtime.link import LinkSpec, with_paths_from
 from draftwire.runtime.settings import (
     DEFAULT_KEYS_FOLDER,
     DEFAULT_LINK,
@@ -48,8 +48,6 @@ from draftwire.runtime.settings import (
     shown,
 )
 from draftwire.runtime.transport.addresses import is_local
-
-# ------------------------------------------------------------------------------------------- from a file
 
 _SECTIONS: Final[dict[str, type]] = {
     "pair": PairSettings,
@@ -79,21 +77,10 @@ _EXAMPLES: Final[Mapping[str, str | float]] = {
 _LINKS: Final = ("uplink", "downlink", "schedule")
 """Of [channel]: what may name traces."""
 
-_DEVICES: Final = "devices"
-"""Of [channel]: tables, one a device."""
-
-_CELL: Final = "cell"
-"""Of [channel]: a table."""
-
-_WEIGHTS: Final = "weights"
-"""Of [target] and [channel.cell]: a table, a number a device."""
-
-_ENDS: Final = ("draft", "target")
-_MODEL_KEYS: Final = ("dtype", "device", "device_map", "revision")
 _PAIR_KEYS: Final = (
-    *_ENDS,
-    *_MODEL_KEYS,
-    *(f"{end}_{key}" for end in _ENDS for key in _MODEL_KEYS),
+    *ENDS,
+    *MODEL_KEYS,
+    *(f"{end}_{key}" for end in ENDS for key in MODEL_KEYS),
     "tables",
 )
 
@@ -179,7 +166,7 @@ def _with_traces_from(folder: Path | str, channel: Mapping[str, Any]) -> Mapping
     def read(key: str, value: Any) -> Any:
         if key in _LINKS and isinstance(value, str):
             return with_paths_from(folder, value)
-        if key == _DEVICES and isinstance(value, dict):
+        if key == DEVICES and isinstance(value, dict):
             return {
                 name: _with_traces_from(folder, own) if isinstance(own, dict) else own
                 for name, own in value.items()
@@ -207,7 +194,7 @@ def _pair(table: Mapping[str, Any]) -> PairSettings:
     if tables is not None and not (isinstance(tables, list) and all(type(one) is str for one in tables)):
         remedy = 'write for instance tables = ["rows.tables"], or tables = [] for plain rows'
         raise ConfigurationError(f"{shown(tables)} is no list of files", key="pair.tables", remedy=remedy)
-    ends = {end: _model(end, table) for end in _ENDS}
+    ends = {end: _model(end, table) for end in ENDS}
     try:
         return PairSettings(**ends, tables=None if tables is None else tuple(tables))
     except ConfigurationError as error:
@@ -216,7 +203,7 @@ def _pair(table: Mapping[str, Any]) -> PairSettings:
 
 def _model(end: str, table: Mapping[str, Any]) -> ModelSettings:
     written = {"model": (f"pair.{end}", table[end])} if end in table else {}
-    for key in _MODEL_KEYS:
+    for key in MODEL_KEYS:
         for spelling in (f"{end}_{key}", key):
             if spelling in table:
                 written[key] = (f"pair.{spelling}", table[spelling])
@@ -246,7 +233,7 @@ def _typed(value: Any, hint: Any, place: str) -> Any:
     if hint is CellSettings:
         return _cell(value, place)
     if get_origin(hint) is Mapping:
-        return _weights(value, place) if place.endswith(f".{_WEIGHTS}") else _device_links(value, place)
+        return _weights(value, place) if place.endswith(f".{WEIGHTS}") else _device_links(value, place)
     if hint is LinkSpec and isinstance(value, str):
         try:
             return link_or_schedule(value)
@@ -311,7 +298,7 @@ def _weights(table: Any, place: str) -> Mapping[str, float]:
         raise ConfigurationError(f"{shown(table)} is no section", key=place, remedy=remedy)
     for name, value in table.items():
         if type(value) not in (int, float):
-            remedy = f"write for instance {_toml(name)} = 2.0"
+            remedy = f"write for instance {toml_value(name)} = 2.0"
             raise ConfigurationError(f"{shown(value)} is not a number", key=f"{place}.{name}", remedy=remedy)
     return {
         name: math.inf if type(value) is int and abs(value) > 2**53 else float(value)
@@ -323,70 +310,7 @@ def _example(place: str) -> str:
     section, *_, key = place.split(".")
     default = "auto" if section == "pair" else getattr(_SECTIONS[section](), key, None)
     example = _EXAMPLES.get(f"{section}.{key}", 4) if default is None else default
-    return f"write for instance {key} = {_toml(example)}"
-
-
-# --------------------------------------------------------------------------------------------- to a file
-
-
-def to_toml(topology: Topology) -> str:
-    """A file that describes this topology and no other: parse_topology gives an equal value back."""
-    lines = list[str]()
-    for name in _SECTIONS:
-        settings = getattr(topology, name)
-        if settings is None:
-            continue
-        lines.append(f"[{name}]")
-        if isinstance(settings, PairSettings):
-            for end in _ENDS:
-                model = getattr(settings, end)
-                lines.append(f"{end} = {_toml(model.model)}")
-                lines += [
-                    f"{end}_{key} = {_toml(value)}"
-                    for key in _MODEL_KEYS
-                    if (value := getattr(model, key)) is not None
-                ]
-            if settings.tables is not None:
-                lines.append(f"tables = [{', '.join(map(_toml, settings.tables))}]")
-        else:
-            lines += _keys_of(settings)
-        if isinstance(settings, TargetSettings):
-            lines += _weight_lines(name, settings.weights)
-        if isinstance(settings, ChannelSettings):
-            lines += _cell_lines(settings)
-            for device, own in settings.devices.items():
-                lines += [f"[{name}.{_DEVICES}.{_toml(device)}]", *_keys_of(own)]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _cell_lines(settings: ChannelSettings) -> list[str]:
-    if settings.cell is None:
-        return []
-    lines = [f"[channel.{_CELL}]", *_keys_of(settings.cell)]
-    return lines + _weight_lines(f"channel.{_CELL}", settings.cell.weights)
-
-
-def _weight_lines(place: str, weights: Mapping[str, float]) -> list[str]:
-    lines = [f"{_toml(device)} = {_toml(weight)}" for device, weight in weights.items()]
-    return [f"[{place}.{_WEIGHTS}]", *lines] if lines else []
-
-
-def _keys_of(settings: Any) -> list[str]:
-    return [
-        f"{key.name} = {_toml(value)}"
-        for key in fields(settings)
-        if key.name not in (_DEVICES, _CELL, _WEIGHTS) and (value := getattr(settings, key.name)) is not None
-    ]
-
-
-def _toml(value: str | int | float | bool | LinkSpec | LinkSchedule) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | LinkSpec | LinkSchedule):
-        # A JSON string is a TOML string, but for DEL, which JSON leaves as it is.
-        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+    return f"write for instance {key} = {toml_value(example)}"
 
 
 __all__ = [

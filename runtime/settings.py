@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from draftwire.codecs.limits import MAX_GAMMA, MAX_PADDING, MAX_TABLE_SETS, MAX_TOKENS, MAX_VOCAB_SIZE
+from draftwire.codecs.limits import MAX_GAMMA, MAX_PADDING, MAX_TOKENS, MAX_VOCAB_SIZE
 from draftwire.codecs.messages import Acceptance
 from draftwire.runtime.channel_settings import (
     DEFAULT_LINK,
@@ -19,6 +19,7 @@ from draftwire.runtime.channel_settings import (
 )
 from draftwire.runtime.errors import ConfigurationError, nearest
 from draftwire.runtime.observer_settings import ObserverSettings
+from draftwire.runtime.pair_settings import DEFAULT_MODEL, DTYPES, ModelSettings, PairSettings
 from draftwire.runtime.security import NAME_SEPARATOR, Service
 from draftwire.runtime.serve_settings import ServeSettings
 from draftwire.runtime.settings_checks import (
@@ -33,8 +34,6 @@ from draftwire.runtime.settings_checks import (
 )
 from draftwire.runtime.transport.addresses import is_local
 
-DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
-DEFAULT_MODEL: Final = "smollm2"
 DEFAULT_KEYS_FOLDER: Final = "keys"
 """Beside the topology file."""
 
@@ -73,47 +72,6 @@ class AcceptanceRule(StrEnum):
     def on_the_wire(self) -> Acceptance:
         """As a request says it."""
         return Acceptance[self.name]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """One end of the pair; written in [pair] with `draft_` or `target_` before the key, or plain for both."""
-
-    model: str = DEFAULT_MODEL
-    "`smollm2`, a local folder, a hub id, or a .gguf file"
-    dtype: str | None = None
-    "of the weights, one of DTYPES; None: as the model's loader judges"
-    device: str | None = None
-    "as torch names it: cpu, cuda, cuda:1, mps; None: as the loader judges"
-    device_map: str | None = None
-    "as transformers names it, for a model over several devices; excludes `device`"
-    revision: str | None = None
-    "of a hub model: branch, tag or commit"
-
-    def __post_init__(self) -> None:
-        need(bool(self.model), "model", self.model, "write smollm2, a folder, a hub id or a .gguf file")
-        if self.dtype is not None:
-            need(self.dtype in DTYPES, "dtype", self.dtype, nearest(self.dtype, DTYPES))
-        for key in ("device", "device_map", "revision"):
-            need(getattr(self, key) != "", key, "", "leave it out for the default")
-        both = self.device is not None and self.device_map is not None
-        need(not both, "device_map", self.device_map, "give either device or device_map")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairSettings:
-    """[pair]: the two models; they must share a vocabulary."""
-
-    draft: ModelSettings = field(default_factory=ModelSettings)
-    target: ModelSettings = field(default_factory=ModelSettings)
-    tables: tuple[str, ...] | None = None
-    "files of sets of tables for rows, the best first; none: rows are plain; None: those that are found"
-
-    def __post_init__(self) -> None:
-        for name in self.tables or ():
-            need(name != "" and "\0" not in name, "tables", name, "name a file, or write [] for plain rows")
-        count = len(self.tables or ())
-        need(count <= MAX_TABLE_SETS, "tables", count, f"name {MAX_TABLE_SETS} files at most, the best first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,17 @@
 """
 
 import asyncio
-import operator
 import secrets
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import SupportsFloat, SupportsIndex
 
 from draftwire.codecs.messages import Finish, Origin, Sampling
 from draftwire.nodes.console.answer_telling import MOST_PROMPT, AnswerTelling
 from draftwire.nodes.console.assemble import build_devices
+from draftwire.nodes.console.given import real, whole
 from draftwire.nodes.console.keys import node_keys, transport_with
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.console.reports import reporter_of
@@ -235,25 +234,25 @@ class ConnectedDevice:
             seed = secrets.randbits(SEED_BITS) if defaults.seed is None else defaults.seed
         if max_new_tokens is None:
             max_new_tokens = defaults.max_new_tokens
-        temperature = _real("temperature", defaults.temperature if temperature is None else temperature)
+        temperature = real("temperature", defaults.temperature if temperature is None else temperature)
         rule = acceptance_of(defaults.acceptance if acceptance is None else acceptance, key="acceptance")
-        min_draft = None if min_draft is None else _whole("min_draft", min_draft)
-        max_waste = None if max_waste is None else _real("max_waste", max_waste)
+        min_draft = None if min_draft is None else whole("min_draft", min_draft)
+        max_waste = None if max_waste is None else real("max_waste", max_waste)
         check_hints(rule, temperature, only={"min_draft": min_draft, "max_waste": max_waste})
         if max_waste is None:
             max_waste = self._max_waste
         request = Request(
-            prompt=tuple(_whole("prompt", one) for one in ids),
+            prompt=tuple(whole("prompt", one) for one in ids),
             sampling=Sampling(
                 temperature=temperature,
-                top_k=_whole("top_k", defaults.top_k if top_k is None else top_k),
-                top_p=_real("top_p", defaults.top_p if top_p is None else top_p),
+                top_k=whole("top_k", defaults.top_k if top_k is None else top_k),
+                top_p=real("top_p", defaults.top_p if top_p is None else top_p),
             ),
-            seed=_whole("seed", seed),
-            max_new_tokens=_whole("max_new_tokens", max_new_tokens),
+            seed=whole("seed", seed),
+            max_new_tokens=whole("max_new_tokens", max_new_tokens),
             stop=tuple(stop),
-            k=None if k is None else _whole("k", k),
-            gamma=None if gamma is None else _whole("gamma", gamma),
+            k=None if k is None else whole("k", k),
+            gamma=None if gamma is None else whole("gamma", gamma),
             min_draft=min_draft,
             acceptance=rule,
             max_waste=max_waste,
@@ -294,24 +293,6 @@ class ConnectedDevice:
             ids, size = [int(one) for one in prompt[:MOST_PROMPT]], self.tokenizer.vocab_size
             prompt = self.tokenizer.decode([one for one in ids if 0 <= one < size])
         return AnswerTelling(self._reporter, device=self.name, compute=self.compute, prompt=prompt)
-
-
-def _whole(key: str, value: SupportsIndex) -> int:
-    """An int, of whatever library's; True stays what it is, and is refused."""
-    try:
-        return value if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        raise InvalidRequestError(f"{value!r} is no whole number", key=key, remedy="write one") from None
-
-
-def _real(key: str, value: SupportsFloat) -> float:
-    """A float, of whatever library's. A text that looks like one is none."""
-    try:
-        if isinstance(value, bool | str | bytes):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one") from None
 
 
 @asynccontextmanager

@@ -121,8 +121,8 @@ class Metrics:
         self._answers = self._counter("answers", "Answers that ended", "device", "finish")
 
     def _make_gauges(self) -> None:
-        self._k = self._gauge("k", "K of the plan in force, 0: the target alone", "device")
-        self._gamma = self._gauge("gamma", "gamma of the plan in force, 0: the target alone", "device")
+        self._k = self._gauge("k", "K of the last step, 0: the target alone", "device")
+        self._gamma = self._gauge("gamma", "gamma of the last step, 0: the target alone", "device")
         self._alpha = self._gauge("alpha_ratio", "Accepted of the last 40 tested tokens", "device")
         self._rate = self._gauge(
             "link_rate_bps", "True rate of a link now, +Inf: no limit", "device", "direction"

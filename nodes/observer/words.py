@@ -195,7 +195,9 @@ def _why(before: _Told, after: _Told, reason: str) -> str:
         return PINNED
     if before.belief is None or after.belief is None:
         return "a policy without a model"
+    link = _rate("the link", before.belief.uplink_bps, after.belief.uplink_bps)
     moves = [
+        *([link] if _goes_with(link, before.plan, after.plan) else []),
         *_moves(before.belief, after.belief, k=after.plan.k or before.plan.k),
         _crowd(before.sessions, after.sessions),
     ]
@@ -219,11 +221,17 @@ A_LITTLE_S: Final = 0.01
 def _moves(old: Estimates, new: Estimates, *, k: int) -> Iterator[_Move]:
     alpha = "acceptance" if new.rows else "the share of right drafts"
     drafted, passed = (old.draft_step_s, new.draft_step_s), (old.target_step_s, new.target_step_s)
-    yield _rate("the link", old.uplink_bps, new.uplink_bps)
     yield _time("the round trip", old.rtt_s, new.rtt_s, A_LITTLE_S, dearer=True)
     yield _share(alpha, _alpha(old, k), _alpha(new, k))
     yield _time("a drafted token", *drafted, A_LITTLE_S / 10, dearer=True)
     yield _time("the target's pass", *passed, A_LITTLE_S, dearer=False)
+
+
+def _goes_with(link: _Move, before: Plan, after: Plan) -> bool:
+    """Whether what is sent for a block moves the way of the rate; a slower link is no reason for more."""
+    if not before.k or not after.k:
+        return True
+    return link.notches * (after.k * after.gamma - before.k * before.gamma) > 0
 
 
 def _rate(what: str, old: float | None, new: float | None) -> _Move:

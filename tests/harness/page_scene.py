@@ -1,4 +1,4 @@
-"""Messages of the observer's feed for tests of its page: an empty one, and one full of what an evening has."""
+"""Messages of the observer's feed for tests of its page: an empty one, and one of a whole evening."""
 
 import math
 import random
@@ -9,12 +9,15 @@ from tests.harness.page_stage import Message
 DEVICE: Final = "device"
 PROMPT: Final = "Why is the sky blue?"
 TEXT: Final = (
-    "The sky looks blue because of the way air scatters light. Sunlight holds every colour of the rainbow, and "
-    "as it passes through the atmosphere it meets molecules of nitrogen and oxygen that are much smaller than "
-    "its wavelengths. They scatter short waves far more than long ones, so blue light is sent in all directions "
-    "and reaches your eyes from every part of the sky, while red and yellow pass nearly straight through. At "
-    "sunset the light takes a longer path, most of the blue is lost on the way, and what is left is red."
+    "The sky looks blue because of the way air scatters light. Sunlight holds every colour of the "
+    "rainbow, and as it passes through the atmosphere it meets molecules of nitrogen and oxygen that "
+    "are much smaller than its wavelengths. They scatter short waves far more than long ones, so blue "
+    "light is sent in all directions and reaches your eyes from every part of the sky, while red and "
+    "yellow pass nearly straight through. At sunset the light takes a longer path, most of the blue is "
+    "lost on the way, and what is left is red."
 )
+
+RIVERS: Final = "The Danube, the Rhine and the Volga."
 
 LINK: Final[Message] = {
     "uplink": "rate 1mbit delay 20ms 3ms",
@@ -48,9 +51,11 @@ def empty(**fields: Any) -> Message:
 ROLES: Final = ("device", "channel", "target", "controller")
 
 
-def flow(rate_bps: float | None = 1e6, *, queued_bytes: int = 0, dropped: int = 0) -> Message:
-    """Both ways, at about half of the rate up."""
-    up = 5e4 if rate_bps is None else rate_bps / 8 * 0.53
+def flow(
+    rate_bps: float | None = 1e6, *, queued_bytes: int = 0, dropped: int = 0, idle: bool = False
+) -> Message:
+    """Both ways, at about half of the rate up; nothing where it is idle."""
+    up = 0.0 if idle else 5e4 if rate_bps is None else rate_bps / 8 * 0.53
     ways = (("uplink", up, 248_310), ("downlink", up / 9, 31_020))
     return {
         name: {
@@ -76,12 +81,13 @@ def points(count: int, *, from_s: float = 0.0) -> list[Message]:
         aim = (19.4, 16.4, 13.9, 16.6)[4 * max(0, at - 6) // count] - (4 if rate / believed < 0.4 else 0)
         speed += 0.25 * (aim - speed) + coins.gauss(0, 0.35)
         alone = 14.4 + 0.4 * math.sin(at / 17)
+        alpha = 0.41 + 0.06 * math.sin(at / 9) + coins.gauss(0, 0.012)
         made.append(
             {
                 "at_s": from_s + at / 2,
                 "rate_bps": rate,
                 "estimated_bps": believed * (1 + coins.gauss(0, 0.03)),
-                "alpha": None if gamma == 0 else min(1.0, max(0.0, 0.41 + 0.06 * math.sin(at / 9) + coins.gauss(0, 0.012))),
+                "alpha": alpha if gamma else None,
                 "k": k or None,
                 "gamma": gamma,
                 "tokens_per_s": speed,
@@ -165,7 +171,7 @@ def evening() -> Message:
         },
         points=shown,
         answers=[
-            answer("a0", state="done", prompt="Name three rivers in Europe.", pieces=pieces("The Danube, the Rhine and the Volga.")),
+            answer("a0", state="done", prompt="Name three rivers in Europe.", pieces=pieces(RIVERS)),
             answer("a1", pieces=pieces()),
         ],
         decisions=[{"at_s": at_s, "text": text} for at_s, text in told],

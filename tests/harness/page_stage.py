@@ -1,4 +1,4 @@
-"""A stand-in for the observer's routes: it plays the feed that a test writes, and keeps what the page posts."""
+"""A stand-in for the observer's routes: it plays a feed that a test writes, and keeps what is posted."""
 
 import json
 import queue
@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
-from draftwire.runtime.errors import DraftwireError
 from tests.harness.namespaces import ROOT
+
+from draftwire.runtime.errors import DraftwireError
 
 PAGE: Final = ROOT / "nodes" / "observer" / "page"
 TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -10,7 +10,7 @@ from tests.harness.page_stage import Message, Stage, played
 from tests.harness.processes import wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 REFUSED: Final = "Failed to load resource"
 """What a browser's console has of a status that the page shows by itself."""
@@ -36,8 +36,9 @@ class Visit:
 
     def wait_for(self, selector: str, text: str) -> None:
         """Until the first such element holds the text."""
-        found = self.page.locator(selector).first
-        self.until(lambda: text in (found.text_content() or ""), f"{text!r} in {selector}")
+        found = self.page.locator(selector)
+        what = f"{text!r} in {selector}"
+        self.until(lambda: any(text in said for said in found.all_text_contents()[:1]), what)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Until it holds; the browser's events are heard meanwhile."""
@@ -49,6 +50,10 @@ class Visit:
             return condition()
 
         wait_until(holds, what)
+
+    def slider(self, name: str) -> "Locator":
+        """One of the link's, or of the charts'."""
+        return self.page.get_by_role("slider", name=name, exact=True)
 
     def draw(self) -> None:
         """Until whatever has come is on the screen."""
@@ -87,6 +92,8 @@ class Visits:
         page.goto(stage.url + path)
         if frozen:
             page.clock.pause_at(60_000)
+        made.until(lambda: made.text("#connection-words") == "connected", "the page listens")
+        made.draw()
         return made
 
     @property

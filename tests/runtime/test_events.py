@@ -2,16 +2,18 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from draftwire.nodes.observer.node import TOLD_BY
 from draftwire.runtime import telemetry
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 NOT_FIELDS = {"exc_info"}
+NODES = "target|channel|controller|device|observer|serve|web|record|report|transport"
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,21 @@ def _says(node: ast.AST) -> bool:
     )
 
 
-def _event(argument: ast.expr, place: str) -> str:
+def _event(argument: ast.expr, place: str, constants: Mapping[str, str]) -> str:
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         return argument.value
-    assert isinstance(argument, ast.Name), f"{place}: an event's name is a text or a constant of telemetry"
-    return str(getattr(telemetry, argument.id))
+    assert isinstance(argument, ast.Name), f"{place}: an event's name is a text or a constant"
+    return constants.get(argument.id) or str(getattr(telemetry, argument.id))
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    """NAME: Final = "text", of a file."""
+    return {
+        node.target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
 
 
 def _calls(path: Path) -> Iterator[Call]:
@@ -51,6 +63,7 @@ def _calls(path: Path) -> Iterator[Call]:
         if isinstance(target, ast.Name)
         and not any(isinstance(part, ast.Call) for part in ast.walk(node.value))
     }
+    constants = _constants(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -59,7 +72,7 @@ def _calls(path: Path) -> Iterator[Call]:
             names = [keyword.arg for keyword in node.keywords]
             yield Call(
                 place=place,
-                event=_event(node.args[0], place),
+                event=_event(node.args[0], place, constants),
                 fields=frozenset(name for name in names if name is not None) - NOT_FIELDS,
                 more=None in names,
             )
@@ -71,10 +84,10 @@ def _logged() -> list[Call]:
     return [call for path in sorted(paths) for call in _calls(path)]
 
 
-def _documented() -> dict[str, set[str]]:
-    """The table under "Every event": its fields by event."""
+def _documented(heading: str = "### Every event") -> dict[str, set[str]]:
+    """The table under that heading: its fields by event."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    table = text.partition("### Every event\n")[2].partition("\n|")[2].partition("\n\n")[0]
+    table = text.partition(f"{heading}\n")[2].partition("\n|")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `([a-z_.]+)` \|([^|]*)\|", table, flags=re.MULTILINE)
     assert len(rows) == len({name for name, _ in rows}), "an event stands there twice"
     return {name: set(re.findall(r"`([^`]*)`", cell)) for name, cell in rows}
@@ -111,6 +124,13 @@ def test_every_field_is_documented() -> None:
 def test_events_are_named_by_their_node() -> None:
     """node.what_happened, but for those that a record may hold; fields are in snake_case."""
     for call in _logged():
-        named = re.fullmatch(r"(target|channel|controller|device|record|transport)\.[a-z_]+", call.event)
+        named = re.fullmatch(rf"({NODES})\.[a-z_]+", call.event)
         assert named or call.event in telemetry.RECORDED, call
         assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in call.fields), call
+
+
+def test_what_only_an_observer_is_told_is_documented() -> None:
+    """Beside what nodes log, the observer hears what its own table names, and nothing else."""
+    told = _documented("## The observer")
+    assert set(told) == {"traffic", "asked", "tokens", "answer", "alive"}
+    assert set(TOLD_BY) == set(told) | {"step", "decision", "link"}

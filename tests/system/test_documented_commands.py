@@ -160,7 +160,24 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "draftwire up configs/cell-16.toml --answers 2 --json": Run(
         changing={"2": "1"}, typed="hello\n", says='"jain_fairness"'
     ),
+    **dict.fromkeys(
+        ("draftwire serve", "draftwire serve --link 'rate 1mbit delay 20ms'"),
+        By(file="tests/system/test_serve.py", test="test_the_official_client_is_answered"),
+    ),
+    "draftwire serve --config FILE": By(
+        file="tests/system/test_serve_station.py", test="test_a_client_that_leaves_ends_the_session"
+    ),
+    "draftwire serve --host 0.0.0.0 --key-file api.key": By(
+        file="tests/system/test_serve.py", test="test_a_key_is_asked_for_and_streams_end_with_the_server"
+    ),
     # No keys are there yet: that is what it says.
+    **dict.fromkeys(
+        ("draftwire observer --config FILE", "draftwire observer --config FILE --record heard.jsonl"),
+        By(
+            file="tests/system/test_observer.py",
+            test="test_the_observer_hears_every_node_and_orders_the_link",
+        ),
+    ),
     "draftwire doctor --config two-machines.toml": Run(
         at="device-host", code=1, says="draftwire keys new phone-1"
     ),

@@ -41,7 +41,8 @@ def _file(folder: Path, more: str = "") -> Path:
         "[pair]\ndraft = 'synthetic:V=64,seed=1'\ntarget = 'synthetic:V=64,seed=1'\n"
         f"[target]\naddress = {here}{target}'\n"
         f"[controller]\naddress = {here}{controller}'\n"
-        f"[channel]\naddress = {here}{channel}'\ncontrol = {here}{control}'\nuplink = 'rate 1mbit delay 5ms'\n"
+        f"[channel]\naddress = {here}{channel}'\ncontrol = {here}{control}'\n"
+        "uplink = 'rate 1mbit delay 5ms'\n"
         f"[sampling]\nmax_new_tokens = {TOKENS}\n[device]\nname = 'phone-1'\nreach_s = 2\n"
         f"[observer]\naddress = {here}{observer}'\nport = 0\n{more}"
     )
@@ -72,6 +73,7 @@ def _asked(url: str, body: object = None) -> Any:
         return it.read().decode()
 
 
+@pytest.mark.slow
 def test_the_observer_hears_every_node_and_orders_the_link(folder: Path) -> None:
     """Four nodes and a device, each a process, with keys: all events of an answer reach its record and its
     metrics, and a wish from its page changes the link.
@@ -112,7 +114,7 @@ def test_the_observer_hears_every_node_and_orders_the_link(folder: Path) -> None
             node.terminate()
             assert node.wait(WITHIN_S) == 0
             assert node.stderr is not None and b"Traceback" not in (said := node.stderr.read()), said
-            assert b"refused" not in said and b"report." not in said, said
+            assert b'.refused"' not in said and b'"report.' not in said, said
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
     events = _events(record)
     assert {one["device"] for one in events if one["event"] == "step"} == {"phone-1"}
@@ -121,6 +123,7 @@ def test_the_observer_hears_every_node_and_orders_the_link(folder: Path) -> None
     assert text == ended["text"] == answer.stdout.removesuffix("\n") and ended["finish"] == "length"
 
 
+@pytest.mark.slow
 def test_nodes_do_without_an_observer_that_is_not_there(folder: Path) -> None:
     """A file that names one which does not run: the device answers, and nobody waits."""
     path = str(_file(folder))

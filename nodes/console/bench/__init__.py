@@ -48,6 +48,10 @@ BENCHMARKS: Final = {
         "draftwire.nodes.console.bench.recovery",
         "four real processes, one of them killed and started again: seconds to the next token",
     ),
+    "serve": (
+        "draftwire.nodes.console.bench.serve",
+        "what HTTP costs an answer, the first token, a crowd of streams, the size of the page",
+    ),
     "simulate": (
         "draftwire.nodes.console.bench.simulate",
         "what a step costs in virtual time, with few devices and many, and whether it is true",

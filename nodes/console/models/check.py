@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 RATES: Final = ("100kbit", "200kbit", "500kbit", "1mbit", "2mbit", "5mbit", "10mbit", "20mbit", "50mbit")
 RTT: Final = "20ms"
-TOKENS: Final = 640
+TOKENS: Final = 480
+
+LINE_EVERY: Final = 100
+"""Tokens between two lines of progress where there is no terminal."""
 
 EPILOG: Final = f"""\
 alpha, how often a drafted token is accepted, is measured along answers that the target writes to prompts (or
@@ -197,13 +201,19 @@ def _tables(seen: EndSeen) -> "TableSet | None":
 
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[float], None]]:
-    """On stderr; the value is told alpha so far, once a token. Without a terminal one line says it begins."""
-    console = Console(stderr=True)
+    """On stderr; the value is told alpha so far, once a token. Without a terminal a line now and then."""
+    console, done = Console(stderr=True), count(1)
     if not console.is_terminal:
         _say(f"alpha, along {total} tokens")
     with bar_on(console) as bar:
         task = bar.add_task("alpha", total=total)
-        yield lambda alpha: bar.update(task, advance=1, description=f"tokens, alpha {alpha:.3f}")
+
+        def advance(alpha: float) -> None:
+            bar.update(task, advance=1, description=f"tokens, alpha {alpha:.3f}")
+            if (here := next(done)) % LINE_EVERY == 0 and not console.is_terminal:
+                _say(f"alpha {alpha:.3f} after {here} of {total} tokens")
+
+        yield advance
 
 
 def _say(text: str) -> None:

@@ -63,8 +63,7 @@ class Api:
         self._ended.set()
         self._ending = False
         self._created_s = int(offer.wall_s())
-        self.chats = has_template(device.tokenizer)
-        "whether it takes messages"
+        self._chats = has_template(device.tokenizer)
 
     def routes(self) -> list[BaseRoute]:
         """Below /v1."""
@@ -156,7 +155,7 @@ class Api:
             "owned_by": "draftwire",
             "draftwire": {
                 "draft": self._offer.draft,
-                "chat": self.chats,
+                "chat": self._chats,
                 "context_length": self._device.context_length,
                 "version": __version__,
             },

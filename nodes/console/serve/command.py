@@ -12,7 +12,7 @@ from draftwire.nodes.console.options import (
     as_typed,
     chosen_pair,
 )
-from draftwire.runtime.config import ObserverSettings, Topology
+from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.telemetry import set_up_logging
 
@@ -94,9 +94,7 @@ def _topology(args: argparse.Namespace) -> Topology:
             remedy = f"leave it out: it is said in the file of {whose}"
             raise ConfigurationError(problem, key=f"--{name}", remedy=remedy)
     topology = chosen_topology(args) if args.config is None else chosen_pair(args)
-    if args.config is None:
-        topology = replace(topology, observer=ObserverSettings())
-    elif args.acceptance is not None:
+    if args.config is not None and args.acceptance is not None:
         topology = replace(topology, sampling=replace(topology.sampling, acceptance=args.acceptance))
     given = {"host": args.host, "port": args.port, "key_file": args.key_file}
     try:

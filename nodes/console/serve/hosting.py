@@ -4,8 +4,9 @@ import asyncio
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +14,12 @@ from starlette.routing import BaseRoute
 
 from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.generate import say
-from draftwire.nodes.console.launch import launched, on_this_host
+from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.console.observing import observing
-from draftwire.nodes.console.serve.app import Api, Offer, application
+from draftwire.nodes.console.serve.app import Api, Offer, application, has_template
 from draftwire.nodes.console.serve.note import Told
 from draftwire.nodes.console.starting import unless_lost
-from draftwire.runtime.config import Topology
+from draftwire.runtime.config import ObserverSettings, Topology
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.web.guard import Guard, hosts_of
 from draftwire.runtime.web.keys import KEY_VARIABLE
@@ -27,32 +28,62 @@ from draftwire.runtime.web.server import served
 QUESTION: Final = "Why is the sky blue?"
 
 
-async def all_here(topology: Topology, *, key: str | None) -> None:
-    """All nodes on this host, their observer in this process, until cancelled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """All nodes of a system, started for this process."""
 
-    Raises ChildFailedError as soon as one has ended that answers need.
-    """
+    device: ConnectedDevice
+    nodes: Launched
+    page: Sequence[BaseRoute]
+    "the observer's routes"
+
+
+@asynccontextmanager
+async def nodes_here(topology: Topology) -> AsyncIterator[Here]:
+    """All nodes on this host while the block runs, their observer in this process."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="draftwire-"))
-        system = on_this_host(topology, Path(folder))
+        system = on_this_host(replace(topology, observer=ObserverSettings()), Path(folder))
         observer = await stack.enter_async_context(observing(system, asks=system.pair.target.model))
         nodes = await stack.enter_async_context(launched(system, progress=say))
         await nodes.ready()
         device = await stack.enter_async_context(connect(system, launch=False, progress=say))
         await stack.enter_async_context(device.dependent_on(nodes))
-        await unless_lost(nodes, serve(system, device, key=key, page=observer.routes))
+        yield Here(device=device, nodes=nodes, page=observer.routes)
+
+
+async def all_here(topology: Topology, *, key: str | None) -> None:
+    """The API over all nodes of this host, until cancelled.
+
+    Raises ChildFailedError as soon as one has ended that answers need.
+    """
+    async with nodes_here(topology) as here:
+        await unless_lost(here.nodes, _until_told(topology, here.device, key=key, page=here.page))
 
 
 async def device_alone(topology: Topology, *, key: str | None) -> None:
-    """The device of a file, until cancelled."""
+    """The API over the device of a file, until cancelled."""
     async with connect(topology, launch=False, progress=say) as device:
-        await serve(topology, device, key=key)
+        await _until_told(topology, device, key=key)
 
 
-async def serve(
+async def _until_told(
     topology: Topology, device: ConnectedDevice, *, key: str | None, page: Sequence[BaseRoute] = ()
 ) -> None:
-    """The API of this device, and the page's routes, until cancelled; answers under way may end then."""
+    async with api_served(topology, device, key=key, page=page) as url:
+        chat = has_template(device.tokenizer)
+        print(_greeting(url, topology, key=key, chat=chat, page=bool(page)), flush=True)
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def api_served(
+    topology: Topology, device: ConnectedDevice, *, key: str | None, page: Sequence[BaseRoute] = ()
+) -> AsyncIterator[str]:
+    """The API of this device, and the page's routes, while the block runs; gives the URL.
+
+    Answers under way at its end have END_WITHIN_S. Raises AddressError where [serve] can't be had.
+    """
     offer = Offer(
         model=topology.pair.target.model,
         draft=topology.pair.draft.model,
@@ -65,9 +96,8 @@ async def serve(
     guarded = Told(Guard(app, hosts=hosts_of(settings.host, key=key), key=key), logger=logger)
     async with served(guarded, host=settings.host, port=settings.port, logger=logger) as url:
         logger.info("serve.ready", url=url, model=offer.model, key=key is not None)
-        print(_greeting(url, topology, key=key, chat=api.chats, page=bool(page)), flush=True)
         try:
-            await asyncio.Event().wait()
+            yield url
         finally:
             await api.end()
 
@@ -108,4 +138,4 @@ def _header(topology: Topology, key: str | None) -> str:
     return f' -H "Authorization: Bearer {where}"'
 
 
-__all__ = ["QUESTION", "all_here", "device_alone", "serve"]
+__all__ = ["QUESTION", "Here", "all_here", "api_served", "device_alone", "nodes_here"]

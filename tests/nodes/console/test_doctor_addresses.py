@@ -170,6 +170,9 @@ ANYWHERE = f"{PLAIN}[target]\naddress = '{ROUTER}'\nbind = 'tcp://*:5701'\n"
         (BEHIND_NAT, "", "device"),
         (ANYWHERE, ROUTER, "target controller"),
         ("", "", "device channel target controller"),
+        (f"{TWO}[observer]\naddress = 'tcp://192.0.2.50:5704'\n", "tcp://192.0.2.50:5704", "observer"),
+        (f"{TWO}[observer]\naddress = 'tcp://192.0.2.50:5704'\n", BS, "target controller"),
+        ("[observer]\n[channel]", "", "device channel target controller observer"),
     ],
 )
 def test_whose_addresses_are_here(text: str, here: str, roles: str) -> None:

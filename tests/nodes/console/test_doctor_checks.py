@@ -20,7 +20,7 @@ from draftwire.nodes.console.doctor.probing import Measured
 from draftwire.nodes.console.doctor.view import as_json, line
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.runtime.config import ModelSettings, Topology, parse_topology
-from draftwire.runtime.security import Role
+from draftwire.runtime.security import Role, Service
 
 CONFIG = " --config t.toml"
 
@@ -62,6 +62,11 @@ def test_hops_of_each_role() -> None:
     assert every == ["device -> channel -> target", "channel -> target", "target -> controller"]
     assert [hop.name for hop in hops_of(without, tuple(Role))] == ["device -> target", "target -> controller"]
     assert hops_of(with_channel, [Role.CONTROLLER]) == ()
+    watched = hops_of(parse_topology("[observer]\n[channel]"), tuple(Role))
+    to_observer = [hop for hop in watched if hop.destination is Role.OBSERVER]
+    assert [hop.origin.value for hop in to_observer] == ["device", "channel", "target", "controller"]
+    assert {(hop.service, hop.address) for hop in to_observer} == {(Service.OBSERVER, "tcp://127.0.0.1:5704")}
+    assert [hop.name for hop in watched if hop not in to_observer] == every
 
 
 def test_a_hop_that_stands() -> None:

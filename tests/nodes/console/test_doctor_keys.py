@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,28 @@ def test_a_server_whom_nobody_may_reach(secured: Callable[[str], Topology], tmp_
     _allow(keyring, tmp_path, "phone-1", Role.DEVICE)
     target, _ = look_at_keys(topology, asyncio.run(roles_of(topology)))
     assert target.status is Status.OK and "lets device phone-1 in" in target.seen
+
+
+def test_an_observer_needs_a_key_of_every_role_that_tells_it(
+    secured: Callable[[str], Topology], tmp_path: Path
+) -> None:
+    """Its machine allows them all; a node's machine lacks the observer's, and is told what to do."""
+    topology = secured("[observer]\naddress = 'tcp://10.0.0.9:5704'\n")
+    keyring = Keyring(tmp_path / "keys")
+    keyring.new("observer", role=Role.OBSERVER)
+    for name, role in (("phone-1", Role.DEVICE), ("target", Role.TARGET)):
+        _allow(keyring, tmp_path, name, role)
+    (observer,) = look_at_keys(topology, asyncio.run(roles_of(topology)))
+    assert observer.status is Status.FAIL and "no controller's key" in observer.seen
+    _allow(keyring, tmp_path, "controller", Role.CONTROLLER)
+    (observer,) = look_at_keys(topology, [Role.OBSERVER])
+    assert observer.status is Status.OK and "lets target target in" in observer.seen
+    (tmp_path / "keys" / "observer.secret").unlink()
+    (tmp_path / "keys" / "observer.key").unlink()
+    keyring.new("phone-2", role=Role.DEVICE)
+    named = replace(topology, device=replace(topology.device, name="phone-2"))
+    (device,) = look_at_keys(named, [Role.DEVICE])
+    assert device.status is Status.FAIL and "draftwire keys allow observer.key" in device.remedy
 
 
 def test_a_secret_that_others_can_read(secured: Callable[[str], Topology], tmp_path: Path) -> None:

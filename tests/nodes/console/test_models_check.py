@@ -70,14 +70,14 @@ def sample(tokens: int, temperature: float = 1.0) -> tuple[list[Place], Sampled]
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_alpha_is_that_of_an_exact_computation(temperature: float) -> None:
     """At every K it is the mean of sum min(p, q_K), but for what quantising costs; of whole rows exactly."""
-    places, found = sample(150, temperature)
-    assert found.positions == len(places) == 150
+    places, found = sample(100, temperature)
+    assert found.positions == len(places) == 100
     for one in found.rows:
         exact = [
             np.minimum(softmax(p, temperature), top_of(softmax(q, temperature), one.k)).sum()
             for _, p, q in places
         ]
-        tolerance = 1e-9 if one.k == 100 else 0.003
+        tolerance = 1e-9 if one.k == 100 else 0.005
         assert one.alpha == pytest.approx(np.mean(exact), abs=tolerance), one
         assert one.low < one.alpha < one.high
     alphas = [one.alpha for one in found.rows]
@@ -177,13 +177,14 @@ class Timed:
         """Nothing to free."""
 
 
-def timed(**given: float) -> Steps:
+def timed(*, draft_s: float | None = None, target_s: float | None = None) -> Steps:
     """A draft of 3 ms a token, a target of 40 ms and 2 ms a position."""
     watch = Watch()
     draft, target = Timed(watch, 0.003, 0.0), Timed(watch, 0.040, 0.002)
     return steps_of(
-        draft, target, [1, 2, 3], vocab_size=50, temperature=1.0, clock_s=lambda: watch.now_s, **given
-    )
+        draft, target, [1, 2, 3],
+        vocab_size=50, temperature=1.0, draft_s=draft_s, target_s=target_s, clock_s=lambda: watch.now_s,
+    )  # fmt: skip
 
 
 def test_steps_are_timed() -> None:
@@ -424,8 +425,10 @@ def test_options_are_checked(words: Sequence[str]) -> None:
 
 def test_a_link_gives_rate_and_round_trip(capfd: pytest.CaptureFixture[str]) -> None:
     """Twice its delay; with --rates these count."""
-    given = ("--tokens", "8", "--draft-step", "3ms", "--target-step", "45ms")
-    given = (*given, "--link", "rate 2mbit delay 30ms")
+    given = (
+        *("--tokens", "8", "--draft-step", "3ms", "--target-step", "45ms"),
+        *("--link", "rate 2mbit delay 30ms"),
+    )
     said = as_json(capfd, "synthetic:", "synthetic:", *given)
     assert said["rtt_s"] == 0.06 and [one["rate_bps"] for one in said["rates"]] == [2e6]
     said = as_json(capfd, "synthetic:", "synthetic:", *given, "--rates", "5mbit")

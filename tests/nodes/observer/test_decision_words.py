@@ -1,18 +1,18 @@
 """Decisions in words: what is told, when, and why."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from tests.harness.events import decision_event
 
-from draftwire.codecs.control_fields import Json
 from draftwire.nodes.observer.heard import Decision, read
 from draftwire.nodes.observer.words import CLOSE, Teller, digits
 
 Plan = tuple[int, int]
 
 
-def decision(k: int, gamma: int, **belief: Json) -> Decision:
+def decision(k: int, gamma: int, **belief: Any) -> Decision:
     """A decision of the controller."""
     told = read(decision_event(k=k, gamma=gamma, **belief))
     assert isinstance(told, Decision)
@@ -29,7 +29,7 @@ def lines(decisions: Sequence[Decision], *, every_s: float = 0.1, sessions: Sequ
     return told
 
 
-def change(before: Plan, after: Plan, **belief: Json) -> str:
+def change(before: Plan, after: Plan, **belief: Any) -> str:
     """What is told of the second plan, when the belief is otherwise as told."""
     first, second = [decision(*before)] * 20, [decision(*after, **belief)] * 20
     told = lines([*first, *second])
@@ -52,6 +52,7 @@ ALPHAS = {"8": 0.21, "32": 0.31, "320": 0.4}
         ((32, 4), (32, 2), {"draft_step_s": 0.02}, "gamma 4 -> 2: a drafted token rose to 20 ms"),
         ((32, 2), (32, 4), {"target_step_s": 0.2}, "gamma 2 -> 4: the target's pass rose to 200 ms"),
         ((320, 4), (24, 2), SLOW, "K 320 -> 24, gamma 4 -> 2: the link fell to 0.1 Mbit/s"),
+        ((320, 4), (640, 2), {"uplink_bps": 2e5}, f"K 320 -> 640, gamma 4 -> 2: {CLOSE}"),
         ((32, 4), (64, 4), {}, f"K 32 -> 64: {CLOSE}"),
         ((32, 4), (64, 4), {"rtt_s": 0.021, "uplink_bps": 19e6}, f"K 32 -> 64: {CLOSE}"),
         ((32, 4), (8, 4), {"reason": "pinned"}, "K 32 -> 8: the user fixed it"),
@@ -60,7 +61,7 @@ ALPHAS = {"8": 0.21, "32": 0.31, "320": 0.4}
         ((32, 0), (32, 2), {"reason": "retry"}, "drafts again: a try after 2 s alone"),
     ],
 )
-def test_a_change_has_its_cause(before: Plan, after: Plan, belief: dict[str, Json], words: str) -> None:
+def test_a_change_has_its_cause(before: Plan, after: Plan, belief: dict[str, Any], words: str) -> None:
     """The estimate that moved most, relative to what was told last, is why; what speaks against it is not."""
     assert change(before, after, **belief) == words
 

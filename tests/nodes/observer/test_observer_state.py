@@ -222,8 +222,8 @@ def test_a_device_that_nobody_knows_is_empty() -> None:
     assert message["full"] and message["device"] == "later" and message["points"] == []
     assert not observation.feed("later", cursor, 1.0)[0]["full"]
     observation.hear("node", step_event("later"), 2.0)
-    message, _ = observation.feed("later", cursor, 2.0)
-    assert message["full"] and len(message["points"]) == 1
+    assert observation.feed("later", cursor, 2.0)[0]["full"]
+    assert len(fed(observation, 2.0, "later")["points"]) == 1
 
 
 def test_points_come_each_half_second() -> None:
@@ -324,7 +324,7 @@ good = st.one_of(
 @st.composite
 def spoilt(draw: st.DrawFn) -> Event:
     """An event in which any value may be any other."""
-    event = draw(good)
+    event: Event = draw(good)
     where = event
     belief = event.get("belief")
     if isinstance(belief, dict) and draw(st.booleans()):
@@ -385,4 +385,4 @@ def test_a_bad_event_is_counted() -> None:
     observation = told(step_event() | {"seen": -1}, {"event": "rows"}, {"event": "decision"}, {})
     assert observation.bad_events == 3
     assert fed(observation, 1.0)["devices"] == []
-    assert told(decision_event(**belief_fields())).bad_events == 0
+    assert told(decision_event() | {"belief": belief_fields()}).bad_events == 0

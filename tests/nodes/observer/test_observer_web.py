@@ -36,7 +36,7 @@ class Channel:
         for direction, words in (("uplink", uplink), ("downlink", downlink)):
             if words is not None and self.refused is None:
                 self.links[direction] = words
-        return LinkState(**self.links, refused=self.refused)
+        return LinkState(uplink=self.links["uplink"], downlink=self.links["downlink"], refused=self.refused)
 
 
 async def nobody(*, uplink: str | None, downlink: str | None, device: str | None) -> LinkState:
@@ -160,6 +160,18 @@ def test_a_silent_feed_is_kept_open() -> None:
     reader = reading(Observation(), script)
     assert len(reader.messages) == 1
     assert sum(chunk.startswith(b":") for chunk in reader.chunks) == 4
+
+
+def test_a_node_that_falls_silent_is_told() -> None:
+    """What becomes so by the time alone, with no event at all, is news too."""
+    observation = Observation()
+    observation.hear("channel", {"event": "alive", "role": "channel"}, 0.0)
+
+    async def script(reader: Reader) -> None:
+        await asyncio.sleep(14.0)
+
+    states = [message["nodes"]["channel"]["state"] for message in reading(observation, script).messages]
+    assert states == ["up", "silent"]
 
 
 def test_a_slow_page_skips() -> None:

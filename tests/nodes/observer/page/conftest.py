@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.harness.page_visit import Visits, visits
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="module")  # an open browser keeps an event loop, and other modules want one of their own
+@pytest.fixture(scope="module")  # an open browser keeps an event loop; others want their own
 def browser() -> Iterator["Browser"]:
     """Debian's Chromium, without a window."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

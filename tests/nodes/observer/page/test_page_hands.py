@@ -1,13 +1,12 @@
-"""What people do to the page and with it: sliders, questions, keys, screen readers, small and dark screens."""
+"""What people do to the page and with it: sliders, questions, keys, screen readers, dark screens."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.harness.page_scene import DEVICE, LINK, TEXT, answer, empty, evening, pieces, points
+from tests.harness.page_scene import DEVICE, LINK, TEXT, answer, empty, evening, flow, pieces, points
 from tests.harness.page_stage import Message
-from tests.harness.page_visit import REFUSED, Visit, Visits
+from tests.harness.page_visit import REFUSED, Visits
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -18,65 +17,30 @@ LONG_MS = 5_000
 """Behind it nothing is waited for that a hand has set going."""
 
 
-def opened(visit: Visits, opening: Message | None = None, **options: Any) -> Visit:
-    """A page whose time stands still, once it is drawn."""
-    one = visit(opening, frozen=True, **options)
-    one.until(lambda: one.page.evaluate("document.body.dataset.connection") == "connected", "it listens")
-    one.until(lambda: one.text("#connection-words") == "connected", "it listens")
-    one.draw()
-    return one
-
-
-def slider(one: Visit, name: str) -> "Locator":
-    """One of the link's."""
-    return one.page.get_by_role("slider", name=name, exact=True)
-
-
-def steered(visit: Visits, **options: Any) -> Visit:
-    """With sliders that act."""
-    one = opened(visit, **options)
-    one.until(lambda: slider(one, "Rate").is_enabled(), "the sliders are there")
-    return one
-
-
-def test_a_slider_moved_by_keys_orders_once_when_it_rests(visit: Visits) -> None:
-    """Five steps are one order, with what the other sliders show, behind a quarter of a second of rest."""
-    one = steered(visit)
-    rate = slider(one, "Rate")
-    rate.focus()
-    for _ in range(5):
-        rate.press("ArrowLeft")
-    assert one.text("#rate-words") == "560 kbit/s"
-    assert rate.get_attribute("aria-valuetext") == "560 kilobits per second"
-    one.page.clock.run_for(200)
-    assert one.stage.orders == []
-    one.until(lambda: len(one.stage.orders) == 1, "the order goes out")
-    one.page.clock.run_for(LONG_MS)
-    assert one.stage.orders == [
-        {"rate_bps": 560_000, "delay_s": 0.02, "loss": 0, "direction": "both", "device": None}
-    ]
+pytestmark = pytest.mark.slow
 
 
 def test_the_ends_of_the_sliders_are_no_limit_and_the_most(visit: Visits) -> None:
     """The rate's upper end is no limit, its lower one 10 kbit/s; delay and loss end at 500 ms and 30 %."""
-    one = steered(visit)
+    one = visit(frozen=True)
     for label, key in (("Rate", "End"), ("Delay one way", "End"), ("Loss", "End")):
-        slider(one, label).press(key)
+        one.slider(label).press(key)
     one.until(lambda: len(one.stage.orders) == 1, "the order goes out")
     assert one.stage.orders[0] | {"direction": "both"} == one.stage.orders[0]
     assert [one.stage.orders[0][name] for name in ("rate_bps", "delay_s", "loss")] == [None, 0.5, 0.3]
-    texts = [slider(one, label).get_attribute("aria-valuetext") for label in ("Rate", "Delay one way", "Loss")]
+    labels = ("Rate", "Delay one way", "Loss")
+    texts = [one.slider(label).get_attribute("aria-valuetext") for label in labels]
     assert texts == ["no limit", "500 milliseconds", "30 percent"]
-    slider(one, "Rate").press("Home")
+    one.slider("Rate").press("Home")
     one.until(lambda: len(one.stage.orders) == 2, "the second order goes out")
     assert one.stage.orders[1]["rate_bps"] == 10_000
 
 
 def test_one_direction_of_one_device_is_ordered_alone(visit: Visits) -> None:
     """Where there are several devices the order names the one shown; the direction is the chosen one."""
-    one = steered(visit, opening=evening() | {"devices": ["a", DEVICE]})
+    one = visit(evening() | {"devices": ["a", DEVICE]}, frozen=True)
     one.page.get_by_label("uplink", exact=True).check(force=True)
-    slider(one, "Loss").press("ArrowRight")
+    one.slider("Loss").press("ArrowRight")
     one.until(lambda: len(one.stage.orders) == 1, "the order goes out")
     assert (one.stage.orders[0]["direction"], one.stage.orders[0]["device"]) == ("uplink", DEVICE)
     assert one.stage.orders[0]["loss"] == 0.005
@@ -84,26 +48,26 @@ def test_one_direction_of_one_device_is_ordered_alone(visit: Visits) -> None:
 
 def test_a_refused_order_is_told_beside_the_sliders(visit: Visits) -> None:
     """The server's reason stands there until an order succeeds, and the sliders go back to what holds."""
-    one = steered(visit)
+    one = visit(frozen=True)
     one.stage.link_answer = (409, {"error": {"message": "the channel is gone"}})
-    slider(one, "Delay one way").press("End")
+    one.slider("Delay one way").press("End")
     one.wait_for("#link-error", "the channel is gone")
     one.page.clock.run_for(LONG_MS)
     assert one.text("#delay-words") == "20 ms"
-    assert slider(one, "Delay one way").input_value() == "20"
+    assert one.slider("Delay one way").input_value() == "20"
     one.stage.link_answer = (200, LINK)
-    slider(one, "Delay one way").press("Home")
+    one.slider("Delay one way").press("Home")
     one.until(lambda: one.text("#link-error") == "", "the error goes away")
     one.forgive(REFUSED)
 
 
 def test_sliders_follow_others_but_not_out_of_a_hand(visit: Visits) -> None:
     """What someone else orders moves them, except while a pointer holds one."""
-    one = steered(visit)
+    one = visit(frozen=True)
     one.stage.say(link=LINK | {"rate_bps": 1e5, "delay_s": 0.123, "loss": 0.02})
     one.wait_for("#rate-words", "100 kbit/s")
     assert one.text("#delay-words") == "123 ms" and one.text("#loss-words") == "2 %"
-    box = slider(one, "Rate").bounding_box()
+    box = one.slider("Rate").bounding_box()
     assert box is not None
     one.page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2)
     one.page.mouse.down()
@@ -120,35 +84,21 @@ def test_sliders_follow_others_but_not_out_of_a_hand(visit: Visits) -> None:
 
 @pytest.mark.parametrize(
     ("link", "reason"),
-    ((None, "No channel has told of its link yet."), (LINK | {"controllable": False}, "can't be changed from here")),
+    (
+        (None, "No channel has told of its link yet."),
+        (LINK | {"controllable": False}, "can't be changed from here"),
+    ),
 )
 def test_a_link_that_takes_no_orders_says_so(visit: Visits, link: Message | None, reason: str) -> None:
     """The sliders can't be moved then, and the reason stands below them."""
-    one = opened(visit, evening() | {"link": link})
+    one = visit(evening() | {"link": link}, frozen=True)
     one.wait_for("#link-note", reason)
-    assert all(slider(one, label).is_disabled() for label in ("Rate", "Delay one way", "Loss"))
-
-
-def test_enter_asks_and_shift_enter_begins_a_line(visit: Visits) -> None:
-    """The question goes to this page's own port, streamed, to the model that the feed names."""
-    one = opened(visit)
-    one.stage.ask_answers[CHAT] = (200, ['{"choices": []}', "[DONE]"])
-    box = one.page.get_by_label("Your question")
-    box.type("Why")
-    box.press("Shift+Enter")
-    box.type("not?")
-    assert one.stage.asked == []
-    box.press("Enter")
-    one.until(lambda: len(one.stage.asked) == 1, "the question is asked")
-    body = {"model": "SmolLM2-135M-Instruct", "messages": [{"role": "user", "content": "Why\nnot?"}], "stream": True}
-    assert one.stage.asked == [(CHAT, body)]
-    one.until(lambda: one.page.get_by_role("button", name="Stop").is_disabled(), "it has ended")
-    assert one.text("#ask-error") == ""
+    assert all(one.slider(label).is_disabled() for label in ("Rate", "Delay one way", "Loss"))
 
 
 def test_an_error_of_a_question_is_shown(visit: Visits) -> None:
     """A refusal is, and an error in the middle of a stream."""
-    one = opened(visit)
+    one = visit(frozen=True)
     told = {"error": {"message": "64 requests are under way", "code": "rate_limited"}}
     one.stage.ask_answers[CHAT] = (429, [json.dumps(told)])
     one.page.get_by_label("Your question").fill("Why?")
@@ -163,7 +113,7 @@ def test_an_error_of_a_question_is_shown(visit: Visits) -> None:
 
 def test_stop_breaks_the_answer_off(visit: Visits) -> None:
     """The server sees the client leave, the page says no error, and the next question can be asked."""
-    one = opened(visit)
+    one = visit(frozen=True)
     one.stage.ask_answers[CHAT] = (200, ['{"choices": []}', "[DONE]"])
     one.stage.ask_waits.clear()
     one.page.get_by_label("Your question").fill("Why?")
@@ -179,7 +129,7 @@ def test_stop_breaks_the_answer_off(visit: Visits) -> None:
 
 def test_a_model_without_a_chat_template_completes_the_question(visit: Visits) -> None:
     """Where chat is refused for want of a template the text itself is completed."""
-    one = opened(visit)
+    one = visit(frozen=True)
     told = {"error": {"message": "this model has no chat template", "code": "no_chat_template"}}
     one.stage.ask_answers[CHAT] = (400, [json.dumps(told)])
     one.stage.ask_answers[COMPLETIONS] = (200, ["[DONE]"])
@@ -193,14 +143,14 @@ def test_a_model_without_a_chat_template_completes_the_question(visit: Visits) -
 
 def test_without_an_api_nothing_can_be_asked(visit: Visits) -> None:
     """An observer by itself has no question box, and says how to ask."""
-    one = opened(visit, evening() | {"asks": None})
+    one = visit(evening() | {"asks": None}, frozen=True)
     assert not one.page.get_by_label("Your question").is_visible()
     assert "draftwire generate" in one.text("#ask-none")
 
 
 def test_a_chart_is_read_by_keys_and_as_a_table(visit: Visits) -> None:
     """Arrow keys say values at a time; the same are in a summary, and in a table."""
-    one = opened(visit, empty(points=points(20)))
+    one = visit(empty(points=points(20)), frozen=True)
     chart = one.page.get_by_role("slider", name="Link rate, bit/s: values over time")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowLeft"):
         chart.press(key)
@@ -220,7 +170,7 @@ def test_a_chart_is_read_by_keys_and_as_a_table(visit: Visits) -> None:
 
 def test_a_pointer_reads_all_charts_at_once(visit: Visits) -> None:
     """Over one chart each shows the line and its values at that time."""
-    one = opened(visit, empty(points=points(240)))
+    one = visit(empty(points=points(240)), frozen=True)
     plot = one.page.get_by_role("slider", name="Acceptance: values over time")
     plot.hover(position={"x": 60, "y": 40})
     assert one.page.locator("line.cursor").count() == 4
@@ -231,11 +181,14 @@ def test_a_pointer_reads_all_charts_at_once(visit: Visits) -> None:
 
 def test_a_screen_reader_is_told_of_answers_and_not_of_tokens(visit: Visits) -> None:
     """One announcement when an answer begins, one with its text when it ends, none for what was there."""
-    one = opened(visit, empty())
+    one = visit(empty(), frozen=True)
     one.page.evaluate(
-        """() => { window.told = [];
+        """() => {
+          window.told = [];
           const announcer = document.getElementById("announcer");
-          new MutationObserver(() => window.told.push(announcer.textContent)).observe(announcer, { childList: true }); }"""
+          const tell = () => window.told.push(announcer.textContent);
+          new MutationObserver(tell).observe(announcer, { childList: true });
+        }"""
     )
     for part in ([], *([piece] for piece in pieces()[:-1])):
         one.stage.say(answers=[answer("new", pieces=part)])
@@ -244,71 +197,19 @@ def test_a_screen_reader_is_told_of_answers_and_not_of_tokens(visit: Visits) -> 
     told = one.page.evaluate("window.told")
     assert told[-1] == f"Answer: {TEXT}"
     assert told[:-1] in ([], ["Answering: Why is the sky blue?"])  # all may have come before one drawing
-    live = one.page.evaluate("[...document.querySelectorAll('[aria-live], [role=status], [role=log]')].map((e) => e.id)")
-    assert live == ["announcer"]
-
-
-def names_of(one: Visit) -> list[tuple[str, str]]:
-    """Role and name of all that can have the focus, as a screen reader is given them."""
-    session = one.page.context.new_cdp_session(one.page)
-    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
-    focusable = [
-        node
-        for node in nodes
-        if not node.get("ignored")
-        and any(one_["name"] == "focusable" and one_["value"].get("value") for one_ in node.get("properties", ()))
-    ]
-    return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in focusable]
-
-
-def test_whatever_takes_the_focus_has_a_name_and_the_page_landmarks(visit: Visits) -> None:
-    """Controls, regions and charts have names; there is one main, one first heading, and no level left out."""
-    one = opened(visit, evening() | {"devices": ["a", DEVICE]})
-    one.page.get_by_text("Show as table").first.click()
-    found = [(role, name) for role, name in names_of(one) if role not in ("RootWebArea", "generic", "main")]
-    assert len(found) > 20
-    assert [role for role, name in found if not name.strip()] == []
-    for role, count in (("main", 1), ("banner", 1), ("contentinfo", 1)):
-        assert one.page.get_by_role(role).count() == count, role  # type: ignore[arg-type]
-    levels = one.page.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map((e) => Number(e.tagName[1]))")
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
-    assert one.page.evaluate("document.documentElement.lang") == "en"
-    assert "img" not in one.page.locator("main").aria_snapshot()
+    live = "[...document.querySelectorAll('[aria-live], [role=status], [role=log]')].map((e) => e.id)"
+    assert one.page.evaluate(live) == ["announcer"]
 
 
 def test_the_first_stop_of_the_keyboard_leads_past_the_picture(visit: Visits) -> None:
     """Tab reaches a link to the main part first, and what has the focus can be seen."""
-    one = opened(visit)
+    one = visit(frozen=True)
     one.page.keyboard.press("Tab")
     assert one.page.evaluate("document.activeElement.textContent") == "Skip to the answers"
     one.page.keyboard.press("Enter")
     one.page.keyboard.press("Tab")
     assert one.page.evaluate("document.activeElement.id") == "question"
     assert one.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-
-
-@pytest.mark.parametrize("width", (320, 390, 700, 900, 1440))
-def test_no_width_scrolls_sideways(visit: Visits, width: int) -> None:
-    """Names and words without an end are broken or cut, and nothing of a narrow screen lies outside."""
-    long = "W" * 300
-    busy = evening()
-    busy |= {
-        "devices": ["d" * 64, DEVICE],
-        "answers": [*busy["answers"], answer("long", prompt=long, pieces=[[long, "bonus"]])],
-        "decisions": [*busy["decisions"], {"at_s": 119.0, "text": long}],
-        "link": LINK | {"uplink": long},
-        "nodes": busy["nodes"] | {"target": {"state": "silent", "detail": long}},
-    }
-    one = visit(busy, viewport={"width": width, "height": 844})
-    one.wait_for("#answers h3", "W")
-    one.draw()
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
-    outside = """(width) => [...document.querySelectorAll("body *")].filter((element) => {
-        const box = element.getBoundingClientRect();
-        return box.width > 1 && box.left >= 0 && box.right > width + 1 && !element.closest("svg"); })
-        .map((element) => element.outerHTML.slice(0, 80))"""
-    assert one.page.evaluate(outside, width) == []
 
 
 CONTRASTS = """() => {
@@ -329,7 +230,8 @@ CONTRASTS = """() => {
     if (!own || !element.checkVisibility() || element.closest(":disabled, script, noscript, .skip")) continue;
     const style = getComputedStyle(element);
     const ink = parse(element.closest("svg") ? style.fill : style.color);
-    const under = element.classList.contains("flag-words") ? parse(getComputedStyle(document.querySelector(".flag")).fill) : ground(element);
+    const flag = element.classList.contains("flag-words") && document.querySelector(".flag");
+    const under = flag ? parse(getComputedStyle(flag).fill) : ground(element);
     const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
     const ratio = (high + 0.05) / (low + 0.05);
     const name = element.tagName + "." + element.getAttribute("class");
@@ -345,9 +247,9 @@ def test_text_has_contrast_in_both_schemes(visit: Visits, scheme: str) -> None:
     busy = evening()
     busy["answers"].append(answer("x", state="failed", detail="gone", prompt="Bad"))
     busy["nodes"]["target"]["state"] = "silent"
-    one = steered(visit, opening=busy, color_scheme=scheme)
+    one = visit(busy, frozen=True, color_scheme=scheme)
     one.stage.link_answer = (409, {"error": {"message": "the channel is gone"}})
-    slider(one, "Loss").press("End")
+    one.slider("Loss").press("End")
     one.wait_for("#link-error", "the channel is gone")
     one.page.get_by_role("slider", name="Acceptance: values over time").hover()
     found = one.page.evaluate(CONTRASTS)
@@ -365,15 +267,16 @@ def offset(dots: "Locator") -> float:
 
 def test_bytes_move_and_stand_still_where_nobody_wants_movement(visit: Visits) -> None:
     """Dots run while bytes do; with reduced motion there are none, and nothing else moves either."""
-    one = opened(visit)
+    one = visit(frozen=True)
     dots = one.page.locator("#hop-near .dots.uplink")
     before = offset(dots)
     one.page.clock.run_for(500)
     assert offset(dots) < before - 10
-    one.stage.say(flow={way: {"bytes_per_s": 0, "rate_bps": 1e6, "queued_bytes": 0, "dropped": 0, "total_bytes": 9} for way in ("uplink", "downlink")})
+    one.stage.say(flow=flow(1e6, idle=True))
     one.wait_for("#hop-near .up .figure", "0\u00a0bit/s")
     one.until(lambda: dots.evaluate("(element) => element.style.visibility") == "hidden", "the dots go")
-    calm = opened(visit, reduced_motion="reduce")
+    calm = visit(reduced_motion="reduce", frozen=True)
     assert calm.text("#hop-near .up .figure") == "530\u00a0kbit/s of 1\u00a0Mbit/s"
-    assert calm.page.locator("#hop-near .dots.uplink").evaluate("(element) => element.style.visibility") == "hidden"
+    shown = calm.page.locator("#hop-near .dots.uplink").evaluate("(element) => element.style.visibility")
+    assert shown == "hidden"
     assert calm.page.evaluate("document.getAnimations().length") == 0
