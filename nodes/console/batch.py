@@ -35,7 +35,7 @@ from draftwire.runtime.telemetry import ANSWER_EVENT, Recorder
 LINE_EVERY_S: Final = 5.0
 """Between two lines where there is no terminal."""
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 8
 """Requests under way where nobody says how many."""
 
 REFUSED: Final = 1

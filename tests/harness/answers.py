@@ -39,6 +39,8 @@ class ScriptedNode:
     script: Script = counted
     context_length: int = 256
     name: str = "device-1"
+    stops: bool = False
+    "whether all come with one Commit, the last, as where a stop ends an answer at the base station"
     requests: list[Request] = field(default_factory=list)
     left: list[Request] = field(default_factory=list)
     "those whose reader went before the end"
@@ -48,6 +50,8 @@ class ScriptedNode:
         check_request(request, vocab_size=VOCAB_SIZE, context_length=self.context_length)
         self.requests.append(request)
         position = len(request.prompt)
+        if self.stops:
+            account.finish = Finish.STOP
         try:
             for one in self.script(request):
                 if isinstance(one, asyncio.Event):

@@ -84,6 +84,11 @@ class Machines:
             for name in _TOPOLOGIES:
                 (home / "dw" / name).write_text((ROOT / "configs" / name).read_text() + _TOKENS)
 
+    def write(self, files: Mapping[str, str]) -> None:
+        """Put files, name -> text, in the repository's folder, as a reader would."""
+        for name, text in files.items():
+            (self.folder / REPOSITORY / name).write_text(text, encoding="utf-8")
+
     def why_not(self, text: str, at: str) -> str:
         """Why a command can't be run here; empty: it can."""
         return why_not() if at != REPOSITORY or "netns.sh" in text else ""

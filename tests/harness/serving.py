@@ -4,17 +4,21 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.harness.processes import WITHIN_S, children, command, wait_until
+from tests.harness.processes import WITHIN_S, children, command
 
 TARGET = "synthetic:V=64,seed=1"
 DRAFT = "synthetic:V=64,seed=1,noise=0.5"
 PAIR = ("--draft", DRAFT, "--target", TARGET)
+
+READY_WITHIN_S = 2 * WITHIN_S
+"""Three processes may have torch and weights to load."""
 
 
 @dataclass
@@ -45,7 +49,10 @@ class Running:
             assert self.process.poll() is None, self.err.read_text()
             return any(line.startswith("ready") for line in self.out.read_text().splitlines())
 
-        wait_until(is_ready, f"{self.out.name} is ready")
+        deadline_s = time.monotonic() + READY_WITHIN_S
+        while not is_ready():
+            assert time.monotonic() < deadline_s, f"{self.out.name} is not ready: {self.err.read_text()}"
+            time.sleep(0.05)
         return self
 
     def stop(self, number: int = signal.SIGINT) -> int:
@@ -81,12 +88,11 @@ def running(
 
 @contextmanager
 def serving(
-    *args: str, folder: Path, name: str = "serve", environment: Mapping[str, str] | None = None
+    *args: str, folder: Path, pair: Sequence[str] = PAIR, environment: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
     """A server of a synthetic pair, with all nodes, at a free port; ready."""
-    with running(
-        "serve", "--port", "0", *PAIR, *args, folder=folder, name=name, environment=environment
-    ) as server:
+    words = ("serve", "--port", "0", *pair, *args)
+    with running(*words, folder=folder, name="serve", environment=environment) as server:
         yield server.ready()
 
 

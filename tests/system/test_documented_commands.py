@@ -1,4 +1,6 @@
-"""Every command line of README.md and docs/operations.md: it parses, and something runs it.
+"""Every command line of README.md and of the documents: it parses, and something runs it.
+
+Files that they show are written as they stand there before the commands are run.
 
 HOW is the whole list. What it changes in a command before it runs it is what stands there and nothing else:
 fewer tokens, a smaller grid, another machine's address. A command that is new in the documentation needs its
@@ -18,7 +20,7 @@ from itertools import groupby
 from typing import Final
 
 import pytest
-from tests.harness.documented import DOCUMENTS, Documented, blocks, inline
+from tests.harness.documented import DOCUMENTS, Documented, blocks, files, inline, without_settings
 from tests.harness.namespaces import ROOT
 from tests.harness.processes import WITHIN_S
 from tests.harness.replay import REPOSITORY, Machines, Run, Serve, machines
@@ -40,11 +42,18 @@ How = Run | Serve | By
 
 SHORT: Final = "--max-new-tokens 4"
 QUESTION: Final = 'draftwire generate "Why is the sky blue?"'
+ASKED_OF_MINE: Final = f"{QUESTION} --draft my-draft --k 32 --gamma 2 --seed 1"
 CHANNEL: Final = {"FILE": "configs/changing-link.toml"}
+SHIPPED: Final = {"my-draft": "smollm2"}
+"""In place of a draft that takes minutes to make."""
+SIX_SECONDS: Final = {"--seconds 60": "--seconds 6"}
 
 HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
-    "make setup": By(file=".ci/run", test="make setup"),
     "make test": By(file=".ci/run", test="make test"),
+    "make test-codec CODEC=my_codec:PlainJson": By(
+        file="tests/codecs/test_row_codec_option.py", test="test_codecs_of_ones_own_join_the_suite"
+    ),
+    "cp tests/codecs/plain_json_codec.py my_codec.py": Run(changing={"tests": str(ROOT / "tests")}),
     "make demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
     "draftwire demo": By(file="tests/system/test_demo_and_bench.py", test="test_demo"),
     "draftwire chaos": Run(adding="--schedules 3", says="failed: 0"),
@@ -71,14 +80,12 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     f"{QUESTION} --link 'rate 1mbit delay 20ms 3ms'": Run(adding=SHORT),
     f"{QUESTION} --schedule '5s rate 1mbit; 10s rate 20mbit'": Run(adding=SHORT),
     f"{QUESTION} --k 24 --gamma 4": Run(adding=SHORT, says="K 24"),
-    f"{QUESTION} --temperature 0": Run(adding=SHORT),
     f"{QUESTION} --profile paper --json": Run(adding=SHORT, says='"paced":true'),
     f"{QUESTION} --acceptance coupled": Run(adding=SHORT, says="tokens |"),
     f"{QUESTION} --acceptance coupled --max-waste 0.5": Run(adding=SHORT, says="tokens |"),
     f"{QUESTION} --acceptance coupled --gamma 4 --min-draft 4": Run(
         adding=SHORT, says="coupled, gamma 4, waits for all"
     ),
-    f"{QUESTION} --acceptance auto": Run(adding=SHORT),
     'draftwire device --config FILE --acceptance auto "Why is the sky blue?"': By(
         file="tests/system/test_roles.py", test="test_a_device_asks_for_ids_only"
     ),
@@ -114,6 +121,64 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     # The models of the hub are not here, and nothing is downloaded: it says what is missing.
     'draftwire generate "..." --draft HuggingFaceTB/SmolLM2-135M-Instruct '
     "--target HuggingFaceTB/SmolLM2-1.7B-Instruct": Run(code=2, says="HuggingFaceTB/SmolLM2-135M-Instruct"),
+    "draftwire models check HuggingFaceTB/SmolLM2-135M-Instruct HuggingFaceTB/SmolLM2-1.7B-Instruct": Run(
+        code=2, says="HuggingFaceTB/SmolLM2-135M-Instruct"
+    ),
+    "draftwire serve": Serve(),
+    "python ask.py": Run(),
+    "python app.py": Run(says="'speed_up'"),
+    "python ask_direct.py": Run(),
+    "curl -s http://127.0.0.1:8000/metrics": Run(says="draftwire_accepted_tokens_total"),
+    "curl -s http://127.0.0.1:8000/link -H 'Content-Type: application/json' "
+    """-d '{"rate_bps": 400000, "delay_s": 0.02, "loss": 0, "direction": "both", "device": null}'""": Run(
+        says='"uplink":"rate 400kbit delay 20ms"'
+    ),
+    "python -c 'from pathlib import Path; from draftwire.nodes.models.tiny import write_pair; "
+    """write_pair(Path("pair"))'""": Run(),
+    "draftwire models check pair/draft pair/target --tokens 128": Run(
+        changing={"128": "32"}, says="one for both"
+    ),
+    'draftwire generate "Hello" --draft pair/draft --target pair/target --max-new-tokens 32': Run(
+        says="tokens |"
+    ),
+    'draftwire generate "Hello" --draft pair/draft --target smollm2': Run(
+        code=3, says="the device has 259, the target 49152"
+    ),
+    "python scripts/distil_draft.py all --work distil --out my-draft --tokens 20000 --seen 100000 "
+    "--max-held-out 32": By(
+        file="tests/scripts/test_distil_draft.py", test="test_all_stages_make_a_draft_that_loads_and_accepts"
+    ),
+    "draftwire models check my-draft smollm2 --draft-step 3.1ms --target-step 44.5ms --rtt 2ms "
+    "--tokens 256": Run(changing=SHIPPED | {"256": "32"}, says="c = 0.070 as told"),
+    "draftwire tables learn --draft my-draft --prompts questions.txt --target smollm2 --rows 2000 "
+    "--k 8,32,320 --out my.tables": Run(
+        changing=SHIPPED | {"2000": "512", "8,32,320": "32"}, says="used otherwise"
+    ),
+    f"{ASKED_OF_MINE} --tables none": Run(changing=SHIPPED, adding=SHORT, says="frames, plain"),
+    f"{ASKED_OF_MINE} --tables my.tables": Run(changing=SHIPPED, adding=SHORT, says="frames, tables"),
+    "draftwire link plot 'trace my_drive.csv delay 5ms 2ms' --output drive.svg": Run(says="6.067"),
+    "draftwire link plot --config two.toml --device device-1/02 --output second.svg": Run(
+        says="uplink: rate 2mbit delay 20ms; 10s rate 200kbit; repeat 20s"
+    ),
+    "draftwire up two.toml --prompts questions.txt --answers 1": Run(says="2 devices are ready"),
+    "draftwire link show --config two.toml": Run(says="device-1/02"),
+    "draftwire link set 'rate 100kbit delay 80ms' --device device-1/02 --config two.toml": Run(),
+    "draftwire link set 'rate 5mbit delay 10ms' --config two.toml": Run(says="rate 5mbit"),
+    'draftwire generate "Tell me a story about a fox." --capture fox.jsonl': Run(adding=SHORT),
+    "draftwire inspect fox.jsonl": Run(says="tokens committed"),
+    "sed s/my_policy:Mine/adaptive/ mine.toml > adaptive.toml": Run(),
+    "sed s/my_policy:Mine/my_policy:Frugal/ mine.toml > frugal.toml": Run(),
+    "PYTHONPATH=. draftwire simulate mine.toml --devices 3 --seconds 60 --record mine.jsonl": Run(
+        changing=SIX_SECONDS, says="mean K 32,"
+    ),
+    "PYTHONPATH=. draftwire simulate frugal.toml --devices 3 --seconds 60 --record frugal.jsonl": Run(
+        changing=SIX_SECONDS, says="trace hash"
+    ),
+    "draftwire simulate adaptive.toml --devices 3 --seconds 60 --record adaptive.jsonl": Run(
+        changing=SIX_SECONDS, says="trace hash"
+    ),
+    "draftwire explain frugal.jsonl --device device-0001": Run(says="target alone, predicted"),
+    "draftwire inspect mine.jsonl": Run(says="gamma 1 to "),
     "draftwire keys new phone-1": Run(at="device-host"),
     "draftwire keys new phone-2": Run(at="phone-2-host"),
     "draftwire keys new channel": Run(at="channel-host"),
@@ -155,14 +220,18 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     """sed -i '/"id":"k3f9a2bx"/d' journal.jsonl""": By(
         file="tests/nodes/device/test_journal.py", test="test_requests_that_have_ended_may_be_deleted"
     ),
+    "draftwire generate --prompts prompts.txt --output answers.jsonl --seed 7": Run(
+        changing={"prompts.txt": "-"}, adding=SHORT, typed="hello\nand you\n", says="2 answered"
+    ),
+    "draftwire models check smollm2 smollm2 --draft-step 3.1ms --target-step 44.5ms --rtt 4ms "
+    "--rates 100kbit,200kbit,1mbit,5mbit,20mbit": Run(adding="--tokens 24", says="orth it"),
     "draftwire up configs/demo.toml": Run(typed="hello\n"),
     "draftwire up configs/cell-16.toml": Run(typed="hello\n", says="sessions a pass"),
     "draftwire up configs/cell-16.toml --answers 2 --json": Run(
         changing={"2": "1"}, typed="hello\n", says='"jain_fairness"'
     ),
-    **dict.fromkeys(
-        ("draftwire serve", "draftwire serve --link 'rate 1mbit delay 20ms'"),
-        By(file="tests/system/test_serve.py", test="test_the_official_client_is_answered"),
+    "draftwire serve --link 'rate 1mbit delay 20ms'": By(
+        file="tests/system/test_serve.py", test="test_the_official_client_is_answered"
     ),
     "draftwire serve --config FILE": By(
         file="tests/system/test_serve_station.py", test="test_a_client_that_leaves_ends_the_session"
@@ -273,7 +342,10 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
 }
 """Each command, without .venv/bin/, and what runs it: in turn, where a section has it several times."""
 
-SERVING_FIRST: Final = {"Links that change": ("draftwire channel --config configs/changing-link.toml",)}
+SERVING_FIRST: Final = {
+    "Links that change": ("draftwire channel --config configs/changing-link.toml",),
+    "Bend it while it runs": ("draftwire channel --config two.toml",),
+}
 """What a section takes for granted to be running: prose above its commands says so."""
 
 
@@ -296,7 +368,7 @@ def test_every_command_parses() -> None:
     """The command line takes each of them, those in sentences too; what they name is in the repository."""
     wrong = list[str]()
     for one in _all():
-        words = shlex.split(one.command)
+        words = without_settings(shlex.split(one.command))
         if words[0] == "draftwire":
             wrong += [f"{_place(one)}: {said}" for said in _refused(words[1:])]
         wrong += [f"{_place(one)}: no {word}" for word in words if not _there(word)]
@@ -355,6 +427,7 @@ def made() -> Iterator[Machines]:
 def test_every_command_runs(made: Machines, document: str) -> None:
     """In the order of the document each does what it should, and servers stop when they are told to."""
     wrong, left_out = list[str](), Counter[str]()
+    made.write(files(document))
     for section, commands in groupby(blocks(document), key=lambda one: one.section):
         made.start_afresh()
         with ExitStack() as servers:

@@ -1,6 +1,7 @@
 """`draftwire serve` with real nodes, asked by the official client."""
 
 import asyncio
+import os
 import resource
 import signal
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from tests.harness.processes import WITHIN_S, wait_until
+from tests.harness.processes import WITHIN_S, arguments, children, finished, wait_until
 from tests.harness.serving import TARGET, Running, serving
 
 FIXED = {"draftwire": {"k": 8, "gamma": 4}}
@@ -21,7 +22,7 @@ FIXED = {"draftwire": {"k": 8, "gamma": 4}}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One for all that leave it as it was."""
-    with serving(folder=tmp_path_factory.mktemp("serve")) as one:
+    with serving("--link", "rate 20mbit delay 1ms", folder=tmp_path_factory.mktemp("serve")) as one:
         yield one
 
 
@@ -169,7 +170,7 @@ def test_every_request_is_one_event(server: Running, client: openai.OpenAI) -> N
 def test_a_key_is_asked_for_and_streams_end_with_the_server(tmp_path: Path) -> None:
     """Without it 401, and with it an answer; at Ctrl-C a stream under way hears that it is over."""
     (tmp_path / "api.key").write_text("a-key-of-this-test\n")
-    words = ("--key-file", str(tmp_path / "api.key"), "--profile", "paper")
+    words = ("--host", "0.0.0.0", "--key-file", str(tmp_path / "api.key"), "--profile", "paper")
     with serving(*words, folder=tmp_path) as server:
         base = f"{server.url}/v1"
         with pytest.raises(openai.AuthenticationError):
@@ -185,9 +186,44 @@ def test_a_key_is_asked_for_and_streams_end_with_the_server(tmp_path: Path) -> N
         assert server.events("serve.request")[-1]["error"] == "server_ending"
 
 
+@pytest.mark.slow
+def test_a_node_that_dies_ends_the_server(tmp_path: Path) -> None:
+    """Of those that it has started: a stream hears why, and the command ends with that."""
+    with serving("--profile", "paper", folder=tmp_path) as server:
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+            stream = client.completions.create(model=TARGET, prompt="a", max_tokens=5000, stream=True)
+            next(stream)
+            target = next(pid for pid in children(server.process.pid) if "target" in arguments(pid))
+            os.kill(target, signal.SIGKILL)
+            with pytest.raises(openai.APIError, match="the target ended"):
+                for _ in stream:
+                    pass
+        assert server.process.wait(WITHIN_S) not in (0, None)
+        assert "draftwire: the target ended" in server.err.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_conversation_with_a_real_template(tmp_path: Path) -> None:
+    """Whole and streamed, by a pair with weights and a chat template; the same seed gives the same text."""
+    messages: Any = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}]
+    pair = ("--draft", "tiny:", "--target", "tiny:", "--dtype", "float32")
+    with serving(folder=tmp_path, pair=pair) as server:
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+            asked: Any = {"model": "tiny:", "messages": messages, "max_completion_tokens": 16, "seed": 2}
+            whole = client.chat.completions.create(**asked, extra_body=FIXED)
+            text, roles = "", list[str]()
+            for chunk in client.chat.completions.create(**asked, stream=True, extra_body=FIXED):
+                text += chunk.choices[0].delta.content or ""
+                roles += [chunk.choices[0].delta.role] if chunk.choices[0].delta.role else []
+            assert (text, roles) == (whole.choices[0].message.content, ["assistant"])
+            again: Any = [*messages, whole.choices[0].message.model_dump(), messages[1]]
+            longer = client.chat.completions.create(**asked | {"messages": again})
+            assert longer.usage is not None and whole.usage is not None
+            assert longer.usage.prompt_tokens > whole.usage.prompt_tokens
+
+
 def test_other_machines_need_a_key(tmp_path: Path) -> None:
     """A host beyond loopback without one is refused before anything is started."""
-    from tests.harness.processes import finished
-
     done = finished("serve", "--host", "0.0.0.0", temporary=tmp_path)
     assert done.returncode == 2 and "--host" in done.stderr and "--key-file" in done.stderr

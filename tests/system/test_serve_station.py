@@ -56,7 +56,8 @@ def client_of(server: Running) -> openai.OpenAI:
 def answer(server: Running, **asked: Any) -> str:
     """A whole answer."""
     with client_of(server) as client:
-        return client.completions.create(model=TARGET, prompt="hello", **asked).choices[0].text
+        text: str = client.completions.create(model=TARGET, prompt="hello", **asked).choices[0].text
+        return text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -3,7 +3,7 @@
 All nodes run on this machine as `draftwire serve` starts them. The shipped pair answers the same request in
 turn through the Python interface and, streamed, through HTTP on the loopback interface; K, gamma and the seed
 are fixed, so that both make the same steps, and who comes first turns. The client is a bare socket in this
-process, so its own work counts as HTTP's. Then many streams ask at once for answers of a synthetic pair whose
+process, so its own work counts as HTTP's. The same once more with a synthetic pair that is paced. Then many streams ask at once for answers of a synthetic pair whose
 base station has half as many places.
 """
 
@@ -25,7 +25,15 @@ from draftwire.nodes.console.bench.goals import judged, verdict
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.options import count
 from draftwire.nodes.console.runner import PROMPT, progress_bar
-from draftwire.runtime.config import ModelSettings, PairSettings, ServeSettings, TargetSettings, Topology
+from draftwire.runtime.config import (
+    ComputeSettings,
+    ModelSettings,
+    PairSettings,
+    Profile,
+    ServeSettings,
+    TargetSettings,
+    Topology,
+)
 from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.telemetry import set_up_logging
 
@@ -60,6 +68,8 @@ class Timed:
     first_s: float
     "to the first text"
     tokens: int
+    cpu_s: float
+    "of the loop's thread, where neither model computes"
 
     @property
     def tokens_per_s(self) -> float:
@@ -73,8 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "overhead_pct   tokens a second through HTTP, below those of the Python interface, per cent:\n"
         f"               the median of pairs; goal: at most {GOALS['overhead_pct']:g}\n"
+        "paced_overhead_pct   the same of a synthetic pair paced to the paper's step times, which the load of\n"
+        "               other programs on the machine hardly changes\n"
+        "added_cpu_us   CPU that HTTP adds a token, client and server, in microseconds, median of pairs\n"
         "ttft_ms        from the request to the first text through HTTP, median; python_ttft_ms: without\n"
-        f"failed         of {STREAMS} streams on {PLACES} places those that did not come to their end; goal: 0\n"
+        f"failed         of {STREAMS} streams on {PLACES} places those that did not come to an end; goal: 0\n"
         f"page_kb        all files of the live page, uncompressed; goal: at most {GOALS['page_kb']:g}\n"
     )
     parser.add_argument("--quick", action="store_true", help="shorter answers, and fewer")
@@ -94,9 +107,11 @@ async def _bench(args: argparse.Namespace) -> None:
     began_s = time.monotonic()
     tokens = QUICK_TOKENS if args.quick else TOKENS
     repeats = args.repeats or (QUICK_REPEATS if args.quick else REPEATS)
-    pairs = await _pairs(tokens, repeats)
+    pairs = await _pairs(Topology.default(), tokens, repeats)
+    paced = replace(Topology.default(), pair=CROWD, compute=ComputeSettings(profile=Profile.PAPER))
+    paced_pairs = await _pairs(paced, tokens, repeats)
     failed, crowd_s = await _crowd()
-    found = result(pairs, failed=failed, page_bytes=page_bytes()) | {
+    found = result(pairs, paced_pairs, failed=failed, page_bytes=page_bytes()) | {
         "crowd_s": crowd_s,
         "tokens": tokens,
         "repeats": repeats,
@@ -109,11 +124,11 @@ async def _bench(args: argparse.Namespace) -> None:
         _show(found)
 
 
-async def _pairs(tokens: int, repeats: int) -> list[tuple[Timed, Timed]]:
+async def _pairs(topology: Topology, tokens: int, repeats: int) -> list[tuple[Timed, Timed]]:
     """Python's and HTTP's answer of each repeat."""
     from draftwire.nodes.console.serve.hosting import api_served, nodes_here
 
-    topology = replace(Topology.default(), serve=ServeSettings(port=0))
+    topology = replace(topology, serve=ServeSettings(port=0))
     pairs = list[tuple[Timed, Timed]]()
     async with (
         nodes_here(topology) as here,
@@ -136,7 +151,7 @@ async def _pairs(tokens: int, repeats: int) -> list[tuple[Timed, Timed]]:
 
 
 async def _by_python(device: ConnectedDevice, *, tokens: int, seed: int) -> Timed:
-    began_s, first_s = time.perf_counter(), None
+    began_s, first_s, cpu_s = time.perf_counter(), None, time.thread_time()
     generation = device.generate(PROMPT, chat=False, max_new_tokens=tokens, seed=seed, k=K, gamma=GAMMA)
     async for token in generation:
         if first_s is None and token.text:
@@ -147,6 +162,7 @@ async def _by_python(device: ConnectedDevice, *, tokens: int, seed: int) -> Time
         seconds=ended_s - began_s,
         first_s=(first_s or ended_s) - began_s,
         tokens=generation.account.tokens,
+        cpu_s=time.thread_time() - cpu_s,
     )
 
 
@@ -161,7 +177,8 @@ async def _by_http(url: str, model: str, *, tokens: int, seed: int, prompt: str 
         "stream_options": {"include_usage": True},
         "draftwire": {"k": K, "gamma": GAMMA},
     }
-    began_s, first_s, text, made, finish = time.perf_counter(), None, "", 0, None
+    began_s, cpu_s = time.perf_counter(), time.thread_time()
+    first_s, text, made, finish = None, "", 0, None
     async for event in _events(url, orjson.dumps(body)):
         if "error" in event:
             raise ServeBenchError(str(event["error"]["message"]))
@@ -173,7 +190,13 @@ async def _by_http(url: str, model: str, *, tokens: int, seed: int, prompt: str 
     ended_s = time.perf_counter()
     if finish is None:
         raise ServeBenchError("a stream ended without its end")
-    return Timed(text=text, seconds=ended_s - began_s, first_s=(first_s or ended_s) - began_s, tokens=made)
+    return Timed(
+        text=text,
+        seconds=ended_s - began_s,
+        first_s=(first_s or ended_s) - began_s,
+        tokens=made,
+        cpu_s=time.thread_time() - cpu_s,
+    )
 
 
 async def _events(url: str, body: bytes) -> AsyncIterator[dict[str, Any]]:
@@ -224,12 +247,21 @@ def page_bytes() -> int:
     return sum(path.stat().st_size for path in Path(PAGE).rglob("*") if path.suffix in TYPES)
 
 
-def result(pairs: Sequence[tuple[Timed, Timed]], *, failed: int, page_bytes: int) -> dict[str, Any]:
-    """The JSON object. Of each pair Python's answer comes first."""
-    overheads = [100 * (1 - http.tokens_per_s / python.tokens_per_s) for python, http in pairs]
+Pairs = Sequence[tuple[Timed, Timed]]
+"""Python's and HTTP's answer each."""
+
+
+def result(pairs: Pairs, paced: Pairs, *, failed: int, page_bytes: int) -> dict[str, Any]:
+    """The JSON object."""
+    overheads, paced_overheads = _overheads(pairs), _overheads(paced)
     found: dict[str, Any] = {
         "overhead_pct": median(overheads),
-        "overhead_pct_quartiles": quantiles(overheads, n=4) if len(overheads) > 1 else [*overheads] * 3,
+        "overhead_pct_quartiles": _quartiles(overheads),
+        "paced_overhead_pct": median(paced_overheads),
+        "paced_overhead_pct_quartiles": _quartiles(paced_overheads),
+        "added_cpu_us": median(
+            1e6 * (http.cpu_s / http.tokens - python.cpu_s / python.tokens) for python, http in pairs
+        ),
         "ttft_ms": 1e3 * median(http.first_s for _, http in pairs),
         "python_ttft_ms": 1e3 * median(python.first_s for python, _ in pairs),
         "tokens_per_s": median(http.tokens_per_s for _, http in pairs),
@@ -242,6 +274,14 @@ def result(pairs: Sequence[tuple[Timed, Timed]], *, failed: int, page_bytes: int
     return found | {"goals": judged(found, at_most=GOALS)}
 
 
+def _overheads(pairs: Pairs) -> list[float]:
+    return [100 * (1 - http.tokens_per_s / python.tokens_per_s) for python, http in pairs]
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    return quantiles(values, n=4) if len(values) > 1 else [*values] * 3
+
+
 def _show(found: dict[str, Any]) -> None:
     table = Table(title=f"{found['repeats']} pairs of {found['tokens']} tokens, K {K}, gamma {GAMMA}")
     for name in ("figure", "value", "goal", ""):
@@ -252,6 +292,11 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['overhead_pct']:.1f} ({low:.1f} to {high:.1f})",
         *verdict(found["goals"]["overhead_pct"]),
     )
+    low, _, high = found["paced_overhead_pct_quartiles"]
+    table.add_row(
+        "the same, paced to the paper's steps", f"{found['paced_overhead_pct']:.1f} ({low:.1f} to {high:.1f})"
+    )
+    table.add_row("CPU that HTTP adds, us a token", f"{found['added_cpu_us']:.0f}")
     table.add_row("first text through HTTP, ms", f"{found['ttft_ms']:.0f}")
     table.add_row("first text through Python, ms", f"{found['python_ttft_ms']:.0f}")
     table.add_row(

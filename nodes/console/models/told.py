@@ -180,7 +180,8 @@ class Teller:
         self.fields["verdict"] = asdict(verdict)
         self._say(f"\n{verdict.text[0].upper()}{verdict.text[1:]}.")
         if verdict.helps:
-            self._say("It would be with one of these:")
+            who = "It" if verdict.kind == "never" else "Where it is not, it"
+            self._say(f"{who} would be with one of these:")
         for text in verdict.helps:
             self._say(f"  {text}")
 

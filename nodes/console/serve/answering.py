@@ -9,7 +9,6 @@ from typing import Final, Protocol
 from draftwire.codecs.messages import Finish, Reason
 from draftwire.nodes.console.api import Generation
 from draftwire.nodes.console.serve.asked import Asked, Prompt
-from draftwire.nodes.console.serve.errors import as_api_error
 from draftwire.nodes.console.serve.stops import Cut
 from draftwire.nodes.device.errors import RequestRefusedError
 from draftwire.nodes.models.tokenizer import Tokenizer
@@ -23,9 +22,6 @@ AGAIN_S: Final = 1.0
 
 class Device(Protocol):
     """What answers: a ConnectedDevice."""
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -69,6 +65,7 @@ class Beat:
 
 
 News = Piece | Beat
+"""What an answer under way tells."""
 
 
 class Choice:
@@ -104,8 +101,8 @@ class Choice:
                 if text := cut.push(token.text):
                     self.text += text
                     told(Piece(choice=self.number, text=text))
-                if cut.found:
-                    break  # the base station ends there by itself; what its last token says beyond is cut
+                if cut.found and generation.finish is Finish.RUNNING:
+                    break  # as a rule the base station has ended it with that token, and knows no more
         rest = "" if cut.found else cut.push(generation.text[shown:]) + cut.finish()
         self.text += rest
         self.finish = "length" if generation.finish is Finish.LENGTH and not cut.found else "stop"
@@ -138,7 +135,7 @@ class Answering:
         self._queue.put_nowait(error)
 
     @asynccontextmanager
-    async def begun(self) -> AsyncIterator[AsyncGenerator[Piece | Beat, None]]:
+    async def begun(self) -> AsyncIterator[AsyncGenerator[News, None]]:
         """The news, while the block runs; what is under way at its end is cancelled at the base station.
 
         Iterating raises what the device raises, and what `fail` is told.
@@ -152,7 +149,7 @@ class Answering:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _news(self) -> AsyncGenerator[Piece | Beat, None]:
+    async def _news(self) -> AsyncGenerator[News, None]:
         left = len(self.choices)
         kept: News | Exception | None = None
         while left:
@@ -219,4 +216,4 @@ def _beginning(device: Device, asked: Asked, prompt: Prompt, repeat: int) -> Cal
     return begin
 
 
-__all__ = ["AGAIN_S", "BEAT_S", "Answering", "Beat", "Choice", "Device", "Piece", "as_api_error"]
+__all__ = ["AGAIN_S", "BEAT_S", "Answering", "Beat", "Choice", "Device", "News", "Piece"]

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from draftwire.nodes.console.serve.answering import Answering, Beat, Piece
+from draftwire.nodes.console.serve.answering import Answering, Beat, News
 from draftwire.nodes.console.serve.errors import SERVER, ApiError, as_api_error
 from draftwire.nodes.console.serve.note import Note, note_of
 from draftwire.nodes.console.serve.shapes import DONE, Shape
@@ -23,8 +23,6 @@ _EVENTS: Final = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-
-News = AsyncGenerator[Piece | Beat, None]
 
 
 class GoneError(Exception):
@@ -60,7 +58,7 @@ class Reply(Response):
         finally:
             note.tokens = tokens_of(self._answering)
 
-    async def _whole(self, news: News, send: Send, note: Note) -> ApiError | None:
+    async def _whole(self, news: AsyncGenerator[News, None], send: Send, note: Note) -> ApiError | None:
         """Returns why there is no answer."""
         try:
             async for _ in news:
@@ -73,7 +71,7 @@ class Reply(Response):
         await send({"type": "http.response.body", "body": body})
         return None
 
-    async def _stream(self, news: News, send: Send, note: Note) -> ApiError | None:
+    async def _stream(self, news: AsyncGenerator[News, None], send: Send, note: Note) -> ApiError | None:
         """The headers wait for the first news: until then there can be another status than 200.
 
         Returns why there is no answer, where nothing has been sent; later an event says so.

@@ -2,14 +2,14 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from draftwire.nodes.console.serve.answering import Answering, Choice, Piece
 from draftwire.nodes.console.serve.usage import usage
 
-DONE = b"data: [DONE]\n\n"
+DONE: Final = b"data: [DONE]\n\n"
 """The last event of a stream that has come to its end."""
 
 

@@ -5,7 +5,9 @@ import { inOrder } from "./state.js";
 import { summaryLine } from "./words.js";
 
 const ORIGINS = ["accepted", "corrected", "bonus", "alone"];
-const WORDS = { running: "answering", done: "done", failed: "failed" };
+const KEPT = "kept"; // what a journal had of the answer: one piece, of no origin that is known
+const WORDS = { running: "answering", done: "done", failed: "failed", stopped: "stopped" };
+const LEFT = "nobody waits for it any more"; // as devices say it: no failure, somebody wanted no more
 
 /** Returns `show(state)`. */
 export function makeAnswers() {
@@ -50,7 +52,7 @@ export function makeTeller() {
 
 function toldOf(answer) {
   if (answer.state === "running") return `Answering: ${answer.prompt.slice(0, 80)}`;
-  if (answer.state === "failed") return `The answer failed: ${answer.detail}`;
+  if (stateOf(answer) === "failed") return `The answer failed: ${answer.detail}`;
   return `Answer: ${answer.runs.map((run) => run.text).join("")}`;
 }
 
@@ -62,7 +64,8 @@ function makeView() {
   const box = make("div", region, text);
   const parts = ORIGINS.map((name) => make("i", { class: name }));
   const shares = make("div", { class: "shares", "aria-hidden": "true" }, ...parts);
-  const counts = make("p", { class: "counts" }, ...ORIGINS.map((name) => make("span", { class: name })));
+  const kept = make("span", { class: KEPT }, "kept from before");
+  const counts = make("p", { class: "counts" }, ...ORIGINS.map((name) => make("span", { class: name })), kept);
   const summary = make("p", { class: "summary" });
   const element = make(
     "details",
@@ -84,9 +87,10 @@ function makeView() {
       Object.assign(drawn, { answer, runs: 0, gone: answer.gone });
     }
     if (!chosen && element.open !== first) element.open = first;
-    setAttribute(element, "data-state", answer.state);
+    const state = stateOf(answer);
+    setAttribute(element, "data-state", state);
     setText(prompt, answer.prompt || "(no text)");
-    setText(word, WORDS[answer.state] ?? answer.state);
+    setText(word, WORDS[state] ?? state);
     if (element.open) fill(answer);
     else if (drawn.runs > 0) {
       text.replaceChildren();
@@ -105,7 +109,7 @@ function makeView() {
     drawn.gone = answer.gone;
     if (drawn.runs > 0) setText(text.lastChild, answer.runs[drawn.runs - 1].text);
     for (const run of answer.runs.slice(drawn.runs)) {
-      const origin = ORIGINS.includes(run.origin) ? run.origin : "alone";
+      const origin = run.origin === KEPT || ORIGINS.includes(run.origin) ? run.origin : "alone";
       const piece = make("span", { class: origin });
       piece.textContent = run.text;
       text.append(piece);
@@ -117,14 +121,17 @@ function makeView() {
       setText(counts.children[at], `${count} ${name}`);
       shares.children[at].style.flexGrow = String(count);
     });
+    kept.hidden = !answer.counts[KEPT];
     setText(summary, ending(answer));
   }
 
   return { element, show };
 }
 
+const stateOf = (answer) => (answer.state === "failed" && answer.detail === LEFT ? "stopped" : answer.state);
+
 function ending(answer) {
   const line = summaryLine(answer.summary);
-  if (answer.state === "failed") return [answer.detail, line].filter(Boolean).join(" · ");
+  if (stateOf(answer) === "failed") return [answer.detail, line].filter(Boolean).join(" · ");
   return line;
 }

@@ -35,13 +35,18 @@ const GAMMA = {
 const SPEED = {
   share: 1,
   between: true,
-  scale: (values) => linear(values),
+  scale: (values) => linear(usual(values)),
   tick: digits,
   series: [
     { key: "tokens_per_s", name: "measured", step: false, line: "line first", words: speed },
     { key: "target_only_tokens_per_s", name: "target alone", step: false, line: "line second", words: speed },
   ],
 };
+
+/** Without the highest few: a first guess of the controller, far off, would press all others down. */
+function usual(values) {
+  return [...values].sort((a, b) => a - b).slice(0, Math.ceil(values.length * 0.97));
+}
 
 /** Returns `show(state)`. */
 export function makeCharts() {

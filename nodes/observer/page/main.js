@@ -16,7 +16,8 @@ const views = [makePicture, makeLink, makeAsk, makeAnswers, makeTeller, makeChar
   (begin) => begin(),
 );
 const connection = { status: "connecting", reason: "", since: performance.now() };
-let due = false;
+const LOST_MS = 1000; // a frame that was asked for that long ago does not come any more
+let dueAt = -Infinity;
 
 const feed = listen({
   device: wantedDevice(),
@@ -40,10 +41,10 @@ setInterval(showConnection, 1000);
 
 /** One drawing a frame at most, none while the tab is hidden. */
 function soon() {
-  if (due) return;
-  due = true;
+  if (performance.now() - dueAt < LOST_MS) return;
+  dueAt = performance.now();
   requestAnimationFrame(() => {
-    due = false;
+    dueAt = -Infinity;
     showDevices();
     for (const view of views) view(state);
   });

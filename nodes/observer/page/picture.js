@@ -18,7 +18,7 @@ export function makePicture() {
   return function show(state) {
     for (const role of ROLES) showNode(byId(`node-${role}`), state.nodes?.[role]);
     showFlow(state.flow ?? {}, state.nodes?.channel?.state ?? "unknown");
-    setText(byId("plan-words"), planWords(state.plan));
+    setText(byId("plan-words"), whole(planWords(state.plan)).replace(",\u00a0", ", "));
     setText(byId("plan-acceptance"), state.plan?.acceptance ?? "");
     showNow(state.now ?? {});
     moving(state.flow ?? {});

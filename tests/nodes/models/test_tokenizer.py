@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from draftwire.nodes.models import tiny
-from draftwire.nodes.models.base import UnsupportedModelError
+from draftwire.nodes.models.base import ChatTemplateError, NoChatTemplateError, UnsupportedModelError
 from draftwire.nodes.models.pairs import shipped
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.nodes.models.tokenizer import (
@@ -76,6 +76,43 @@ def test_a_chat_prompt_ends_where_the_answer_begins(byte_tokenizer: Tokenizer) -
     assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert byte_tokenizer.decode(byte_tokenizer.encode_prompt("hi", chat=False)) == "hi"
     assert byte_tokenizer.eos_ids == {0, 2}
+
+
+def test_a_conversation_is_said_in_the_models_format(folder: Path) -> None:
+    """Both ways agree on messages of all roles; a prompt is a conversation of one."""
+    light, full = load_tokenizer_files(str(folder)), through_transformers(folder)
+    messages = [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "ho"},
+        {"role": "user", "content": "hi"},
+    ]
+    assert light.encode_chat(messages) == full.encode_chat(messages)
+    assert light.encode_chat(messages[1:2]) == light.encode_prompt("hi") == full.encode_chat(messages[1:2])
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages[7].content }}", "no element 7"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages[0].content + 1 }}", "str"),
+    ],
+)
+def test_a_template_that_fails_says_why(folder: Path, template: str, said: str) -> None:
+    """What its author raises, and what Python does: one error, in the template's own words."""
+    tokenizer = FastTokenizer((folder / "tokenizer.json").read_text(), template=template)
+    with pytest.raises(ChatTemplateError) as failed:
+        tokenizer.encode_chat([{"role": "user", "content": "hi"}])
+    assert said in failed.value.said
+
+
+def test_without_a_template_there_are_no_messages(folder: Path) -> None:
+    """An error of its own, by which a server knows what to say."""
+    for tokenizer in (FastTokenizer((folder / "tokenizer.json").read_text()), SyntheticTokenizer(8)):
+        with pytest.raises(NoChatTemplateError):
+            tokenizer.encode_chat([{"role": "user", "content": "hi"}])
 
 
 def test_a_model_without_a_template_gets_plain_text(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -136,6 +137,13 @@ def test_a_stop_ends_the_text_before_it() -> None:
     assert node.requests[0].stop == (" bo",) and len(node.left) == 2
 
 
+def test_an_answer_that_has_ended_is_not_left() -> None:
+    """Where the base station has ended it at the stop, what came with it is read to its end, and cut."""
+    node = ScriptedNode(stops=True)
+    choice = post(completion(stop=" be"), node=node).json()["choices"][0]
+    assert (choice["text"], choice["finish_reason"], node.left) == ("", "stop", [])
+
+
 def test_what_a_request_leaves_out_is_the_servers() -> None:
     """max_tokens is [sampling]'s, as far as the context has room; the extension reaches the request."""
     node = ScriptedNode(context_length=10)
@@ -256,7 +264,13 @@ def test_a_model_without_a_template_says_where_to_go() -> None:
 
 def test_an_answer_that_was_got_can_be_sent_back() -> None:
     """The official client's own messages have fields that say nothing."""
-    said = {"role": "assistant", "content": "be", "refusal": None, "tool_calls": None, "annotations": []}
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": "be",
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+    }
     body = {"model": MODEL, "messages": [{"role": "user", "content": "ba"}, said]}
     assert post(body, path="/v1/chat/completions", tokenizer=Chatty(64)).status_code == 200
 
@@ -298,10 +312,14 @@ def test_a_body_that_is_too_large_is_not_read() -> None:
     assert asked(lambda client: client.post("/v1/completions", content=chunks())).status_code == 413
 
 
+async def _request(client: httpx.AsyncClient, *, method: str, path: str) -> httpx.Response:
+    return await client.request(method, path)
+
+
 def test_other_paths_and_methods_are_told_what_there_is() -> None:
     """404 and 405 have the shape of all errors."""
     for method, path, status in (("GET", "/v1/completions", 405), ("POST", "/v1/embeddings", 404)):
-        response = asked(lambda client, method=method, path=path: client.request(method, path))
+        response = asked(partial(_request, method=method, path=path))
         assert response.status_code == status
         assert "/v1/chat/completions" in response.json()["error"]["message"]
 
@@ -442,7 +460,7 @@ def test_a_client_that_leaves_ends_the_request(stream: bool) -> None:
             "headers": [],
             "http_version": "1.1",
         }
-        replying = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
+        replying = asyncio.ensure_future(app(scope, receive, send))
         while not node.requests or (stream and not sent):
             await asyncio.sleep(0)
         gone.set()

@@ -35,7 +35,7 @@ def test_an_evening_is_drawn_whole(visit: Visits) -> None:
     assert one.text("#hop-near .up .figure") == "530\u00a0kbit/s of 1\u00a0Mbit/s"
     assert one.text("#hop-far .down .figure") == "31 kB so far"
     assert one.text("#queue-up-words") == "3.84 kB"
-    assert one.text("#plan-words") == "K 96, gamma 3"
+    assert one.text("#plan-words") == "K\u00a096, gamma\u00a03"
     assert one.text("#now-gain") == "1.18× the target alone"
     assert one.text("#connection-words") == "connected"
     shown = one.page.locator("#answers details")

@@ -8,6 +8,8 @@ from tests.harness.page_scene import DEVICE, LINK, TEXT, answer, empty, evening,
 from tests.harness.page_stage import Message
 from tests.harness.page_visit import REFUSED, Visits
 
+from draftwire.nodes.console.answer_telling import LEFT
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
@@ -125,6 +127,14 @@ def test_stop_breaks_the_answer_off(visit: Visits) -> None:
     assert len(one.stage.asked) == 1
     assert one.text("#ask-error") == ""
     one.until(lambda: one.page.get_by_role("button", name="Stop").is_disabled(), "it has ended")
+
+
+def test_an_answer_that_was_broken_off_has_not_failed(visit: Visits) -> None:
+    """What a device says of an answer that nobody waits for is shown as stopped."""
+    answers = [answer(name, state="failed", detail=detail) for name, detail in (("a", LEFT), ("b", "gone"))]
+    one = visit(empty(answers=answers))
+    one.wait_for("#answers .badge", "failed")
+    assert one.page.locator("#answers .badge").all_text_contents() == ["failed", "stopped"]
 
 
 def test_a_model_without_a_chat_template_completes_the_question(visit: Visits) -> None:
