@@ -46,6 +46,7 @@ ASKED_OF_MINE: Final = f"{QUESTION} --draft my-draft --k 32 --gamma 2 --seed 1"
 CHANNEL: Final = {"FILE": "configs/changing-link.toml"}
 SHIPPED: Final = {"my-draft": "smollm2"}
 """In place of a draft that takes minutes to make."""
+OUR_TEXT: Final = f"--text {ROOT / 'docs' / 'theory.md'}"
 SIX_SECONDS: Final = {"--seconds 60": "--seconds 6"}
 
 HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
@@ -152,7 +153,8 @@ HOW: Final[Mapping[str, How | tuple[How, ...]]] = {
     "--tokens 256": Run(changing=SHIPPED | {"256": "32"}, says="c = 0.070 as told"),
     "draftwire tables learn --draft my-draft --prompts questions.txt --target smollm2 --rows 2000 "
     "--k 8,32,320 --out my.tables": Run(
-        changing=SHIPPED | {"2000": "512", "8,32,320": "32"}, says="used otherwise"
+        changing=SHIPPED | {"8,32,320": "32", "--prompts questions.txt --target smollm2": OUR_TEXT},
+        says="used otherwise",
     ),
     f"{ASKED_OF_MINE} --tables none": Run(changing=SHIPPED, adding=SHORT, says="frames, plain"),
     f"{ASKED_OF_MINE} --tables my.tables": Run(changing=SHIPPED, adding=SHORT, says="frames, tables"),

@@ -91,9 +91,6 @@ def test_errors_are_those_that_the_client_raises(server: Running, client: openai
     with pytest.raises(openai.NotFoundError) as missing:
         client.completions.create(model="gpt-4", prompt="a")
     assert missing.value.code == "model_not_found"
-    with pytest.raises(openai.BadRequestError) as context:
-        client.completions.create(model=TARGET, prompt="a " * 1_000_000 + "b " * 100_000)
-    assert context.value.code == "context_length_exceeded"
     with httpx.Client(base_url=server.url) as http:
         assert http.post("/v1/completions", content=b"{}").status_code == 415
         assert http.get("/v1/models", headers={"host": "evil.example"}).status_code == 403

@@ -3,8 +3,8 @@
 All nodes run on this machine as `draftwire serve` starts them. The shipped pair answers the same request in
 turn through the Python interface and, streamed, through HTTP on the loopback interface; K, gamma and the seed
 are fixed, so that both make the same steps, and who comes first turns. The client is a bare socket in this
-process, so its own work counts as HTTP's. The same once more with a synthetic pair that is paced. Then many streams ask at once for answers of a synthetic pair whose
-base station has half as many places.
+process, so its own work counts as HTTP's. A synthetic pair that is paced does the same. Then many streams ask
+at once for answers of a synthetic pair whose base station has half as many places.
 """
 
 import argparse
@@ -83,8 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "overhead_pct   tokens a second through HTTP, below those of the Python interface, per cent:\n"
         f"               the median of pairs; goal: at most {GOALS['overhead_pct']:g}\n"
-        "paced_overhead_pct   the same of a synthetic pair paced to the paper's step times, which the load of\n"
-        "               other programs on the machine hardly changes\n"
+        "paced_overhead_pct   the same of a synthetic pair paced to the paper's step times: what else the\n"
+        "               machine does changes it less\n"
         "added_cpu_us   CPU that HTTP adds a token, client and server, in microseconds, median of pairs\n"
         "ttft_ms        from the request to the first text through HTTP, median; python_ttft_ms: without\n"
         f"failed         of {STREAMS} streams on {PLACES} places those that did not come to an end; goal: 0\n"

@@ -123,7 +123,7 @@ class Answering:
         self.first_s: float | None = None
         "when the first text came, by the loop's clock"
         self._queue: asyncio.Queue[News | Exception] = asyncio.Queue()
-        self._heard = False
+        self._heard_s = self.began_s
 
     @property
     def ttft_s(self) -> float | None:
@@ -174,16 +174,16 @@ class Answering:
             self._queue.put_nowait(error)
 
     def _tell(self, piece: Piece) -> None:
-        self._heard = True
+        self._heard_s = self._now_s()
         if self.first_s is None and piece.text:
-            self.first_s = self._now_s()
+            self.first_s = self._heard_s
         self._queue.put_nowait(piece)
 
     async def _beat(self) -> None:
         while True:
-            self._heard = False
-            await asyncio.sleep(BEAT_S)
-            if not self._heard:
+            await asyncio.sleep(max(0.0, self._heard_s + BEAT_S - self._now_s()))
+            if self._now_s() >= self._heard_s + BEAT_S:
+                self._heard_s = self._now_s()
                 self._queue.put_nowait(Beat())
 
     @staticmethod

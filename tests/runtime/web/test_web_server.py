@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 from starlette.types import Receive, Scope, Send
 from structlog.testing import LogCapture
 
@@ -150,6 +151,33 @@ def test_a_head_that_does_not_come_closes_the_connection(begun: bytes) -> None:
     on_a_server(work, idle_s=0.2)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\xff\xfe\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -4\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000,
+    ],
+)
+def test_what_is_no_http_ends_its_connection(data: bytes) -> None:
+    """A refusal, then the end; the next client is answered, and nothing is told to the log as a failure."""
+    captured = LogCapture()
+    structlog.configure(processors=[captured])
+
+    async def work(url: str, port: int) -> None:
+        streams = await connected(port)
+        streams[1].write(data)
+        answer = await ended(streams)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+        assert (await said(await connected(port))).startswith(b"HTTP/1.1 200")
+
+    on_a_server(work, idle_s=5.0)
+    assert [one for one in captured.entries if one["event"] == "web.failed"] == []
+
+
 def test_bytes_that_trickle_do_not_keep_it() -> None:
     """A byte now and then is no head: the time runs on."""
 
@@ -238,8 +266,6 @@ def test_the_end_cancels_what_does_not_end() -> None:
 
 def test_what_escapes_an_application_is_an_event() -> None:
     """500 for the client; the log has the error."""
-    import structlog
-
     captured = LogCapture()
     structlog.configure(processors=[captured])
 
