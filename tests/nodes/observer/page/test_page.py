@@ -10,6 +10,7 @@ from tests.harness.page_visit import Visit, Visits
 
 CHAT = "/v1/chat/completions"
 HOSTILE = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>\u202e{{7*7}}"
+WIDTHS = (320, 700, 900, 1100, 1300, 1440)
 LONG_MS = 5_000
 """Behind it nothing is waited for that a hand has set going."""
 
@@ -157,9 +158,7 @@ def test_whatever_takes_the_focus_has_a_name_and_the_page_landmarks(visit: Visit
     assert "img" not in one.page.locator("main").aria_snapshot()
 
 
-@pytest.mark.parametrize(
-    "width", (390, *(pytest.param(width, marks=pytest.mark.slow) for width in (320, 700, 900, 1100, 1300, 1440)))
-)
+@pytest.mark.parametrize("width", (390, *(pytest.param(width, marks=pytest.mark.slow) for width in WIDTHS)))
 def test_no_width_scrolls_sideways(visit: Visits, width: int) -> None:
     """Names and words without an end are broken or cut, and nothing of a narrow screen lies outside."""
     long = "W" * 300
