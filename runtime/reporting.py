@@ -5,8 +5,9 @@
     async with reporter.telling(transport):
         ...
 
-Nobody waits for it. Where the observer is away, or takes events more slowly than they come, they are dropped
-and counted; that is said once, and once more when it goes on.
+Nobody waits for it. While the observer is away events wait in the connection's own queue, which is bounded.
+Once that has lasted PATIENCE_S, or where it takes events more slowly than they come, they are dropped and
+counted; that is said once, and once more when it goes on.
 """
 
 import asyncio
@@ -20,12 +21,13 @@ from structlog.typing import EventDict, FilteringBoundLogger
 from draftwire.codecs.control import Event
 from draftwire.codecs.errors import LocalError
 from draftwire.codecs.frame import encode_frame
-from draftwire.runtime.absence import LOOK_S, PATIENCE_S
+from draftwire.runtime.absence import LOOK_S, Absence
 from draftwire.runtime.clock import Clock
+from draftwire.runtime.errors import ConfigurationError
 from draftwire.runtime.memory import remember
 from draftwire.runtime.security import Role, Service
 from draftwire.runtime.telemetry import ALIVE_EVENT, LINK_EVENT
-from draftwire.runtime.transport import DropReason, Endpoint, Transport
+from draftwire.runtime.transport import DropReason, Endpoint, Transport, Trouble
 
 ALIVE_S: Final = 5.0
 """How often each node says that it is there."""
@@ -73,10 +75,11 @@ class Reporter:
         self._sequence = 0
         self._links = dict[tuple[object, object], Mapping[str, Any]]()
         "the last event of each link, by direction and device: all that holds now"
-        self._away_since_s: float | None = None
-        "since when there is no connection, as far as has been looked"
+        self._absence = Absence(away=self._goes_away, back=self._comes_back)
+        self._given_up = False
+        "whether it has been away for so long that nothing more waits for it"
         self._failing = False
-        "whether that has been said"
+        "whether it has been said that events are dropped, or soon will be"
         self._lost = self._lost_before = self._lost_told = 0
 
     @property
@@ -100,10 +103,15 @@ class Reporter:
     async def telling(self, transport: Transport) -> AsyncIterator[None]:
         """Be connected while the block runs; what is told outside it is dropped.
 
-        Raises ConfigurationError where the observer's key is not allowed here, and AddressError for what is
-        no address.
+        Where the observer's key is not allowed here that is said, and nothing told: a node does its work
+        without. Raises AddressError for what is no address.
         """
-        endpoint = await transport.connect(self._address, service=Service.OBSERVER, name=self._name)
+        try:
+            endpoint = await transport.connect(self._address, service=Service.OBSERVER, name=self._name)
+        except ConfigurationError as error:
+            self._logger.warning("report.keyless", address=self._address, detail=str(error))
+            yield
+            return
         self._endpoint = endpoint
         watching = asyncio.create_task(self._watch(endpoint), name=f"{self._name} reports")
         try:
@@ -126,19 +134,19 @@ class Reporter:
             await self._clock.sleep_until(now_s + LOOK_S)
 
     def _look(self, endpoint: Endpoint, now_s: float) -> None:
-        trouble, was_away = endpoint.trouble(), self._away_since_s is not None
-        if trouble is not None:
-            self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
-            if now_s - self._away_since_s >= PATIENCE_S:
-                self._fails(trouble.text)
-            return
-        self._away_since_s = None
-        if was_away:  # it may have been started anew, and know nothing
+        if self._absence.look(endpoint.trouble(), now_s):  # it may have been started anew, and know nothing
             for fields in self._links.values():
                 self._ship(self._name, fields)
-        if self._lost == self._lost_before:
+        if not self._absence.lasts and self._lost == self._lost_before:
             self._goes_on()
         self._lost_before = self._lost
+
+    def _goes_away(self, trouble: Trouble) -> None:
+        self._given_up = True
+        self._fails(trouble.text)
+
+    def _comes_back(self, after_s: float) -> None:
+        self._given_up = False
 
     def _keep(self, fields: Mapping[str, Any]) -> None:
         """What an order says of all devices takes the place of what was said of each."""
@@ -148,9 +156,10 @@ class Reporter:
         remember(self._links, (direction, device), fields, most=MOST_LINKS)
 
     def _ship(self, node: str, fields: Mapping[str, Any]) -> None:
-        if self._endpoint is None:
+        endpoint = self._endpoint
+        if endpoint is None:
             return
-        if self._away_since_s is not None:
+        if self._given_up:
             self._lost += 1
             return
         try:
@@ -161,13 +170,15 @@ class Reporter:
             self._fails(f"an event {fields.get('event')} can't travel: {error}")
             return
         self._sequence = (self._sequence + 1) % 2**32
-        if self._endpoint.send(b"", data):
+        if endpoint.send(b"", data):
             return
-        if DropReason.CLOSED in self._endpoint.statistics().dropped:
+        if DropReason.CLOSED in endpoint.statistics().dropped:
             self._endpoint = None  # the node has ended, and closed its transport
-        else:
-            self._lost += 1
-            self._fails(SLOW)
+            return
+        self._lost += 1
+        if not self._failing:
+            trouble = endpoint.trouble()
+            self._fails(SLOW if trouble is None else trouble.text)
 
     def _fails(self, detail: str) -> None:
         if not self._failing:

@@ -20,9 +20,9 @@ MOST_AT_ONCE: Final = 20
 class LinkTelling:
     """Tells of links that are played."""
 
-    def __init__(self, *, seed: int, logger: FilteringBoundLogger) -> None:
-        """`seed`: of the channel."""
-        self._seed, self._logger = seed, logger
+    def __init__(self, *, seed: int, started_s: float, logger: FilteringBoundLogger) -> None:
+        """`seed`: of the channel. `started_s`: when it began; with another one all that was told is over."""
+        self._seed, self._started_s, self._logger = seed, started_s, logger
         self._paid_s = WeakKeyDictionary[PlayedLink, float]()
         "up to when each has used its EVERY_S"
         self._held = dict[PlayedLink, tuple[float, int]]()
@@ -82,6 +82,7 @@ class LinkTelling:
             began_s=played.began_s,
             rates_before=played.rates_before,
             left_out=left_out,
+            started_s=self._started_s,
             at_s=at_s,
         )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from draftwire.codecs.messages import Origin
 from draftwire.runtime.config import AcceptanceRule
-from draftwire.runtime.reporting import Reporter
+from draftwire.runtime.reporting import CUT, MOST_TEXT, Reporter
 from draftwire.runtime.telemetry import ANSWER_EVENT, ASKED_EVENT, TOKENS_EVENT
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class AnswerTelling:
         self._reporter, self._device, self._compute = reporter, device, compute
         self._prompt, self._request = prompt, ""
         self._pieces: list[tuple[str, str]] = []
+        self._number = 0
+        "of the next event with tokens: one that is lost leaves a gap that shows"
         self._timer: asyncio.TimerHandle | None = None
 
     def asked(self, generation: "Generation") -> None:
@@ -44,7 +46,7 @@ class AnswerTelling:
             temperature=request.sampling.temperature,
             acceptance=AcceptanceRule[request.acceptance.name].value,
             max_new_tokens=request.max_new_tokens,
-            kept=generation.text,
+            kept=_end_of(generation.text),
         )
 
     def token(self, text: str, origin: Origin) -> None:
@@ -71,11 +73,17 @@ class AnswerTelling:
             self._timer.cancel()
             self._timer = None
         for pieces in _in_events(self._pieces):
-            self._tell(TOKENS_EVENT, pieces=pieces)
+            self._tell(TOKENS_EVENT, number=self._number, pieces=pieces)
+            self._number += 1
         self._pieces = []
 
     def _tell(self, event: str, **fields: Any) -> None:
         self._reporter.tell(event, node=self._device, device=self._device, request=self._request, **fields)
+
+
+def _end_of(text: str) -> str:
+    """What the next tokens go on from, where it is too long for one event."""
+    return text if len(text) <= MOST_TEXT else CUT + text[1 - MOST_TEXT :]
 
 
 def _in_events(pieces: list[tuple[str, str]]) -> Iterator[list[list[str]]]:

@@ -172,7 +172,8 @@ def node_keys(topology: Topology, role: Role, name: str | None = None) -> NodeKe
 
     `name`: what the node calls itself; None: of a device [device] name, of another what the section's `key`
     says, or the only key of that role. Raises ConfigurationError where keys are missing, with the commands
-    that are to be run, and for a device under a name that no key here proves.
+    that are to be run, and for a device under a name that no key here proves. Nobody needs the observer's:
+    without it a node tells it nothing.
     """
     if not topology.secured:
         return None
@@ -235,8 +236,9 @@ def _named_keys(topology: Topology) -> dict[Role, str]:
 
 
 def _servers(topology: Topology, role: Role) -> dict[Role, str]:
-    """Who a node connects to, and where."""
-    return {one.holder: one.address for one in connections_of(topology) if one.origin is role}
+    """Who a node connects to and can't do without, and where."""
+    found = [one for one in connections_of(topology) if one.origin is role]
+    return {one.holder: one.address for one in found if one.holder is not Role.OBSERVER}
 
 
 def _need_all(

@@ -37,6 +37,8 @@ def _ended_with(exit_code: int) -> str:
     return f"signal {-exit_code} ended it" if exit_code < 0 else f"it ended with code {exit_code}"
 
 
+OBSERVER = Role.OBSERVER.value
+
 PAGE = "page "
 """How the line begins by which an observer tells where its page is, before it is ready."""
 
@@ -66,21 +68,25 @@ class Launched:
     "is told of each that is ready, and where its page is"
 
     async def ready(self) -> None:
-        """Return when all are ready. Raises ChildFailedError for one that does not come up."""
+        """Return when all are ready. Raises ChildFailedError for one that does not come up; but without an
+        observer the others go on.
+        """
         deadline_s = asyncio.get_running_loop().time() + READY_WITHIN_S
         for child in self.children:
             try:
-                async with asyncio.timeout_at(deadline_s):
-                    await _ready(child, self.progress)
-            except TimeoutError:
-                said = f"it was not ready within {READY_WITHIN_S:g} s"
-                raise ChildFailedError(child.role, said, 3) from None
-            self.progress(f"{child.role} is ready")
+                await _ready_by(deadline_s, child, self.progress)
+            except ChildFailedError as error:
+                if child.role != OBSERVER:
+                    raise
+                if child.process.returncode is None:  # its end is told by whoever watches it
+                    self.progress(f"note: {error}")
+            else:
+                self.progress(f"{child.role} is ready")
 
     async def lost(self) -> ChildFailedError:
         """The first of them to end by itself that an answer can't do without; waits for that."""
         # The controller's last plan stays; and nobody waits for the observer.
-        needed = [child for child in self.children if child.role not in ("controller", "observer")]
+        needed = [child for child in self.children if child.role not in ("controller", OBSERVER)]
         ends = [asyncio.create_task(child.process.wait()) for child in needed]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -170,21 +176,35 @@ async def launched(
         config.write_text(to_toml(topology), encoding="utf-8")
         roles = ["target", "controller", *(["channel"] if topology.channel is not None else [])]
         if observer and topology.observer is not None:
-            roles.insert(0, "observer")
+            roles.insert(0, OBSERVER)
         children: list[Child] = []
+        watching = list[asyncio.Task[None]]()
         try:
             for role in roles:
                 files = {
-                    "--record": None if role == "observer" else record,  # it would have all of it twice
+                    "--record": None if role == OBSERVER else record,  # it would have all of it twice
                     "--capture": capture if role == "channel" else None,
                 }
-                children.append(await _start(role, config, files, command or node_command))
+                child = await _start(role, config, files, command or node_command)
+                children.append(child)
+                if role == OBSERVER:
+                    watching.append(asyncio.create_task(_tell_end(child, progress), name=f"watch {role}"))
             yield Launched(children=children, progress=progress)
         finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             await _stop(children)
             _tell_of_channel(children, progress)
             for child in children:
                 child.log.close()
+
+
+async def _tell_end(child: Child, tell: Callable[[str], None]) -> None:
+    """Say so when one ends that the others do without."""
+    code = await child.process.wait()
+    error = ChildFailedError(child.role, child.said(), code, what="ended")
+    tell(f"note: {error}; all else goes on without it")
 
 
 def _tell_of_channel(children: Sequence[Child], progress: Callable[[str], None]) -> None:
@@ -222,6 +242,15 @@ async def _start(
 def node_command(role: str, config: Path) -> Sequence[str]:
     """What starts a node. -P: the working directory may hold folders named runtime or codecs."""
     return (sys.executable, "-P", "-m", "draftwire", role, "--config", str(config), "--until-stdin-ends")
+
+
+async def _ready_by(deadline_s: float, child: Child, tell: Callable[[str], None]) -> None:
+    """Return when it is ready. Raises ChildFailedError."""
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            await _ready(child, tell)
+    except TimeoutError:
+        raise ChildFailedError(child.role, f"it was not ready within {READY_WITHIN_S:g} s", 3) from None
 
 
 async def _ready(child: Child, tell: Callable[[str], None]) -> None:

@@ -4,7 +4,6 @@ import argparse
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from draftwire.nodes.console.keys import node_keys, transport_with
 from draftwire.nodes.console.launch import PAGE
 from draftwire.nodes.console.roles import add_role_arguments, chosen_topology, run_node
 from draftwire.runtime.actor import print_ready, run_actor
@@ -37,30 +36,24 @@ def run(args: argparse.Namespace) -> int:
     key = api_key(settings.key_file, key="observer.key_file")
     remedy = "write key_file, or set DRAFTWIRE_API_KEY, or leave host out for this machine alone"
     check_open_to(settings.host, key=key, where="observer.host", remedy=remedy)
-    keys = node_keys(topology, Role.OBSERVER)
     set_up_logging()
 
     async def main() -> None:
         from starlette.applications import Starlette
 
-        from draftwire.nodes.console.observing import build_observer, recorded
+        from draftwire.nodes.console.observing import build_observer
         from draftwire.runtime.web.guard import Guard, hosts_of
         from draftwire.runtime.web.server import served
 
-        logger = get_logger(Role.OBSERVER)
         async with AsyncExitStack() as stack:
-            transport = transport_with(keys, topology)
-            observer = build_observer(
-                topology, transport=transport, keys=keys, logger=logger, sinks=recorded(args.record, stack)
-            )
-            app = Guard(
-                Starlette(routes=list(observer.routes)), hosts=hosts_of(settings.host, key=key), key=key
-            )
+            observer = build_observer(topology, stack, record=args.record)
+            page = Starlette(routes=list(observer.routes))
+            app = Guard(page, hosts=hosts_of(settings.host, key=key), key=key)
             url = await stack.enter_async_context(
-                served(app, host=settings.host, port=settings.port, logger=logger)
+                served(app, host=settings.host, port=settings.port, logger=get_logger(Role.OBSERVER))
             )
             print_ready(f"{PAGE}{url}/{_key_words(settings, key)}")
-            await run_actor(observer.node, transport=transport, drain_s=0.0)
+            await run_actor(observer.node, transport=observer.transport, drain_s=0.0)
 
     return run_node(main, args)
 

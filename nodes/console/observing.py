@@ -8,16 +8,13 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
-from structlog.typing import FilteringBoundLogger
-
 from draftwire.codecs.control import Json, LinkState
 from draftwire.nodes.channel.control import order_link
 from draftwire.nodes.console.keys import node_keys, transport_with
 from draftwire.nodes.console.starting import run_beside
-from draftwire.nodes.observer.metrics import Metrics
+from draftwire.nodes.observer.hearing import Hearing
 from draftwire.nodes.observer.node import ObserverNode, Sink
 from draftwire.nodes.observer.ordering import Order
-from draftwire.nodes.observer.state import Observation
 from draftwire.nodes.observer.web import routes
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import Topology
@@ -35,8 +32,8 @@ class Observer:
     """An observer, and how it is seen."""
 
     node: ObserverNode
-    observation: Observation
-    metrics: Metrics
+    transport: Transport
+    "the node's own"
     routes: "Sequence[Route]"
     "the page, its feed, orders to the link, and metrics"
 
@@ -53,34 +50,34 @@ class Record:
 
 
 def build_observer(
-    topology: Topology,
-    *,
-    transport: Transport,
-    keys: NodeKeys | None,
-    logger: FilteringBoundLogger,
-    asks: str | None = None,
-    sinks: Sequence[Sink] = (),
+    topology: Topology, stack: AsyncExitStack, *, asks: str | None = None, record: Path | None = None
 ) -> Observer:
-    """The observer; `transport` is its own, with `keys`. Raises ConfigurationError without [observer].
+    """The observer that [observer] describes; its sockets, with the observer's key, close with the stack.
 
-    `asks`: the model that the page may ask where it comes from; `sinks`: who else is told of each event.
+    `asks`: the model that the page may ask where it comes from. `record`: a file that each event is appended
+    to; it holds prompts and texts, so none but its owner reads it. Raises ConfigurationError where the
+    topology has no observer, its key is not here, or the file can't be written.
     """
     settings = topology.need_observer()
-    observation, metrics = Observation(), Metrics()
+    keys = node_keys(topology, Role.OBSERVER)
+    transport = transport_with(keys, topology)
+    stack.push_async_callback(transport.close)
+    sinks: Sequence[Sink] = () if record is None else (_recorded(record, stack),)
+    hearing = Hearing()
     node = ObserverNode(
         transport=transport,
         address=settings.binds,
         clock=LoopClock(),
-        logger=logger,
-        sinks=[observation, metrics, *sinks],
+        logger=get_logger(Role.OBSERVER),
+        sinks=[hearing, *sinks],
         role_of=None if keys is None else partial(_role_of, keys),
         wall_s=time,
+        refused=hearing.metrics.refused,
     )
     return Observer(
         node=node,
-        observation=observation,
-        metrics=metrics,
-        routes=routes(observation, metrics, order=_orders(topology, transport, keys), asks=asks),
+        transport=transport,
+        routes=routes(hearing, order=_orders(topology, transport, keys), asks=asks),
     )
 
 
@@ -109,43 +106,26 @@ def _orders(topology: Topology, transport: Transport, keys: NodeKeys | None) -> 
     return order
 
 
-def recorded(path: Path | None, stack: AsyncExitStack) -> Sequence[Sink]:
-    """A sink that appends to this file, closed with the stack: it holds prompts and texts, so none but its
-    owner reads it. None: no sink. Raises ConfigurationError for a file that can't be written.
-    """
-    if path is None:
-        return ()
+def _recorded(path: Path, stack: AsyncExitStack) -> Record:
     try:
         recorder = stack.enter_context(Recorder(path, private=True))
     except OSError as error:
         raise ConfigurationError(
             f"{str(path)!r}: {error.strerror}", key="--record", remedy="name a file that can be written"
         ) from None
-    return (Record(recorder),)
+    return Record(recorder)
 
 
 @asynccontextmanager
-async def observing(
-    topology: Topology, *, asks: str | None = None, record: Path | None = None
-) -> AsyncIterator[Observer]:
-    """The observer that [observer] describes, at work in this process while the block runs.
+async def observing(topology: Topology, *, asks: str | None = None) -> AsyncIterator[Observer]:
+    """The observer that [observer] describes, at work beside others in this process while the block runs.
 
-    It has sockets of its own, with the observer's key. Raises ConfigurationError where the topology has no
-    observer, or its key is not here, and AddressError where its address can't be bound.
+    Raises as build_observer does, and AddressError where its address can't be bound.
     """
-    keys = node_keys(topology, Role.OBSERVER)
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(transport_with(keys, topology))
-        observer = build_observer(
-            topology,
-            transport=transport,
-            keys=keys,
-            logger=get_logger(Role.OBSERVER),
-            asks=asks,
-            sinks=recorded(record, stack),
-        )
+        observer = build_observer(topology, stack, asks=asks)
         await run_beside(observer.node, stack)
         yield observer
 
 
-__all__ = ["Observer", "build_observer", "observing", "recorded"]
+__all__ = ["Observer", "build_observer", "observing"]

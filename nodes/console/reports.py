@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+import structlog
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import Topology
 from draftwire.runtime.reporting import Reporter
 from draftwire.runtime.security import NodeKeys, Role
-from draftwire.runtime.telemetry import DECISION_EVENT, LINK_EVENT, STEP_EVENT, get_logger
+from draftwire.runtime.telemetry import DECISION_EVENT, LINK_EVENT, STEP_EVENT
 
 REPORTED: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType(
     {
@@ -27,10 +28,12 @@ def reporter_of(
 ) -> Reporter | None:
     """Of a node of this process, or of all its devices; None where the topology has no observer.
 
-    `logger`: where it says that nobody hears it; None: the node's own.
+    `logger`: where it says that nobody hears it; None: the node's own, as logging is set up by then. A
+    reporter is a part of that, so it is made before.
     """
     if topology.observer is None:
         return None
+    later: FilteringBoundLogger = structlog.get_logger(node=role.value)
     name = role.value if keys is None else keys.own.public.name
     names: tuple[str, ...] = (name,)
     if role is Role.DEVICE:
@@ -41,7 +44,7 @@ def reporter_of(
         names=names,
         address=topology.observer.address,
         clock=LoopClock(),
-        logger=logger or get_logger(role),
+        logger=logger or later,
         events=REPORTED.get(role, ()),
     )
 

@@ -7,6 +7,7 @@ sensible range makes the whole event odd. Names that nobody asks for here are no
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from sys import intern
 from typing import Final
 
 from draftwire.codecs.control_fields import Json
@@ -18,7 +19,7 @@ from draftwire.codecs.limits import (
     MAX_UINT64,
     MAX_VOCAB_SIZE,
 )
-from draftwire.nodes.observer.fields import MAX_DETAIL, Fields, OddEvent, clean, mapping
+from draftwire.nodes.observer.event_fields import MAX_DETAIL, Fields, OddEvent, clean, mapping
 from draftwire.runtime.telemetry import (
     ALIVE_EVENT,
     ANSWER_EVENT,
@@ -124,6 +125,8 @@ class LinkTold:
     "whose, and of the names below it; None: of all that have none of their own"
     ordered: bool
     "whether it takes the place of what devices had of their own"
+    started_s: float | None
+    "when its channel began, by its own clock: another one knows nothing of what this one did; None: not told"
     words: str
 
 
@@ -168,6 +171,8 @@ class Tokens:
 
     device: str
     request: str
+    number: int | None
+    "of the events with tokens of this answer, from 0; None: they are not counted"
     pieces: tuple[tuple[str, str], ...]
     "(text, one of ORIGINS)"
 
@@ -265,6 +270,7 @@ def _link(fields: Fields) -> LinkTold:
         direction=fields.one_of("direction", DIRECTIONS),
         device=fields.name("device") if fields.has("device") else None,
         ordered=fields.truth("ordered"),
+        started_s=fields.number_or_none("started_s", -1e12, 1e12),
         words=fields.text("link", MAX_LINK_LENGTH),
     )
 
@@ -301,10 +307,15 @@ def _tokens(fields: Fields) -> Tokens:
     for piece in fields.several("pieces", MAX_PIECES):
         match piece:
             case [str(text), str(origin)] if origin in ORIGINS:
-                pieces.append((clean(text), origin))
+                pieces.append((clean(text), intern(origin)))
             case _:
                 raise OddEvent("pieces")
-    return Tokens(device=fields.name("device"), request=fields.request(), pieces=tuple(pieces))
+    return Tokens(
+        device=fields.name("device"),
+        request=fields.request(),
+        number=fields.whole("number") if fields.has("number") else None,
+        pieces=tuple(pieces),
+    )
 
 
 def _ended(fields: Fields) -> Ended:

@@ -1,12 +1,12 @@
 """What links do, as the channel told: whose holds for which device, and what a page's sliders make of it.
 
-The emulated link has many words, a page has three sliders: rate, delay and loss. `constant` puts those three
-into words, and leaves the others as they are where they can be. Pure.
+The emulated link has many words, a page has three sliders: rate, delay and loss. `constant` puts those that
+were moved into words, and leaves the rest as it is where it can be. Pure.
 """
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypedDict
 
 from draftwire.codecs.control_fields import Json
 from draftwire.nodes.observer.heard import DIRECTIONS, LinkTold
@@ -34,7 +34,7 @@ NOT_TOLD: Final = "not told"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sliders:
-    """What a person sets."""
+    """What they show of a link."""
 
     rate_bps: float | None
     "None: no limit; 0: an outage"
@@ -43,14 +43,29 @@ class Sliders:
     "share of messages, 0 to 1"
 
 
+class Moved(TypedDict, total=False):
+    """What a person sets, of the same; what is absent stays as it is, in each direction."""
+
+    rate_bps: float | None
+    delay_s: float
+    loss: float
+
+
 class Links:
     """By direction and device."""
 
     def __init__(self) -> None:
         self._told = dict[tuple[str, str | None], str]()
+        self._started_s: float | None = None
+        "when the channel began whose links these are"
 
     def hear(self, told: LinkTold) -> None:
-        """An order for all takes the place of what single devices had, one for a device that of its names."""
+        """An order for all takes the place of what single devices had, one for a device that of its names; a
+        channel that was started anew has nothing of what was ordered before.
+        """
+        if told.started_s != self._started_s:
+            self._told.clear()
+            self._started_s = told.started_s
         if told.ordered:
             gone = [key for key in self._told if key[0] == told.direction and _below(key[1], told.device)]
             for key in gone:
@@ -59,20 +74,21 @@ class Links:
 
     def fields(self, device: str | None) -> dict[str, Json] | None:
         """As a feed tells them; None: nothing was told."""
-        up, down = (self._words(direction, device) for direction in DIRECTIONS)
-        if up is None and down is None:
+        words = self.words(device)
+        untold = [direction for direction in DIRECTIONS if words[direction] is None]
+        if len(untold) == len(DIRECTIONS):
             return None
-        return {**link_fields(up or "", down or ""), **dict.fromkeys(_untold(up, down), NOT_TOLD)}
+        fields = link_fields(words["uplink"] or "", words["downlink"] or "")
+        return {**fields, **dict.fromkeys(untold, NOT_TOLD)}
+
+    def words(self, device: str | None) -> dict[str, str | None]:
+        """By direction, what was told last of a device's link, None: of those without their own."""
+        return {direction: self._words(direction, device) for direction in DIRECTIONS}
 
     def _words(self, direction: str, device: str | None) -> str | None:
         names = [None] if device is None else [device, key_of(device), None]
         found = (self._told.get((direction, name)) for name in names)
         return next((words for words in found if words is not None), None)
-
-
-def _untold(up: str | None, down: str | None) -> list[str]:
-    told = zip(DIRECTIONS, (up, down), strict=True)
-    return [direction for direction, words in told if words is None]
 
 
 def link_fields(uplink: str, downlink: str, *, controllable: bool = False) -> dict[str, Json]:
@@ -88,26 +104,40 @@ def link_fields(uplink: str, downlink: str, *, controllable: bool = False) -> di
     }
 
 
-def constant(words: str, sliders: Sliders) -> str:
-    """The words of a link that is as the sliders say, and else as before; it changes no more by itself.
+def constant(words: str, moved: Moved, *, now: str | None = None) -> str:
+    """The words of a link that is as the sliders say, and else as before; it changes no more by itself, but
+    for a rate of a trace, or of fading, that nobody has moved.
 
-    What can't be beside it gives way: a jitter above the delay, a repeated sending where nothing is lost.
-    Raises ConfigurationError for what no link can be.
+    `words`: of what plays there, whose step in force is the one that `now` names, as told last; the first
+    where it names none. What can't be beside a slider gives way: a jitter above the delay, a repeated sending
+    where nothing is lost. Raises ConfigurationError for what no link can be.
     """
-    before = LinkSpec() if (schedule := _schedule(words)) is None else schedule.steps[0].link
-    uniform = before.distribution is Distribution.UNIFORM
-    link = replace(
-        before,
-        rate_bps=sliders.rate_bps,
-        trace=None,
-        fading=None,
-        delay_s=sliders.delay_s,
-        jitter_s=max(0.0, min(before.jitter_s, sliders.delay_s)) if uniform else before.jitter_s,
-        reorder=before.reorder if sliders.delay_s else 0.0,
-        loss=_loss(before.loss, sliders.loss),
-        arq_s=before.arq_s if sliders.loss else None,
-    )
+    link = _in_force(words, now)
+    if "rate_bps" in moved:
+        reorder = link.reorder  # that of a trace goes with it
+        link = replace(link, rate_bps=moved["rate_bps"], trace=None, fading=None, reorder=reorder)
+    if "delay_s" in moved:
+        link = _delayed(link, moved["delay_s"])
+    if "loss" in moved:
+        loss = moved["loss"]
+        link = replace(link, loss=_loss(link.loss, loss), arq_s=link.arq_s if loss else None)
     return str(LinkSchedule.constant(link)) or "delay 0"
+
+
+def _in_force(words: str, now: str | None) -> LinkSpec:
+    schedule = _schedule(words)
+    if schedule is None:  # it may name what its channel alone knows, and do what it does not
+        schedule = _schedule(now or "")
+    if schedule is None:
+        return LinkSpec()
+    links = [step.link for step in schedule.steps]
+    return next((link for link in links if str(link) == now), links[0])
+
+
+def _delayed(link: LinkSpec, delay_s: float) -> LinkSpec:
+    uniform = link.distribution is Distribution.UNIFORM
+    jitter_s = max(0.0, min(link.jitter_s, delay_s)) if uniform else link.jitter_s
+    return replace(link, delay_s=delay_s, jitter_s=jitter_s, reorder=link.reorder if delay_s else 0.0)
 
 
 def _loss(before: RandomLoss | BurstLoss | None, share: float) -> RandomLoss | BurstLoss | None:
@@ -153,4 +183,4 @@ def _below(name: str | None, device: str | None) -> bool:
     return device is None or (name is not None and (name == device or key_of(name) == device))
 
 
-__all__ = ["Links", "Sliders", "constant", "link_fields"]
+__all__ = ["Links", "Moved", "Sliders", "constant", "link_fields"]

@@ -1,12 +1,14 @@
 """Prometheus' figures of all nodes, from the events that an observer hears. Pure: time is an argument.
 
-A label has a bounded number of values: devices beyond the first MAX_LABELS, and nodes likewise, count
-together as `other`.
+A label has a bounded number of values: of devices, and of the nodes of each role, MAX_LABELS have their own,
+and the others count together as `other`. A name that nothing was heard of for IDLE_S gives its own up to a
+new one, and so does one of a key with many, for a key with few.
 """
 
-from collections.abc import Mapping
+from collections import Counter as Tally
+from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,97 +19,98 @@ from prometheus_client import (
     generate_latest,
 )
 
-from draftwire.codecs.control_fields import Json
 from draftwire.codecs.messages import Finish
 from draftwire.nodes.observer.heard import (
-    Alive,
-    Asked,
+    ROLES,
     Carried,
     Decision,
     Ended,
-    LinkTold,
-    OddEvent,
+    Heard,
     Step,
     Tokens,
     Traffic,
-    read,
 )
+from draftwire.nodes.observer.names import Names
 from draftwire.nodes.observer.presence import Presence
-from draftwire.nodes.observer.recent import Alpha
-from draftwire.runtime.memory import remember
 
 MAX_LABELS: Final = 64
 OTHER: Final = "other"
 
+IDLE_S: Final = 3600.0
+
 MAX_COUNTED: Final = 1024
-"""Links and devices whose last counts are remembered; what comes back afterwards counts from nothing."""
+"""Devices whose links' last counts are remembered; what comes back afterwards counts from nothing."""
 
 TIMES_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 SPEEDS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 200.0, 500.0)
 FINISHES: Final = tuple(finish.name.lower() for finish in Finish if finish is not Finish.RUNNING)
 
 
-class Metrics:
-    """A sink of an observer, and the text that Prometheus reads."""
+M = TypeVar("M", Counter, Gauge)
 
-    def __init__(self) -> None:
+
+class Metrics:
+    """What is counted, and the text that Prometheus reads."""
+
+    def __init__(self, presence: Presence, *, alpha_of: Callable[[str], float | None]) -> None:
+        """`presence`: of all nodes. `alpha_of`: a device's of late, its last step included."""
         # A second series beside each of ours says when it was made, which nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._of_devices = list[Counter | Gauge]()
         self._make_counters()
         self._make_gauges()
         self._make_histograms()
-        self._devices, self._nodes = _Labels(), _Labels()
-        self._presence = Presence()
-        self._alphas = dict[str, Alpha]()
-        self._carried = dict[tuple[str, str], Carried]()
+        self._devices = _Labels(self._forget_device)
+        self._nodes = {role: _Labels(self._forget_node) for role in ROLES}
+        "by role: however many devices come, no other node shares a label"
+        self._presence, self._alpha_of = presence, alpha_of
+        self._carried = Names[dict[str, Carried]](MAX_COUNTED)
+        "by device, then by direction"
 
-    def hear(self, node: str, event: Mapping[str, Json], at_s: float) -> None:
-        """A node tells this."""
-        of_node = self._nodes.label(node)
-        self._events.labels(of_node).inc()
-        try:
-            told = read(event)
-        except OddEvent:
-            self._bad_events.labels(of_node).inc()
-            return
+    def heard(self, node: str, role: str, at_s: float) -> None:
+        """A node of that role has told something."""
+        self._events.labels(self._nodes[role].label(node, at_s)).inc()
+
+    def odd(self, node: str, role: str, at_s: float) -> None:
+        """That was not what its name says."""
+        self._bad_events.labels(self._nodes[role].label(node, at_s)).inc()
+
+    def take(self, told: Heard, at_s: float) -> None:
+        """It was this."""
         match told:
-            case Alive():
-                self._presence.hear(told.role, node, at_s)
             case Step():
-                self._presence.hear("target", node, at_s)
-                self._step(told)
+                self._step(told, at_s)
             case Decision():
-                self._presence.hear("controller", node, at_s)
-                self._decision(told)
+                self._decision(told, at_s)
             case Traffic():
-                self._presence.hear("channel", node, at_s)
                 for carried in told.links:
-                    self._link(carried)
-            case LinkTold():
-                self._presence.hear("channel", node, at_s)
-            case Asked():
-                self._presence.hear("device", node, at_s)
+                    self._link(carried, at_s)
             case Tokens():
-                self._presence.hear("device", node, at_s)
-                for _, origin in told.pieces:
-                    self._tokens.labels(self._devices.label(told.device), origin).inc()
+                device = self._devices.label(told.device, at_s)
+                for origin, count in Tally(origin for _, origin in told.pieces).items():
+                    self._tokens.labels(device, origin).inc(count)
             case Ended():
-                self._presence.hear("device", node, at_s)
-                self._ended(told)
+                self._ended(told, at_s)
+            case _:
+                pass
+
+    def refused(self, reason: str) -> None:
+        """A message came that is no event which its sender may tell; `reason`: one of a fixed few."""
+        self._refused.labels(reason).inc()
 
     def text(self, now_s: float) -> bytes:
         """All figures, in Prometheus' text; which nodes are there, by now."""
         self._node_up.clear()
         for (role, node), up in self._presence.up(now_s).items():
-            label = self._nodes.label(node)
-            if label != OTHER:
-                self._node_up.labels(label, role).set(up)
+            if node in self._nodes[role]:
+                self._node_up.labels(node, role).set(up)
         return generate_latest(self.registry)
 
     def _make_counters(self) -> None:
         self._events = self._counter("events", "Events heard", "node")
         self._bad_events = self._counter("bad_events", "Events that were not what their name says", "node")
+        self._refused = self._counter("refused_messages", "Messages that the observer refused", "reason")
         self._steps = self._counter("steps", "Verification steps of the target", "device")
         self._tokens = self._counter("tokens", "Tokens of answers, as devices told them", "device", "origin")
         self._drafted = self._counter("drafted_tokens", "Drafted tokens in blocks that were tested", "device")
@@ -142,17 +145,22 @@ class Metrics:
             "answer_tokens_per_second", "Tokens a second of answers that ended", SPEEDS
         )
 
+    def _kept(self, metric: M, labels: tuple[str, ...]) -> M:
+        if "device" in labels:
+            self._of_devices.append(metric)
+        return metric
+
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
-        return Counter(f"draftwire_{name}_total", what, labels, registry=self.registry)
+        return self._kept(Counter(f"draftwire_{name}_total", what, labels, registry=self.registry), labels)
 
     def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
-        return Gauge(f"draftwire_{name}", what, labels, registry=self.registry)
+        return self._kept(Gauge(f"draftwire_{name}", what, labels, registry=self.registry), labels)
 
     def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"draftwire_{name}", what, buckets=buckets, registry=self.registry)
 
-    def _step(self, step: Step) -> None:
-        device = self._devices.label(step.device)
+    def _step(self, step: Step, at_s: float) -> None:
+        device = self._devices.label(step.device, at_s)
         self._steps.labels(device).inc()
         self._drafted.labels(device).inc(step.drafted)
         self._tested.labels(device).inc(step.seen)
@@ -164,15 +172,13 @@ class Metrics:
         if step.drafted:
             self._wait_s.observe(step.wait_s)
         if device != OTHER:
-            alpha = self._alphas.get(step.device) or Alpha()
-            remember(self._alphas, step.device, alpha, most=MAX_COUNTED)
-            alpha.observe(accepted=step.accepted, seen=step.seen)
-            if alpha.value is not None:
-                self._alpha.labels(device).set(alpha.value)
+            alpha = self._alpha_of(step.device)
+            if alpha is not None:
+                self._alpha.labels(device).set(alpha)
             self._plan(device, step.k, step.gamma)
 
-    def _decision(self, decision: Decision) -> None:
-        device, belief = self._devices.label(decision.device), decision.belief
+    def _decision(self, decision: Decision, at_s: float) -> None:
+        device, belief = self._devices.label(decision.device, at_s), decision.belief
         if device != OTHER and belief is not None:  # one gauge can't show what several devices have
             self._estimated.labels(device).set(inf if belief.uplink_bps is None else belief.uplink_bps)
 
@@ -180,10 +186,11 @@ class Metrics:
         self._k.labels(device).set(k if gamma else 0)
         self._gamma.labels(device).set(gamma)
 
-    def _link(self, now: Carried) -> None:
-        device, direction = self._devices.label(now.device), now.direction
-        before = self._carried.get((now.device, direction))
-        remember(self._carried, (now.device, direction), now, most=MAX_COUNTED)
+    def _link(self, now: Carried, at_s: float) -> None:
+        device, direction = self._devices.label(now.device, at_s), now.direction
+        carried = self._carried.get(now.device) or {}
+        before = carried.get(direction)
+        self._carried.put(now.device, carried | {direction: now})
         moved = _grown(now.delivered_bytes, None if before is None else before.delivered_bytes)
         self._link_bytes.labels(device, direction).inc(moved)
         dropped = _grown(now.dropped, None if before is None else before.dropped)
@@ -192,29 +199,50 @@ class Metrics:
             self._rate.labels(device, direction).set(inf if now.rate_bps is None else now.rate_bps)
             self._queued.labels(device, direction).set(now.queued_bytes)
 
-    def _ended(self, ended: Ended) -> None:
+    def _ended(self, ended: Ended, at_s: float) -> None:
         finish = "error" if ended.failed else ended.detail if ended.detail in FINISHES else OTHER
-        self._answers.labels(self._devices.label(ended.device), finish).inc()
+        self._answers.labels(self._devices.label(ended.device, at_s), finish).inc()
         if ended.first_token_s is not None:
             self._first_s.observe(ended.first_token_s)
         if ended.tokens_per_s is not None:
             self._speed.observe(ended.tokens_per_s)
 
+    def _forget_device(self, name: str) -> None:
+        for metric in self._of_devices:
+            metric.remove_by_labels({"device": name})
+
+    def _forget_node(self, name: str) -> None:
+        if not any(name in labels for labels in self._nodes.values()):  # it may have one in another role
+            self._events.remove_by_labels({"node": name})
+            self._bad_events.remove_by_labels({"node": name})
+
 
 class _Labels:
-    """Names that have a label of their own: those that came first."""
+    """Names that have a label of their own."""
 
-    def __init__(self) -> None:
-        self._known = set[str]()
+    def __init__(self, forget: Callable[[str], None]) -> None:
+        """`forget`: is told of a name that has lost its label."""
+        self._heard_s = Names[float](MAX_LABELS)
+        self._forget = forget
 
-    def label(self, name: str) -> str:
+    def __contains__(self, name: str) -> bool:
+        return name in self._heard_s
+
+    def label(self, name: str, at_s: float) -> str:
         """Its own, or OTHER."""
-        if name in self._known:
-            return name
-        if len(self._known) == MAX_LABELS:
-            return OTHER
-        self._known.add(name)
+        if name not in self._heard_s and self._heard_s.is_full:
+            gone = self._idle(at_s) or self._heard_s.owed_to(name)
+            if gone is None:
+                return OTHER
+            self._heard_s.drop(gone)
+            self._forget(gone)
+        self._heard_s.put(name, at_s)
         return name
+
+    def _idle(self, at_s: float) -> str | None:
+        """The name heard of longest ago, if that is long enough."""
+        name, heard_s = next(iter(self._heard_s.values.items()))
+        return name if at_s - heard_s >= IDLE_S else None
 
 
 def _grown(now: int, before: int | None) -> int:

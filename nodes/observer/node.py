@@ -1,10 +1,10 @@
 """The observer: hears what all nodes tell, and passes it on to whoever keeps, counts or shows it.
 
 It sends nothing but echoes. A key may tell what a node of its role tells, under its own name or one below it;
-a device nothing of another device. What else comes is counted and costs nothing.
+a channel's too, which elsewhere speaks for any device. A device tells nothing of another device. What else
+comes is counted and costs nothing.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from draftwire.codecs.control import Event, Json
-from draftwire.codecs.errors import Refusal, WireError
+from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.probes import Probe, echo_of
 from draftwire.runtime.clock import Clock
@@ -78,16 +78,19 @@ class ObserverNode:
         sinks: Sequence[Sink],
         role_of: Callable[[str], Role | None] | None = None,
         wall_s: Callable[[], float] | None = None,
+        refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """`role_of`: of a key, by its name; None: names prove nothing here. `wall_s`: the clock on the wall,
-        UTC, for who asks; None: that of `clock`.
+        UTC, for who asks; None: that of `clock`. `refused` counts messages that are no event which their
+        sender may tell: a Refusal, UNEXPECTED, IMPOSTOR or UNKNOWN each.
         """
         self.address = address
         "to bind; once started, the one bound"
         self._transport, self._logger, self._sinks = transport, logger, tuple(sinks)
         self._role_of, self._wall_s = role_of, wall_s or clock.now_s
-        self._heard: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
+        self._count_refused = refused
+        self._told_of = set[str]()
+        "causes of refusals that have been logged"
         self._failed = set[str]()
         "kinds of errors of sinks that have been logged"
         self._probed = EchoBudgets()
@@ -103,14 +106,6 @@ class ObserverNode:
                 self._receive(endpoint, await endpoint.receive())
         finally:
             await endpoint.close()
-
-    def heard(self) -> Mapping[str, int]:
-        """Events passed on, by name."""
-        return MappingProxyType(dict(self._heard))
-
-    def refused(self) -> Mapping[Refusal | str, int]:
-        """Messages that were not, by cause."""
-        return MappingProxyType(dict(self._refused))
 
     def _receive(self, endpoint: Endpoint, received: Received) -> None:
         peer, name = received.peer, received.name
@@ -140,30 +135,30 @@ class ObserverNode:
         if not isinstance(event, str) or event not in TOLD_BY:
             self._refuse(UNKNOWN, received.name, f"no node tells an event {event!r}")
             return
-        objection = self._objection(received.name, told, TOLD_BY[event])
+        objection = self._objection(received, told, TOLD_BY[event])
         if objection:
             self._refuse(IMPOSTOR, received.name, objection)
             endpoint.offence(received.peer, Offence.IMPOSTOR)
             return
-        self._heard[event] += 1
         for sink in self._sinks:
             try:
                 sink.hear(told.node, told.fields, received.at_s)
             except Exception as error:  # of an event that only looks like one: no reason to end
                 self._fail(error, event, received.name)
 
-    def _objection(self, name: str, told: Event, teller: Role | None) -> str:
-        """Why whoever is connected under this name can't tell that; empty: it can."""
-        if key_of(told.node) != key_of(name):
-            return f"{name} can't speak for {told.node}"
+    def _objection(self, received: Received, told: Event, teller: Role | None) -> str:
+        """Why whoever has sent it can't tell that; empty: it can. Without a key it is who it says."""
+        key = received.key or key_of(received.name)
+        if key_of(told.node) != key:
+            return f"{key} can't speak for {told.node}"
         device = told.fields.get("device")
         if teller is Role.DEVICE and device != told.node:
             return f"{told.node} can't tell of device {device!r}"
         said = told.fields.get("role")
         role = teller.value if teller is not None else said
-        known = None if self._role_of is None else self._role_of(key_of(name))
+        known = None if self._role_of is None else self._role_of(key)
         if self._role_of is not None and (known is None or known.value != role):
-            return f"the key of {key_of(name)} is of role {known}, and {role} is another"
+            return f"the key of {key} is of role {known}, and {role} is another"
         return ""
 
     def _fail(self, error: Exception, event: str, peer: str) -> None:
@@ -173,9 +168,10 @@ class ObserverNode:
             self._logger.exception("observer.failed", peer=peer, detail=detail)
 
     def _refuse(self, cause: str, peer: str, detail: str) -> None:
-        if not self._refused[cause]:  # said once; how often is counted
+        self._count_refused(str(cause))
+        if cause not in self._told_of:
+            self._told_of.add(cause)
             self._logger.warning("observer.refused", reason=str(cause), peer=peer, detail=detail)
-        self._refused[cause] += 1
 
 
 __all__ = ["IMPOSTOR", "TOLD_BY", "UNEXPECTED", "UNKNOWN", "ObserverNode", "Sink"]

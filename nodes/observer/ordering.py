@@ -10,7 +10,7 @@ from draftwire.codecs.control import LinkState
 from draftwire.codecs.control_fields import Json
 from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.nodes.observer.heard import DIRECTIONS
-from draftwire.nodes.observer.links import Sliders, constant, link_fields
+from draftwire.nodes.observer.links import Moved, constant, link_fields
 from draftwire.runtime.errors import ConfigurationError, PeerError, nearest
 from draftwire.runtime.link.spec import MAX_DELAY_S, MAX_RATE_BPS
 
@@ -18,8 +18,9 @@ MAX_BODY: Final = 4096
 """Bytes of an order: many times what one takes."""
 
 BOTH: Final = "both"
-_NEEDED: Final = ("rate_bps", "delay_s", "loss")
-_KNOWN: Final = (*_NEEDED, "direction", "device")
+_SLIDERS: Final = ("rate_bps", "delay_s", "loss")
+_KNOWN: Final = (*_SLIDERS, "direction", "device")
+_REMEDY: Final = f"write one of {', '.join(_SLIDERS)} at least"
 
 
 class Order(Protocol):
@@ -38,7 +39,7 @@ class LinkRefusedError(PeerError):
 class Wish:
     """What a page asks for."""
 
-    sliders: Sliders
+    moved: Moved
     directions: tuple[str, ...]
     device: str | None
     "whose; None: of all devices"
@@ -53,28 +54,37 @@ def wish_of(body: bytes) -> Wish:
     device = fields.get("device")
     if device is not None and not (isinstance(device, str) and 1 <= len(device) <= MAX_NAME_LENGTH):
         raise _wrong("device", device, "write the name of a device, or null for all of them")
-    rate = fields["rate_bps"]
     return Wish(
-        sliders=Sliders(
-            rate_bps=None if rate is None else _number(fields, "rate_bps", MAX_RATE_BPS, "bits a second"),
-            delay_s=_number(fields, "delay_s", MAX_DELAY_S, "seconds"),
-            loss=_number(fields, "loss", 1.0, "messages of each that is sent"),
-        ),
+        moved=_moved(fields),
         directions=DIRECTIONS if direction == BOTH else (str(direction),),
         device=device,
     )
 
 
-async def carry_out(wish: Wish, order: Order) -> dict[str, Json]:
+def _moved(fields: Mapping[str, Json]) -> Moved:
+    moved = Moved()
+    if "rate_bps" in fields:
+        limit = fields["rate_bps"] is not None
+        moved["rate_bps"] = _number(fields, "rate_bps", MAX_RATE_BPS, "bits a second") if limit else None
+    if "delay_s" in fields:
+        moved["delay_s"] = _number(fields, "delay_s", MAX_DELAY_S, "seconds")
+    if "loss" in fields:
+        moved["loss"] = _number(fields, "loss", 1.0, "messages of each that is sent")
+    return moved
+
+
+async def carry_out(wish: Wish, order: Order, *, now: Mapping[str, str | None]) -> dict[str, Json]:
     """Ask what holds, order what is to hold, and give that as a feed has it.
+
+    `now`: by direction, what the link does at this moment, as its channel told last.
 
     Raises ConfigurationError for what no link can be, LinkRefusedError where the channel refuses, and what
     `order` raises.
     """
     held = _obeyed(await order(uplink=None, downlink=None, device=wish.device))
     words = {
-        direction: constant(getattr(held, direction), wish.sliders) if direction in wish.directions else None
-        for direction in DIRECTIONS
+        direction: constant(playing, wish.moved, now=now[direction]) if direction in wish.directions else None
+        for direction, playing in (("uplink", held.uplink), ("downlink", held.downlink))
     }
     state = _obeyed(await order(uplink=words["uplink"], downlink=words["downlink"], device=wish.device))
     return link_fields(state.uplink, state.downlink, controllable=True)
@@ -92,13 +102,12 @@ def _fields_of(body: bytes) -> Mapping[str, Json]:
     except orjson.JSONDecodeError as error:
         raise ConfigurationError(f"the body is no JSON: {error.msg}") from None
     if not isinstance(fields, dict):
-        raise ConfigurationError("the body is no JSON object", remedy=f"write {', '.join(_NEEDED)}")
+        raise ConfigurationError("the body is no JSON object", remedy=_REMEDY)
     for name in fields:
         if name not in _KNOWN:
             raise ConfigurationError("is no field of a link", key=name[:99], remedy=nearest(name, _KNOWN))
-    for name in _NEEDED:
-        if name not in fields:
-            raise ConfigurationError("is missing", key=name, remedy=f"write {', '.join(_NEEDED)}")
+    if not any(name in fields for name in _SLIDERS):
+        raise ConfigurationError("the body changes nothing of the link", remedy=_REMEDY)
     return fields
 
 

@@ -108,4 +108,4 @@ class Flow:
         return sum(one[1] for one in fresh) / lasted_s if lasted_s else 0.0
 
 
-__all__ = ["Alpha", "Flow", "Speed"]
+__all__ = ["WINDOW_S", "Alpha", "Flow", "Speed"]

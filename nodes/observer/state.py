@@ -1,15 +1,15 @@
 """What an observer knows, folded out of the events that it hears, and what of it a page has not seen yet.
 
-    observation = Observation()
-    observation.hear("target", {"event": "step", ...}, at_s)
+    observation = Observation(presence)
+    observation.take(read({"event": "step", ...}), at_s)
     message, cursor = observation.feed(None, None, now_s)      # all of it
     message, cursor = observation.feed(None, cursor, now_s)    # what is new
 
-Everything is bounded, and the oldest is forgotten. Events come from the network, in any order: one that is
-not what its name says changes nothing, and is counted. Pure: time is an argument, of the observer's clock.
+Everything is bounded, and the oldest is forgotten, of the key first that takes most room. Events come from
+the network, in any order. Pure: time is an argument, of the observer's clock.
 """
 
-from collections.abc import Mapping
+from collections import Counter
 from typing import Final, NamedTuple
 
 from draftwire.codecs.control_fields import Json
@@ -18,20 +18,24 @@ from draftwire.nodes.observer.heard import (
     Asked,
     Decision,
     Ended,
+    Heard,
     LinkTold,
-    OddEvent,
     Step,
     Tokens,
     Traffic,
-    read,
 )
 from draftwire.nodes.observer.links import Links
+from draftwire.nodes.observer.names import Names
 from draftwire.nodes.observer.presence import SILENT_S, Presence
 from draftwire.nodes.observer.views import View, Way
+from draftwire.runtime.security import key_of
 
 MAX_DEVICES: Final = 256
-MAX_PIECES: Final = 200_000
-"""Of all answers together: about 50 MB."""
+MAX_BYTES: Final = 16 * 2**20
+"""Of all answers together, their summaries included."""
+
+LEFT: Final = 7 / 8
+"""Of them, when there are more: so that room is not made for each token anew."""
 
 
 class Cursor(NamedTuple):
@@ -48,46 +52,41 @@ class Cursor(NamedTuple):
 class Observation:
     """Of all nodes of a topology."""
 
-    def __init__(self) -> None:
-        self._views = dict[str, View]()
+    def __init__(self, presence: Presence) -> None:
+        """`presence`: of all nodes; who calls `take` tells it who speaks."""
+        self._views = Names[View](MAX_DEVICES)
         "the one last that was heard of last"
         self._views_made = 0
-        self._presence, self._links = Presence(), Links()
-        self._pieces = 0
-        self._bad = 0
+        self._presence, self._links = presence, Links()
+        self._size = 0
+        "bytes of all answers"
 
-    @property
-    def bad_events(self) -> int:
-        """Those that were not what their name says."""
-        return self._bad
-
-    def hear(self, node: str, event: Mapping[str, Json], at_s: float) -> None:
+    def take(self, told: Heard, at_s: float) -> None:
         """A node tells this."""
-        try:
-            told = read(event)
-        except OddEvent:
-            self._bad += 1
-            return
         match told:
             case Alive():
-                self._presence.hear(told.role, node, at_s)
+                pass
             case Step():
-                self._presence.hear("target", node, at_s)
                 self._view(told.device, at_s).step(told, at_s)
             case Decision():
-                self._presence.hear("controller", node, at_s)
                 self._view(told.device, at_s).decision(told, at_s)
             case LinkTold():
-                self._presence.hear("channel", node, at_s)
                 self._links.hear(told)
             case Traffic():
-                self._presence.hear("channel", node, at_s)
                 for carried in told.links:
                     view = self._view(carried.device, at_s)
                     view.carried(carried, counted_s=told.at_s, at_s=at_s)
             case Asked() | Tokens() | Ended():
-                self._presence.hear("device", node, at_s)
                 self._answered(told, at_s)
+
+    def alpha(self, device: str) -> float | None:
+        """Accepted over tested of late; None: nothing was tested."""
+        view = self._views.get(device)
+        return None if view is None else view.alpha
+
+    def words(self, device: str | None) -> dict[str, str | None]:
+        """By direction, what the link of a device was told last to do; None: nothing."""
+        return self._links.words(device)
 
     def feed(self, device: str | None, cursor: Cursor | None, now_s: float) -> tuple[dict[str, Json], Cursor]:
         """What is to be told now of a device, None: of one that was heard of lately; and the cursor for the
@@ -96,7 +95,7 @@ class Observation:
         """
         view = self._shown(device, cursor, now_s)
         if view is not None:
-            view.pass_time(now_s)
+            view.pass_time(now_s, silent_s=self._presence.silent_s("device", view.name, now_s))
         same = cursor is not None and cursor.asked == device and cursor.view == (view.number if view else 0)
         full = cursor is None or not same or (view is not None and view.lost > cursor.last)
         since = 0 if full or cursor is None else cursor.last
@@ -124,33 +123,53 @@ class Observation:
 
     def _answered(self, told: Asked | Tokens | Ended, at_s: float) -> None:
         view = self._view(told.device, at_s)
-        view.told_s = at_s
-        before = view.pieces
+        before = view.size
+        view.pass_time(at_s, silent_s=0.0)
         if isinstance(told, Asked):
             view.asked(told, at_s)
         elif isinstance(told, Tokens):
             view.tokens(told, at_s)
         else:
             view.ended(told, at_s)
-        self._pieces += view.pieces - before
-        if self._pieces > MAX_PIECES:
+        self._size += view.size - before
+        if self._size > MAX_BYTES:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Forget answers of those devices first that were heard of longest ago."""
-        for view in list(self._views.values()):
-            while self._pieces > MAX_PIECES and (gone := view.forget_oldest()):
-                self._pieces -= gone
+        """Forget answers of the key that has most of them, over and over."""
+        sizes = self._sizes()
+        while sizes.total() > LEFT * MAX_BYTES:
+            key = max(sizes, key=sizes.__getitem__)
+            sizes[key] -= self._forget_of(key)
+        self._size = sizes.total()
+
+    def _forget_of(self, key: str) -> int:
+        """The oldest answer, of those devices first that were heard of longest ago; a last one only when
+        there is no other. How many bytes that were.
+        """
+        views = [view for name, view in self._views.values.items() if key_of(name) == key]
+        for but in (1, 0):
+            for view in views:
+                before = view.size
+                if view.forget_oldest(but=but):
+                    return before - view.size
+        raise AssertionError(f"{key} has answers")
+
+    def _sizes(self) -> Counter[str]:
+        """Bytes of answers, by key."""
+        sizes = Counter[str]()
+        for name, view in self._views.values.items():
+            sizes[key_of(name)] += view.size
+        return sizes
 
     def _view(self, device: str, at_s: float) -> View:
-        view = self._views.pop(device, None)
+        view = self._views.get(device)
         if view is None:
             self._views_made += 1
             view = View(device, number=self._views_made)
-        self._views[device] = view
+        gone = self._views.put(device, view)
+        self._size -= 0 if gone is None else gone.size
         view.heard_s = at_s
-        while len(self._views) > MAX_DEVICES:
-            self._pieces -= self._views.pop(next(iter(self._views))).pieces
         return view
 
     def _shown(self, device: str | None, cursor: Cursor | None, now_s: float) -> View | None:
@@ -159,10 +178,10 @@ class Observation:
         """
         if device is not None:
             return self._views.get(device)
-        last = next(reversed(self._views.values()), None)
+        last = None if (newest := self._views.newest()) is None else self._views.get(newest)
         if last is None or cursor is None:
             return last
-        shown = next((one for one in self._views.values() if one.number == cursor.view), last)
+        shown = next((one for one in self._views.values.values() if one.number == cursor.view), last)
         return shown if now_s - shown.heard_s < SILENT_S else last
 
     def _nodes(self, device: str | None, view: View | None, now_s: float) -> dict[str, Json]:

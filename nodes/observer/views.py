@@ -12,62 +12,26 @@ from statistics import median
 from typing import Final
 
 from draftwire.codecs.control_fields import Json
+from draftwire.nodes.observer.answers import Answer
 from draftwire.nodes.observer.heard import DIRECTIONS, Asked, Carried, Decision, Ended, Step, Tokens
-from draftwire.nodes.observer.recent import Alpha, Flow, Speed
+from draftwire.nodes.observer.recent import WINDOW_S, Alpha, Flow, Speed
 from draftwire.nodes.observer.words import Teller
 
 MAX_ANSWERS: Final = 20
-MAX_TEXT: Final = 65_536
-"""Characters of an answer that are kept, its last ones."""
-
-MAX_ANSWER_PIECES: Final = 16_384
-"""Pieces of it, some of which have no text."""
-
 MAX_POINTS: Final = 1200
 MAX_DECISIONS: Final = 200
 POINT_S: Final = 0.5
 """From one point to the next, while anything happens."""
 
-KEPT: Final = "kept"
-"""The origin of what a journal had of an answer, beside those of tokens."""
-
 QUIET_S: Final = 60.0
-"""An answer whose device says nothing for so long has failed, as far as anybody can see; one that alone got
-nothing for so long counts no more for how fast tokens come."""
+"""An answer whose device says nothing at all for so long has failed, as far as anybody can see. One that
+waits, as for a base station, has not: its device says that it is there."""
+
+WAITED_S: Final = 600.0
+"""So has one that was told nothing of for so long: its device was started anew, and knows nothing of it."""
 
 STEPS: Final = 20
 """Passes whose usual length is told."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Answer:
-    """One answer."""
-
-    request: str
-    prompt: str
-    state: str = "running"
-    "or done, or failed"
-    detail: str = ""
-    summary: dict[str, Json] | None = None
-    pieces: deque[tuple[int, str, str]] = field(default_factory=deque)
-    "(number, text, origin)"
-    length: int = 0
-    "characters of them"
-    number: int = 0
-    "of its last change"
-    heard_s: float = 0.0
-
-    def fields(self, since: int) -> dict[str, Json]:
-        """As a feed tells it, with the pieces above that number."""
-        new = list(takewhile(lambda piece: piece[0] > since, reversed(self.pieces)))
-        return {
-            "request": self.request,
-            "prompt": self.prompt,
-            "state": self.state,
-            "detail": self.detail,
-            "pieces": [[text, origin] for _, text, origin in reversed(new)],
-            "summary": self.summary,
-        }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,8 +61,8 @@ class View:
     def __init__(self, name: str, *, number: int) -> None:
         """`number`: no other view has it."""
         self.name, self.number = name, number
-        self.heard_s = self.told_s = float("-inf")
-        "when anybody said anything of it, and when it did itself"
+        self.heard_s = float("-inf")
+        "when anybody said anything of it"
         self.last = self.lost = 0
         "numbers of the newest that there is, and of the newest that was forgotten"
         self._answers = dict[str, Answer]()
@@ -169,75 +133,57 @@ class View:
 
     def asked(self, asked: Asked, at_s: float) -> None:
         """It begins an answer; one that goes by the same name is over."""
-        if not self._running(at_s):
+        if not self.running():
             self._speed.end()
             self._step_speed.end()
             self._began_s = at_s
         if asked.request in self._answers:
             self._forget(asked.request)
             self.lost = self._next()  # nobody may put its pieces behind the old ones
-        answer = Answer(request=asked.request, prompt=asked.prompt, heard_s=at_s)
-        self._answers[asked.request] = answer
-        if asked.kept:
-            answer.pieces.append((self._next(), asked.kept, KEPT))
-            answer.length = len(asked.kept)
+        answer = self._answers[asked.request] = Answer.begun(asked, self._next())
         while len(self._answers) > MAX_ANSWERS:
-            self._forget(next(iter(self._answers)))
+            self.forget_oldest()
         self._changed(answer, at_s)
 
-    def tokens(self, tokens: Tokens, at_s: float) -> int:
-        """An answer goes on; how many pieces more are kept. One that was not heard to begin begins here."""
-        answer = self._answers.get(tokens.request)
-        if answer is None:
-            self.asked(Asked(device=tokens.device, request=tokens.request, prompt=""), at_s)
-            answer = self._answers[tokens.request]
-        if answer.state == "failed" and answer.summary is None:
-            answer.state, answer.detail = "running", ""
-        before = len(answer.pieces)
-        for text, origin in tokens.pieces:
-            answer.pieces.append((self._next(), text[-MAX_TEXT:], origin))
-            answer.length += len(answer.pieces[-1][1])
-        while answer.length > MAX_TEXT or len(answer.pieces) > MAX_ANSWER_PIECES:
-            number, text, _ = answer.pieces.popleft()
-            answer.length -= len(text)
-            self.lost = max(self.lost, number)
+    def tokens(self, tokens: Tokens, at_s: float) -> None:
+        """An answer goes on. One that was not heard to begin begins here."""
+        answer = self._known(tokens, at_s)
+        self.lost = max(self.lost, answer.grow(tokens, self._next))
         self._speed.observe(len(tokens.pieces), at_s)
         self._changed(answer, at_s)
-        return len(answer.pieces) - before
 
     def ended(self, ended: Ended, at_s: float) -> None:
         """An answer is whole, or has failed."""
-        answer = self._answers.get(ended.request)
-        if answer is None:
-            self.asked(Asked(device=ended.device, request=ended.request, prompt=""), at_s)
-            answer = self._answers[ended.request]
-        answer.state, answer.detail = "failed" if ended.failed else "done", ended.detail
-        answer.summary = ended.summary
+        answer = self._known(ended, at_s)
+        answer.end(ended)
         self._changed(answer, at_s)
-        if not self._running(at_s):  # a line that is drawn through the points breaks here
+        if not self.running():  # a line that is drawn through the points breaks here
             self._speed.end()
             self._point(at_s)
 
-    def pass_time(self, now_s: float) -> None:
-        """Of answers whose device is silent nothing more is expected."""
-        if now_s - self.told_s < QUIET_S:
-            return
+    def pass_time(self, now_s: float, *, silent_s: float) -> None:
+        """Of some answers nothing more is expected. `silent_s`: for how long its device has said nothing."""
         for answer in self._answers.values():
-            if answer.state == "running" and now_s - answer.heard_s >= QUIET_S:
-                answer.state, answer.detail = "failed", "its device says nothing any more"
-                answer.number = self._next()
+            detail = ""
+            if silent_s >= QUIET_S:
+                detail = "its device says nothing any more"
+            elif now_s - answer.heard_s >= WAITED_S:
+                detail = f"nothing was told of it for {WAITED_S / 60:.0f} min"
+            if detail and answer.state == "running":
+                answer.state, answer.detail, answer.number = "failed", detail, self._next()
                 self._speed.end()
 
-    def forget_oldest(self) -> int:
-        """Forget its oldest answer but the last; how many pieces those were."""
-        if len(self._answers) < 2:
-            return 0
-        return self._forget(next(iter(self._answers)))
+    def forget_oldest(self, *, but: int = 1) -> bool:
+        """Forget its oldest answer, unless it has no more than so many; whether it did."""
+        if len(self._answers) <= but:
+            return False
+        self._forget(next(iter(self._answers)))
+        return True
 
     @property
-    def pieces(self) -> int:
-        """That are kept."""
-        return sum(len(answer.pieces) for answer in self._answers.values())
+    def size(self) -> int:
+        """Bytes of its answers."""
+        return sum(answer.size for answer in self._answers.values())
 
     # What is shown -----------------------------------------------------------------------------------------
 
@@ -264,7 +210,7 @@ class View:
     def now(self, now_s: float) -> dict[str, Json]:
         """What is so at this moment."""
         return {
-            "alpha": _rounded(self._alpha.value, 3),
+            "alpha": _rounded(self.alpha, 3),
             "tokens_per_s": _rounded(self._tokens_per_s(now_s), 2),
             "target_only_tokens_per_s": _rounded(self._target_only(), 2),
             "estimated_bps": self._estimated_bps,
@@ -275,8 +221,13 @@ class View:
         """The target's usual pass; None: there was none."""
         return median(self._step_s) if self._step_s else None
 
+    @property
+    def alpha(self) -> float | None:
+        """Accepted over tested of late; None: nothing was tested."""
+        return self._alpha.value
+
     def running(self) -> int:
-        """Answers that have not ended."""
+        """Answers that have not ended, as far as anybody can see."""
         return sum(answer.state == "running" for answer in self._answers.values())
 
     # -------------------------------------------------------------------------------------------------------
@@ -287,15 +238,18 @@ class View:
 
     def _tokens_per_s(self, now_s: float) -> float | None:
         """As the target tells, which counts each token, or else the device, which tells texts."""
-        if self._running(now_s):
+        if self.running():
             told = self._step_speed if self._steps_s >= self._began_s else self._speed
-            return told.value(now_s)
+            speed = told.value(now_s)
+            return 0.0 if speed is None and now_s - self._began_s >= WINDOW_S else speed
         if not self._answers and now_s - self._steps_s < POINT_S * 4:
             return self._step_speed.value(now_s)
         return None
 
-    def _running(self, now_s: float) -> bool:
-        return any(one.state == "running" and now_s - one.heard_s < QUIET_S for one in self._answers.values())
+    def _known(self, told: Tokens | Ended, at_s: float) -> Answer:
+        if told.request not in self._answers:
+            self.asked(Asked(device=told.device, request=told.request, prompt=""), at_s)
+        return self._answers[told.request]
 
     def _changed(self, answer: Answer, at_s: float) -> None:
         answer.number, answer.heard_s = self._next(), at_s
@@ -330,12 +284,8 @@ class View:
         while len(told) > most:
             self.lost = max(self.lost, told.popleft()[0])
 
-    def _forget(self, request: str) -> int:
-        answer = self._answers.pop(request, None)
-        if answer is None:
-            return 0
-        self.lost = max(self.lost, answer.number)
-        return len(answer.pieces)
+    def _forget(self, request: str) -> None:
+        self.lost = max(self.lost, self._answers.pop(request).number)
 
 
 def _plan_fields(k: int, gamma: int, acceptance: str) -> dict[str, Json]:
@@ -351,4 +301,4 @@ def _rounded(value: float | None, places: int) -> float | None:
     return None if value is None else round(value, places)
 
 
-__all__ = ["MAX_ANSWERS", "MAX_DECISIONS", "MAX_POINTS", "Answer", "View", "Way"]
+__all__ = ["MAX_ANSWERS", "MAX_DECISIONS", "MAX_POINTS", "View", "Way"]

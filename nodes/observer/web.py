@@ -22,9 +22,8 @@ from starlette.types import Receive, Scope, Send
 
 from draftwire.codecs.limits import MAX_NAME_LENGTH
 from draftwire.nodes.observer.feed import MAX_SUBSCRIBERS, Feeds
-from draftwire.nodes.observer.metrics import Metrics
+from draftwire.nodes.observer.hearing import Hearing
 from draftwire.nodes.observer.ordering import MAX_BODY, Order, carry_out, wish_of
-from draftwire.nodes.observer.state import Observation
 from draftwire.runtime.clock import Clock, LoopClock
 from draftwire.runtime.errors import ConfigurationError, DraftwireError
 from draftwire.runtime.web.replies import JSON, refusal
@@ -56,8 +55,7 @@ _FILE: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 def routes(
-    observation: Observation,
-    metrics: Metrics,
+    hearing: Hearing,
     *,
     order: Order | None,
     asks: str | None,
@@ -65,9 +63,10 @@ def routes(
     page: Path = PAGE,
 ) -> list[Route]:
     """`order`: changes the channel's links; None: nobody may. `asks`: the model that the page may ask on this
-    very port; None: none. `clock`: the one by which the observation was told; None: the running loop's.
+    very port; None: none. `clock`: the one by which events were heard; None: the running loop's.
     """
     clock = clock or LoopClock()
+    observation, metrics = hearing.observation, hearing.metrics
     feeds = Feeds(observation, clock=clock, controllable=order is not None, asks=asks)
 
     async def index(request: Request) -> Response:
@@ -93,8 +92,8 @@ def routes(
         if order is None:
             return _refusal(409, "there is no channel here that takes orders")
         try:
-            body = await _body(request)
-            fields = await carry_out(wish_of(body), order)
+            wish = wish_of(await _body(request))
+            fields = await carry_out(wish, order, now=observation.words(wish.device))
         except ConfigurationError as error:
             return _refusal(400, str(error))
         except DraftwireError as error:

@@ -187,6 +187,12 @@ class _Move(NamedTuple):
     notches: float
     "how far an estimate has moved, in what one notices; above 0: so that drafts pay more, below 0: less"
     words: str
+    longer: bool | None = None
+    "whether it makes longer blocks the best; None: as it makes drafts pay"
+
+    def speaks_for_gamma(self, before: int, after: int) -> bool:
+        """Whether the best gamma moves that way with it."""
+        return (self.notches > 0 if self.longer is None else self.longer) == (after > before)
 
 
 def _why(before: _Told, after: _Told, reason: str) -> str:
@@ -204,6 +210,9 @@ def _why(before: _Told, after: _Told, reason: str) -> str:
     for_drafts = bool(after.plan.gamma) - bool(before.plan.gamma)
     if for_drafts:  # what speaks against it was no reason
         moves = [move for move in moves if move.notches * for_drafts > 0]
+    elif before.plan.gamma != after.plan.gamma:
+        gammas = before.plan.gamma, after.plan.gamma
+        moves = [move for move in moves if move is link or move.speaks_for_gamma(*gammas)]
     most = max(moves, key=lambda move: abs(move.notches), default=_STILL)
     return most.words if abs(most.notches) >= 1 else CLOSE
 
@@ -221,7 +230,8 @@ A_LITTLE_S: Final = 0.01
 def _moves(old: Estimates, new: Estimates, *, k: int) -> Iterator[_Move]:
     alpha = "acceptance" if new.rows else "the share of right drafts"
     drafted, passed = (old.draft_step_s, new.draft_step_s), (old.target_step_s, new.target_step_s)
-    yield _time("the round trip", old.rtt_s, new.rtt_s, A_LITTLE_S, dearer=True)
+    rtt = _time("the round trip", old.rtt_s, new.rtt_s, A_LITTLE_S, dearer=True)
+    yield rtt._replace(longer=new.rtt_s > old.rtt_s)  # drafts pay less, and those that there are share it
     yield _share(alpha, _alpha(old, k), _alpha(new, k))
     yield _time("a drafted token", *drafted, A_LITTLE_S / 10, dearer=True)
     yield _time("the target's pass", *passed, A_LITTLE_S, dearer=False)

@@ -170,6 +170,8 @@ class Known:
     "when its last message came"
     unsure: bool = False
     "whether it may have come by another connection since"
+    key: str = ""
+    "the name of the key that proves its name; empty: none does"
 
 
 class Names:
@@ -222,17 +224,17 @@ class Names:
         """The impostor of Received, where its name is not yet proved; each message is told anew, since what
         is allowed may change. Without any, it is known from then on.
         """
-        objection = self._objection(known.name, frame)
+        key = None if self._keyring is None else self._keyring.known(_public_key_of(frame))
+        objection = self._objection(known.name, key)
         if not objection:
-            known.proved = True
+            known.proved, known.key = True, _called(key)
             if self.strangers.pop(peer, None) is not None:
                 remember(self.known, peer, known, most=CONNECTIONS_KNOWN)
         return objection
 
-    def _objection(self, name: str, frame: zmq.Frame) -> str:
+    def _objection(self, name: str, key: PublicKey | None) -> str:
         if self._keyring is None:
             return ""
-        key = self._keyring.known(_public_key_of(frame))
         if key is None:
             return "your key is no longer allowed here"
         if may_call_itself(name, key_name=key.name, role=key.role):

@@ -60,6 +60,8 @@ class Received:
     "of the sender; empty on an endpoint that connects"
     impostor: str = ""
     "why the sender may not go by that name, as a sentence for it; empty: it may"
+    key: str = ""
+    "the name of the key that the sender has proved; empty: it is an impostor, or no keys are used"
 
 
 class DropReason(StrEnum):

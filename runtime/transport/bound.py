@@ -81,7 +81,7 @@ class BoundEndpoint(ZmqEndpoint):
             self._judge(known.sender, Offence.ENDLESS if endless else Offence.FRAMES)
             return DropReason.FRAME_COUNT if frame.more else DropReason.NAMELESS
         impostor = "" if known.proved else self._names.objection(first, known, frame)
-        return Received(first, frame.bytes, now_s, name=known.name, impostor=impostor)
+        return Received(first, frame.bytes, now_s, name=known.name, impostor=impostor, key=known.key)
 
     def _met(self, peer: bytes, frame: zmq.Frame) -> Known:
         known = self._names.meet(peer, frame)

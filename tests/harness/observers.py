@@ -38,6 +38,7 @@ async def listening(
     address: str = OBSERVER,
     sinks: Sequence[Sink],
     role_of: Callable[[str], Role | None] | None = None,
+    refused: Callable[[str], None] = lambda reason: None,
 ) -> AsyncIterator[ObserverNode]:
     """An observer, started; cancelled with the block."""
     node = ObserverNode(
@@ -48,6 +49,7 @@ async def listening(
         sinks=sinks,
         role_of=role_of,
         wall_s=lambda: WALL_S,
+        refused=refused,
     )
     started = asyncio.Event()
     running = asyncio.create_task(node.run(started.set))

@@ -231,13 +231,14 @@ def test_a_name_below_the_keys_is_its_owners(machines: Machines) -> None:
                 device = await here.connect(bound.address, service=Service.TARGET, name=name)
                 received = await _heard(bound, device)
                 assert (received.name, received.impostor == "") == (name, fine)
+                assert received.key == ("phone-1" if fine else "")
                 await device.close()
 
     run(main)
 
 
 def test_a_channel_vouches_for_the_devices_behind_it(machines: Machines) -> None:
-    """A channel's key connects to the BS under any device's name."""
+    """A channel's key connects to the BS under any device's name; whose key it is, each message tells."""
     (target,) = machines.acquainted()
     channel = machines.make("channel", Role.CHANNEL)
     machines.introduce(channel, target)
@@ -248,8 +249,9 @@ def test_a_channel_vouches_for_the_devices_behind_it(machines: Machines) -> None
             bound = await there.bind("tcp://127.0.0.1:*", service=Service.TARGET)
             for name in ("phone-1", "phone-2"):
                 upstream = await between.connect(bound.address, service=Service.TARGET, name=name)
-                received = await _heard(bound, upstream)
-                assert (received.name, received.impostor) == (name, "")
+                for _ in range(2):
+                    received = await _heard(bound, upstream)
+                    assert (received.name, received.impostor, received.key) == (name, "", "channel")
 
     run(main)
 

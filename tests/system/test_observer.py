@@ -137,9 +137,11 @@ def test_nodes_do_without_an_observer_that_is_not_there(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_up_starts_the_observer_and_says_where_its_page_is(folder: Path) -> None:
-    """Of a file with [observer]; with keys of its own, so that what the nodes tell is heard."""
-    path = str(_file(folder))
-    with started("up", path, temporary=folder, stdin=subprocess.PIPE) as up:
+    """Of a file with [observer]; with keys of its own, so that what the nodes tell is heard: all of it, from
+    the first step on, though all start at once.
+    """
+    path, record = str(_file(folder)), folder / "up.jsonl"
+    with started("up", path, "--record", str(record), temporary=folder, stdin=subprocess.PIPE) as up:
         assert up.stdin is not None and up.stderr is not None
         up.stdin.write(b"hello there\n")
         up.stdin.flush()
@@ -150,9 +152,47 @@ def test_up_starts_the_observer_and_says_where_its_page_is(folder: Path) -> None
         def metrics() -> str:
             return str(_asked(f"{found[1]}/metrics"))
 
-        wait_until(lambda: 'draftwire_steps_total{device="phone-1"' in metrics(), metrics())
+        def recorded() -> list[Mapping[str, Any]]:
+            return [one for one in _events(record) if one["event"] == "step"]
+
+        wait_until(lambda: sum(one["tokens"] for one in recorded()) >= TOKENS, "the answer")
+        steps = f'draftwire_steps_total{{device="phone-1"}} {len(recorded())}.0'
+        wait_until(lambda: steps in metrics(), f"{steps} in {metrics()}")
         up.stdin.close()
         assert up.wait(WITHIN_S) == 0
+
+
+@pytest.mark.slow
+def test_up_goes_on_without_a_page_whose_port_is_taken(folder: Path) -> None:
+    """One line says so, and the answer comes as ever."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        path = _file(folder)
+        path.write_text(path.read_text().replace("port = 0", f"port = {port}"))
+        answer = finished("up", str(path), temporary=folder, stdin=b"hello there\n")
+    assert answer.returncode == 0 and len(answer.stdout.split()) == TOKENS, answer.stderr
+    (note,) = [line for line in answer.stderr.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: the observer ended: ") and str(port) in note
+    assert note.endswith("; all else goes on without it")
+
+
+@pytest.mark.slow
+def test_a_base_station_starts_without_the_observers_key(folder: Path) -> None:
+    """It says so once, with the command, and serves."""
+    keys = folder / "keys"
+    for name in ("target", "controller", "channel", "phone-1"):
+        assert main(["keys", "new", name, "--folder", str(keys)]) == 0
+    path = _file(folder, "[security]\nfolder = 'keys'\n")
+    with ExitStack() as stack:
+        for role in ("target", "controller", "channel"):
+            node = stack.enter_context(started(role, "--config", str(path), temporary=folder))
+            assert _line(node).startswith("ready")
+            assert node.stderr is not None
+            while b"report.keyless" not in (said := node.stderr.readline()):
+                assert said, f"{role} said nothing of it"
+            assert json.loads(said)["detail"].endswith(f"allow observer.key --folder {keys}")
+        answer = finished("device", "--config", str(path), "hello there", temporary=folder)
+        assert answer.returncode == 0 and len(answer.stdout.split()) == TOKENS, answer.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import { summaryLine } from "./words.js";
 
 const ORIGINS = ["accepted", "corrected", "bonus", "alone"];
 const KEPT = "kept"; // what a journal had of the answer: one piece, of no origin that is known
+const GAP = "gap"; // where tokens were lost on their way to this page
 const WORDS = { running: "answering", done: "done", failed: "failed", stopped: "stopped" };
 const LEFT = "nobody waits for it any more"; // as devices say it: no failure, somebody wanted no more
 
@@ -109,7 +110,7 @@ function makeView() {
     drawn.gone = answer.gone;
     if (drawn.runs > 0) setText(text.lastChild, answer.runs[drawn.runs - 1].text);
     for (const run of answer.runs.slice(drawn.runs)) {
-      const origin = run.origin === KEPT || ORIGINS.includes(run.origin) ? run.origin : "alone";
+      const origin = [KEPT, GAP, ...ORIGINS].includes(run.origin) ? run.origin : "alone";
       const piece = make("span", { class: origin });
       piece.textContent = run.text;
       text.append(piece);

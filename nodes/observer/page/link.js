@@ -41,6 +41,7 @@ function stepOf(bps) {
 /** Returns `show(state)`. */
 export function makeLink() {
   const wanted = { rate_bps: null, delay_s: 0, loss: 0 };
+  let moved = {}; // of these, by a hand, since the last order: what else there is stays in each direction
   let device = null;
   let held = false; // by a pointer
   let timer = 0;
@@ -53,7 +54,7 @@ export function makeLink() {
     const input = byId(id);
     input.addEventListener("pointerdown", () => (held = true));
     input.addEventListener("input", () => {
-      wanted[slider.field] = slider.value(Number(input.value));
+      moved[slider.field] = wanted[slider.field] = slider.value(Number(input.value));
       say(id, slider);
       soon();
     });
@@ -79,7 +80,9 @@ export function makeLink() {
     }
     busy = true;
     const direction = new FormData(byId("link")).get("direction") ?? "both";
-    const problem = await send({ ...wanted, direction, device });
+    const body = { ...moved, direction, device };
+    moved = {};
+    const problem = await send(body);
     setText(byId("link-error"), problem);
     busy = false;
     followsFrom = performance.now() + SETTLES_MS;

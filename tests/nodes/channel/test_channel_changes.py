@@ -319,6 +319,7 @@ def test_every_change_is_told_and_the_beginning_too() -> None:
         "began_s": 0.0,
         "rates_before": 0,
         "left_out": 0,
+        "started_s": 0.0,
         "at_s": 0.0,
     }
     assert [log["rates_before"] for log in logs[2:]] == [1, 2, 3, 4]

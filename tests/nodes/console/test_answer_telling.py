@@ -19,7 +19,7 @@ from draftwire.nodes.models.pacing import PAPER, ModelledCompute
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.runtime.clock import LoopClock
 from draftwire.runtime.config import SamplingSettings
-from draftwire.runtime.reporting import MOST_TEXT, Reporter
+from draftwire.runtime.reporting import CUT, MOST_TEXT, Reporter
 from draftwire.runtime.security import Role
 from draftwire.runtime.session.request import Timing
 from draftwire.runtime.telemetry import get_logger
@@ -79,6 +79,7 @@ def test_an_answer_is_told_from_its_question_to_its_end() -> None:
         "kept": "",
     }
     assert _text(told) == text == told[-1]["text"]
+    assert [one["number"] for one in told[1:-1]] == [*range(len(told) - 2)], "so that a gap shows"
     assert [origin for one in told[1:-1] for _, origin in one["pieces"]] == origins
     assert {"accepted", "bonus"} <= set(origins)
     ended = told[-1]
@@ -166,7 +167,9 @@ def test_what_a_journal_kept_is_told_as_kept(tmp_path: Path) -> None:
     told = [one for one in _of_answers(ear) if one.get("error") != LEFT]
     asked = next(one for one in told if one["event"] == "asked")
     assert (asked["request"], asked["kept"], asked["prompt"]) == (id, kept, "hello") and kept
-    assert kept + _text(told[told.index(asked) :]) == text
+    new = told[told.index(asked) :]
+    assert kept + _text(new) == text
+    assert next(one["number"] for one in new if one["event"] == "tokens") == 0
 
 
 def test_a_question_in_ids_is_told_as_its_text() -> None:
@@ -204,5 +207,23 @@ def test_long_texts_are_told_in_parts() -> None:
     run(main())
     (asked,) = ear.of("asked")
     assert asked["prompt"] == ("hello " * 1000)[:500]
-    parts = [one["pieces"] for one in ear.of("tokens") if one["pieces"] == [[long, "bonus"]]]
-    assert len(parts) == 7 and MOST_TEXT >= MOST_CHARACTERS
+    parts = [one["number"] for one in ear.of("tokens") if one["pieces"] == [[long, "bonus"]]]
+    assert parts == [*range(7)] and MOST_TEXT >= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("more", [0, 1, 50_000])
+def test_of_a_long_kept_text_its_end_is_told(more: int) -> None:
+    """What new tokens go on from; that it was cut shows in front, and it fits into one text."""
+    ear, kept = Ear(), "x" * more + "".join(chr(ord("a") + number % 26) for number in range(MOST_TEXT))
+
+    async def main() -> None:
+        async with cell() as bs, _observed(bs, ear) as device:
+            generation = device.generate("hello")
+            generation.text = kept
+            assert device._reporter is not None
+            telling = AnswerTelling(device._reporter, device="phone-1", compute=device.compute, prompt="")
+            telling.asked(generation)
+
+    run(main())
+    (asked,) = ear.of("asked")
+    assert asked["kept"] == (kept if not more else CUT + kept[-(MOST_TEXT - 1) :])

@@ -279,3 +279,16 @@ def test_throw_away_keys(tmp_path: Path, device: str) -> None:
     ]
     assert [len(one) for one in publics] == [5, 5] and not publics[0] & publics[1]
     assert not Path("k").exists()
+
+
+@pytest.mark.parametrize("role", [Role.DEVICE, Role.TARGET, Role.CONTROLLER])
+def test_no_node_needs_the_observers_key(capfd: pytest.CaptureFixture[str], role: Role) -> None:
+    """It starts without, tells it nothing, and says so; several of them are no error either."""
+    for name in ("phone-1", "target", "controller"):
+        _ok(capfd, "new", name)
+    topology = _topology(BS + "[device]\nname = 'phone-1'\n[observer]\naddress = 'tcp://10.0.0.9:5704'\n")
+    for allowed in ((), ("observer", "observer-2")):
+        for name in allowed:
+            Keyring(Path("keys")).new(name, role=Role.OBSERVER)
+        keys = node_keys(topology, role)
+        assert keys is not None and keys.own.public.role is role

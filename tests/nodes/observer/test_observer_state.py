@@ -1,6 +1,6 @@
 """What an observer makes of events: the feed, its cursors, and its bounds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -21,22 +21,35 @@ from tests.harness.events import (
 )
 
 from draftwire.codecs.control_fields import Json
-from draftwire.nodes.observer import state
-from draftwire.nodes.observer.metrics import Metrics
-from draftwire.nodes.observer.state import Cursor, Observation
+from draftwire.nodes.observer.answers import GAP_WORDS
+from draftwire.nodes.observer.hearing import Hearing
+from draftwire.nodes.observer.state import Cursor
 
 
-def told(*events: Event, at_s: float = 0.0, every_s: float = 0.1) -> Observation:
-    """An observation that has heard these, one behind the other."""
-    observation = Observation()
+def told(*events: Event, every_s: float = 0.1) -> Hearing:
+    """What has heard these, one behind the other."""
+    heard = Hearing()
     for number, event in enumerate(events):
-        observation.hear("node", event, at_s + number * every_s)
-    return observation
+        heard.hear("phone", event, number * every_s)
+    return heard
 
 
-def fed(observation: Observation, now_s: float, device: str | None = None) -> dict[str, Any]:
+def heard_from(node: str, *events: Event) -> Hearing:
+    """What has heard these of one node, at time 0."""
+    heard = Hearing()
+    for event in events:
+        heard.hear(node, event, 0.0)
+    return heard
+
+
+def fed(heard: Hearing, now_s: float, device: str | None = None) -> dict[str, Any]:
     """All that is told now."""
-    return observation.feed(device, None, now_s)[0]
+    return heard.observation.feed(device, None, now_s)[0]
+
+
+def bad_events(heard: Hearing) -> float:
+    """As they are counted, of nodes of all roles."""
+    return heard.metrics.registry.get_sample_value("draftwire_bad_events_total", {"node": "phone"}) or 0
 
 
 class Page:
@@ -49,8 +62,8 @@ class Page:
         self.cursor: Cursor | None = None
         self.fulls = 0
 
-    def take(self, observation: Observation, now_s: float, device: str | None = None) -> None:
-        message, self.cursor = observation.feed(device, self.cursor, now_s)
+    def take(self, heard: Hearing, now_s: float, device: str | None = None) -> None:
+        message, self.cursor = heard.observation.feed(device, self.cursor, now_s)
         self.fold(orjson.loads(orjson.dumps(message)))
 
     def fold(self, message: Mapping[str, Any]) -> None:
@@ -81,13 +94,13 @@ class Page:
 
 def test_an_answer_is_told_from_its_prompt_to_its_summary() -> None:
     """Prompt, pieces by origin, state and summary are told; the whole text, which the pieces have, is not."""
-    observation = told(
+    heard = told(
         asked_event(prompt="Why?"),
         tokens_event(pieces=[("so ", "accepted"), ("it ", "bonus")]),
         tokens_event(pieces=[("is", "corrected")]),
         answer_event(finish="length"),
     )
-    (answer,) = fed(observation, 1.0)["answers"]
+    (answer,) = fed(heard, 1.0)["answers"]
     assert answer["prompt"] == "Why?" and answer["state"] == "done" and answer["detail"] == "length"
     assert answer["pieces"] == [["so ", "accepted"], ["it ", "bonus"], ["is", "corrected"]]
     assert answer["summary"]["tokens_per_s"] == 30.0 and "text" not in answer["summary"]
@@ -101,14 +114,74 @@ def test_an_error_fails_an_answer() -> None:
 
 def test_an_answer_fails_when_its_device_is_silent() -> None:
     """Nobody waits for ever for a device that says nothing any more; it may still come back."""
-    observation, page = told(asked_event(), tokens_event()), Page()
-    page.take(observation, 1.0)
+    heard, page = heard_from("phone", asked_event(), tokens_event()), Page()
+    page.take(heard, 1.0)
     assert page.answers["1"]["state"] == "running"
-    page.take(observation, 100.0)
-    assert page.answers["1"]["state"] == "failed"
-    observation.hear("node", tokens_event(), 101.0)
-    page.take(observation, 101.0)
+    page.take(heard, 100.0)
+    assert (page.answers["1"]["state"], page.answers["1"]["detail"]) == (
+        "failed",
+        "its device says nothing any more",
+    )
+    heard.hear("phone", tokens_event(), 101.0)
+    page.take(heard, 101.0)
     assert page.answers["1"]["state"] == "running" and page.fulls == 1
+
+
+def test_an_answer_that_waits_has_not_failed() -> None:
+    """While its device says that it is there an answer runs, at 0 tokens a second, however long none come."""
+    heard = heard_from("phone", asked_event(), tokens_event())
+    for at_s in range(5, 305, 5):
+        heard.hear("phone", {"event": "alive", "role": "device"}, at_s)
+    told_now = fed(heard, 301.0)
+    assert told_now["answers"][0]["state"] == "running"
+    assert told_now["now"]["tokens_per_s"] == 0.0
+    assert told_now["nodes"]["device"]["detail"] == "phone: 1 answer under way"
+
+
+def test_an_answer_without_a_token_yet_has_a_speed() -> None:
+    """One that waits for its first token is at 0 tokens a second, once that takes long."""
+    heard = heard_from("phone", asked_event())
+    assert fed(heard, 1.0)["now"]["tokens_per_s"] is None
+    assert fed(heard, 9.0)["now"]["tokens_per_s"] == 0.0
+
+
+def test_an_answer_that_its_device_forgot_fails() -> None:
+    """A device that was started anew says that it is there, and nothing of the answer; after 10 min."""
+    heard, page = heard_from("phone", asked_event()), Page()
+    for at_s in (599.0, 601.0):
+        heard.hear("phone", {"event": "alive", "role": "device"}, at_s)
+        page.take(heard, at_s)
+        assert (page.answers["1"]["state"] == "failed") == (at_s > 600)
+    assert page.answers["1"]["detail"] == "nothing was told of it for 10 min"
+    unseen = heard_from("phone", asked_event())
+    unseen.hear("phone", asked_event(request="2"), 700.0)
+    unseen.hear("phone", answer_event(request="2"), 701.0)
+    assert fed(unseen, 701.0)["now"]["tokens_per_s"] is None
+
+
+def test_lost_tokens_leave_a_gap_that_shows() -> None:
+    """Where an event with tokens is missing there is a mark in the text, and a sentence with the answer."""
+    numbered = [
+        tokens_event(pieces=[(text, "accepted")]) | {"number": n} for n, text in ((0, "do "), (2, "it"))
+    ]
+    heard = told(asked_event(), *numbered)
+    (answer,) = fed(heard, 1.0)["answers"]
+    assert answer["pieces"] == [["do ", "accepted"], ["…", "gap"], ["it", "accepted"]]
+    assert answer["detail"] == GAP_WORDS
+    heard.hear("phone", tokens_event() | {"number": 3}, 1.0)
+    heard.hear("phone", answer_event(finish="length"), 1.1)
+    (answer,) = fed(heard, 2.0)["answers"]
+    assert len(answer["pieces"]) == 4 and answer["detail"] == f"length; {GAP_WORDS}"
+
+
+def test_without_a_loss_there_is_no_gap() -> None:
+    """Events with tokens that follow one another leave none, nor those of an answer that was asked again."""
+    numbered = [tokens_event() | {"number": number} for number in range(3)]
+    (answer,) = fed(told(asked_event(), *numbered, asked_event(), *numbered, answer_event()), 1.0)["answers"]
+    assert [origin for _, origin in answer["pieces"]] == ["accepted"] * 3
+    assert answer["detail"] == "eos"
+    (answer,) = fed(told(tokens_event() | {"number": 7}), 1.0)["answers"]
+    assert answer["pieces"] == [["…", "gap"], ["so ", "accepted"]]
 
 
 def test_pieces_of_an_unknown_answer_begin_it() -> None:
@@ -133,31 +206,31 @@ def test_alpha_is_of_the_last_tests() -> None:
 
 def test_tokens_a_second_while_an_answer_runs() -> None:
     """Steps of 3 tokens each 0.1 s are 30 tokens a second, and null when the answer has ended."""
-    observation = told(asked_event(), *[step_event(tokens=3)] * 40)
-    now = fed(observation, 4.0)["now"]
+    heard = told(asked_event(), *[step_event(tokens=3)] * 40)
+    now = fed(heard, 4.0)["now"]
     assert now["tokens_per_s"] == pytest.approx(30.0, rel=0.05)
-    observation.hear("node", answer_event(), 4.1)
-    assert fed(observation, 4.2)["now"]["tokens_per_s"] is None
+    heard.hear("phone", answer_event(), 4.1)
+    assert fed(heard, 4.2)["now"]["tokens_per_s"] is None
 
 
 def test_tokens_a_second_fall_to_0_in_an_outage() -> None:
     """While an answer runs and nothing comes, the speed is 0, not unknown."""
-    observation = told(asked_event(), *[tokens_event()] * 10)
-    assert fed(observation, 9.0)["now"]["tokens_per_s"] == 0.0
+    heard = told(asked_event(), *[tokens_event()] * 10)
+    assert fed(heard, 9.0)["now"]["tokens_per_s"] == 0.0
 
 
 def test_a_target_without_devices_has_a_speed() -> None:
     """Where no device tells of its answers, the target's steps tell the speed, as long as there are any."""
-    observation = told(*[step_event(tokens=2)] * 30)
-    assert fed(observation, 3.0)["now"]["tokens_per_s"] == pytest.approx(20.0, rel=0.05)
-    assert fed(observation, 30.0)["now"]["tokens_per_s"] is None
+    heard = told(*[step_event(tokens=2)] * 30)
+    assert fed(heard, 3.0)["now"]["tokens_per_s"] == pytest.approx(20.0, rel=0.05)
+    assert fed(heard, 30.0)["now"]["tokens_per_s"] is None
 
 
 def test_target_only_is_the_controllers_or_the_pass() -> None:
     """The controller's expectation where there is one, else one token each usual pass of the target."""
     assert fed(told(step_event(step_s=0.05)), 1.0)["now"]["target_only_tokens_per_s"] == 20.0
-    observation = told(step_event(step_s=0.05), decision_event(alone_tokens_per_s=17.5))
-    assert fed(observation, 1.0)["now"]["target_only_tokens_per_s"] == 17.5
+    heard = told(step_event(step_s=0.05), decision_event(alone_tokens_per_s=17.5))
+    assert fed(heard, 1.0)["now"]["target_only_tokens_per_s"] == 17.5
 
 
 def test_bytes_flow_by_the_channels_count() -> None:
@@ -187,105 +260,78 @@ def test_a_plan_is_the_decisions_and_else_the_steps() -> None:
 
 def test_nodes_are_up_silent_or_unknown() -> None:
     """A node is up for 12 s after it was heard, and then silent; one that never was is unknown."""
-    observation = told({"event": "alive", "role": "channel"}, step_event("phone"))
-    nodes = fed(observation, 5.0)["nodes"]
+    heard = told({"event": "alive", "role": "channel"}, step_event("phone"))
+    nodes = fed(heard, 5.0)["nodes"]
     states = {role: node["state"] for role, node in nodes.items()}
     assert states == {"device": "unknown", "channel": "up", "target": "up", "controller": "unknown"}
-    assert fed(observation, 12.5)["nodes"]["channel"]["state"] == "silent"
+    assert fed(heard, 12.5)["nodes"]["channel"]["state"] == "silent"
 
 
 def test_a_device_is_not_up_because_another_is() -> None:
     """The state of the device that is shown is its own."""
-    observation = told(step_event("phone"))
-    observation.hear("tablet", {"event": "alive", "role": "device"}, 1.0)
-    assert fed(observation, 1.0, "phone")["nodes"]["device"]["state"] == "unknown"
-    assert fed(observation, 1.0, "tablet")["nodes"]["device"]["state"] == "up"
+    heard = told(step_event("phone"))
+    heard.hear("tablet", {"event": "alive", "role": "device"}, 1.0)
+    assert fed(heard, 1.0, "phone")["nodes"]["device"]["state"] == "unknown"
+    assert fed(heard, 1.0, "tablet")["nodes"]["device"]["state"] == "up"
 
 
 def test_the_device_heard_last_is_shown_and_stays() -> None:
     """A page without a wish gets the device heard last, and keeps it while that is heard of."""
-    observation, page = told(step_event("one")), Page()
-    page.take(observation, 0.1)
-    observation.hear("node", step_event("two"), 1.0)
-    message, page.cursor = observation.feed(None, page.cursor, 1.1)
+    heard, page = told(step_event("one")), Page()
+    page.take(heard, 0.1)
+    heard.hear("phone", step_event("two"), 1.0)
+    message, page.cursor = heard.observation.feed(None, page.cursor, 1.1)
     assert message["device"] == "one" and not message["full"] and message["devices"] == ["one", "two"]
-    assert fed(observation, 1.1)["device"] == "two"
-    observation.hear("node", step_event("two"), 20.0)
-    message, _ = observation.feed(None, page.cursor, 20.1)
+    assert fed(heard, 1.1)["device"] == "two"
+    heard.hear("phone", step_event("two"), 20.0)
+    message, _ = heard.observation.feed(None, page.cursor, 20.1)
     assert message["device"] == "two" and message["full"]
 
 
 def test_a_device_that_nobody_knows_is_empty() -> None:
     """A page may wait for a device that is not there yet, and then gets all of it."""
-    observation = Observation()
-    message, cursor = observation.feed("later", None, 0.0)
+    heard = Hearing()
+    message, cursor = heard.observation.feed("later", None, 0.0)
     assert message["full"] and message["device"] == "later" and message["points"] == []
-    assert not observation.feed("later", cursor, 1.0)[0]["full"]
-    observation.hear("node", step_event("later"), 2.0)
-    assert observation.feed("later", cursor, 2.0)[0]["full"]
-    assert len(fed(observation, 2.0, "later")["points"]) == 1
+    assert not heard.observation.feed("later", cursor, 1.0)[0]["full"]
+    heard.hear("phone", step_event("later"), 2.0)
+    assert heard.observation.feed("later", cursor, 2.0)[0]["full"]
+    assert len(fed(heard, 2.0, "later")["points"]) == 1
 
 
 def test_points_come_each_half_second() -> None:
     """While something happens there is a point each 0.5 s, and none where nothing does."""
-    observation = told(*[step_event()] * 41, every_s=0.1)
-    times = [point["at_s"] for point in fed(observation, 60.0)["points"]]
+    heard = told(*[step_event()] * 41, every_s=0.1)
+    times = [point["at_s"] for point in fed(heard, 60.0)["points"]]
     assert times == pytest.approx([0.5 * n for n in range(9)], abs=0.11)
-
-
-@pytest.mark.parametrize(
-    ("what", "most", "event"),
-    [
-        ("points", 1200, lambda n: step_event()),
-        ("decisions", 200, lambda n: decision_event(k=(8, 320)[n // 3 % 2])),
-        ("answers", 20, lambda n: asked_event(request=str(n))),
-        ("devices", 256, lambda n: step_event(f"phone-{n}")),
-    ],
-)
-def test_everything_is_bounded(what: str, most: int, event: Callable[[int], Event]) -> None:
-    """The oldest is forgotten, and a page that has not seen all of it begins anew."""
-    observation = told(*(event(n) for n in range(5 * most)), every_s=0.6)
-    assert len(fed(observation, 1e4)[what]) == most
-    if what != "devices":
-        cursor = Cursor(None, 1, 1)
-        assert observation.feed(None, cursor, 1e4)[0]["full"]
-
-
-def test_texts_are_bounded() -> None:
-    """Of an answer the last 64 K characters stay, and of all answers together so many pieces."""
-    long = told(asked_event(), *[tokens_event(pieces=[("x" * 1000, "alone")] * 10)] * 10)
-    (answer,) = fed(long, 1.0)["answers"]
-    assert sum(len(text) for text, _ in answer["pieces"]) == 65_000
-
-
-def test_pieces_of_all_devices_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many devices answer, the oldest answers of those heard longest ago go first."""
-    monkeypatch.setattr(state, "MAX_PIECES", 1000)
-    observation = Observation()
-    for number in range(100):
-        for request in ("1", "2"):
-            name = f"phone-{number % 10}"
-            pieces = [("x", "alone")] * 30
-            observation.hear("node", tokens_event(name, request=request + str(number), pieces=pieces), number)
-    kept = [fed(observation, 100.0, f"phone-{number}") for number in range(10)]
-    assert 700 < sum(len(answer["pieces"]) for one in kept for answer in one["answers"]) <= 1000
 
 
 def test_links_are_the_nearest_to_a_device() -> None:
     """A device has its own link, or its key's, or everybody's; an order for all takes their place."""
-    observation = told(
+    heard = told(
         link_event("rate 1mbit delay 40ms loss 2%"),
         link_event("rate 2mbit", direction="downlink"),
         link_event("rate 3mbit", device="phone"),
         step_event("phone/1"),
         step_event("tablet"),
     )
-    link = fed(observation, 1.0, "tablet")["link"]
+    link = fed(heard, 1.0, "tablet")["link"]
     assert link["uplink"] == "rate 1mbit delay 40ms loss 2%" and link["downlink"] == "rate 2mbit"
     assert (link["rate_bps"], link["delay_s"], link["loss"]) == (1e6, 0.04, 0.02)
-    assert fed(observation, 1.0, "phone/1")["link"]["rate_bps"] == 3e6
-    observation.hear("node", link_event("rate 4mbit", ordered=True), 1.0)
-    assert fed(observation, 1.0, "phone/1")["link"]["rate_bps"] == 4e6
+    assert fed(heard, 1.0, "phone/1")["link"]["rate_bps"] == 3e6
+    heard.hear("phone", link_event("rate 4mbit", ordered=True), 1.0)
+    assert fed(heard, 1.0, "phone/1")["link"]["rate_bps"] == 4e6
+
+
+def test_a_channel_that_was_started_anew_has_no_old_links() -> None:
+    """What was ordered in an earlier life of it holds no more; told again in the same life, all stays."""
+    heard = Hearing()
+    heard.hear("channel", link_event("rate 20mbit") | {"started_s": 1.0}, 1.0)
+    heard.hear("channel", link_event("rate 1mbit", device="phone", ordered=True) | {"started_s": 1.0}, 2.0)
+    heard.hear("channel", link_event("rate 20mbit") | {"started_s": 1.0}, 3.0)
+    assert heard.observation.words("phone")["uplink"] == "rate 1mbit"
+    heard.hear("channel", link_event("rate 20mbit") | {"started_s": 4.0}, 4.0)
+    assert heard.observation.words("phone") == {"uplink": "rate 20mbit", "downlink": None}
 
 
 # Any events -------------------------------------------------------------------------------------------------
@@ -344,45 +390,44 @@ any_event = st.one_of(good, spoilt(), st.dictionaries(st.text(max_size=5), odd))
 @given(st.lists(st.tuples(any_event, st.floats(0, 2)), max_size=20))
 def test_no_event_raises(events: list[tuple[Event, float]]) -> None:
     """Whatever comes from the network, nothing is raised, and the feed and the metrics can be written."""
-    observation, metrics, now_s, cursor = Observation(), Metrics(), 0.0, None
+    heard, now_s, cursor = Hearing(), 0.0, None
     for event, passed_s in events:
         now_s += passed_s
-        observation.hear("node", event, now_s)
-        metrics.hear("node", event, now_s)
-        message, cursor = observation.feed(None, cursor, now_s)
+        heard.hear("phone", event, now_s)
+        message, cursor = heard.observation.feed(None, cursor, now_s)
         orjson.dumps(message)
-    orjson.dumps(observation.feed("phone", None, now_s)[0])
-    metrics.text(now_s).decode()
+    orjson.dumps(heard.observation.feed("phone", None, now_s)[0])
+    heard.metrics.text(now_s).decode()
 
 
 @given(st.lists(st.tuples(good, st.floats(0, 20), st.booleans()), max_size=60))
 def test_increments_add_up_to_the_whole(events: list[tuple[Event, float, bool]]) -> None:
     """A page that folds increments, whenever it takes them, shows what one that comes last is told."""
-    observation, page, now_s = Observation(), Page(), 0.0
+    heard, page, now_s = Hearing(), Page(), 0.0
     for event, passed_s, takes in events:
         now_s += passed_s
-        observation.hear("node", event, now_s)
+        heard.hear("phone", event, now_s)
         if takes:
-            page.take(observation, now_s, "phone")
-    page.take(observation, now_s, "phone")
+            page.take(heard, now_s, "phone")
+    page.take(heard, now_s, "phone")
     late = Page()
-    late.take(observation, now_s, "phone")
+    late.take(heard, now_s, "phone")
     assert page.same_as(late)
 
 
 def test_a_question_asked_again_begins_anew() -> None:
     """Pieces of a second answer under the same name are never put behind those of the first."""
-    observation, page = told(asked_event(), tokens_event()), Page()
-    page.take(observation, 1.0)
-    observation.hear("node", asked_event(prompt="Again?"), 1.1)
-    observation.hear("node", tokens_event(pieces=[("no", "alone")]), 1.2)
-    page.take(observation, 1.3)
+    heard, page = told(asked_event(), tokens_event()), Page()
+    page.take(heard, 1.0)
+    heard.hear("phone", asked_event(prompt="Again?"), 1.1)
+    heard.hear("phone", tokens_event(pieces=[("no", "alone")]), 1.2)
+    page.take(heard, 1.3)
     assert page.answers["1"]["pieces"] == [["no", "alone"]]
 
 
 def test_a_bad_event_is_counted() -> None:
     """An event that is not what its name says changes nothing but a count; an unknown name is no fault."""
-    observation = told(step_event() | {"seen": -1}, {"event": "rows"}, {"event": "decision"}, {})
-    assert observation.bad_events == 3
-    assert fed(observation, 1.0)["devices"] == []
-    assert told(decision_event() | {"belief": belief_fields()}).bad_events == 0
+    heard = told(step_event() | {"seen": -1}, {"event": "rows"}, {"event": "decision"}, {})
+    assert bad_events(heard) == 3
+    assert fed(heard, 1.0)["devices"] == []
+    assert bad_events(told(decision_event() | {"belief": belief_fields()})) == 0

@@ -15,9 +15,8 @@ from tests.harness.events import asked_event, link_event, step_event, tokens_eve
 
 from draftwire.codecs.control import LinkState
 from draftwire.nodes.observer.feed import EVERY_S, MAX_SUBSCRIBERS
-from draftwire.nodes.observer.metrics import Metrics
+from draftwire.nodes.observer.hearing import Hearing
 from draftwire.nodes.observer.ordering import Order
-from draftwire.nodes.observer.state import Observation
 from draftwire.nodes.observer.web import routes
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.errors import PeerError
@@ -26,8 +25,14 @@ from draftwire.runtime.errors import PeerError
 class Channel:
     """Obeys orders, or says why not."""
 
-    def __init__(self, words: str = "rate 5mbit delay 40ms 5ms", refused: str | None = None) -> None:
-        self.links = {"uplink": words, "downlink": words}
+    def __init__(
+        self,
+        words: str = "rate 5mbit delay 40ms 5ms",
+        *,
+        downlink: str | None = None,
+        refused: str | None = None,
+    ) -> None:
+        self.links = {"uplink": words, "downlink": words if downlink is None else downlink}
         self.refused = refused
         self.devices = list[str | None]()
 
@@ -45,14 +50,14 @@ async def nobody(*, uplink: str | None, downlink: str | None, device: str | None
 
 
 def application(
-    observation: Observation | None = None,
+    heard: Hearing | None = None,
     *,
     order: Order | None = None,
     asks: str | None = None,
     **more: Any,
 ) -> Starlette:
     """As the observer serves it, without the guard before it."""
-    return Starlette(routes=routes(observation or Observation(), Metrics(), order=order, asks=asks, **more))
+    return Starlette(routes=routes(heard or Hearing(), order=order, asks=asks, **more))
 
 
 def client_of(app: Starlette) -> httpx.AsyncClient:
@@ -113,12 +118,12 @@ class Reader:
 
 
 def reading(
-    observation: Observation, script: Callable[[Reader], Awaitable[None]], *, query: bytes = b"", **more: Any
+    heard: Hearing, script: Callable[[Reader], Awaitable[None]], *, query: bytes = b"", **more: Any
 ) -> Reader:
     """A reader that has lived through a script in virtual time."""
 
     async def main() -> Reader:
-        reader = Reader(application(observation, **more), query)
+        reader = Reader(application(heard, **more), query)
         task = asyncio.create_task(reader.run())
         await script(reader)
         reader.gone.set()
@@ -133,16 +138,16 @@ def reading(
 
 def test_a_feed_begins_with_all_and_goes_on_with_what_is_new() -> None:
     """The first message is full; later ones come when something has happened, four a second at most."""
-    observation = Observation()
-    observation.hear("target", step_event(), 0.0)
+    heard = Hearing()
+    heard.hear("target", step_event(), 0.0)
 
     async def script(reader: Reader) -> None:
         await asyncio.sleep(1.0)
         for number in range(20):
-            observation.hear("phone", asked_event(request=str(number)), 1.0 + number * 0.1)
+            heard.hear("phone", asked_event(request=str(number)), 1.0 + number * 0.1)
             await asyncio.sleep(0.1)
 
-    reader = reading(observation, script)
+    reader = reading(heard, script)
     messages = reader.messages
     assert messages[0]["full"] and not any(message["full"] for message in messages[1:])
     assert sum(len(message["answers"]) for message in messages) == 20
@@ -157,37 +162,37 @@ def test_a_silent_feed_is_kept_open() -> None:
     async def script(reader: Reader) -> None:
         await asyncio.sleep(61.0)
 
-    reader = reading(Observation(), script)
+    reader = reading(Hearing(), script)
     assert len(reader.messages) == 1
     assert sum(chunk.startswith(b":") for chunk in reader.chunks) == 4
 
 
 def test_a_node_that_falls_silent_is_told() -> None:
     """What becomes so by the time alone, with no event at all, is news too."""
-    observation = Observation()
-    observation.hear("channel", {"event": "alive", "role": "channel"}, 0.0)
+    heard = Hearing()
+    heard.hear("channel", {"event": "alive", "role": "channel"}, 0.0)
 
     async def script(reader: Reader) -> None:
         await asyncio.sleep(14.0)
 
-    states = [message["nodes"]["channel"]["state"] for message in reading(observation, script).messages]
+    states = [message["nodes"]["channel"]["state"] for message in reading(heard, script).messages]
     assert states == ["up", "silent"]
 
 
 def test_a_slow_page_skips() -> None:
     """What a page does not read queues nowhere: the next message has what came meanwhile."""
-    observation = Observation()
+    heard = Hearing()
 
     async def script(reader: Reader) -> None:
         await asyncio.sleep(0.3)
         reader.may_read.clear()
         for number in range(400):
-            observation.hear("phone", tokens_event(pieces=[(f"{number} ", "alone")]), 1.0 + number * 0.1)
+            heard.hear("phone", tokens_event(pieces=[(f"{number} ", "alone")]), 1.0 + number * 0.1)
             await asyncio.sleep(0.1)
         reader.may_read.set()
         await asyncio.sleep(1.0)
 
-    messages = reading(observation, script).messages
+    messages = reading(heard, script).messages
     text = "".join(piece[0] for message in messages for one in message["answers"] for piece in one["pieces"])
     assert text.split() == [str(number) for number in range(400)]
     assert len(messages) <= 5
@@ -195,28 +200,28 @@ def test_a_slow_page_skips() -> None:
 
 def test_a_feed_says_what_this_server_can() -> None:
     """Whether the link can be ordered, and whom the page may ask."""
-    observation = Observation()
-    observation.hear("channel", link_event("rate 1mbit"), 0.0)
+    heard = Hearing()
+    heard.hear("channel", link_event("rate 1mbit"), 0.0)
 
     async def script(reader: Reader) -> None:
         await asyncio.sleep(0.1)
 
-    (message,) = reading(observation, script, order=Channel(), asks="pair").messages
+    (message,) = reading(heard, script, order=Channel(), asks="pair").messages
     assert message["link"]["controllable"] and message["asks"] == "pair"
-    (message,) = reading(observation, script).messages
+    (message,) = reading(heard, script).messages
     assert not message["link"]["controllable"] and message["asks"] is None
 
 
 def test_a_feed_is_of_one_device() -> None:
     """`device` names whose; a name that none can have is refused."""
-    observation = Observation()
+    heard = Hearing()
     for name in ("one", "two"):
-        observation.hear("target", step_event(name), 0.0)
+        heard.hear("target", step_event(name), 0.0)
 
     async def script(reader: Reader) -> None:
         await asyncio.sleep(0.1)
 
-    (message,) = reading(observation, script, query=b"device=one").messages
+    (message,) = reading(heard, script, query=b"device=one").messages
     assert message["device"] == "one"
     refused = asked(application(), "GET", "/feed", params={"device": "x" * 129})
     assert refused.status_code == 400 and "device" in refused.json()["error"]["message"]
@@ -307,11 +312,13 @@ def test_the_shipped_page_is_there() -> None:
 WISH = {"rate_bps": 1e6, "delay_s": 0.02, "loss": 0.01, "direction": "both", "device": None}
 
 
-def post(order: Order | None, wish: Mapping[str, Any] | bytes) -> httpx.Response:
+def post(
+    order: Order | None, wish: Mapping[str, Any] | bytes, *, heard: Hearing | None = None
+) -> httpx.Response:
     """What a page's sliders send."""
     body = wish if isinstance(wish, bytes) else orjson.dumps(wish)
     headers = {"content-type": "application/json"}
-    return asked(application(order=order), "POST", "/link", content=body, headers=headers)
+    return asked(application(heard, order=order), "POST", "/link", content=body, headers=headers)
 
 
 def test_sliders_set_the_link() -> None:
@@ -330,6 +337,23 @@ def test_sliders_set_the_link() -> None:
         "delay_s": 0.02,
         "loss": 0.01,
     }
+
+
+def test_a_slider_changes_nothing_else_in_either_direction() -> None:
+    """Where the two directions differ, one slider moves what it stands for in both, and no more."""
+    channel = Channel("rate 1mbit delay 5ms", downlink="rate 20mbit delay 5ms")
+    assert post(channel, {"delay_s": 0.05}).status_code == 200
+    assert channel.links == {"uplink": "rate 1mbit delay 50ms", "downlink": "rate 20mbit delay 50ms"}
+
+
+def test_a_slider_bends_what_a_schedule_does_now() -> None:
+    """The step that the channel told last is what a slider starts from, of the device that is meant."""
+    steps, heard = "rate 1mbit delay 50ms; 10s rate 5mbit delay 9ms", Hearing()
+    heard.hear("channel", link_event("rate 5mbit delay 9ms", device="phone"), 0.0)
+    channel = Channel(steps)
+    assert post(channel, {"loss": 0.1, "device": "phone"}, heard=heard).status_code == 200
+    assert channel.links["uplink"] == "rate 5mbit delay 9ms loss 10%"
+    assert channel.links["downlink"] == "rate 1mbit delay 50ms loss 10%"
 
 
 def test_one_direction_of_one_device() -> None:
@@ -375,9 +399,9 @@ def test_metrics_are_prometheus_text() -> None:
     """As Prometheus reads it, with nodes by the clock of the observer."""
 
     async def main() -> httpx.Response:
-        metrics, clock = Metrics(), LoopClock()
-        metrics.hear("target", {"event": "alive", "role": "target"}, clock.now_s())
-        app = Starlette(routes=routes(Observation(), metrics, order=None, asks=None, clock=clock))
+        heard, clock = Hearing(), LoopClock()
+        heard.hear("target", {"event": "alive", "role": "target"}, clock.now_s())
+        app = Starlette(routes=routes(heard, order=None, asks=None, clock=clock))
         async with client_of(app) as client:
             return await client.get("/metrics")
 

@@ -48,8 +48,7 @@ def test_origins_differ_in_colour_and_in_line_and_the_legend_shows_how(visit: Vi
         look = """(element) => { const style = getComputedStyle(element);
                   return [style.color, style.textDecorationLine + style.textDecorationStyle]; }"""
         piece, legend = (
-            one.page.locator(f"{where} .{origin}").first.evaluate(look)
-            for where in (".text", ".legend")
+            one.page.locator(f"{where} .{origin}").first.evaluate(look) for where in (".text", ".legend")
         )
         assert piece == legend, origin
         looks[origin] = piece

@@ -28,14 +28,14 @@ def test_the_ends_of_the_sliders_are_no_limit_and_the_most(visit: Visits) -> Non
     for label, key in (("Rate", "End"), ("Delay one way", "End"), ("Loss", "End")):
         one.slider(label).press(key)
     one.until(lambda: len(one.stage.orders) == 1, "the order goes out")
-    assert one.stage.orders[0] | {"direction": "both"} == one.stage.orders[0]
-    assert [one.stage.orders[0][name] for name in ("rate_bps", "delay_s", "loss")] == [None, 0.5, 0.3]
+    ends = {"rate_bps": None, "delay_s": 0.5, "loss": 0.3}
+    assert one.stage.orders == [ends | {"direction": "both", "device": None}]
     labels = ("Rate", "Delay one way", "Loss")
     texts = [one.slider(label).get_attribute("aria-valuetext") for label in labels]
     assert texts == ["no limit", "500 milliseconds", "30 percent"]
     one.slider("Rate").press("Home")
     one.until(lambda: len(one.stage.orders) == 2, "the second order goes out")
-    assert one.stage.orders[1]["rate_bps"] == 10_000
+    assert one.stage.orders[1] == {"rate_bps": 10_000, "direction": "both", "device": None}
 
 
 def test_one_direction_of_one_device_is_ordered_alone(visit: Visits) -> None:
@@ -44,8 +44,7 @@ def test_one_direction_of_one_device_is_ordered_alone(visit: Visits) -> None:
     one.page.get_by_label("uplink", exact=True).check(force=True)
     one.slider("Loss").press("ArrowRight")
     one.until(lambda: len(one.stage.orders) == 1, "the order goes out")
-    assert (one.stage.orders[0]["direction"], one.stage.orders[0]["device"]) == ("uplink", DEVICE)
-    assert one.stage.orders[0]["loss"] == 0.005
+    assert one.stage.orders == [{"loss": 0.005, "direction": "uplink", "device": DEVICE}]
 
 
 def test_a_refused_order_is_told_beside_the_sliders(visit: Visits) -> None:
