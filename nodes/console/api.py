@@ -15,10 +15,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from draftwire.codecs.limits import MAX_TOKENS
 from draftwire.codecs.messages import Finish, Origin, Sampling
 from draftwire.nodes.console.answer_telling import MOST_PROMPT, AnswerTelling
 from draftwire.nodes.console.assemble import build_devices
-from draftwire.nodes.console.given import real, whole
+from draftwire.nodes.console.given import real, whole, whole_ones
 from draftwire.nodes.console.keys import node_keys, transport_with
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.console.reports import reporter_of
@@ -169,8 +170,11 @@ class ConnectedDevice:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of a prompt and its answer that the draft model can have; the target may have fewer."""
-        return self._node.context_length
+        """Most tokens of a prompt and its answer: what the draft model can have and a message can carry.
+
+        The target may have fewer.
+        """
+        return min(self._node.context_length, MAX_TOKENS)
 
     def busy(self) -> str:
         """Why a request waits for room at the base station, in its words; empty: none does."""
@@ -242,7 +246,7 @@ class ConnectedDevice:
         if max_waste is None:
             max_waste = self._max_waste
         request = Request(
-            prompt=tuple(whole("prompt", one) for one in ids),
+            prompt=whole_ones("prompt", ids),
             sampling=Sampling(
                 temperature=temperature,
                 top_k=whole("top_k", defaults.top_k if top_k is None else top_k),

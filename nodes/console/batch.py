@@ -1,7 +1,8 @@
 """`draftwire generate --prompts FILE --output FILE`: a file of prompts becomes a file of answers.
 
-Each answer is a whole line of the output as soon as it and all before it are there. What a run that was
-stopped has written stays, and the next one goes on behind it.
+Each answer is a whole line of the output as soon as it is there, in the order in which they end. None waits
+for a slower one: a run that is killed loses what is under way, and no more. What it has written stays, and
+the next one goes on behind it.
 """
 
 import argparse
@@ -20,7 +21,14 @@ from rich.console import Console
 
 from draftwire.nodes.console.api import SEED_BITS, ConnectedDevice, connect
 from draftwire.nodes.console.bars import bar_on
-from draftwire.nodes.console.batch_files import STANDARD_INPUT, Item, read_items, read_kept, still_to_ask
+from draftwire.nodes.console.batch_files import (
+    STANDARD_INPUT,
+    Item,
+    read_items,
+    read_kept,
+    settings_of,
+    still_to_ask,
+)
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.options import as_typed, check_writable
 from draftwire.nodes.console.simulate.seeds import number_of
@@ -56,8 +64,16 @@ def run_batch(args: argparse.Namespace, topology: Topology) -> int:
     if args.output != STANDARD_INPUT:
         _check_files(args.prompts, path)
     with _opened(args.output) as output:
-        todo = _left(items, args.output, output)
-        batch = _Batch(todo, output, at_once=at_once, seed=topology.sampling.seed, stop=tuple(args.stop))
+        settings = {item.id: settings_of(item, topology, stop=args.stop) for item in items}
+        todo = _left(items, args.output, output, settings)
+        batch = _Batch(
+            todo,
+            output,
+            at_once=at_once,
+            seed=topology.sampling.seed,
+            stop=tuple(args.stop),
+            settings=settings,
+        )
         if not todo:
             return batch.conclude(as_json=args.json)
         code = run_foreground(lambda: as_typed(args, batch.run(args, topology)))
@@ -70,13 +86,13 @@ def _check_files(prompts: str, path: Path) -> None:
         raise ConfigurationError("the file of --prompts", key="--output", remedy="name another file")
 
 
-def _left(items: Sequence[Item], name: str, output: "Lines") -> Sequence[Item]:
+def _left(items: Sequence[Item], name: str, output: "Lines", settings: Mapping[str, str]) -> Sequence[Item]:
     """What is to be asked; what an earlier run has left is told, and a line that it could not end cut off."""
     if name == STANDARD_INPUT:
         return items
     path = Path(name)
     kept = read_kept(path)
-    todo = still_to_ask(items, kept, path=path)
+    todo = still_to_ask(items, kept, path=path, settings=settings)
     output.cut(kept.whole_bytes)
     if len(todo) < len(items):
         _say(f"{len(items) - len(todo)} of {len(items)} prompts are answered already: they are skipped")
@@ -92,16 +108,22 @@ class _Batch:
     """One run: who is asked what, and what has come of it."""
 
     def __init__(
-        self, todo: Sequence[Item], output: "Lines", *, at_once: int, seed: int | None, stop: tuple[str, ...]
+        self,
+        todo: Sequence[Item],
+        output: "Lines",
+        *,
+        at_once: int,
+        seed: int | None,
+        stop: tuple[str, ...],
+        settings: Mapping[str, str],
     ) -> None:
-        """`seed`: of all; each prompt's is made of it and its number. None: each draws its own."""
-        self._todo, self._output = todo, output
+        """`seed`: of all; each prompt's is made of it and its number. None: each draws its own.
+
+        `settings`: of each id, as its line tells them.
+        """
+        self._todo, self._output, self._settings = todo, output, settings
         self._at_once, self._seed, self._stop = at_once, seed, stop
-        self._waiting = iter(range(len(todo)))
-        self._held: dict[int, Mapping[str, Any]] = {}
-        "lines by place in `todo`, that wait for one before them"
-        self._written = 0
-        "places whose lines are written"
+        self._waiting = iter(todo)
         self.answered = self.refused = self.tokens = 0
         self.seconds = 0.0
 
@@ -120,7 +142,6 @@ class _Batch:
                     await self._ask_all(device, plan, recorder)
             finally:
                 self.seconds = time.monotonic() - begun_s
-                self._write(rest=True)
                 if self.answered + self.refused < len(self._todo):
                     of = f"{self.answered} of {len(self._todo)} answered"
                     _say(f"{of}; the same command goes on with the rest")
@@ -129,10 +150,9 @@ class _Batch:
         self, device: ConnectedDevice, plan: Mapping[str, Any], recorder: Recorder | None
     ) -> None:
         async def work() -> None:
-            for place in self._waiting:
-                fields = await self._ask(device, self._todo[place], plan)
-                self._held[place] = fields
-                self._write()
+            for item in self._waiting:
+                fields = await self._ask(device, item, plan)
+                self._output.write(fields)
                 if recorder is not None and "error" not in fields:
                     recorder.write({"event": ANSWER_EVENT, **fields})
 
@@ -146,7 +166,7 @@ class _Batch:
     async def _ask(self, device: ConnectedDevice, item: Item, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """The line that a prompt comes to: its answer, or why it has none, which is no reason to end."""
         said = {"seed": self._seed_of(item), "stop": self._stop, **item.said}
-        begins = {"id": item.id, "prompt": item.prompt}
+        begins = {"id": item.id, "prompt": item.prompt, "settings": self._settings[item.id]}
         try:
             generation = device.generate(item.prompt, **said, **plan)
             async for _ in generation:
@@ -160,14 +180,6 @@ class _Batch:
 
     def _seed_of(self, item: Item) -> int | None:
         return None if self._seed is None else number_of(self._seed, "prompt", item.number, bits=SEED_BITS)
-
-    def _write(self, *, rest: bool = False) -> None:
-        """Lines whose turn has come; with `rest` those too that lines before them are missing of."""
-        while self._written in self._held:
-            self._output.write(self._held.pop(self._written))
-            self._written += 1
-        for place in sorted(self._held) if rest else ():
-            self._output.write(self._held.pop(place))
 
     # What is shown ------------------------------------------------------------------------------------------
 
@@ -231,7 +243,7 @@ class Lines(Protocol):
         ...
 
     def cut(self, whole_bytes: int) -> None:
-        """Leave so many bytes of what is there."""
+        """Leave so many bytes of what is there, and end a line where they do."""
         ...
 
 
@@ -258,7 +270,9 @@ class _Appended:
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """See Lines. One write: a process that is killed leaves whole lines."""
-        data = orjson.dumps(fields) + b"\n"
+        self._append(orjson.dumps(fields) + b"\n")
+
+    def _append(self, data: bytes) -> None:
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -271,6 +285,8 @@ class _Appended:
         """See Lines."""
         if os.fstat(self._descriptor).st_size > whole_bytes:  # of /dev/null nothing can be cut off
             os.ftruncate(self._descriptor, whole_bytes)
+        if whole_bytes and os.pread(self._descriptor, 1, whole_bytes - 1) != b"\n":
+            self._append(b"\n")
 
 
 @contextmanager

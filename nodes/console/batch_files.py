@@ -1,12 +1,13 @@
 """The two files of a batch: prompts as somebody has written them, and answers as they were kept.
 
 Prompts are a text, one a line, or JSON lines: objects with `prompt` and whatever else a request says. Answers
-are JSON lines, one a prompt; what has one already is not asked again.
+are JSON lines, one a prompt, as they came; what has one already is not asked again.
 """
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from draftwire.nodes.device.checks import InvalidRequestError, check_stops, check_text
-from draftwire.runtime.config import SamplingSettings
+from draftwire.runtime.config import ModelSettings, SamplingSettings, Topology
 from draftwire.runtime.errors import ConfigurationError, nearest
 
 STANDARD_INPUT: Final = "-"
@@ -27,6 +28,9 @@ NUMBERS: Final = ("max_new_tokens", "seed", "temperature", "top_p", "top_k")
 KNOWN: Final = ("id", "prompt", *NUMBERS, "stop")
 
 _WHOLE: Final = frozenset({"max_new_tokens", "seed", "top_k"})
+
+_BEGINS: Final = b'{"id":"'
+"""How each line of answers does: a last line without an end that does not is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +50,8 @@ class Item:
 class Kept:
     """What a file of answers has."""
 
-    answered: Mapping[str, str]
-    "id -> prompt"
+    answered: Mapping[str, tuple[str, str]]
+    "id -> prompt, and settings"
     failed: Collection[str]
     "ids that have an error and no answer: they are asked again"
     whole_bytes: int
@@ -57,12 +61,13 @@ class Kept:
 def read_items(name: str) -> tuple[Item, ...]:
     """Of a file, or of standard input. Raises ConfigurationError, naming the line, for what is no prompt."""
     text = _text(name)
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    every = enumerate(text.split("\n"), 1)  # str.splitlines knows more ends, which prompts may hold
+    lines = [(number, line.strip()) for number, line in every if line.strip()]
     if not lines:
         raise ConfigurationError(
             f"{_shown(name)} is empty", key=PROMPTS_KEY, remedy="write one prompt a line"
         )
-    of_json = name.endswith(".jsonl") or (name == STANDARD_INPUT and all(map(_is_object, _words(lines))))
+    of_json = name.endswith(".jsonl") or all(_is_object(line) for _, line in lines)
     items, lines_of = list[Item](), dict[str, int]()
     for number, line in lines:
         try:
@@ -90,12 +95,8 @@ def _text(name: str) -> str:
     )
 
 
-def _words(lines: Sequence[tuple[int, str]]) -> Sequence[str]:
-    return [line for _, line in lines]
-
-
 def _is_object(line: str) -> bool:
-    """Whether a line of a pipe, which has no name to tell by, is one of JSON lines."""
+    """Whether a line, where the name does not tell, is one of JSON lines."""
     try:
         return isinstance(orjson.loads(line), dict)
     except ValueError:
@@ -166,9 +167,12 @@ def read_kept(path: Path) -> Kept:
         raise ConfigurationError(
             f"{str(path)!r}: {error.strerror}", key=OUTPUT_KEY, remedy="name a file of answers, or a new one"
         ) from None
-    whole_bytes = data.rfind(b"\n") + 1
-    answered, failed = dict[str, str](), set[str]()
-    for number, line in enumerate(data[:whole_bytes].splitlines(), 1):
+    *lines, last = data.split(b"\n")
+    whole_bytes = len(data) - len(last)
+    if last and not _cut_short(last):
+        lines, whole_bytes = [*lines, last], len(data)
+    answered, failed = dict[str, tuple[str, str]](), set[str]()
+    for number, line in enumerate(lines, 1):
         fields = _answer(line)
         if fields is None:
             raise ConfigurationError(
@@ -179,7 +183,7 @@ def read_kept(path: Path) -> Kept:
         if "error" in fields:
             failed.add(fields["id"])
         else:
-            answered[fields["id"]] = fields["prompt"]
+            answered[fields["id"]] = fields["prompt"], fields["settings"]
     return Kept(answered=answered, failed=failed - answered.keys(), whole_bytes=whole_bytes)
 
 
@@ -188,20 +192,68 @@ def _answer(line: bytes) -> dict[str, Any] | None:
         fields = orjson.loads(line)
     except ValueError:
         return None
-    told = isinstance(fields, dict) and all(isinstance(fields.get(key), str) for key in ("id", "prompt"))
+    told = isinstance(fields, dict) and all(
+        isinstance(fields.get(key), str) for key in ("id", "prompt", "settings")
+    )
     return fields if told and ("text" in fields or "error" in fields) else None
 
 
-def still_to_ask(items: Sequence[Item], kept: Kept, *, path: Path) -> tuple[Item, ...]:
-    """Those without an answer. Raises ConfigurationError where one was given to another prompt."""
+def _cut_short(last: bytes) -> bool:
+    """Whether a line without an end is one of ours that a process was killed in.
+
+    A whole one, which an editor has saved without its end, is none, and neither is what begins otherwise.
+    """
+    if not (last.startswith(_BEGINS) or _BEGINS.startswith(last)):
+        return False
+    try:
+        orjson.loads(last)
+    except ValueError:
+        return True
+    return False
+
+
+def still_to_ask(
+    items: Sequence[Item], kept: Kept, *, path: Path, settings: Mapping[str, str]
+) -> tuple[Item, ...]:
+    """Those without an answer. Raises ConfigurationError where one was given to another prompt, or by others.
+
+    `settings`: of each id.
+    """
     for item in items:
-        if kept.answered.get(item.id, item.prompt) != item.prompt:
-            raise ConfigurationError(
-                f"{str(path)!r} has an answer {item.id!r} to another prompt",
-                key=OUTPUT_KEY,
-                remedy="name a new file: this one belongs to other prompts",
-            )
+        if item.id not in kept.answered:
+            continue
+        prompt, asked_by = kept.answered[item.id]
+        if prompt != item.prompt:
+            other, whose = "to another prompt", "prompts"
+        elif asked_by != settings[item.id]:
+            other, whose = "by other models or with other sampling", "settings"
+        else:
+            continue
+        raise ConfigurationError(
+            f"{str(path)!r} has an answer {item.id!r} {other}",
+            key=OUTPUT_KEY,
+            remedy=f"name a new file: this one belongs to other {whose}",
+        )
     return tuple(item for item in items if item.id not in kept.answered)
+
+
+def settings_of(item: Item, topology: Topology, *, stop: Sequence[str]) -> str:
+    """A short hash of the models and the sampling that a prompt is answered with. `stop`: of the command."""
+    numbers = {key: value for key, value in item.said.items() if key in NUMBERS}
+    sampling = asdict(replace(topology.sampling, **numbers))
+    exact = {key: float(sampling[key]) for key in ("temperature", "top_p")}  # 1 and 1.0 are the same
+    of = (
+        _named(topology.pair.draft),
+        _named(topology.pair.target),
+        sampling | exact,
+        item.said.get("stop", tuple(stop)),
+    )
+    return blake2b(orjson.dumps(of, option=orjson.OPT_SORT_KEYS), digest_size=4).hexdigest()
+
+
+def _named(model: ModelSettings) -> tuple[str | None, ...]:
+    """Which one it is: where it computes is no part of that."""
+    return model.model, model.revision, model.dtype
 
 
 def _behind(key: str) -> str:
@@ -212,4 +264,4 @@ def _shown(name: str) -> str:
     return "standard input" if name == STANDARD_INPUT else repr(name)
 
 
-__all__ = ["STANDARD_INPUT", "Item", "Kept", "read_items", "read_kept", "still_to_ask"]
+__all__ = ["STANDARD_INPUT", "Item", "Kept", "read_items", "read_kept", "settings_of", "still_to_ask"]

@@ -101,13 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     batch.add_argument(
         "--prompts",
         metavar="FILE",
-        help='one a line; of a .jsonl objects with "prompt" and, where wanted, id, max_new_tokens, seed, '
+        help='one a line, or objects with "prompt" and, where wanted, id, max_new_tokens, seed, '
         "temperature, top_p, top_k, stop; -: standard input",
     )
     batch.add_argument(
         "--output",
         metavar="FILE",
-        help="an answer a line, JSON, in the order of the prompts; what it has already is not asked again; "
+        help="an answer a line, JSON, as they come; what it has already is not asked again; "
         "-: standard output",
     )
     batch.add_argument(

@@ -1,6 +1,7 @@
 """Numbers that a program gives, of whatever library."""
 
 import operator
+from collections.abc import Sequence
 from typing import SupportsFloat, SupportsIndex
 
 from draftwire.nodes.device.checks import InvalidRequestError
@@ -17,6 +18,13 @@ def whole(key: str, value: SupportsIndex) -> int:
         raise InvalidRequestError(f"{value!r} is no whole number", key=key, remedy="write one") from None
 
 
+def whole_ones(key: str, values: Sequence[SupportsIndex]) -> tuple[int, ...]:
+    """Each as `whole` has it; quick where all are Python's own."""
+    if all(kind is int for kind in set(map(type, values))):
+        return tuple(values)  # type: ignore[arg-type]
+    return tuple(whole(key, one) for one in values)
+
+
 def real(key: str, value: SupportsFloat) -> float:
     """A float, of whatever library's. A text that looks like one is none: InvalidRequestError."""
     try:
@@ -27,4 +35,4 @@ def real(key: str, value: SupportsFloat) -> float:
         raise InvalidRequestError(f"{value!r} is no number", key=key, remedy="write one") from None
 
 
-__all__ = ["real", "whole"]
+__all__ = ["real", "whole", "whole_ones"]

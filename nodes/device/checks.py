@@ -31,7 +31,8 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
     prompt, new = request.prompt, request.max_new_tokens
     if not prompt:
         raise InvalidRequestError("it has no tokens", key="prompt", remedy="give at least one")
-    _whole("prompt", *prompt)
+    if set(map(type, prompt)) != {int}:  # the quick way: a prompt may be long
+        _whole("prompt", *prompt)
     for token in (min(prompt), max(prompt)):
         if not 0 <= token < vocab_size:
             raise InvalidRequestError(
@@ -49,9 +50,12 @@ def check_request(request: Request, *, vocab_size: int, context_length: int) -> 
     if request.max_waste is not None:
         check_waste(request.max_waste, key="max_waste")
     check_stops(request.stop, key="stop")
-    if len(prompt) + new > context_length:
+    if len(prompt) + new > min(context_length, MAX_TOKENS):
+        most = f"the draft's context of {context_length}"
+        if context_length > MAX_TOKENS:
+            most = f"the {MAX_TOKENS} that a message can carry"
         raise InvalidRequestError(
-            f"its {len(prompt)} tokens and {new} new ones exceed the draft's context of {context_length}",
+            f"its {len(prompt)} tokens and {new} new ones exceed {most}",
             key="prompt",
             remedy="shorten it, or lower max_new_tokens",
         )

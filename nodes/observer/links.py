@@ -114,7 +114,7 @@ def constant(words: str, moved: Moved, *, now: str | None = None) -> str:
     """
     link = _in_force(words, now)
     if "rate_bps" in moved:
-        reorder = link.reorder  # that of a trace goes with it
+        reorder = link.reorder if link.delay_s else 0.0  # that of a trace goes with it
         link = replace(link, rate_bps=moved["rate_bps"], trace=None, fading=None, reorder=reorder)
     if "delay_s" in moved:
         link = _delayed(link, moved["delay_s"])

@@ -50,22 +50,20 @@ class Names(Generic[V]):
         """The name put last; None: there is none."""
         return next(reversed(self._values), None)
 
-    def put(self, name: str, value: V) -> V | None:
-        """Set it, at the end. Beyond the most, the key with the most names loses the one put longest ago.
-
-        That one's value is what this gives; None: there was room.
-        """
+    def put(self, name: str, value: V) -> None:
+        """Set it, at the end. Beyond the most, the key with the most names loses the one put longest ago."""
         if self._values.pop(name, None) is None:
             self._of_key[key_of(name)] += 1
         self._values[name] = value
-        return self.drop(self._of_the_largest()) if len(self._values) > self._most else None
+        if len(self._values) > self._most:
+            self.drop(self._of_the_largest())
 
-    def drop(self, name: str) -> V:
-        """Forget one that is there; its value."""
+    def drop(self, name: str) -> None:
+        """Forget one that is there."""
         self._of_key[key_of(name)] -= 1
         if not self._of_key[key_of(name)]:
             del self._of_key[key_of(name)]
-        return self._values.pop(name)
+        del self._values[name]
 
     def owed_to(self, name: str) -> str | None:
         """Who has what a new name is due: the oldest of a key that has more names even without it."""

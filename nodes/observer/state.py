@@ -59,7 +59,7 @@ class Observation:
         self._views_made = 0
         self._presence, self._links = presence, Links()
         self._size = 0
-        "bytes of all answers"
+        "bytes of all answers, at most: those of devices that are gone count until room is made"
 
     def take(self, told: Heard, at_s: float) -> None:
         """A node tells this."""
@@ -167,8 +167,7 @@ class Observation:
         if view is None:
             self._views_made += 1
             view = View(device, number=self._views_made)
-        gone = self._views.put(device, view)
-        self._size -= 0 if gone is None else gone.size
+        self._views.put(device, view)
         view.heard_s = at_s
         return view
 

@@ -141,8 +141,8 @@ class View:
             self._forget(asked.request)
             self.lost = self._next()  # nobody may put its pieces behind the old ones
         answer = self._answers[asked.request] = Answer.begun(asked, self._next())
-        while len(self._answers) > MAX_ANSWERS:
-            self.forget_oldest()
+        while self.forget_oldest(but=MAX_ANSWERS):
+            pass
         self._changed(answer, at_s)
 
     def tokens(self, tokens: Tokens, at_s: float) -> None:
@@ -173,7 +173,7 @@ class View:
                 answer.state, answer.detail, answer.number = "failed", detail, self._next()
                 self._speed.end()
 
-    def forget_oldest(self, *, but: int = 1) -> bool:
+    def forget_oldest(self, *, but: int) -> bool:
         """Forget its oldest answer, unless it has no more than so many; whether it did."""
         if len(self._answers) <= but:
             return False
@@ -267,7 +267,7 @@ class View:
             "rate_bps": self._ways["uplink"].rate_bps,
             "estimated_bps": now["estimated_bps"],
             "alpha": now["alpha"],
-            "k": plan.get("k"),
+            "k": (plan.get("k") or None) if plan.get("gamma") else None,  # it means nothing then
             "gamma": plan.get("gamma"),
             "tokens_per_s": now["tokens_per_s"],
             "target_only_tokens_per_s": now["target_only_tokens_per_s"],

@@ -98,38 +98,37 @@ class Teller:
 class _Kind:
     def __init__(self) -> None:
         self._told: _Told | None = None
-        self._same: tuple[Plan, float] | None = None
-        "the plan of the last decisions, and since when"
+        self._same: _Told | None = None
+        "the first of the last decisions, which are for one plan: what was believed then is why"
         self._far_s: float | None = None
         "since when they are far from the one told; None: they are not"
 
     def hear(self, decision: Decision, *, sessions: int, now_s: float, may: bool) -> str | None:
-        reason = decision.belief.reason if decision.belief is not None else ""
-        if reason == _A_LOOK:  # the next plan is the old one again
-            return None
-        plan, told = plan_of(decision), self._told
-        now = _Told(plan=plan, belief=decision.belief, sessions=sessions, at_s=now_s)
-        stays = self._stays(plan, now_s)
+        if decision.belief is not None and decision.belief.reason == _A_LOOK:
+            return None  # the next plan is the old one again
+        plan, told, same = plan_of(decision), self._told, self._same
+        if same is None or same.plan != plan:
+            same = self._same = _Told(plan=plan, belief=decision.belief, sessions=sessions, at_s=now_s)
+        stays = self._stays(same, now_s)
         if told is None:
             if may:
-                self._told = now
-            return f"{plan}: {_first(decision.belief)}" if may else None
+                self._told = same
+            return f"{plan}: {_first(same.belief)}" if may else None
+        reason = same.belief.reason if same.belief is not None else ""
         a_try = reason == _A_TRY and not told.plan.gamma
         if plan == told.plan or not may or not (stays or a_try):
             return None
-        self._told, self._far_s = now, None
-        return change_words(told, now, reason=reason)
+        self._told, self._far_s = same, None
+        return change_words(told, same, reason=reason)
 
-    def _stays(self, plan: Plan, now_s: float) -> bool:
+    def _stays(self, same: _Told, now_s: float) -> bool:
         """Whether decisions have been for it, or far from what was told, for long enough."""
-        if self._same is None or self._same[0] != plan:
-            self._same = plan, now_s
-        if self._told is None or not plan.is_far_from(self._told.plan):
+        if self._told is None or not same.plan.is_far_from(self._told.plan):
             self._far_s = None
         elif self._far_s is None:
             self._far_s = now_s
         far = self._far_s is not None and now_s - self._far_s >= FAR_S
-        return far or now_s - self._same[1] >= NEAR_S
+        return far or now_s - same.at_s >= NEAR_S
 
 
 def plan_of(decision: Decision) -> Plan:

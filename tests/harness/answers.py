@@ -17,7 +17,7 @@ from draftwire.nodes.device.node import DeviceNode
 from draftwire.nodes.models.pacing import NativeCompute
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
 from draftwire.nodes.models.tokenizer import Tokenizer
-from draftwire.runtime.config import SamplingSettings
+from draftwire.runtime.config import ModelSettings, PairSettings, SamplingSettings
 from draftwire.runtime.session.request import Request, Taken
 
 VOCAB_SIZE = 64
@@ -70,18 +70,25 @@ class ScriptedNode:
 
 
 def scripted_api(
-    node: ScriptedNode, *, tokenizer: Tokenizer | None = None, max_requests: int = 64
+    node: ScriptedNode,
+    *,
+    tokenizer: Tokenizer | None = None,
+    max_requests: int = 64,
+    defaults: SamplingSettings | None = None,
 ) -> tuple[Api, ASGIApp]:
     """The API over such a device, and the application of its routes."""
+    defaults = defaults or SamplingSettings(max_new_tokens=16)
     device = ConnectedDevice(
         cast(DeviceNode, node),
         tokenizer or SyntheticTokenizer(VOCAB_SIZE),
         NativeCompute(),
-        SamplingSettings(),
+        defaults,
     )
-    offer = Offer(
-        model=MODEL, draft="the-draft", max_tokens=16, max_requests=max_requests, wall_s=lambda: 1e9
+    pair = PairSettings(
+        draft=ModelSettings(model="the-draft", dtype="float32", revision="main"),
+        target=ModelSettings(model=MODEL),
     )
+    offer = Offer(pair=pair, defaults=defaults, max_requests=max_requests, wall_s=lambda: 1e9)
     api = Api(device, offer)
     return api, application(api.routes())
 

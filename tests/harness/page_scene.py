@@ -178,4 +178,16 @@ def evening() -> Message:
     )
 
 
-__all__ = ["DEVICE", "LINK", "PROMPT", "TEXT", "answer", "empty", "evening", "flow", "pieces", "points"]
+__all__ = [
+    "DEVICE",
+    "LINK",
+    "PROMPT",
+    "RIVERS",
+    "TEXT",
+    "answer",
+    "empty",
+    "evening",
+    "flow",
+    "pieces",
+    "points",
+]

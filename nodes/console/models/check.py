@@ -82,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     trip.add_argument(
         "--link", metavar="WORDS", help="both directions, as tc says it: its rate, and twice its delay"
     )
-    link.add_argument("--draft-step", type=_time, metavar="TIME", help="a drafted token on the device")
-    link.add_argument("--target-step", type=_time, metavar="TIME", help="a step of the target, of any length")
+    link.add_argument("--draft-step", type=_step, metavar="TIME", help="a drafted token on the device")
+    link.add_argument("--target-step", type=_step, metavar="TIME", help="a step of the target, of any length")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of lines and tables")
 
@@ -247,6 +247,12 @@ def _rates(text: str) -> tuple[float, ...]:
 
 def _time(text: str) -> float:
     return _word("delay", text, "44.5ms").delay_s
+
+
+def _step(text: str) -> float:
+    if not (step_s := _time(text)):
+        raise ArgumentTypeError(f"{text!r} is no time, and a step takes some: write for instance 44.5ms")
+    return step_s
 
 
 def _word(word: str, text: str, example: str) -> LinkSpec:

@@ -24,6 +24,8 @@ from draftwire.nodes.speculation.cost import (
 WORTH: Final = 1.05
 """Times the target alone; less is within what such a prediction can be off by."""
 
+WORTH_WORDS: Final = f"worth it: {WORTH:g} times or more"
+
 GAMMAS: Final = tuple(range(1, MAX_GAMMA + 1))
 
 LONGEST_COLOCATED: Final = 16
@@ -79,6 +81,11 @@ class Predicted:
     def speedup(self) -> float:
         """Over the target alone; below 1 the controller lets that decode by itself."""
         return self.tokens_per_s / self.target_only_tokens_per_s
+
+    @property
+    def is_faster(self) -> bool:
+        """Than the target alone, by what is shown."""
+        return round(self.speedup, 2) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +163,10 @@ def coupled(pair: Pair, *, rate_bps: float) -> Predicted:
 
 
 def colocated(pair: Pair) -> Colocated:
-    """The best that the two would do on one machine; a bound from above, as nothing but passes takes time."""
+    """The best that the two would do on one machine, by turns, where nothing but passes takes time.
+
+    Of rows a bound from above. Of ids alone it is none: over a link the two work at the same time.
+    """
     compute = pair.compute
 
     def speed(gamma: int) -> float:
@@ -225,7 +235,7 @@ def _sentence(
 ) -> str:
     best = max((predict(pair, rate_bps=rate) for rate in rates), key=lambda one: one.speedup)
     alpha = max(pair.alphas.values()) if best.k is None else pair.alphas[best.k]
-    at_best = f"{best.speedup:.2f} times the target alone at {rate_words(best.rate_bps)}"
+    at_best = f"{_times(best.speedup)} the target alone at {rate_words(best.rate_bps)} ({WORTH_WORDS})"
     match kind:
         case "always":
             span = f"from {rate_words(min(rates))} to {rate_words(max(rates))}"
@@ -243,6 +253,13 @@ def _sentence(
                 f"alpha {alpha:.2f}, {step}, {target}, round trip "
                 f"{1e3 * pair.rtt_s:.0f} ms: at best {at_best}"
             )
+
+
+def _times(speedup: float) -> str:
+    """With more digits where two would make it worth it that is not."""
+    if speedup < WORTH <= round(speedup, 2):
+        return f"{np.floor(1e3 * speedup) / 1e3:.3f} times"
+    return f"{speedup:.2f} times"
 
 
 def _doubt(others: set[Kind]) -> str:
@@ -290,7 +307,7 @@ def _more_alpha(pair: Pair, worth: Callable[[Pair], bool]) -> str:
     if not worth(with_(1.0)):
         return ""
     need = _edge(lambda top: worth(with_(top)), bad=most, good=1.0)
-    return f"a draft with alpha {_up(need):.2f} in place of {most:.2f} (scripts/distil_draft.py makes one)"
+    return f"a draft with alpha {_up(need):.2f} in place of {most:.2f} (scripts/distil_draft.py may make one)"
 
 
 def _faster_draft(pair: Pair, worth: Callable[[Pair], bool]) -> str:

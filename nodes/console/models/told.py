@@ -152,7 +152,7 @@ class Teller:
         plan_columns = ("gamma", "waits for") if ids_only else ("K", "gamma")
         table = _table("rate", *plan_columns, "draft", "target alone", "over it", "colocated")
         for one in found:
-            star = "" if one.speedup > 1 else "*"
+            star = "" if one.is_faster else "*"
             gamma = f"{one.gamma}{star}"
             plan = (gamma, str(one.min_draft)) if ids_only else (str(one.k), gamma)
             table.add_row(
@@ -165,11 +165,11 @@ class Teller:
             )
         self._say(title)
         self._console.print(table)
-        if any(one.speedup <= 1 for one in found):
+        if not all(one.is_faster for one in found):
             self._say("* no faster than the target alone, which the controller then lets decode by itself")
         self._say(
             f"Colocated: the draft on the target's machine, gamma {beside.gamma}, whole rows, no link: "
-            f"{beside.speedup:.2f} times the target alone, a bound from above."
+            f"{beside.speedup:.2f} times the target alone{'' if ids_only else ', a bound from above'}."
         )
         self._say(
             f"One session, {1e3 * OVERHEAD_S:g} ms a step for messages within. `draftwire compare` measures."

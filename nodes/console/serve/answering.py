@@ -1,7 +1,7 @@
 """Answers under way: what they say as it comes, how they wait for a base station, and what ends them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -18,6 +18,11 @@ BEAT_S: Final = 10.0
 
 AGAIN_S: Final = 1.0
 """A base station that had no room for a while is asked anew after so long."""
+
+
+MOST_UNREAD: Final = 256
+"""Pieces of a request that may wait for whoever reads it. A device that is not asked for tokens draws no more
+drafts, and its base station waits for it."""
 
 
 class Device(Protocol):
@@ -80,8 +85,8 @@ class Choice:
         self.finish: str | None = None
         self._begin, self._stops = begin, stops
 
-    async def run(self, told: Callable[[Piece], None]) -> None:
-        """Answer. Raises what the device raises."""
+    async def run(self, told: Callable[[Piece], Awaitable[None]]) -> None:
+        """Answer. `told` returns when more can be told. Raises what the device raises."""
         while True:
             try:
                 await self._once(told)
@@ -92,7 +97,7 @@ class Choice:
             await asyncio.sleep(AGAIN_S)  # it lives, and others are before us
             self.generation = self._begin()
 
-    async def _once(self, told: Callable[[Piece], None]) -> None:
+    async def _once(self, told: Callable[[Piece], Awaitable[None]]) -> None:
         cut, generation = Cut(self._stops), self.generation
         shown = 0
         async with aclosing(aiter(generation)) as tokens:
@@ -100,13 +105,13 @@ class Choice:
                 shown += len(token.text)
                 if text := cut.push(token.text):
                     self.text += text
-                    told(Piece(choice=self.number, text=text))
+                    await told(Piece(choice=self.number, text=text))
                 if cut.found and generation.finish is Finish.RUNNING:
                     break  # as a rule the base station has ended it with that token, and knows no more
         rest = "" if cut.found else cut.push(generation.text[shown:]) + cut.finish()
         self.text += rest
         self.finish = "length" if generation.finish is Finish.LENGTH and not cut.found else "stop"
-        told(Piece(choice=self.number, text=rest, finish=self.finish))
+        await told(Piece(choice=self.number, text=rest, finish=self.finish))
 
 
 class Answering:
@@ -122,7 +127,9 @@ class Answering:
         self.began_s = self._now_s()
         self.first_s: float | None = None
         "when the first text came, by the loop's clock"
+        # Not bounded itself: what ends the answer always has a place.
         self._queue: asyncio.Queue[News | Exception] = asyncio.Queue()
+        self._room = asyncio.Event()
         self._heard_s = self.began_s
 
     @property
@@ -165,6 +172,7 @@ class Answering:
                 news = Piece(choice=news.choice, text=news.text + kept.text, finish=kept.finish)
                 kept = None
             left -= isinstance(news, Piece) and news.finish is not None
+            self._room.set()
             yield news
 
     async def _run(self, choice: Choice) -> None:
@@ -173,18 +181,22 @@ class Answering:
         except Exception as error:
             self._queue.put_nowait(error)
 
-    def _tell(self, piece: Piece) -> None:
+    async def _tell(self, piece: Piece) -> None:
         self._heard_s = self._now_s()
         if self.first_s is None and piece.text:
             self.first_s = self._heard_s
         self._queue.put_nowait(piece)
+        while self._queue.qsize() >= MOST_UNREAD:
+            self._room.clear()
+            await self._room.wait()
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(max(0.0, self._heard_s + BEAT_S - self._now_s()))
             if self._now_s() >= self._heard_s + BEAT_S:
                 self._heard_s = self._now_s()
-                self._queue.put_nowait(Beat())
+                if self._queue.empty():  # else it is the reader who is waited for
+                    self._queue.put_nowait(Beat())
 
     @staticmethod
     def _now_s() -> float:
@@ -194,7 +206,7 @@ class Answering:
 def _beginning(device: Device, asked: Asked, prompt: Prompt, repeat: int) -> Callable[[], Generation]:
     """What begins an answer; the repeats of a prompt have seeds of their own, one behind the other."""
     fields, extension = asked.fields, asked.extension
-    seed = None if fields.seed is None else (fields.seed + repeat) % 2**63
+    seed = None if asked.seed is None else (asked.seed + repeat) % 2**63
 
     def begin() -> Generation:
         return device.generate(
@@ -216,4 +228,4 @@ def _beginning(device: Device, asked: Asked, prompt: Prompt, repeat: int) -> Cal
     return begin
 
 
-__all__ = ["AGAIN_S", "BEAT_S", "Answering", "Beat", "Choice", "Device", "News", "Piece"]
+__all__ = ["AGAIN_S", "BEAT_S", "MOST_UNREAD", "Answering", "Beat", "Choice", "Device", "News", "Piece"]

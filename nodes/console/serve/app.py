@@ -15,13 +15,14 @@ from starlette.routing import BaseRoute, Route
 
 from draftwire import __version__
 from draftwire.nodes.console.serve.answering import Answering, Device
-from draftwire.nodes.console.serve.asked import read_asked
-from draftwire.nodes.console.serve.errors import SERVER, ApiError, as_api_error, bad
+from draftwire.nodes.console.serve.asked import as_asked, prompts_of, read_fields
+from draftwire.nodes.console.serve.errors import ENDING_CODE, SERVER, ApiError, as_api_error, bad
 from draftwire.nodes.console.serve.note import note_of
 from draftwire.nodes.console.serve.replying import Reply
 from draftwire.nodes.console.serve.shapes import Shape
 from draftwire.nodes.models.base import NoChatTemplateError, UnsupportedModelError
 from draftwire.nodes.models.tokenizer import Tokenizer
+from draftwire.runtime.config import ModelSettings, PairSettings, SamplingSettings
 from draftwire.runtime.errors import DraftwireError
 from draftwire.runtime.web.replies import JSON
 
@@ -36,21 +37,29 @@ END_WITHIN_S: Final = 5.0
 class Offer:
     """What a server answers with."""
 
-    model: str
-    "the target's name, and that of the API's one model"
-    draft: str
-    "the draft's name"
-    max_tokens: int
-    "of an answer whose request says none"
+    pair: PairSettings
+    "as this machine knows it; the target's name is that of the API's one model"
+    defaults: SamplingSettings
+    "of an answer whose request says nothing"
     max_requests: int
     "answers under way at a time"
     wall_s: Callable[[], float]
     "seconds since 1970"
 
     @property
-    def fingerprint(self) -> str:
-        """What an answer hangs on besides its request."""
-        return f"draftwire-{__version__} {self.draft}>{self.model}"
+    def model(self) -> str:
+        """What it is called."""
+        return self.pair.target.model
+
+    def fingerprint(self, vocabulary: bytes) -> str:
+        """What an answer hangs on besides its request, as far as this machine knows."""
+        weights = f"{_weights(self.pair.draft)}>{_weights(self.pair.target)}"
+        return f"draftwire-{__version__} {weights} vocabulary:{vocabulary.hex()}"
+
+
+def _weights(end: ModelSettings) -> str:
+    revision = "" if end.revision is None else f"@{end.revision}"
+    return f"{end.model}{revision}[{end.dtype or 'auto'}]"
 
 
 class Api:
@@ -82,7 +91,7 @@ class Api:
                 await self._ended.wait()
         except TimeoutError:
             for answering in self._under_way:
-                answering.fail(ApiError(503, "this server is ending", kind=SERVER, code="server_ending"))
+                answering.fail(ApiError(503, "this server is ending", kind=SERVER, code=ENDING_CODE))
             await self._ended.wait()
 
     async def _models(self, request: Request) -> Response:
@@ -102,28 +111,34 @@ class Api:
         return await self._asked(request, chat=True)
 
     async def _asked(self, request: Request, *, chat: bool) -> Response:
+        # What can't be answered now costs no reading, and what is too much no encoding.
+        self._check_room(1)
         body = await _body(request)
-        offer = self._offer
-        asked = await read_asked(
-            body,
-            chat=chat,
-            model=offer.model,
-            tokenizer=self._device.tokenizer,
-            context_length=self._device.context_length,
-            max_tokens=offer.max_tokens,
+        offer, device = self._offer, self._device
+        fields = await read_fields(body, chat=chat, model=offer.model)
+        prompts = len(prompts_of(fields))
+        self._check_room(prompts * fields.n, param="prompt" if prompts > 1 else "n")
+        asked = await as_asked(
+            fields,
+            size=len(body),
+            tokenizer=device.tokenizer,
+            context_length=device.context_length,
+            defaults=offer.defaults,
         )
-        self._check_room(asked.choices)
+        self._check_room(asked.choices)  # others may have come meanwhile
+        fingerprint = offer.fingerprint(device.tokenizer.fingerprint)
         shape = Shape(
-            chat=chat, model=offer.model, fingerprint=offer.fingerprint, created_s=int(offer.wall_s())
+            chat=chat, model=offer.model, fingerprint=fingerprint, created_s=int(offer.wall_s())
         )
-        return Reply(Answering(asked, self._device), shape, under_way=self._counted)
+        return Reply(Answering(asked, device), shape, under_way=self._counted)
 
-    def _check_room(self, choices: int) -> None:
+    def _check_room(self, choices: int, *, param: str | None = None) -> None:
+        """Raises ApiError. `param`: the field to blame where there are more than ever could be."""
         most = self._offer.max_requests
         if choices > most:
-            raise bad(f"{choices} answers at once are too many: this server gives {most}", param="n")
+            raise bad(f"{choices} answers at once are too many: this server gives {most}", param=param)
         if self._ending:
-            raise ApiError(503, "this server is ending", kind=SERVER, code="server_ending")
+            raise ApiError(503, "this server is ending", kind=SERVER, code=ENDING_CODE)
         busy = sum(len(one.choices) for one in self._under_way)
         if busy + choices > most:
             message = f"{busy} answers are under way, and this server gives {most} at a time: try later"
@@ -148,15 +163,24 @@ class Api:
                 self._ended.set()
 
     def _as_model(self) -> dict[str, Any]:
+        defaults = self._offer.defaults
         return {
             "id": self._offer.model,
             "object": "model",
             "created": self._created_s,
             "owned_by": "draftwire",
             "draftwire": {
-                "draft": self._offer.draft,
+                "draft": self._offer.pair.draft.model,
                 "chat": self._chats,
                 "context_length": self._device.context_length,
+                "defaults": {
+                    "temperature": defaults.temperature,
+                    "top_p": defaults.top_p,
+                    "top_k": defaults.top_k,
+                    "max_tokens": defaults.max_new_tokens,
+                    "seed": defaults.seed,
+                    "acceptance": defaults.acceptance.value,
+                },
                 "version": __version__,
             },
         }

@@ -1,9 +1,9 @@
 """A request's body as what the device is to answer: parsed, checked, and in token ids."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -12,9 +12,13 @@ from draftwire.nodes.console.serve.errors import CONTEXT_CODE, ApiError, bad
 from draftwire.nodes.console.serve.fields import ChatFields, CompletionFields, Extension, Fields, checked
 from draftwire.nodes.models.base import ChatTemplateError, NoChatTemplateError
 from draftwire.nodes.models.tokenizer import Tokenizer
+from draftwire.runtime.config import SamplingSettings
 
-LONG_TEXT: Final = 16_384
-"""Characters from which on a text is encoded in a thread: it takes more than some milliseconds."""
+Read = TypeVar("Read")
+
+LONG_BODY: Final = 16_384
+"""Bytes of a body from which on it is read, and what it asks encoded, in a thread: that takes more than some
+milliseconds, however many prompts they are of."""
 
 MOST_PROMPTS: Final = 256
 """Of one request."""
@@ -40,6 +44,10 @@ class Asked:
     "new ones, of each choice"
     max_tokens_field: str
     "as the client calls it"
+    max_tokens_said: bool
+    "whether the request says it"
+    seed: int | None
+    "of each prompt's first answer; None: each answer draws its own"
 
     @property
     def choices(self) -> int:
@@ -52,20 +60,36 @@ class Asked:
         return self.fields.draftwire
 
 
-async def read_asked(
-    body: bytes, *, chat: bool, model: str, tokenizer: Tokenizer, context_length: int, max_tokens: int
-) -> Asked:
-    """The request that a body is. `model`: the only one there is; `context_length`: of the draft, in tokens;
-    `max_tokens`: where it says none.
+async def read_fields(body: bytes, *, chat: bool, model: str) -> Fields:
+    """What a body says, nothing of it encoded yet. `model`: the only one there is.
 
-    Raises ApiError for everything that is wrong with it.
+    Raises ApiError for everything that can be seen to be wrong with it.
     """
-    fields = _fields(_object(body), chat=chat)
+    fields = await _apart(len(body), lambda: _fields(_object(body), chat=chat))
     if fields.model != model:
         message = f"the model {fields.model[:200]!r} does not exist here: this server has {model!r}"
         raise ApiError(404, message, param="model", code="model_not_found")
-    prompts = await _prompts(fields, tokenizer)
+    if len(prompts_of(fields)) > MOST_PROMPTS:
+        raise bad(f"{len(prompts_of(fields))} are too many: send at most {MOST_PROMPTS}", param="prompt")
+    return fields
+
+
+def prompts_of(fields: Fields) -> Sequence[object]:
+    """What is to be answered, each `n` times."""
+    return fields.prompt if isinstance(fields, CompletionFields) else (fields,)
+
+
+async def as_asked(
+    fields: Fields, *, size: int, tokenizer: Tokenizer, context_length: int, defaults: SamplingSettings
+) -> Asked:
+    """What fields ask, in ids. `size`: of their body, in bytes; `context_length`: of the draft, in tokens;
+    `defaults`: where they say nothing.
+
+    Raises ApiError for prompts that can't be encoded, or that don't fit.
+    """
+    prompts = await _apart(size, lambda: _prompts(fields, tokenizer))
     wanted, name = _max_tokens(fields)
+    chat = isinstance(fields, ChatFields)
     longest = max(len(prompt.ids) for prompt in prompts)
     if longest + (wanted or 1) > context_length:
         message = (
@@ -77,8 +101,10 @@ async def read_asked(
         chat=chat,
         fields=fields,
         prompts=prompts,
-        max_tokens=wanted or min(max_tokens, context_length - longest),
+        max_tokens=wanted or min(defaults.max_new_tokens, context_length - longest),
         max_tokens_field=name,
+        max_tokens_said=wanted is not None,
+        seed=defaults.seed if fields.seed is None else fields.seed,
     )
 
 
@@ -97,12 +123,16 @@ def _fields(body: Mapping[str, Any], *, chat: bool) -> Fields:
     cannot = neutral.CHAT if chat else neutral.COMPLETIONS
     said = neutral.without_neutral(body, cannot)
     said = {name: value for name, value in said.items() if name not in neutral.UNUSED}
-    if not chat:
-        return checked(CompletionFields, said)
+    for name in ("draftwire", "stream_options"):
+        if isinstance(said.get(name), dict):
+            said[name] = neutral.without_neutral(said[name], {}, at=f"{name}.")
     messages = said.get("messages")
-    if isinstance(messages, list):
+    if chat and isinstance(messages, list):
         said["messages"] = [_message(one, f"messages[{at}].") for at, one in enumerate(messages)]
-    return checked(ChatFields, said)
+    fields: Fields = checked(ChatFields if chat else CompletionFields, said)
+    if "stream_options" in said and not fields.stream:
+        raise bad("it has no effect without `stream`: leave it out", param="stream_options")
+    return fields
 
 
 def _message(message: Any, at: str) -> Any:
@@ -111,7 +141,16 @@ def _message(message: Any, at: str) -> Any:
     said = neutral.without_neutral(message, neutral.MESSAGE, at=at)
     if message.get("role") == "assistant":
         said.setdefault("content", "")  # null, as the client's own messages may have it
+    if isinstance(parts := said.get("content"), list):
+        said["content"] = [_part(one) for one in parts]
     return said
+
+
+def _part(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    said = neutral.without_neutral(part, {})
+    return {name: value for name, value in said.items() if name not in neutral.UNUSED_OF_PARTS}
 
 
 def _max_tokens(fields: Fields) -> tuple[int | None, str]:
@@ -123,17 +162,14 @@ def _max_tokens(fields: Fields) -> tuple[int | None, str]:
     return newer, "max_completion_tokens"
 
 
-async def _prompts(fields: Fields, tokenizer: Tokenizer) -> Sequence[Prompt]:
+def _prompts(fields: Fields, tokenizer: Tokenizer) -> Sequence[Prompt]:
     if isinstance(fields, ChatFields):
-        return [await _conversation(fields, tokenizer)]
+        return [_conversation(fields, tokenizer)]
     assert isinstance(fields, CompletionFields)
-    if len(fields.prompt) > MOST_PROMPTS:
-        raise bad(f"{len(fields.prompt)} are too many: send at most {MOST_PROMPTS}", param="prompt")
     prompts = list[Prompt]()
     for one in fields.prompt:
         if isinstance(one, str):
-            ids = tuple(await _encoded(len(one), tokenizer.encode_prompt, one, chat=False))
-            prompts.append(Prompt(ids=ids, text=one))
+            prompts.append(Prompt(ids=tuple(tokenizer.encode_prompt(one, chat=False)), text=one))
         else:
             prompts.append(Prompt(ids=one, text=""))
         if not prompts[-1].ids:
@@ -141,15 +177,14 @@ async def _prompts(fields: Fields, tokenizer: Tokenizer) -> Sequence[Prompt]:
     return prompts
 
 
-async def _conversation(fields: ChatFields, tokenizer: Tokenizer) -> Prompt:
+def _conversation(fields: ChatFields, tokenizer: Tokenizer) -> Prompt:
     # Templates know `system`; `developer` is what newer clients call it.
     messages = [
         {"role": "system" if one.role == "developer" else one.role, "content": one.content}
         for one in fields.messages
     ]
-    size = sum(len(one.content) for one in fields.messages)
     try:
-        ids = await _encoded(size, tokenizer.encode_chat, messages)
+        ids = tokenizer.encode_chat(messages)
     except NoChatTemplateError:
         message = "this model has no chat template: send a text to /v1/completions instead"
         raise bad(message, param="messages", code="no_chat_template") from None
@@ -159,12 +194,9 @@ async def _conversation(fields: ChatFields, tokenizer: Tokenizer) -> Prompt:
     return Prompt(ids=tuple(ids), text=fields.messages[-1].content)
 
 
-async def _encoded(size: int, encode: Any, *args: Any, **options: Any) -> list[int]:
-    if size < LONG_TEXT:
-        ids: list[int] = encode(*args, **options)
-        return ids
-    ids = await asyncio.to_thread(encode, *args, **options)
-    return ids
+async def _apart(size: int, read: Callable[[], Read]) -> Read:
+    """In a thread, of a body that is long."""
+    return read() if size < LONG_BODY else await asyncio.to_thread(read)
 
 
-__all__ = ["Asked", "Prompt", "read_asked"]
+__all__ = ["LONG_BODY", "Asked", "Prompt", "as_asked", "prompts_of", "read_fields"]

@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from draftwire.nodes.console.foreground import run_foreground
 from draftwire.nodes.console.generate import chosen_topology
@@ -32,15 +32,10 @@ _NEEDS_KEY: Final = "give --key-file, or set DRAFTWIRE_API_KEY, or leave the hos
 _OF_OTHERS: Final = {"target": "the target", "link": "the channel", "schedule": "the channel"}
 """Option -> whose file says it, where nodes run already."""
 
-_SAID_BY_REQUESTS: Final = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "max_new_tokens",
-    "seed",
-    "min_draft",
-    "max_waste",
-)
+_SAMPLING: Final = ("temperature", "top_k", "top_p", "max_new_tokens", "seed", "acceptance")
+"""Options that are keys of [sampling]: for requests that say nothing."""
+
+_SAID_BY_REQUESTS: Final = ("min_draft", "max_waste")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--schedule", metavar="WORDS", help="how it changes: '5s rate 1mbit; 10s rate 20mbit; repeat 15s'"
     )
     add_acceptance_argument(link, of="requests that say none")
+    answers = parser.add_argument_group("answers whose requests don't say it")
+    answers.add_argument("--temperature", type=float, metavar="T", help="0 is greedy; default 1")
+    answers.add_argument("--top-k", type=int, metavar="N", help="of the target's distribution; 0: off")
+    answers.add_argument("--top-p", type=float, metavar="P", help="of the target's distribution; 1: off")
+    answers.add_argument(
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help="what clients call max_tokens; default 128, or what the context has room for",
+    )
+    answers.add_argument("--seed", type=int, metavar="S", help="default: each answer draws its own")
     parser.set_defaults(**dict.fromkeys(_SAID_BY_REQUESTS))
 
 
@@ -94,14 +100,16 @@ def _topology(args: argparse.Namespace) -> Topology:
             remedy = f"leave it out: it is said in the file of {whose}"
             raise ConfigurationError(problem, key=f"--{name}", remedy=remedy)
     topology = chosen_topology(args) if args.config is None else chosen_pair(args)
-    if args.config is not None and args.acceptance is not None:
-        topology = replace(topology, sampling=replace(topology.sampling, acceptance=args.acceptance))
-    given = {"host": args.host, "port": args.port, "key_file": args.key_file}
     try:
-        serve = replace(topology.serve, **{key: value for key, value in given.items() if value is not None})
+        serve = replace(topology.serve, **_given(args, "host", "port", "key_file"))
+        sampling = replace(topology.sampling, **_given(args, *_SAMPLING))
     except ConfigurationError as error:
         raise error.placed(key=f"--{error.key.replace('_', '-')}") from None
-    return replace(topology, serve=serve)
+    return replace(topology, serve=serve, sampling=sampling)
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 __all__ = ["add_arguments", "run"]

@@ -16,6 +16,7 @@ from draftwire.runtime.web.replies import error_body, refusal
 
 CONTEXT_CODE: Final = "context_length_exceeded"
 LOST_CODE: Final = "base_station_unavailable"
+ENDING_CODE: Final = "server_ending"
 SERVER: Final = "server_error"
 
 _PARAMS: Final = MappingProxyType(
@@ -73,13 +74,15 @@ def bad(message: str, *, param: str | None = None, code: str | None = None) -> A
 
 
 def unavailable(message: str) -> ApiError:
-    """503: nobody answers now."""
+    """503: nobody answers now, and may later."""
     return ApiError(503, message, kind=SERVER, code=LOST_CODE, headers={"retry-after": "5"})
 
 
-def as_api_error(error: Exception, *, max_tokens: str = "max_tokens") -> ApiError | None:
+def as_api_error(
+    error: Exception, *, max_tokens: str = "max_tokens", unsaid: int | None = None
+) -> ApiError | None:
     """What a client is told of an error of the device; None: it is a bug. `max_tokens`: as that field is
-    called.
+    called; `unsaid`: what it was taken for, where the request doesn't say it.
     """
     match error:
         case ApiError():
@@ -89,18 +92,24 @@ def as_api_error(error: Exception, *, max_tokens: str = "max_tokens") -> ApiErro
             text = f"{error.problem}; {error.remedy}" if error.remedy else error.problem
             return bad(text, param=max_tokens if param == "max_tokens" else param)
         case RequestRefusedError(reason=Reason.PROMPT_TOO_LONG.name):
-            return bad(str(error), code=CONTEXT_CODE)
+            # The target's context, or memory, which only the base station knows.
+            why = f"; no {max_tokens} was given, so {unsaid} new tokens were asked for: give fewer"
+            return bad(f"{error}{'' if unsaid is None else why}", code=CONTEXT_CODE)
         case RequestRefusedError(reason=Reason.BAD_SAMPLING.name):
             return bad(str(error))
-        case RequestRefusedError() | ChildFailedError():
+        case RequestRefusedError(reason=Reason.BUSY.name | Reason.ABSENT.name):
             return unavailable(str(error))
+        case RequestRefusedError():  # it would be refused again
+            return ApiError(500, str(error), kind=SERVER, code=error.reason.lower())
+        case ChildFailedError():
+            return ApiError(500, str(error), kind=SERVER, code="node_failed")
         case EndpointClosedError():
-            return unavailable("this server is ending")
+            return ApiError(503, "this server is ending", kind=SERVER, code=ENDING_CODE)
         case DraftFailedError():
-            return ApiError(500, str(error), kind=SERVER)
+            return ApiError(500, str(error), kind=SERVER, code="draft_failed")
         case UnsupportedModelError():
             return bad(str(error))
     return None
 
 
-__all__ = ["CONTEXT_CODE", "LOST_CODE", "SERVER", "ApiError", "as_api_error", "bad", "unavailable"]
+__all__ = ["CONTEXT_CODE", "ENDING_CODE", "LOST_CODE", "SERVER", "ApiError", "as_api_error", "bad", "unavailable"]

@@ -45,6 +45,8 @@ def _content(value: Any) -> str:
             raise ValueError(
                 'write a text, or a list of {"type": "text", "text": "..."}: nothing else is read'
             )
+        if unknown := sorted(said.keys() - {"type", "text"}):
+            raise ValueError(f"a part of type text has no field {unknown[0][:40]!r}: leave it out")
         texts.append(said["text"])
     return "\n".join(texts)
 

@@ -85,9 +85,8 @@ async def api_served(
     Answers under way at its end have END_WITHIN_S. Raises AddressError where [serve] can't be had.
     """
     offer = Offer(
-        model=topology.pair.target.model,
-        draft=topology.pair.draft.model,
-        max_tokens=topology.sampling.max_new_tokens,
+        pair=topology.pair,
+        defaults=topology.sampling,
         max_requests=topology.serve.max_requests,
         wall_s=time.time,
     )

@@ -9,6 +9,9 @@ from draftwire.nodes.console.serve.errors import bad
 UNUSED: Final = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key"})
 """Taken whatever they say, and used for nothing."""
 
+UNUSED_OF_PARTS: Final = frozenset({"cache_control"})
+"""As that of a message's parts: a hint for other servers, which changes no answer."""
+
 _ONE_SAMPLER: Final = "drafts are tested against the target's own distribution, which nothing may bend"
 _NO_TOOLS: Final = "no tools are called here: describe them in a message and read the answer's text"
 
@@ -77,4 +80,4 @@ def without_neutral(body: Mapping[str, Any], cannot: Mapping[str, Cannot], *, at
     return left
 
 
-__all__ = ["CHAT", "COMPLETIONS", "MESSAGE", "UNUSED", "Cannot", "without_neutral"]
+__all__ = ["CHAT", "COMPLETIONS", "MESSAGE", "UNUSED", "UNUSED_OF_PARTS", "Cannot", "without_neutral"]

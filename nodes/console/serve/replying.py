@@ -89,7 +89,7 @@ class Reply(Response):
         except Exception as error:
             if not started:
                 return self._told(error)
-            told = as_api_error(error)
+            told = self._as_api_error(error)
             shown = told or ApiError(500, "this server has failed; its log says how", kind=SERVER)
             note.error = shown.name
             await send({"type": "http.response.body", "body": shown.event})
@@ -103,10 +103,15 @@ class Reply(Response):
 
     def _told(self, error: Exception) -> ApiError:
         """Raises a bug, and GoneError, as they are."""
-        told = as_api_error(error, max_tokens=self._answering.asked.max_tokens_field)
+        told = self._as_api_error(error)
         if told is None:
             raise error
         return told
+
+    def _as_api_error(self, error: Exception) -> ApiError | None:
+        asked = self._answering.asked
+        unsaid = None if asked.max_tokens_said else asked.max_tokens
+        return as_api_error(error, max_tokens=asked.max_tokens_field, unsaid=unsaid)
 
 
 async def _send(send: Send, data: bytes) -> None:

@@ -2,12 +2,14 @@
 
 import { announce, byId, make, setAttribute, setText } from "./dom.js";
 import { inOrder } from "./state.js";
-import { summaryLine } from "./words.js";
+import { counted, summaryLine } from "./words.js";
 
 const ORIGINS = ["accepted", "corrected", "bonus", "alone"];
 const KEPT = "kept"; // what a journal had of the answer: one piece, of no origin that is known
 const GAP = "gap"; // where tokens were lost on their way to this page
+const NO_PROMPT = "(no text)";
 const WORDS = { running: "answering", done: "done", failed: "failed", stopped: "stopped" };
+const READ = 500; // letters of an answer that are read aloud
 const LEFT = "nobody waits for it any more"; // as devices say it: no failure, somebody wanted no more
 
 /** Returns `show(state)`. */
@@ -53,16 +55,19 @@ export function makeTeller() {
 
 function toldOf(answer) {
   if (answer.state === "running") return `Answering: ${answer.prompt.slice(0, 80)}`;
-  if (stateOf(answer) === "failed") return `The answer failed: ${answer.detail}`;
-  return `Answer: ${answer.runs.map((run) => run.text).join("")}`;
+  const state = stateOf(answer);
+  if (state === "failed") return `The answer failed: ${answer.detail}`;
+  if (state === "stopped") return `Stopped, ${counted(tokensOf(answer), "token")}.`;
+  const text = answer.runs.map((run) => run.text).join("");
+  const read = text.length > READ ? `${text.slice(0, READ)}… ${counted(tokensOf(answer), "token")} in all.` : text;
+  return wasCut(answer) ? `Answer, ${badgeOf(answer)}: ${read}` : `Answer: ${read}`;
 }
 
 function makeView() {
   const prompt = make("h3", { class: "prompt", dir: "auto" });
   const word = make("span", { class: "badge" });
   const text = make("p", { class: "text", dir: "auto" });
-  const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": "The answer's text" };
-  const box = make("div", region, text);
+  const box = make("div", { class: "scroll", tabindex: "0", role: "region" }, text);
   const parts = ORIGINS.map((name) => make("i", { class: name }));
   const shares = make("div", { class: "shares", "aria-hidden": "true" }, ...parts);
   const kept = make("span", { class: KEPT }, "kept from before");
@@ -90,8 +95,9 @@ function makeView() {
     if (!chosen && element.open !== first) element.open = first;
     const state = stateOf(answer);
     setAttribute(element, "data-state", state);
-    setText(prompt, answer.prompt || "(no text)");
-    setText(word, WORDS[state] ?? state);
+    setText(prompt, answer.prompt || NO_PROMPT);
+    setAttribute(box, "aria-label", `The answer to: ${(answer.prompt || NO_PROMPT).slice(0, 80)}`);
+    setText(word, badgeOf(answer));
     if (element.open) fill(answer);
     else if (drawn.runs > 0) {
       text.replaceChildren();
@@ -130,6 +136,17 @@ function makeView() {
 }
 
 const stateOf = (answer) => (answer.state === "failed" && answer.detail === LEFT ? "stopped" : answer.state);
+
+/** Whether it ended because it may not be longer. */
+const wasCut = (answer) => answer.state === "done" && answer.detail.startsWith("length");
+
+const badgeOf = (answer) =>
+  wasCut(answer) ? `cut at ${counted(tokensOf(answer), "token")}` : WORDS[stateOf(answer)] ?? stateOf(answer);
+
+function tokensOf(answer) {
+  const seen = ORIGINS.reduce((sum, name) => sum + (answer.counts[name] ?? 0), 0);
+  return answer.summary?.tokens ?? seen;
+}
 
 function ending(answer) {
   const line = summaryLine(answer.summary);

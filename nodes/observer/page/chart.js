@@ -2,7 +2,7 @@
 
 import { draw, make, setAttribute, setText } from "./dom.js";
 import { times } from "./scales.js";
-import { clock, span } from "./words.js";
+import { NONE, clock, span } from "./words.js";
 
 const GAP_S = 2; // longer without a point: nothing happened in between, and no line is drawn
 const MARGIN = { left: 44, right: 10, top: 8, bottom: 20, between: 18 };
@@ -67,7 +67,7 @@ export function makeChart({ title, panes, point }) {
     const points = latest?.points ?? [];
     if (!points.length) return;
     const at = Math.max(0, Math.min(points.length - 1, wanted));
-    const values = series.map((one) => `${one.name} ${one.words(points[at][one.key])}`).join(", ");
+    const values = series.map((one) => `${one.name} ${spoken(one, points[at])}`).join(", ");
     setAttribute(plot, "aria-valuemax", String(points.length - 1));
     setAttribute(plot, "aria-valuenow", String(at));
     setAttribute(plot, "aria-valuetext", `${clock(points[at].at_s + latest.wall_s)}: ${values}`);
@@ -199,13 +199,20 @@ function known(points, key) {
 function summaryOf(series, view) {
   if (!view.points.length) return "No values yet.";
   const sentences = series.map((one) => {
+    const now = `${one.name}: ${spoken(one, view.points.at(-1))} now`;
     const values = known(view.points, one.key);
-    if (!values.length) return `${one.name}: no values.`;
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    const end = `${one.name}: ${one.words(values.at(-1))} at the end`;
-    return `${end}, ${low === high ? "all the time" : `${one.words(low)} to ${one.words(high)}`}.`;
+    if (!values.length) return `${now}.`;
+    const [low, high] = [Math.min(...values), Math.max(...values)].map(one.words);
+    if (low !== high) return `${now}, ${low} to ${high} in that time.`;
+    return values.length === view.points.length ? `${now}, all the time.` : `${now}, ${low} in that time.`;
   });
   return `The last ${span(view.to_s - view.from_s)}. ${sentences.join(" ")}`;
+}
+
+/** The value of a series at a point, for the ear: no reader says what a dash means. */
+function spoken(one, point) {
+  const words = one.words(point[one.key]);
+  return words === NONE ? "none" : words;
 }
 
 function makeTable(title, series) {

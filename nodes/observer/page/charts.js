@@ -3,17 +3,18 @@
 import { makeChart, nearest } from "./chart.js";
 import { byId } from "./dom.js";
 import { linear, logarithmic } from "./scales.js";
-import { digits, rate, share, short, speed, whole } from "./words.js";
+import { digits, limit, rate, share, short, speed, whole } from "./words.js";
 
-const RATE = {
+/** `limit`: the words of the true rate. */
+const ratePane = (limit) => ({
   share: 1,
   scale: (values) => logarithmic(values),
   tick: short,
   series: [
-    { key: "rate_bps", name: "true", step: true, line: "line first", words: rate },
+    { key: "rate_bps", name: "true", step: true, line: "line first", words: limit },
     { key: "estimated_bps", name: "estimated", step: false, line: "line second", words: rate },
   ],
-};
+});
 const ALPHA = {
   share: 1,
   scale: (values) => linear(values, { to: 1 }),
@@ -52,6 +53,8 @@ function usual(values) {
 export function makeCharts() {
   let cursor_s = null;
   let latest = null;
+  const channel = () => latest?.nodes.channel?.state ?? "unknown";
+  const trueRate = (bps) => (channel() === "unknown" ? rate(bps) : limit(bps)); // without one nobody knows
   const point = (at_s) => {
     if (at_s === cursor_s) return;
     cursor_s = at_s;
@@ -59,7 +62,7 @@ export function makeCharts() {
   };
   const charts = [
     makeChart({ title: "Tokens a second", panes: [SPEED], point }),
-    makeChart({ title: "Link rate, bit/s", panes: [RATE], point }),
+    makeChart({ title: "Link rate, bit/s", panes: [ratePane(trueRate)], point }),
     makeChart({ title: "Acceptance", panes: [ALPHA], point }),
     makeChart({ title: "K and gamma", panes: [K, GAMMA], point }),
   ];

@@ -16,8 +16,8 @@ const views = [makePicture, makeLink, makeAsk, makeAnswers, makeTeller, makeChar
   (begin) => begin(),
 );
 const connection = { status: "connecting", reason: "", since: performance.now() };
-const LOST_MS = 1000; // a frame that was asked for that long ago does not come any more
-let dueAt = -Infinity;
+const LOST_MS = 1000; // a frame that was asked for that long ago may never come
+let dueAt = null; // when the frame was asked for that has not come yet
 
 const feed = listen({
   device: wantedDevice(),
@@ -37,17 +37,24 @@ byId("devices").addEventListener("change", (event) => {
   history.replaceState(null, "", name === null ? location.pathname : `#device=${encodeURIComponent(name)}`);
   feed.choose(name);
 });
-setInterval(showConnection, 1000);
+setInterval(() => {
+  showConnection();
+  const overdue = dueAt !== null && performance.now() - dueAt >= LOST_MS;
+  if (overdue && document.visibilityState === "visible") draw();
+}, 1000);
 
 /** One drawing a frame at most, none while the tab is hidden. */
 function soon() {
-  if (performance.now() - dueAt < LOST_MS) return;
+  if (dueAt !== null) return;
   dueAt = performance.now();
-  requestAnimationFrame(() => {
-    dueAt = -Infinity;
-    showDevices();
-    for (const view of views) view(state);
-  });
+  requestAnimationFrame(draw);
+}
+
+function draw() {
+  if (dueAt === null) return; // a late frame: it was drawn without it
+  dueAt = null;
+  showDevices();
+  for (const view of views) view(state);
 }
 
 function wantedDevice() {

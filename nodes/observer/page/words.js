@@ -2,7 +2,9 @@
 
 const SHORT = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
 const SPOKEN = { G: "giga", M: "mega", k: "kilo", "": "" };
-const NONE = "–";
+
+/** What stands for a value that is not known. */
+export const NONE = "–";
 
 /** A number to three significant digits, without zeros that say nothing: 1.2, 41.5, 412. */
 export function digits(value) {

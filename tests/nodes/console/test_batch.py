@@ -1,9 +1,10 @@
-"""A file of prompts becomes a file of answers: in order, whole lines, each prompt once, whatever happens."""
+"""A file of prompts becomes a file of answers: each is there at once, whole, and once, whatever happens."""
 
 import asyncio
 import io
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ import orjson
 import pytest
 
 from draftwire.nodes.console import batch
-from draftwire.nodes.console.batch_files import Item, read_items, read_kept, still_to_ask
+from draftwire.nodes.console.batch_files import Item, read_items, read_kept, settings_of, still_to_ask
 from draftwire.nodes.console.cli import main
 from draftwire.nodes.device.checks import InvalidRequestError
 from draftwire.nodes.device.node import RequestRefusedError
+from draftwire.runtime.config import Topology
 from draftwire.runtime.errors import ConfigurationError
 
 # The prompts ------------------------------------------------------------------------------------------------
@@ -40,6 +42,17 @@ def test_prompts_of_a_text(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+def test_a_line_ends_where_a_text_file_says(name: str, tmp_path: Path) -> None:
+    """At a line feed, with or without a carriage return: other separators are part of a prompt."""
+    prompts = ["a\u2028b", "c\x85d", "e\u2029f"]
+    text = [f'{{"prompt":"{one}"}}' for one in prompts]
+    if name == "p.txt":
+        text = prompts = [*prompts, "g\x0ch", "i\x0bj", "k\x1cl"]  # in JSON they are escaped
+    (tmp_path / name).write_bytes("\r\n".join(text).encode())
+    assert [one.prompt for one in read_items(str(tmp_path / name))] == prompts
+
+
 def test_prompts_of_json_lines(tmp_path: Path) -> None:
     """What a line says of its request is kept; null says nothing; a lone stop is a list of one."""
     first = {"prompt": "a\nb", "id": 7, "max_new_tokens": 5, "seed": 0, "temperature": 0, "stop": "x"}
@@ -55,12 +68,16 @@ def test_prompts_of_json_lines(tmp_path: Path) -> None:
     ("text", "prompts"),
     [('{"prompt": "a"}\n{"prompt": "b"}\n', ["a", "b"]), ('{"prompt": "a"}\nb\n', ['{"prompt": "a"}', "b"])],
 )
-def test_a_pipe_is_told_by_its_lines(
-    text: str, prompts: Sequence[str], monkeypatch: pytest.MonkeyPatch
+def test_a_pipe_and_a_file_are_told_by_their_lines(
+    text: str, prompts: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """JSON lines if each of them is an object, else a text."""
+    """JSON lines if each of them is an object, else a text; of a .jsonl each has to be one."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     assert [one.prompt for one in read_items("-")] == prompts
+    assert [one.prompt for one in read_items(written(tmp_path / "p.txt", text))] == prompts
+    assert [one.prompt for one in read_items(written(tmp_path / "p.json", text))] == prompts
+    with pytest.raises(ConfigurationError, match="no JSON"):
+        read_items(written(tmp_path / "p.jsonl", text + "b\n"))
 
 
 BAD = {
@@ -107,35 +124,104 @@ def test_a_file_without_prompts(data: bytes | None, says: str, tmp_path: Path) -
 
 # What is there already --------------------------------------------------------------------------------------
 
+KEPT = b'{"id":"1","prompt":"a","settings":"s","text":"x"}'
+
 
 def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
     """A prompt with an error is; a line that was cut short counts for nothing."""
     path = tmp_path / "a.jsonl"
-    whole = b'{"id":"1","prompt":"a","text":"x"}\n{"id":"2","prompt":"b","error":"no"}\n'
-    path.write_bytes(whole + b'{"id":"3","prompt":"c","te')
-    kept = read_kept(path)
-    assert (dict(kept.answered), set(kept.failed), kept.whole_bytes) == ({"1": "a"}, {"2"}, len(whole))
+    failed = b'{"id":"2","prompt":"b","settings":"s","error":"no"}\n'
+    whole = KEPT + b"\n" + failed
     items = [Item(id=str(n + 1), number=n, prompt=prompt) for n, prompt in enumerate("abc")]
-    assert [one.id for one in still_to_ask(items, kept, path=path)] == ["2", "3"]
+    for torn in (b"", b"{", b'{"id":"', b'{"id":"3","prompt":"c","te'):
+        path.write_bytes(whole + torn)
+        kept = read_kept(path)
+        assert (dict(kept.answered), set(kept.failed)) == ({"1": ("a", "s")}, {"2"})
+        assert kept.whole_bytes == len(whole)
+        todo = still_to_ask(items, kept, path=path, settings=dict.fromkeys("123", "s"))
+        assert [one.id for one in todo] == ["2", "3"]
     assert read_kept(tmp_path / "none").whole_bytes == 0
+
+
+@pytest.mark.parametrize("before", [b"", KEPT + b"\n"])
+@pytest.mark.parametrize(
+    "last",
+    [b"my notes", b'{"id": "1"', b'{"prompt":"a"}', b'{"id":"q","text":"of another program"}', b"\0\0\0"],
+)
+def test_a_file_of_somebody_else_stays_as_it_is(
+    before: bytes, last: bytes, device: "Device", capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Though its last line has no end: only the beginning of a line of ours is cut off."""
+    Path("a.jsonl").write_bytes(before + last)
+    Path("p.txt").write_text("a\n")
+    assert main(["generate", "--prompts", "p.txt", "--output", "a.jsonl"]) == 2
+    assert f"line {2 if before else 1} is no answer" in capfd.readouterr().err
+    assert Path("a.jsonl").read_bytes() == before + last and device.asked == []
+
+
+def test_a_whole_last_line_is_an_answer_without_its_end_too(device: "Device") -> None:
+    """As an editor may save it: it is kept, and the next one stands on a line of its own."""
+    ask("a")
+    path = Path("a.jsonl")
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    device.asked.clear()
+    assert [one["prompt"] for one in ask("a", "b")] == ["a", "b"]
+    assert [one["prompt"] for one in device.asked] == ["b"]
 
 
 def test_an_error_that_was_followed_by_an_answer_is_none(tmp_path: Path) -> None:
     """A later run has asked again."""
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"id":"1","prompt":"a","error":"no"}\n{"id":"1","prompt":"a","text":"x"}\n')
+    path.write_bytes(KEPT.replace(b'"text"', b'"error"') + b"\n" + KEPT + b"\n")
     assert read_kept(path).failed == set()
 
 
 def test_answers_to_other_prompts_are_refused(tmp_path: Path) -> None:
     """As is a file with anything else in it, by the line."""
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"id":"1","prompt":"other","text":"x"}\n')
+    path.write_bytes(KEPT + b"\n")
     with pytest.raises(ConfigurationError, match="has an answer '1' to another prompt"):
-        still_to_ask([Item(id="1", number=0, prompt="a")], read_kept(path), path=path)
-    path.write_bytes(b'{"id":"1","prompt":"a","text":"x"}\nnotes\n')
+        still_to_ask([Item(id="1", number=0, prompt="b")], read_kept(path), path=path, settings={"1": "s"})
+    path.write_bytes(KEPT + b"\nnotes\n")
     with pytest.raises(ConfigurationError, match="line 2 is no answer"):
         read_kept(path)
+
+
+OTHERS = (
+    ["--temperature", "0.5"],
+    ["--seed", "8"],
+    ["--max-new-tokens", "7"],
+    ["--acceptance", "coupled"],
+    ["--stop", "x"],
+    ["--draft", "tiny:"],
+    ["--target", "tiny:"],
+    ["--dtype", "float32"],
+)
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=" ".join)
+def test_answers_by_others_are_refused(
+    other: Sequence[str], device: "Device", capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Models and sampling are those of the answers that are there, or the file is another one."""
+    first = ask("a", more=["--seed", "7"])
+    assert ask("a", "b", code=2, more=["--seed", "7", *other]) == first
+    err = capfd.readouterr().err
+    assert "--output: 'a.jsonl' has an answer '1' by other models or with other sampling; name a new" in err
+    device.asked.clear()
+    ask("a", "b", more=["--seed", "7", "--temperature", "1.0", "--k", "9", "--at-once", "1"])
+    assert [one["prompt"] for one in device.asked] == ["b"]
+
+
+def test_settings_are_those_of_a_line() -> None:
+    """What it says of its request is among them, and says nothing where it says what holds anyway."""
+
+    def of(**said: Any) -> str:
+        return settings_of(Item(id="1", number=0, prompt="a", said=said), Topology.default(), stop=["x"])
+
+    assert of() == of(temperature=1) == of(temperature=1.0, top_p=1, stop=("x",))
+    others = (of(), of(temperature=0.5), of(top_k=3), of(seed=1), of(stop=("y",)), of(stop=("x", "y")))
+    assert len(set(others)) == len(others) and all(len(one) == 8 for one in others)
 
 
 # Asking -----------------------------------------------------------------------------------------------------
@@ -205,19 +291,24 @@ def lines() -> list[Mapping[str, Any]]:
 PROMPTS = ("a", "b", "c", "d", "e", "f")
 
 
-def test_answers_are_in_the_order_of_the_prompts(device: Device) -> None:
-    """Though later ones are done first; no more than so many are under way."""
-    done = {prompt: asyncio.Event() for prompt in PROMPTS}
+def test_an_answer_is_written_when_it_is_there(device: Device) -> None:
+    """It waits for none that is slower, so a run that is killed has lost none; so many are under way."""
+    found = list[str]()
 
-    async def last_first(prompt: str) -> None:
-        if prompt in "ab":  # each is done once the next one is
-            await done[PROMPTS[PROMPTS.index(prompt) + 1]].wait()
-        done[prompt].set()
+    async def first_is_last(prompt: str) -> None:
+        if prompt == "a":
+            deadline_s = time.monotonic() + 10
+            while len(lines()) < len(PROMPTS) - 1 and time.monotonic() < deadline_s:
+                await asyncio.sleep(0)
+            found.extend(one["prompt"] for one in lines())
+        else:
+            await asyncio.sleep(0)
 
-    device.does = last_first
+    device.does = first_is_last
     said = ask(*PROMPTS, more=["--at-once", "3"])
+    assert found == list("bcdef")
     assert [(one["id"], one["prompt"], one["text"]) for one in said] == [
-        (str(n + 1), prompt, "said") for n, prompt in enumerate(PROMPTS)
+        (str(PROMPTS.index(prompt) + 1), prompt, "said") for prompt in "bcdefa"
     ]
     assert device.most_under_way == 3
 
@@ -256,7 +347,7 @@ def test_a_refused_prompt_is_an_error_and_no_end(device: Device, capfd: pytest.C
 
 
 def test_a_run_that_was_stopped_goes_on(device: Device, capfd: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C keeps what is done, even behind a prompt that is not, and the next run asks the rest."""
+    """Ctrl-C keeps what is done, and the next run asks the rest."""
 
     async def stops(prompt: str) -> None:
         if prompt == "b":
@@ -278,9 +369,11 @@ def test_a_run_that_was_stopped_goes_on(device: Device, capfd: pytest.CaptureFix
 
 def test_a_line_that_was_cut_short_is_written_anew(device: Device) -> None:
     """What a killed process had not written to its end does not stay."""
-    Path("a.jsonl").write_bytes(b'{"id":"1","prompt":"a","text":"kept"}\n{"id":"2","pro')
+    first = ask("a")
+    with Path("a.jsonl").open("ab") as file:
+        file.write(b'{"id":"2","pro')
     said = ask("a", "b")
-    assert [(one["id"], one["text"]) for one in said] == [("1", "kept"), ("2", "said")]
+    assert said[:1] == first and [(one["id"], one["text"]) for one in said] == [("1", "said"), ("2", "said")]
 
 
 def test_seeds_are_of_the_batch_and_the_number(device: Device) -> None:

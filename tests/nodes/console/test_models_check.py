@@ -11,14 +11,25 @@ import numpy as np
 import orjson
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
 
 from draftwire.codecs.limits import MAX_GAMMA
 from draftwire.nodes.console.cli import main, parser
 from draftwire.nodes.console.models import check as command
 from draftwire.nodes.console.models.ends import EndSeen, Loaded, load
-from draftwire.nodes.console.models.prediction import WORTH, Pair, colocated, coupled, judge, predict
+from draftwire.nodes.console.models.prediction import (
+    WORTH,
+    Pair,
+    Predicted,
+    colocated,
+    coupled,
+    judge,
+    predict,
+)
 from draftwire.nodes.console.models.sample import Place, Sampled, answered, read, sampled
 from draftwire.nodes.console.models.steps import LENGTHS, OVERHEAD_S, Steps, steps_of
+from draftwire.nodes.console.models.told import Teller
+from draftwire.nodes.console.plan import advise
 from draftwire.nodes.models.base import UnsupportedModelError
 from draftwire.nodes.models.synthetic import SyntheticPair, SyntheticTokenizer
 from draftwire.nodes.speculation.cost import Compute, LinkEstimate, best_plan
@@ -212,6 +223,7 @@ def test_steps_as_they_are_told() -> None:
 
 # Predictions ------------------------------------------------------------------------------------------------
 
+LIMIT = " (worth it: 1.05 times or more)"
 ALPHAS = {8: 0.55, 32: 0.6, 320: 0.62}
 RATES = (1e5, 1e6, 5e7)
 
@@ -253,6 +265,20 @@ def test_colocated_pays_for_no_link() -> None:
     assert found.tokens_per_s > predict(pair(), rate_bps=1e9).tokens_per_s
 
 
+@pytest.mark.parametrize("rate_bps", [2e5, 1e6, 2e7])
+def test_plan_says_the_same_without_messages(rate_bps: float) -> None:
+    """Of the same values `draftwire plan` differs by what messages cost, and by K within 0.3 %: no more."""
+    this = pair()
+    planned = advise(
+        alphas=ALPHAS, c=0.003 / 0.0445, rate_bps=rate_bps, rtt_s=0.02, vocab_size=32_000
+    ).true_best
+    found = predict(this, rate_bps=rate_bps)
+    assert found.tokens_per_s == pytest.approx(planned.tokens_per_s, rel=0.003)
+    assert found.k is not None and found.k <= planned.k
+    dearer = replace(this, compute=replace(this.compute, overhead_s=OVERHEAD_S))
+    assert predict(dearer, rate_bps=rate_bps).tokens_per_s < found.tokens_per_s
+
+
 def verdict(this: Pair, rates: Sequence[float] = RATES) -> Any:
     """With an interval that is a point."""
     return judge(this, rates, low=this.alphas, high=this.alphas)
@@ -266,7 +292,7 @@ def test_worth_it_above_a_rate() -> None:
     assert found.kind == "above" and found.certain
     assert predict(this, rate_bps=found.above_bps).speedup >= WORTH
     assert predict(this, rate_bps=0.999 * found.above_bps).speedup < WORTH
-    assert found.text.startswith("worth it above ")
+    assert found.text.startswith("worth it above ") and found.text.endswith(LIMIT)
 
 
 def test_worth_it_everywhere_or_nowhere() -> None:
@@ -274,15 +300,44 @@ def test_worth_it_everywhere_or_nowhere() -> None:
     always = verdict(pair(rtt_s=0.001))
     assert (always.kind, always.helps) == ("always", ())
     assert always.text.startswith("worth it at every rate from 100 kbit/s to 50 Mbit/s: ")
+    assert always.text.endswith(LIMIT)
     never = verdict(pair(scale=0.3))
     assert never.kind == "never" and "alpha 0.19" in never.text
-    assert never.text.startswith("not worth it at any rate: ")
+    assert never.text.startswith("not worth it at any rate: ") and never.text.endswith(LIMIT)
+
+
+def test_what_is_not_worth_it_looks_like_it() -> None:
+    """Just below the limit it has a digit more, so that it is not told as the limit itself."""
+    near_s, far_s = 0.001, 0.1
+    for _ in range(24):
+        rtt_s = (near_s + far_s) / 2
+        worth = predict(pair(rtt_s=rtt_s), rate_bps=5e7).speedup >= WORTH
+        near_s, far_s = (rtt_s, far_s) if worth else (near_s, rtt_s)
+    found = verdict(pair(rtt_s=far_s), [5e7])
+    assert found.kind == "never"
+    assert f"at best 1.049 times the target alone at 50 Mbit/s{LIMIT}" in found.text
+
+
+def test_a_star_says_what_the_figure_beside_it_says(capfd: pytest.CaptureFixture[str]) -> None:
+    """What is shown as 1.00 is no faster, from whichever side it comes."""
+
+    def one(speed: float) -> Predicted:
+        return Predicted(
+            rate_bps=1e6, k=32, gamma=3, min_draft=None, tokens_per_s=speed, target_only_tokens_per_s=1.0
+        )
+
+    assert [one(speed).is_faster for speed in (0.99, 0.996, 1.0, 1.004, 1.006)] == [False] * 4 + [True]
+    for speed, star in ((1.004, True), (1.006, False)):
+        Teller(Console()).predicted([one(speed)], colocated(pair()), rtt_s=0.02)
+        out = capfd.readouterr().out
+        assert ("3*" in out) is star and ("* no faster than the target alone" in out) is star
 
 
 def test_what_would_help_does() -> None:
     """Each remedy that is named makes the pair worth it, and hardly more than that."""
     this = pair(scale=0.6, rtt_s=0.03)
     helps = " ".join(verdict(this).helps)
+    assert "(scripts/distil_draft.py may make one)" in helps
     alpha = float(helps.split("with alpha ")[1].split()[0])
     most = max(this.alphas.values())
     for value, worth in ((alpha, True), (alpha - 0.02, False)):
@@ -313,6 +368,19 @@ def test_temperature_0_is_planned_by_ids() -> None:
     this = replace(pair(rtt_s=0.1), ids_only=True, frames=true_frames(vocab_size=32_000, rows=False))
     found = predict(this, rate_bps=1e6)
     assert found.k is None and found.min_draft is not None and found.speedup > 1
+
+
+@pytest.mark.parametrize("ids_only", [True, False])
+def test_colocated_is_a_bound_of_rows_only(ids_only: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where only ids travel both ends work at the same time, which beats turns on one machine: no bound."""
+    this = pair(rtt_s=0.0, draft_s=0.02)
+    if ids_only:
+        frames = true_frames(vocab_size=32_000, rows=False)
+        this = replace(this, ids_only=True, alphas={8: this.whole}, frames=frames)
+    beside, found = colocated(this), predict(this, rate_bps=1e9)
+    assert (found.tokens_per_s > beside.tokens_per_s) is ids_only
+    Teller(Console()).predicted([found], beside, rtt_s=0.0)
+    assert ("a bound from above" in capfd.readouterr().out) is not ids_only
 
 
 def test_a_draft_that_is_never_right() -> None:
@@ -416,11 +484,23 @@ def test_what_can_not_be_is_told_by_its_name(
     assert f"draftwire: {says}" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("--rates", "0"), ("--rates", "x"), ("--rtt", "far"), ("--tokens", "0")])
-def test_options_are_checked(words: Sequence[str]) -> None:
-    """Before anything is loaded."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--rates", "0"),
+        ("--rates", "x"),
+        ("--rtt", "far"),
+        ("--tokens", "0"),
+        ("--draft-step", "0ms"),
+        ("--target-step", "0s"),
+    ],
+)
+def test_options_are_checked(words: Sequence[str], capfd: pytest.CaptureFixture[str]) -> None:
+    """Before anything is loaded; a round trip may take no time."""
     with pytest.raises(SystemExit):
         parser().parse_args(check("synthetic:", "synthetic:", *words))
+    assert f"argument {words[0]}: " in capfd.readouterr().err
+    assert parser().parse_args(check("synthetic:", "synthetic:", "--rtt", "0ms")).rtt == 0
 
 
 def test_a_link_gives_rate_and_round_trip(capfd: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,18 @@ def test_a_slow_drift_is_told() -> None:
     assert [one.partition(":")[0] for one in lines(plans)[1:]] == ["K 32 -> 64", "K 64 -> 128"]
 
 
+def test_what_was_pending_has_its_own_cause() -> None:
+    """A plan that a request ends with, and the next one minutes later begins with, is told with what was
+    believed when it was first chosen.
+    """
+    teller = Teller()
+    before, now = decision(320, 4), decision(24, 4, uplink_bps=0.4e6)
+    later = decision(24, 4, uplink_bps=0.4e6, alphas=ALPHAS, rtt_s=9.0)
+    times = ((before, 0.0), (before, 1.0), (now, 1.1), (now, 1.2), (later, 300.0), (later, 302.0))
+    told = [teller.hear(one, sessions=1, now_s=now_s) for one, now_s in times]
+    assert [words for words in told[1:] if words] == ["K 320 -> 24: the link fell to 0.4 Mbit/s"]
+
+
 def test_a_policy_without_a_model() -> None:
     """A decision that rests on no belief is told as what it is."""
     event = decision_event(k=32, gamma=4) | {"belief": None}

@@ -49,6 +49,7 @@ REPAIRED = "delay 40ms loss 2% arq 8ms"
         ("rate 1mbit loss gemodel 1% 3%", Moved(delay_s=0.01), "rate 1mbit delay 10ms loss gemodel 1% 3%"),
         ("trace lte-like delay 5ms", Moved(delay_s=0.02), "trace lte-like delay 20ms"),
         ("rayleigh 15db 5mhz 20ms", Moved(loss=0.1), "rayleigh 15db 5mhz 20ms loss 10%"),
+        ("trace nr-like reorder 25%", Moved(rate_bps=1e6), "rate 1mbit"),
         ("rate 1mbit", Moved(rate_bps=None), ""),
     ],
 )

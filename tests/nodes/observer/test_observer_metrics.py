@@ -153,6 +153,7 @@ def test_labels_of_the_other_roles_are_their_own() -> None:
     for role in told:
         assert value(hearing.metrics, "events_total", node=role) == 2
         assert value(hearing.metrics, "node_up", node=role, role=role) == 1
+    assert value(hearing.metrics, "events_total", node=f"phone/{MAX_LABELS}") is None
 
 
 def test_labels_of_the_silent_are_free_again() -> None:

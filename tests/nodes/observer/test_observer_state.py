@@ -156,7 +156,7 @@ def test_an_answer_that_its_device_forgot_fails() -> None:
     unseen = heard_from("phone", asked_event())
     unseen.hear("phone", asked_event(request="2"), 700.0)
     unseen.hear("phone", answer_event(request="2"), 701.0)
-    assert fed(unseen, 701.0)["now"]["tokens_per_s"] is None
+    assert fed(unseen, 701.0)["points"][-1]["tokens_per_s"] is None
 
 
 def test_lost_tokens_leave_a_gap_that_shows() -> None:
@@ -256,6 +256,12 @@ def test_a_plan_is_the_decisions_and_else_the_steps() -> None:
     assert plan == {"k": 64, "gamma": 0, "alone": True, "acceptance": "rejection"}
     looked = told(decision_event(k=32), decision_event(k=320, reason="explore"), step_event(k=320))
     assert fed(looked, 1.0)["plan"]["k"] == 32
+
+
+def test_k_has_no_point_where_it_means_nothing() -> None:
+    """While the target is alone its line breaks, and gamma lies at nought."""
+    points = fed(told(step_event(k=64, gamma=4), step_event(k=64, gamma=0), every_s=1.0), 2.0)["points"]
+    assert [(point["k"], point["gamma"]) for point in points] == [(64, 4), (None, 0)]
 
 
 def test_nodes_are_up_silent_or_unknown() -> None:

@@ -76,6 +76,7 @@ def test_text_from_the_network_stays_text(visit: Visits) -> None:
     assert one.page.evaluate("window.hurt") is None
 
 
+@pytest.mark.slow
 def test_after_a_lost_connection_the_full_message_replaces_everything(visit: Visits) -> None:
     """The page comes back by itself, and shows what the server that it then finds knows."""
     one = visit()
@@ -119,6 +120,7 @@ def test_a_slider_moved_by_keys_orders_once_when_it_rests(visit: Visits) -> None
     assert one.stage.orders == [{"rate_bps": 560_000, "direction": "both", "device": None}]
 
 
+@pytest.mark.slow
 def test_enter_asks_and_shift_enter_begins_a_line(visit: Visits) -> None:
     """The question goes to this page's own port, streamed, to the model that the feed names."""
     one = visit(frozen=True)

@@ -29,6 +29,14 @@ def test_what_comes_later_is_added(visit: Visits) -> None:
     assert "the base station is gone" in one.text("#answers details >> nth=0 >> .summary")
 
 
+def test_a_frame_that_never_comes_leaves_no_stale_page(visit: Visits) -> None:
+    """Where the browser forgets the frame that was asked for, what came last is drawn all the same."""
+    one = visit(frozen=True)
+    one.page.evaluate("window.requestAnimationFrame = () => 0")
+    one.stage.say(flow=flow(1e6, idle=True))
+    one.wait_for("#hop-near .up .figure", "0\u00a0bit/s")
+
+
 def test_a_running_answer_stands_above_newer_ones(visit: Visits) -> None:
     """The running answers come first, then the others, each newest first."""
     names = ("done", "running", "done", "failed")

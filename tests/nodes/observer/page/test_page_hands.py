@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.harness.page_scene import DEVICE, LINK, TEXT, answer, empty, evening, flow, pieces, points
+from tests.harness.page_scene import DEVICE, LINK, RIVERS, TEXT, answer, empty, evening, flow, pieces, points
 from tests.harness.page_stage import Message
 from tests.harness.page_visit import REFUSED, Visits
 
@@ -17,7 +17,6 @@ CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 LONG_MS = 5_000
 """Behind it nothing is waited for that a hand has set going."""
-
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +112,9 @@ def test_an_error_of_a_question_is_shown(visit: Visits) -> None:
 
 
 def test_stop_breaks_the_answer_off(visit: Visits) -> None:
-    """The server sees the client leave, the page says no error, and the next question can be asked."""
+    """The server sees the client leave, the page says no error, but how much there is, without the text, and
+    the next question can be asked.
+    """
     one = visit(frozen=True)
     one.stage.ask_answers[CHAT] = (200, ['{"choices": []}', "[DONE]"])
     one.stage.ask_waits.clear()
@@ -125,6 +126,9 @@ def test_stop_breaks_the_answer_off(visit: Visits) -> None:
     one.until(lambda: one.stage.left == 1, "the server sees it leave")
     assert len(one.stage.asked) == 1
     assert one.text("#ask-error") == ""
+    one.stage.say(answers=[answer("mine", pieces=pieces(RIVERS))])
+    one.stage.say(answers=[answer("mine", state="failed", detail=LEFT, summary=None)])
+    one.wait_for("#announcer", "Stopped, 7 tokens.")
     one.until(lambda: one.page.get_by_role("button", name="Stop").is_disabled(), "it has ended")
 
 
@@ -134,6 +138,14 @@ def test_an_answer_that_was_broken_off_has_not_failed(visit: Visits) -> None:
     one = visit(empty(answers=answers))
     one.wait_for("#answers .badge", "failed")
     assert one.page.locator("#answers .badge").all_text_contents() == ["failed", "stopped"]
+
+
+@pytest.mark.parametrize("detail", ("length", "length; some tokens were lost"))
+def test_an_answer_that_was_cut_says_where(visit: Visits, detail: str) -> None:
+    """One that might not be longer does not look like one that came to its end."""
+    one = visit(empty(answers=[answer("a", state="done", detail=detail), answer("b", state="done")]))
+    one.wait_for("#answers .badge", "done")
+    assert one.page.locator("#answers .badge").all_text_contents() == ["done", "cut at 97 tokens"]
 
 
 def test_a_model_without_a_chat_template_completes_the_question(visit: Visits) -> None:
@@ -171,10 +183,31 @@ def test_a_chart_is_read_by_keys_and_as_a_table(visit: Visits) -> None:
     chart.press("Escape")
     assert one.page.locator("line.cursor").count() == 0
     section = one.page.get_by_role("region", name="Link rate, bit/s", exact=True)
-    assert "true: 1 Mbit/s at the end, 100 kbit/s to 20 Mbit/s." in (section.text_content() or "")
+    assert "true: 1 Mbit/s now, 100 kbit/s to 20 Mbit/s in that time." in (section.text_content() or "")
     section.get_by_text("Show as table").click()
     one.until(lambda: section.locator("tbody tr").count() == 20, "the table is there")
     assert "1 Mbit/s" in (section.locator("tbody tr").first.text_content() or "")
+
+
+def test_a_chart_tells_no_old_value_as_the_last_one(visit: Visits) -> None:
+    """What is not known now is said to be so, a rate of null to be no limit, and equal words once."""
+    shown = points(20)
+    for at, point in enumerate(shown):
+        point |= {"rate_bps": None, "estimated_bps": 1e6 + at, "alpha": 0.4 if at < 5 else None, "gamma": 3}
+    one = visit(evening() | {"points": shown}, frozen=True)
+
+    def summary(name: str) -> str:
+        region = one.page.get_by_role("region", name=name, exact=True)
+        return region.locator("p.hidden").text_content() or ""
+
+    assert summary("Link rate, bit/s").endswith("true: no limit now. estimated: 1 Mbit/s now, all the time.")
+    assert summary("Acceptance").endswith("alpha: none now, 0.40 in that time.")
+    chart = one.page.get_by_role("slider", name="Acceptance: values over time")
+    chart.press("End")
+    assert (chart.get_attribute("aria-valuetext") or "").endswith(": alpha none")
+    unheard = evening()["nodes"] | {"channel": {"state": "unknown", "detail": ""}}
+    one.stage.say(nodes=unheard)
+    one.until(lambda: "true: none now." in summary("Link rate, bit/s"), "nobody tells of a limit")
 
 
 def test_a_pointer_reads_all_charts_at_once(visit: Visits) -> None:
@@ -204,10 +237,52 @@ def test_a_screen_reader_is_told_of_answers_and_not_of_tokens(visit: Visits) -> 
     one.stage.say(answers=[answer("new", state="done", pieces=pieces()[-1:])])
     one.wait_for("#answers .badge", "done")
     told = one.page.evaluate("window.told")
-    assert told[-1] == f"Answer: {TEXT}"
+    assert told[-1] == f"Answer: {TEXT}" and len(TEXT) <= 500
     assert told[:-1] in ([], ["Answering: Why is the sky blue?"])  # all may have come before one drawing
-    live = "[...document.querySelectorAll('[aria-live], [role=status], [role=log]')].map((e) => e.id)"
+    long = [["so on ", "bonus"]] * 100
+    one.stage.say(answers=[answer("long", state="done", detail="length", pieces=long)])
+    one.wait_for("#announcer", "Answer, cut at 97 tokens: so on")
+    assert one.text("#announcer").endswith("so on so… 97 tokens in all.")
+    live = "[...document.querySelectorAll('output, [aria-live], [role=status], [role=log]')].map((e) => e.id)"
     assert one.page.evaluate(live) == ["announcer"]
+
+
+def test_each_direction_and_each_answer_is_called_by_its_name_once(visit: Visits) -> None:
+    """A screen reader hears whose text a region has, and no words twice."""
+    one = visit(frozen=True)
+    assert one.text("#hop-far .up").replace("\u2191 ", "") == "Uplink: 248 kB so far"
+    one.page.locator("#answers summary").nth(1).click()
+    for prompt in ("Why is the sky blue?", "Name three rivers in Europe."):
+        assert one.page.get_by_role("region", name=f"The answer to: {prompt}", exact=True).count() == 1
+
+
+def test_what_a_finger_touches_is_large_on_a_phone(visit: Visits) -> None:
+    """Below 560 px nothing that is touched is lower than 40 px."""
+    busy = evening() | {"devices": ["a", DEVICE]}
+    one = visit(busy, viewport={"width": 390, "height": 844}, frozen=True)
+    what = "button, select, textarea, a, summary, input[type=range], label span"
+    heights = """(what) => [...document.querySelectorAll(what)]
+        .filter((e) => e.checkVisibility() && !e.matches(".skip, .hidden"))
+        .map((e) => [e.outerHTML.slice(0, 60), e.getBoundingClientRect().height])"""
+    touched = one.page.evaluate(heights, what)
+    assert len(touched) > 15
+    assert [had for had in touched if had[1] < 39.5] == []
+
+
+def test_on_a_desk_sliders_answers_and_charts_are_seen_together(visit: Visits) -> None:
+    """At 1280 px charts stand two in a row and level, the sliders beside the question, decisions below."""
+    one = visit(viewport={"width": 1280, "height": 900}, frozen=True)
+
+    def box(selector: str) -> list[float]:
+        found = one.page.locator(selector).bounding_box()
+        assert found is not None, selector
+        return [found["x"], found["y"], found["x"] + found["width"], found["y"] + found["height"]]
+
+    first, second, third = (box(f".chart:nth-child({at}) .plot") for at in (1, 2, 3))
+    assert first[1] == second[1] and first[2] < second[0] and third[1] > first[3]
+    ask, link, text, told = (box(what) for what in ("#ask", "#link", "#answers .text >> nth=0", "#decisions"))
+    assert ask[2] < link[0] and link[3] < text[3] < 900
+    assert told[1] > text[3] and told[2] < first[0]
 
 
 def test_the_first_stop_of_the_keyboard_leads_past_the_picture(visit: Visits) -> None:
