@@ -4,13 +4,11 @@ The session protocol decides what is to be done (runtime/session); this file con
 clock and a model.
 """
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -51,9 +49,6 @@ from draftwire.runtime.session.request import DraftWork, Request, Taken, Timing
 from draftwire.runtime.session.states import Device
 from draftwire.runtime.transport import Endpoint, Transport, Trouble
 from draftwire.runtime.wake import Wake
-
-LONG_PROMPT: Final = 8192
-"""Tokens from which on a request's log is hashed in a thread: it takes a hundredth of a second."""
 
 
 class DeviceNode:
@@ -236,13 +231,20 @@ class DeviceNode:
             self._trouble.forget()
         account = account or Account(vocab_size=self.hello.vocab_size)
         account.began_s = account.ended_s = now_s = self._clock.now_s()
-        if page is None and len(entry.request.prompt) >= LONG_PROMPT:
-            session = await asyncio.to_thread(self._session, entry, now_s)
-        else:  # of a journal two might go on with one request meanwhile
-            session = self._session(entry, now_s)
         running = self._running[entry.number] = Running(
             number=entry.number,
-            session=session,
+            session=DeviceSession(
+                entry.request,
+                self.hello,
+                now_s=now_s,
+                timing=self._timing,
+                output=entry.output,
+                device_try=entry.record.device_try,
+                draft_epoch=entry.record.draft_epoch,
+                outstanding=entry.record.outstanding,
+                acceptance=entry.record.acceptance,
+                life=self._life,
+            ),
             context=self._model.open(),
             account=account,
             wake=Wake(self._clock),
@@ -258,20 +260,6 @@ class DeviceNode:
             self._leave(running)
             del self._running[entry.number]
             running.context.close()
-
-    def _session(self, entry: Entry, now_s: float) -> DeviceSession:
-        return DeviceSession(
-            entry.request,
-            self.hello,
-            now_s=now_s,
-            timing=self._timing,
-            output=entry.output,
-            device_try=entry.record.device_try,
-            draft_epoch=entry.record.draft_epoch,
-            outstanding=entry.record.outstanding,
-            acceptance=entry.record.acceptance,
-            life=self._life,
-        )
 
     async def _drive(self, running: Running) -> AsyncGenerator[Taken, None]:
         session, page = running.session, running.page

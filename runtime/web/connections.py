@@ -61,7 +61,7 @@ class Phase(Enum):
 
 
 class Room:
-    """At most `most` connections. For a new one that one makes room that has waited longest for its client."""
+    """At most `most` connections. For a new one that one makes room that waited longest for its client."""
 
     def __init__(self, *, most: int, idle_s: float) -> None:
         self.most, self.idle_s = most, idle_s
@@ -123,11 +123,17 @@ class _Parting:
             self._transport.write(data)
 
     def close(self) -> None:
-        if self.is_closing() or not self._sends():
+        if self._parts:
+            return
+        if self._transport.is_closing() or not self._sends():
             self._transport.close()
             return
         self._parts = True
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # it is gone, and the loop has not come to that yet
+            self._transport.abort()
+            return
         self._transport.resume_reading()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
@@ -216,7 +222,7 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def _refuse(self, answer: bytes) -> None:
-        """End it with that, unless something else has been said; the application hears that nobody listens."""
+        """End it with that, unless something else was said; the application hears that nobody listens."""
         cycle = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(answer)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,9 @@ KEY_VARIABLE: Final = "DRAFTWIRE_API_KEY"
 """Of the environment."""
 
 MAX_KEY_BYTES: Final = 1024
+
+_KEY: Final = re.compile(rf"[A-Za-z0-9._~-]{{1,{MAX_KEY_BYTES}}}")
+"""What needs no quoting in an address: base64's + is a space there."""
 
 
 def api_key(key_file: str | None, *, key: str) -> str | None:
@@ -47,11 +51,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _checked(text: str, *, key: str) -> str:
-    """One line of what a header can carry."""
-    fits = text.isascii() and text.isprintable() and text == text.strip() and 0 < len(text) <= MAX_KEY_BYTES
-    if not fits:
-        problem = "it is empty" if not text.strip() else "it is no single line of printable ASCII"
-        remedy = f"write one line of 1 to {MAX_KEY_BYTES} letters, for instance of `openssl rand -hex 24`"
+    """What a header carries, and an address after `?key=` as it is."""
+    if _KEY.fullmatch(text) is None:
+        problem = "it is empty" if not text.strip() else "it is no single line of letters, digits and . _ ~ -"
+        remedy = f"write one line of 1 to {MAX_KEY_BYTES} of those, for instance of `openssl rand -hex 16`"
         raise ConfigurationError(problem, key=key, remedy=remedy)
     return text
 

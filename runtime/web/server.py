@@ -31,17 +31,19 @@ async def served(
     host: str,
     port: int,
     logger: FilteringBoundLogger,
+    listener: socket.socket | None = None,
     max_connections: int = 256,
     idle_s: float = 10.0,
 ) -> AsyncIterator[str]:
     """Serve `app` while the block runs; gives the URL, `http://HOST:PORT`.
 
-    `port` 0: a free one. `max_connections`: for one more the idle one makes room that has been so longest,
-    and where all are at work it is turned away. `idle_s`: a connection that has sent no whole request head
-    for so long is closed. Signals are left alone. Raises AddressInUseError, or AddressError, for a place
-    that can't be had.
+    `port` 0: a free one. `listener`: this place, taken before by `bound`; it is closed at the end.
+    `max_connections`: for one more that one makes room that has waited longest for its client, and where all
+    are at work it is turned away. `idle_s`: a connection that has sent no whole request head for so long is
+    closed. Signals are left alone. Raises AddressInUseError, or AddressError, for a place that can't be had.
     """
-    listener = await _listener(host, port)
+    if listener is None:
+        listener = await bound(host, port)
     room = Room(most=max_connections, idle_s=idle_s)
     server = _Server(_config(app, room))
     with listener, _told_to(logger):
@@ -50,10 +52,20 @@ async def served(
         try:
             yield _url(listener)
         finally:
-            server.should_exit = True
-            await task
-            await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
-            room.empty()
+            await _ended(server, task, room)
+
+
+async def _ended(server: "_Server", task: asyncio.Task[None], room: Room) -> None:
+    """What is under way has END_WITHIN_S, or none where this is cancelled."""
+    server.should_exit = True
+    try:
+        await task
+    finally:
+        room.empty()
+        answers = list(server.server_state.tasks)
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):
@@ -89,8 +101,11 @@ def _config(app: ASGIApp, room: Room) -> uvicorn.Config:
     )
 
 
-async def _listener(host: str, port: int) -> socket.socket:
-    """Bound. Raises AddressError."""
+async def bound(host: str, port: int) -> socket.socket:
+    """A place for `served`, nobody else's from now on; who connects before there is a server waits.
+
+    Raises AddressInUseError, or AddressError, for one that can't be had.
+    """
     place = f"http://{_bracketed(host)}:{port}"
     loop = asyncio.get_running_loop()
     try:
@@ -103,6 +118,7 @@ async def _listener(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)  # Linux gives a place to two that only bind
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
@@ -149,4 +165,4 @@ class _Failures(logging.Handler):
             self._log.error("web.failed", detail=f"{type(error).__name__}: {error}", exc_info=error)
 
 
-__all__ = ["END_WITHIN_S", "served"]
+__all__ = ["END_WITHIN_S", "bound", "served"]

@@ -1,7 +1,7 @@
 """A device whose base station is a script: what the server does with answers, without any other node."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from draftwire.runtime.session.request import Request, Taken
 VOCAB_SIZE = 64
 MODEL = "the-target"
 
-Script = Callable[[Request], Sequence[int | Exception | asyncio.Event]]
+Script = Callable[[Request], Iterable[int | Exception | asyncio.Event]]
 """What a request is answered with: ids, waits, and an error that ends it."""
 
 

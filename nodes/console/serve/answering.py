@@ -129,6 +129,7 @@ class Answering:
         "when the first text came, by the loop's clock"
         # Not bounded itself: what ends the answer always has a place.
         self._queue: asyncio.Queue[News | Exception] = asyncio.Queue()
+        self._failed: Exception | None = None
         self._room = asyncio.Event()
         self._heard_s = self.began_s
 
@@ -138,8 +139,9 @@ class Answering:
         return None if self.first_s is None else self.first_s - self.began_s
 
     def fail(self, error: Exception) -> None:
-        """It ends with that, whatever is under way."""
-        self._queue.put_nowait(error)
+        """It ends with that, whatever is under way, and before whatever nobody has taken yet."""
+        self._failed = error
+        self._queue.put_nowait(error)  # for who waits
 
     @asynccontextmanager
     async def begun(self) -> AsyncIterator[AsyncGenerator[News, None]]:
@@ -162,6 +164,8 @@ class Answering:
         while left:
             news = await self._queue.get() if kept is None else kept
             kept = None
+            if self._failed is not None:
+                raise self._failed
             if isinstance(news, Exception):
                 raise news
             # What came with one Commit goes out as one piece.

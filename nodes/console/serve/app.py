@@ -32,6 +32,9 @@ MAX_BODY_BYTES: Final = 4_000_000
 END_WITHIN_S: Final = 5.0
 """Answers under way at the end have so long."""
 
+FAILED_WITHIN_S: Final = 1.0
+"""They are told then that the server ends, and have so long to tell their clients."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
@@ -71,6 +74,7 @@ class Api:
         self._ended = asyncio.Event()
         self._ended.set()
         self._ending = False
+        self._hurried = asyncio.Event()
         self._created_s = int(offer.wall_s())
         self._chats = has_template(device.tokenizer)
 
@@ -83,16 +87,30 @@ class Api:
             Route("/v1/chat/completions", self._chat_completions, methods=["POST"]),
         ]
 
+    @property
+    def busy(self) -> bool:
+        """Whether answers are under way."""
+        return bool(self._under_way)
+
     async def end(self, *, within_s: float = END_WITHIN_S) -> None:
-        """Take nothing new; return when what is under way has ended, which it has to within so long."""
+        """Take nothing new; return when what is under way has ended, which it has to within so long.
+
+        Of a client that reads nothing it has not ended FAILED_WITHIN_S later, and is left to the server.
+        """
         self._ending = True
+        waits = [asyncio.create_task(one.wait()) for one in (self._ended, self._hurried)]
         try:
-            async with asyncio.timeout(within_s):
-                await self._ended.wait()
-        except TimeoutError:
+            await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             for answering in self._under_way:
                 answering.fail(ApiError(503, "this server is ending", kind=SERVER, code=ENDING_CODE))
-            await self._ended.wait()
+            await asyncio.wait(waits[:1], timeout=FAILED_WITHIN_S)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    def hurry(self) -> None:
+        """The end waits no longer."""
+        self._hurried.set()
 
     async def _models(self, request: Request) -> Response:
         return _json({"object": "list", "data": [self._as_model()]})
@@ -127,9 +145,7 @@ class Api:
         )
         self._check_room(asked.choices)  # others may have come meanwhile
         fingerprint = offer.fingerprint(device.tokenizer.fingerprint)
-        shape = Shape(
-            chat=chat, model=offer.model, fingerprint=fingerprint, created_s=int(offer.wall_s())
-        )
+        shape = Shape(chat=chat, model=offer.model, fingerprint=fingerprint, created_s=int(offer.wall_s()))
         return Reply(Answering(asked, device), shape, under_way=self._counted)
 
     def _check_room(self, choices: int, *, param: str | None = None) -> None:
@@ -257,4 +273,4 @@ async def _left(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-__all__ = ["END_WITHIN_S", "MAX_BODY_BYTES", "Api", "Offer", "application", "has_template"]
+__all__ = ["END_WITHIN_S", "FAILED_WITHIN_S", "MAX_BODY_BYTES", "Api", "Offer", "application", "has_template"]

@@ -7,12 +7,14 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from draftwire.codecs.limits import MAX_VOCAB_SIZE
 from draftwire.nodes.console.serve import neutral
 from draftwire.nodes.console.serve.errors import CONTEXT_CODE, ApiError, bad
 from draftwire.nodes.console.serve.fields import ChatFields, CompletionFields, Extension, Fields, checked
 from draftwire.nodes.models.base import ChatTemplateError, NoChatTemplateError
 from draftwire.nodes.models.tokenizer import Tokenizer
 from draftwire.runtime.config import SamplingSettings
+from draftwire.runtime.session.log import LONG_PROMPT, prompt_hashes
 
 Read = TypeVar("Read")
 
@@ -87,7 +89,7 @@ async def as_asked(
 
     Raises ApiError for prompts that can't be encoded, or that don't fit.
     """
-    prompts = await _apart(size, lambda: _prompts(fields, tokenizer))
+    prompts = await _apart(size, lambda: _prompts(fields, tokenizer, most=context_length))
     wanted, name = _max_tokens(fields)
     chat = isinstance(fields, ChatFields)
     longest = max(len(prompt.ids) for prompt in prompts)
@@ -162,7 +164,17 @@ def _max_tokens(fields: Fields) -> tuple[int | None, str]:
     return newer, "max_completion_tokens"
 
 
-def _prompts(fields: Fields, tokenizer: Tokenizer) -> Sequence[Prompt]:
+def _prompts(fields: Fields, tokenizer: Tokenizer, *, most: int) -> Sequence[Prompt]:
+    """Those that fit are hashed too, once for all answers to them."""
+    prompts = _encoded(fields, tokenizer)
+    if max(len(one.ids) for one in prompts) < most:
+        for one in prompts:
+            if len(one.ids) >= LONG_PROMPT and min(one.ids) >= 0 and max(one.ids) < MAX_VOCAB_SIZE:
+                prompt_hashes(one.ids)
+    return prompts
+
+
+def _encoded(fields: Fields, tokenizer: Tokenizer) -> Sequence[Prompt]:
     if isinstance(fields, ChatFields):
         return [_conversation(fields, tokenizer)]
     assert isinstance(fields, CompletionFields)

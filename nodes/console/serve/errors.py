@@ -112,4 +112,13 @@ def as_api_error(
     return None
 
 
-__all__ = ["CONTEXT_CODE", "ENDING_CODE", "LOST_CODE", "SERVER", "ApiError", "as_api_error", "bad", "unavailable"]
+__all__ = [
+    "CONTEXT_CODE",
+    "ENDING_CODE",
+    "LOST_CODE",
+    "SERVER",
+    "ApiError",
+    "as_api_error",
+    "bad",
+    "unavailable",
+]

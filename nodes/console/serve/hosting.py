@@ -2,10 +2,12 @@
 
 import asyncio
 import shlex
+import signal
+import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,14 +18,14 @@ from draftwire.nodes.console.api import ConnectedDevice, connect
 from draftwire.nodes.console.generate import say
 from draftwire.nodes.console.launch import Launched, launched, on_this_host
 from draftwire.nodes.console.observing import observing
-from draftwire.nodes.console.serve.app import Api, Offer, application, has_template
+from draftwire.nodes.console.serve.app import END_WITHIN_S, Api, Offer, application, has_template
 from draftwire.nodes.console.serve.note import Told
 from draftwire.nodes.console.starting import unless_lost
 from draftwire.runtime.config import ObserverSettings, Topology
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.web.guard import Guard, hosts_of
 from draftwire.runtime.web.keys import KEY_VARIABLE
-from draftwire.runtime.web.server import served
+from draftwire.runtime.web.server import bound, served
 
 QUESTION: Final = "Why is the sky blue?"
 
@@ -57,20 +59,33 @@ async def all_here(topology: Topology, *, key: str | None) -> None:
 
     Raises ChildFailedError as soon as one has ended that answers need.
     """
-    async with nodes_here(topology) as here:
-        await unless_lost(here.nodes, _until_told(topology, here.device, key=key, page=here.page))
+    with await _place(topology) as listener:
+        async with nodes_here(topology) as here:
+            served_here = _until_told(topology, here.device, listener, key=key, page=here.page)
+            await unless_lost(here.nodes, served_here)
 
 
 async def device_alone(topology: Topology, *, key: str | None) -> None:
     """The API over the device of a file, until cancelled."""
-    async with connect(topology, launch=False, progress=say) as device:
-        await _until_told(topology, device, key=key)
+    with await _place(topology) as listener:
+        async with connect(topology, launch=False, progress=say) as device:
+            await _until_told(topology, device, listener, key=key)
+
+
+async def _place(topology: Topology) -> socket.socket:
+    """Where [serve] says; taken before models are loaded, for which nobody waits to hear that it is taken."""
+    return await bound(topology.serve.host, topology.serve.port)
 
 
 async def _until_told(
-    topology: Topology, device: ConnectedDevice, *, key: str | None, page: Sequence[BaseRoute] = ()
+    topology: Topology,
+    device: ConnectedDevice,
+    listener: socket.socket,
+    *,
+    key: str | None,
+    page: Sequence[BaseRoute] = (),
 ) -> None:
-    async with api_served(topology, device, key=key, page=page) as url:
+    async with api_served(topology, device, key=key, page=page, listener=listener) as url:
         chat = has_template(device.tokenizer)
         print(_greeting(url, topology, key=key, chat=chat, page=bool(page)), flush=True)
         await asyncio.Event().wait()
@@ -78,11 +93,17 @@ async def _until_told(
 
 @asynccontextmanager
 async def api_served(
-    topology: Topology, device: ConnectedDevice, *, key: str | None, page: Sequence[BaseRoute] = ()
+    topology: Topology,
+    device: ConnectedDevice,
+    *,
+    key: str | None,
+    page: Sequence[BaseRoute] = (),
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[str]:
     """The API of this device, and the page's routes, while the block runs; gives the URL.
 
-    Answers under way at its end have END_WITHIN_S. Raises AddressError where [serve] can't be had.
+    `listener`: the place of [serve], where it has been taken before. Answers under way at the end have
+    END_WITHIN_S, or until Ctrl-C is told meanwhile. Raises AddressError where [serve] can't be had.
     """
     offer = Offer(
         pair=topology.pair,
@@ -93,12 +114,34 @@ async def api_served(
     api, logger, settings = Api(device, offer), get_logger("serve"), topology.serve
     app = application([*api.routes(), *page])
     guarded = Told(Guard(app, hosts=hosts_of(settings.host, key=key), key=key), logger=logger)
-    async with served(guarded, host=settings.host, port=settings.port, logger=logger) as url:
-        logger.info("serve.ready", url=url, model=offer.model, key=key is not None)
-        try:
-            yield url
-        finally:
-            await api.end()
+    with ExitStack() as stack:
+        async with served(
+            guarded, host=settings.host, port=settings.port, logger=logger, listener=listener
+        ) as url:
+            logger.info("serve.ready", url=url, model=offer.model, key=key is not None)
+            try:
+                yield url
+            finally:
+                stack.enter_context(_told_again(api.hurry))
+                if api.busy:
+                    say(f"answers under way have {END_WITHIN_S:g} s; Ctrl-C again ends them")
+                await api.end(within_s=END_WITHIN_S)
+
+
+@contextmanager
+def _told_again(hurry: Callable[[], None]) -> Iterator[None]:
+    """While the block runs Ctrl-C calls this: as a rule the second one, which would break off the end."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+    try:
+        loop.add_signal_handler(signal.SIGINT, hurry)
+    except (ValueError, RuntimeError, NotImplementedError):  # no main thread, or no signals in this loop
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
 
 
 def _greeting(url: str, topology: Topology, *, key: str | None, chat: bool, page: bool) -> str:

@@ -59,7 +59,8 @@ function toldOf(answer) {
   if (state === "failed") return `The answer failed: ${answer.detail}`;
   if (state === "stopped") return `Stopped, ${counted(tokensOf(answer), "token")}.`;
   const text = answer.runs.map((run) => run.text).join("");
-  const read = text.length > READ ? `${text.slice(0, READ)}… ${counted(tokensOf(answer), "token")} in all.` : text;
+  const first = text.slice(0, READ).replace(/\s\S{0,20}$/, ""); // no half of a word
+  const read = text.length > READ ? `${first}… ${counted(tokensOf(answer), "token")} in all.` : text;
   return wasCut(answer) ? `Answer, ${badgeOf(answer)}: ${read}` : `Answer: ${read}`;
 }
 

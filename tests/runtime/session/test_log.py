@@ -6,7 +6,7 @@ from hypothesis import given
 
 from draftwire.codecs.hashes import EMPTY_LOG_HASH, log_hash
 from draftwire.codecs.messages import Origin
-from draftwire.runtime.session.log import TokenLog
+from draftwire.runtime.session.log import LONG_PROMPT, TokenLog, prompt_hashes
 
 TOKENS = st.lists(st.integers(0, 3), max_size=6)
 
@@ -48,9 +48,7 @@ def test_continues_compares_as_far_as_both_reach(
     """Tokens agree with a log if no position that both have differs."""
     log = TokenLog(prompt)
     start = data.draw(st.integers(0, len(log)))
-    agree = all(
-        prompt[start + i] == token for i, token in enumerate(tokens) if start + i < len(prompt)
-    )
+    agree = all(prompt[start + i] == token for i, token in enumerate(tokens) if start + i < len(prompt))
     assert log.continues(start, tokens) is agree
 
 
@@ -70,6 +68,21 @@ def test_origins_and_produced_tell_prompt_from_output() -> None:
     assert told.origins == [Origin.PROMPT, Origin.CORRECTED, Origin.BONUS]
 
 
+def test_a_long_prompt_is_hashed_once() -> None:
+    """However many requests have it; its log is like any other, and each grows by itself."""
+    prompt = tuple(range(LONG_PROMPT))
+    prompt_hashes.cache_clear()
+    first, second = TokenLog(prompt), TokenLog(list(prompt))
+    assert (prompt_hashes.cache_info().misses, prompt_hashes.cache_info().hits) == (1, 1)
+    first.append([7], [Origin.ACCEPTED])
+    for length in (0, 1, LONG_PROMPT - 1, LONG_PROMPT):
+        assert first.hash_at(length) == second.hash_at(length) == log_hash(prompt[:length])
+    assert first.hash_at(LONG_PROMPT + 1) == log_hash((*prompt, 7)) == second.hash_with(LONG_PROMPT, [7])
+    assert len(second) == LONG_PROMPT and first.produced == 1
+    TokenLog(prompt[1:])
+    assert prompt_hashes.cache_info().misses == 1  # a short one is not kept
+
+
 def test_an_empty_log_has_a_hash() -> None:
     """Nothing is a log too."""
     assert TokenLog(()).hash_at(0) == EMPTY_LOG_HASH
@@ -77,5 +90,5 @@ def test_an_empty_log_has_a_hash() -> None:
 
 def test_each_token_needs_an_origin() -> None:
     """A caller that loses count is stopped."""
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="2 tokens have 1 origins"):
         TokenLog((1,)).append((2, 3), (Origin.ACCEPTED,))

@@ -21,11 +21,29 @@ def test_a_file_goes_before_the_environment(tmp_path: Path, monkeypatch: pytest.
         assert api_key(str(tmp_path / "api.key"), key="serve.key_file") == "of-a-file"
 
 
-@pytest.mark.parametrize("text", ["", "\n", "two\nlines", " space", "ключ", "x" * 1025, "a\tb"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "two\nlines",
+        " space",
+        "ключ",
+        "x" * 1025,
+        "a\tb",
+        "a+b",
+        "a/b",
+        "a=",
+        "a&b",
+        "a#b",
+        "50%",
+        "a:b",
+    ],
+)
 def test_what_is_no_key_is_refused(text: str, tmp_path: Path) -> None:
     """With the key of the topology, or the option, that named it."""
     (tmp_path / "api.key").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="--key-file"):
+    with pytest.raises(ConfigurationError, match=r"--key-file.*openssl rand -hex 16"):
         api_key(str(tmp_path / "api.key"), key="--key-file")
 
 

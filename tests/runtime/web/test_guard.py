@@ -1,6 +1,7 @@
 """Who may talk to a server: by its name, from its pages, with its key."""
 
 import asyncio
+import string
 from collections.abc import Mapping
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from draftwire.runtime.web.guard import Guard, hosts_of
+from draftwire.runtime.web.keys import KEY_VARIABLE, api_key
 
 KEY = "a-key-of-this-test"
 JSON = {"content-type": "application/json"}
@@ -95,6 +97,26 @@ def test_a_browser_gives_the_key_once() -> None:
     assert asked("GET", "/feed", headers={"cookie": pair}, key="another").status_code == 401
     assert asked("GET", "/?key=wrong", key=KEY).status_code == 401
     assert asked("GET", f"/v1/models?key={KEY}", key=KEY).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "others",
+    ['theme={"dark": true}', "_xsrf=2|a|b c", "a:b@c=d", "=", ";;", "no equals sign", 'open="', "\\"],
+)
+def test_cookies_of_others_do_not_hide_its_own(others: str) -> None:
+    """All that ever served anything at localhost, whatever its port, has its cookies sent here too."""
+    pair = asked("GET", f"/?key={KEY}", key=KEY).headers["set-cookie"].partition(";")[0]
+    for cookie in (f"{others}; {pair}", f"{pair}; {others}", f"{others};{pair};{others}"):
+        assert asked("GET", "/feed", headers={"cookie": cookie}, key=KEY).text == "in"
+    assert asked("GET", "/feed", headers={"cookie": others}, key=KEY).status_code == 401
+
+
+def test_each_key_that_may_be_is_taken_from_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As somebody writes it behind /?key=, nothing quoted."""
+    text = string.ascii_letters + string.digits + "._~-"
+    monkeypatch.setenv(KEY_VARIABLE, text)
+    key = api_key(None, key="serve.key_file")
+    assert key == text and asked("GET", f"/?key={text}", key=key).status_code == 303
 
 
 def test_a_cookie_is_no_way_around_the_origin() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 import pytest
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -12,7 +13,7 @@ from structlog.testing import LogCapture
 from draftwire.runtime.errors import AddressError, AddressInUseError
 from draftwire.runtime.telemetry import get_logger
 from draftwire.runtime.web import connections
-from draftwire.runtime.web.server import served
+from draftwire.runtime.web.server import bound, served
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 SOON_S = 20.0
@@ -64,6 +65,12 @@ async def ended(streams: Streams) -> bytes:
             return b""
 
 
+def code_of(answer: bytes) -> str:
+    """Of a refusal."""
+    code: str = orjson.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]
+    return code
+
+
 def test_it_answers_and_keeps_the_connection() -> None:
     """Two requests on one connection."""
 
@@ -91,6 +98,25 @@ def test_a_port_that_is_taken_is_told() -> None:
     on_a_server(work)
 
 
+def test_a_place_that_is_bound_is_nobody_elses() -> None:
+    """Before there is a server, too; who connects meanwhile is answered once there is."""
+
+    async def run() -> None:
+        listener = await bound("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        with pytest.raises(AddressInUseError):
+            await bound("127.0.0.1", port)
+        early = await connected(port)
+        place: Any = {"host": "127.0.0.1", "port": port, "listener": listener}
+        async with served(hello, logger=get_logger("test"), **place) as url:
+            assert url == f"http://127.0.0.1:{port}"
+            assert (await said(early)).startswith(b"HTTP/1.1 200")
+            early[1].close()
+        assert listener.fileno() == -1
+
+    asyncio.run(run())
+
+
 def test_idle_connections_keep_nobody_out() -> None:
     """Ten times as many as there is room for: the newest are served, the oldest are closed."""
 
@@ -106,7 +132,7 @@ def test_idle_connections_keep_nobody_out() -> None:
 
 
 def test_where_all_are_at_work_one_more_is_turned_away() -> None:
-    """503, and those that are answered stay."""
+    """503 in the API's shape, and those that are answered stay."""
     gate = asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,7 +144,7 @@ def test_where_all_are_at_work_one_more_is_turned_away() -> None:
         answers = [asyncio.create_task(said(one)) for one in busy]
         while (refused := await ended_or_none(port)) is None:
             await asyncio.sleep(0.01)
-        assert refused.startswith(b"HTTP/1.1 503")
+        assert refused.startswith(b"HTTP/1.1 503") and code_of(refused) == "too_many_connections"
         gate.set()
         assert all(one.startswith(b"HTTP/1.1 200") for one in await asyncio.gather(*answers))
 
@@ -171,7 +197,7 @@ def test_what_is_no_http_ends_its_connection(data: bytes) -> None:
         streams = await connected(port)
         streams[1].write(data)
         answer = await ended(streams)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+        assert answer.startswith(b"HTTP/1.1 400") and code_of(answer) == "invalid_http"
         assert (await said(await connected(port))).startswith(b"HTTP/1.1 200")
 
     on_a_server(work, idle_s=5.0)
@@ -209,7 +235,8 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     async def work(url: str, port: int) -> None:
         streams = await connected(port)
         streams[1].write(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nabc")
-        assert (await ended(streams)).startswith(b"HTTP/1.1 408")
+        answer = await ended(streams)
+        assert answer.startswith(b"HTTP/1.1 408") and code_of(answer) == "request_timeout"
         while len(heard) < 2:
             await asyncio.sleep(0.01)
         assert heard == ["http.request", "http.disconnect"]
@@ -262,6 +289,38 @@ def test_the_end_cancels_what_does_not_end() -> None:
 
     on_a_server(work, feed)
     assert ends == ["cancelled"]
+
+
+def test_an_end_that_is_broken_off_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Cancelled once more it waits for nobody, ends what is under way, and no library says so."""
+    ends, begun = list[str](), asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("cancelled")
+
+    async def serve() -> None:
+        async with served(waits, host="127.0.0.1", port=0, logger=get_logger("test")) as url:
+            _, writer = await connected(int(url.rpartition(":")[2]))
+            writer.write(GET)
+            await asyncio.Event().wait()
+
+    async def run() -> None:
+        serving = asyncio.create_task(serve())
+        await begun.wait()
+        for _ in range(2):
+            serving.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(SOON_S):
+            await asyncio.gather(serving, return_exceptions=True)
+        assert ends == ["cancelled"] and len(asyncio.all_tasks()) == 1
+
+    asyncio.run(run())
+    assert [one.getMessage() for one in caplog.records if one.name.startswith("uvicorn")] == []
 
 
 def test_what_escapes_an_application_is_an_event() -> None:

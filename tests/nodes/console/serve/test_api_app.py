@@ -1,7 +1,8 @@
 """The API over a scripted device: shapes, errors, limits, and what ends an answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,15 @@ from tests.harness.answers import (
     scripted_api,
 )
 
+from draftwire.codecs.limits import MAX_TOKENS
 from draftwire.nodes.console.serve import answering
+from draftwire.nodes.console.serve import asked as asked_module
 from draftwire.nodes.console.serve.app import MAX_BODY_BYTES
 from draftwire.nodes.device.errors import RequestRefusedError
 from draftwire.nodes.models.base import ChatTemplateError
 from draftwire.nodes.models.synthetic import SyntheticTokenizer
+from draftwire.runtime.config import SamplingSettings
+from draftwire.runtime.session.request import Request
 
 
 class Chatty(SyntheticTokenizer):
@@ -96,7 +101,13 @@ def test_a_conversation_is_answered() -> None:
     node = ScriptedNode()
     messages = [
         {"role": "developer", "content": "ba"},
-        {"role": "user", "content": [{"type": "text", "text": "be"}, {"type": "text", "text": "bi"}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "be", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": "bi", "annotations": None},
+            ],
+        },
     ]
     tokenizer = Chatty(64)
     body = {"model": MODEL, "messages": messages, "max_completion_tokens": 2}
@@ -156,6 +167,38 @@ def test_what_a_request_leaves_out_is_the_servers() -> None:
     assert (request.sampling.temperature, request.sampling.top_p, request.sampling.top_k) == (0.5, 0.9, 5)
 
 
+def test_a_seed_of_the_server_is_the_first_answers() -> None:
+    """Of several answers the next ones have the next seeds, as where the request gives the seed."""
+    node = ScriptedNode()
+    defaults = SamplingSettings(seed=5, top_k=3, max_new_tokens=2)
+    found = post({"model": MODEL, "prompt": ["ba", "be"], "n": 3}, node=node, defaults=defaults).json()
+    assert [one.seed for one in node.requests] == [5, 6, 7, 5, 6, 7]
+    assert found["usage"]["draftwire"]["seed"] == 5 and node.requests[0].sampling.top_k == 3
+    post(completion(seed=9), node=node, defaults=defaults)
+    assert node.requests[-1].seed == 9
+
+
+def test_what_holds_where_a_request_says_nothing_is_told() -> None:
+    """With the model: a client can see which temperature it gets."""
+    defaults = SamplingSettings(temperature=0.5, top_p=0.9, top_k=3, max_new_tokens=2, seed=5)
+    (found,) = asked(lambda client: client.get("/v1/models"), defaults=defaults).json()["data"]
+    assert found["draftwire"]["defaults"] == {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 3,
+        "max_tokens": 2,
+        "seed": 5,
+        "acceptance": "rejection",
+    }
+
+
+def test_the_fingerprint_names_weights_and_vocabulary() -> None:
+    """Version, both models with revision and dtype, and the ids' meaning: another of them, another one."""
+    found = post(completion()).json()["system_fingerprint"]
+    vocabulary = SyntheticTokenizer(64).fingerprint.hex()
+    assert found.split(" ", 1)[1] == f"the-draft@main[float32]>{MODEL}[auto] vocabulary:{vocabulary}"
+
+
 def test_there_is_one_model() -> None:
     """It is listed, and found by its name."""
     found = asked(lambda client: client.get("/v1/models")).json()
@@ -193,7 +236,10 @@ def test_there_is_one_model() -> None:
         ({"prompt": [64]}, "prompt", "0 to 63"),
         ({"prompt": [True]}, "prompt", "token ids"),
         ({"prompt": ["ba"] * 257}, "prompt", "at most 256"),
-        ({"prompt": ["ba"] * 65}, "n", "gives 64"),
+        ({"prompt": ["ba"] * 65}, "prompt", "gives 64"),
+        ({"prompt": ["ba"] * 9, "n": 8}, "prompt", "gives 64"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "without `stream`"),
+        ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage", "include_usage"),
         ({"logprobs": 2}, "logprobs", "leave it out"),
         ({"best_of": 3}, "best_of", "leave it out"),
         ({"echo": True}, "echo", "leave it out"),
@@ -226,6 +272,8 @@ def test_what_is_wrong_is_named(change: dict[str, Any], param: str, words: str) 
         {"logprobs": None},
         {"user": "me", "metadata": {"a": "b"}, "store": True},
         {"temperature": None, "stop": None, "seed": None, "stream_options": None},
+        {"draftwire": {"k": None, "acceptance": None}},
+        {"stream": True, "stream_options": {"include_usage": None}},
     ],
 )
 def test_what_says_nothing_is_taken(change: dict[str, Any]) -> None:
@@ -242,6 +290,11 @@ def test_what_says_nothing_is_taken(change: dict[str, Any]) -> None:
         ([{"role": "king", "content": "hi"}], "messages[0].role", "'user'"),
         ([{"role": "user"}], "messages[0].content", "missing"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content", "nothing else"),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "hi", "image_url": "x"}]}],
+            "messages[0].content",
+            "no field 'image_url'",
+        ),
         ([{"role": "user", "content": "hi", "name": "me"}], "messages[0].name", "leave it out"),
         ([{"role": "user", "content": "hi", "tone": "me"}], "messages[0].tone", "no such field"),
         ([{"role": "assistant", "content": "hi"}], "messages", "an answer can't come first"),
@@ -283,7 +336,34 @@ def test_a_context_that_overflows_has_its_code() -> None:
         assert error["code"] == "context_length_exceeded" and "8" in error["message"]
     node.script = lambda request: [RequestRefusedError("PROMPT_TOO_LONG", "the target has 4")]
     response = post(completion(), node=node)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "context_length_exceeded")
+    assert error["message"].endswith("the target has 4")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_smaller_context_of_the_target_tells_what_was_taken_for_max_tokens(stream: bool) -> None:
+    """Of a request that says none: how many were wanted, and that fewer may do."""
+    node = ScriptedNode(script=lambda request: [RequestRefusedError("PROMPT_TOO_LONG", "the target has 4")])
+    for path, body in (
+        ("/v1/completions", {"prompt": "ba"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "ba"}]}),
+    ):
+        response = post({"model": MODEL, "stream": stream} | body, path=path, node=node, tokenizer=Chatty(64))
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (400, "context_length_exceeded")
+        assert "no max_tokens was given, so 16 new tokens were asked for" in error["message"]
+
+
+def test_more_than_a_message_can_carry_is_too_long() -> None:
+    """Also where the draft's context is larger: 400, and nothing is asked of the device."""
+    node = ScriptedNode(context_length=10**9)
+    response = post(completion(prompt=[1] * 500_000), node=node)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "context_length_exceeded")
+    assert str(MAX_TOKENS) in error["message"] and node.requests == []
+    model = asked(lambda client: client.get(f"/v1/models/{MODEL}"), node).json()
+    assert model["draftwire"]["context_length"] == MAX_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -336,6 +416,27 @@ def test_a_lost_base_station_is_a_503_or_the_last_event() -> None:
     assert post(completion(), node=node).status_code == 503
     *_, last = events(post(completion(stream=True), node=node))
     assert "no word" in last["error"]["message"] and last["error"]["type"] == "server_error"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [
+        ("ABSENT", 503, "base_station_unavailable"),
+        ("TARGET_FAILED", 500, "target_failed"),
+        ("VOCABULARY", 500, "vocabulary"),
+        ("DRAFT_STATE_LOST", 500, "draft_state_lost"),
+        ("DENIED", 500, "denied"),
+    ],
+)
+def test_only_what_may_pass_is_worth_another_try(reason: str, status: int, code: str) -> None:
+    """503 with Retry-After for a base station that is away; what stays refused is a 500 of its own."""
+    node = ScriptedNode(script=lambda request: [RequestRefusedError(reason, "so it is")])
+    response = post(completion(), node=node)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert ("retry-after" in response.headers) is (status == 503)
+    node.script = lambda request: [1, RequestRefusedError(reason, "so it is")]
+    *_, last = events(post(completion(stream=True), node=node))
+    assert last["error"]["code"] == code
 
 
 def test_a_bug_is_a_500_that_tells_nothing() -> None:
@@ -403,6 +504,135 @@ def test_more_requests_than_there_are_places_come_again() -> None:
     asyncio.run(ask())
 
 
+def _scope(path: str = "/v1/completions") -> dict[str, Any]:
+    """Of a POST, as a server has it."""
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+        "http_version": "1.1",
+    }
+
+
+def test_what_can_not_be_answered_now_is_not_read() -> None:
+    """While all places are taken, or the server ends, no body is waited for."""
+
+    async def ask() -> None:
+        gate = asyncio.Event()
+        node = ScriptedNode(script=lambda request: [1, gate])
+        api, app = scripted_api(node, max_requests=1)
+        sent = list[Any]()
+
+        async def receive() -> Any:
+            raise AssertionError("the body was read")
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with client_of(app) as client:
+            first = asyncio.create_task(client.post("/v1/completions", json=completion()))
+            while not node.requests:
+                await asyncio.sleep(0)
+            await app(_scope(), receive, send)
+            assert sent[0]["status"] == 429
+            gate.set()
+            assert (await first).status_code == 200
+        await api.end()
+        sent.clear()
+        await app(_scope(), receive, send)
+        assert sent[0]["status"] == 503
+
+    asyncio.run(ask())
+
+
+class Watched(SyntheticTokenizer):
+    """Knows in which threads texts were encoded."""
+
+    def __init__(self) -> None:
+        super().__init__(64)
+        self.threads = set[threading.Thread]()
+
+    def encode_prompt(self, text: str, *, chat: bool = True) -> list[int]:
+        """As ever."""
+        self.threads.add(threading.current_thread())
+        return super().encode_prompt(text, chat=chat)
+
+
+def test_too_many_answers_cost_no_encoding() -> None:
+    """Their number is known from the fields alone."""
+    tokenizer = Watched()
+    assert post(completion(prompt=["ba"] * 9, n=8), tokenizer=tokenizer).status_code == 400
+    assert tokenizer.threads == set()
+
+
+def test_a_long_body_is_encoded_beside_the_loop() -> None:
+    """However short each of its prompts is; a short one is not worth a thread."""
+    short, long = Watched(), Watched()
+    assert post(completion(), tokenizer=short).status_code == 200
+    assert short.threads == {threading.main_thread()}
+    prompts = ["ba " * 200] * 32
+    node = ScriptedNode(context_length=1000)
+    assert post(completion(prompt=prompts), node=node, tokenizer=long).status_code == 200
+    assert long.threads and threading.main_thread() not in long.threads
+
+
+def test_a_long_prompt_is_hashed_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for all answers to it; what is too long, or no id of any vocabulary, not at all."""
+    hashed = list[tuple[int, threading.Thread]]()
+    monkeypatch.setattr(
+        asked_module, "prompt_hashes", lambda ids: hashed.append((len(ids), threading.current_thread()))
+    )
+    node = ScriptedNode(context_length=10_000)
+    assert post(completion(prompt=[[1] * 9000, [2] * 5], n=8), node=node).status_code == 200
+    ((length, thread),) = hashed
+    assert length == 9000 and thread is not threading.main_thread()
+    for prompt in ([1] * 10_001, [-1] * 9000, [2**40] * 9000):
+        assert post(completion(prompt=prompt), node=node).status_code == 400
+    assert len(hashed) == 1
+
+
+def test_an_answer_that_nobody_reads_waits() -> None:
+    """The device is asked for a bounded number of tokens more; all come once they are read."""
+
+    async def ask() -> None:
+        made = list[int]()
+
+        def script(request: Request) -> Iterator[int]:
+            for step in range(request.max_new_tokens):
+                made.append(step)
+                yield step % 64
+
+        _, app = scripted_api(ScriptedNode(script=script, context_length=5000))
+        body = orjson.dumps(completion(stream=True, max_tokens=4000))
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        reading, sent = asyncio.Event(), list[Any]()
+
+        async def receive() -> Any:
+            if not messages:
+                await asyncio.Event().wait()
+            return messages.pop()
+
+        async def send(message: Any) -> None:
+            await reading.wait()
+            sent.append(message)
+
+        replying = asyncio.ensure_future(app(_scope(), receive, send))
+        while not made:
+            await asyncio.sleep(0)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        # As many again are one piece already, which is being sent.
+        assert answering.MOST_UNREAD <= len(made) <= 2 * answering.MOST_UNREAD + 2
+        reading.set()
+        await replying
+        assert len(made) == 4000 and sent[-1]["body"].endswith(b"data: [DONE]\n\n")
+
+    asyncio.run(ask())
+
+
 def test_a_base_station_without_room_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that is refused for want of room, before its first token, waits its turn and is answered."""
     monkeypatch.setattr(answering, "AGAIN_S", 0.0)
@@ -451,16 +681,7 @@ def test_a_client_that_leaves_ends_the_request(stream: bool) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/completions",
-            "raw_path": b"/v1/completions",
-            "query_string": b"",
-            "headers": [],
-            "http_version": "1.1",
-        }
-        replying = asyncio.ensure_future(app(scope, receive, send))
+        replying = asyncio.ensure_future(app(_scope(), receive, send))
         while not node.requests or (stream and not sent):
             await asyncio.sleep(0)
         gone.set()

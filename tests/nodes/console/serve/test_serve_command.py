@@ -9,7 +9,7 @@ import pytest
 from draftwire.nodes.console.cli import main, parser
 from draftwire.nodes.console.serve import command
 from draftwire.nodes.console.serve.hosting import _greeting
-from draftwire.runtime.config import ServeSettings, Topology
+from draftwire.runtime.config import SamplingSettings, ServeSettings, Topology
 from draftwire.runtime.web.keys import KEY_VARIABLE
 
 
@@ -28,6 +28,8 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("--port", "65536"), "--port"),
         (("--key-file", "/nowhere/api.key"), "--key-file: '/nowhere/api.key'"),
         (("--link", "rate fast"), "--link"),
+        (("--max-new-tokens", "0"), "--max-new-tokens"),
+        (("--config", "FILE", "--top-p", "2"), "--top-p"),
         (("--config", "FILE", "--link", "rate 1mbit"), "--link: with --config the other nodes run already"),
         (("--config", "FILE", "--target", "tiny:"), "the file of the target"),
         (("--draft", "nobody"), "There is no model 'nobody'"),
@@ -65,6 +67,18 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
         host="10.0.0.1", port=9000, key_file=str(tmp_path / "api.key"), max_requests=3
     )
     assert (topology.sampling.top_k, topology.sampling.acceptance) == (7, "auto")
+
+
+@pytest.mark.parametrize("config", [True, False])
+def test_options_say_what_holds_where_requests_say_nothing(config: bool, tmp_path: Path) -> None:
+    """Of a file's [sampling] the rest stays; without one, of the default."""
+    file = tmp_path / "file.toml"
+    file.write_text("[sampling]\ntop_k = 7\ntemperature = 0.7\n")
+    words = ("--max-new-tokens", "300", "--temperature", "0.2", "--top-p", "0.9", "--seed", "4")
+    args = parser().parse_args(["serve", *words, *(("--config", str(file)) if config else ())])
+    assert command._topology(args).sampling == SamplingSettings(
+        max_new_tokens=300, temperature=0.2, top_p=0.9, seed=4, top_k=7 if config else 0
+    )
 
 
 @pytest.mark.parametrize("chat", [True, False])
