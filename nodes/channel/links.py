@@ -47,7 +47,7 @@ class Links:
         """`most_own`: devices that may have links of their own. `cell`: all share a radio a direction."""
         self._programme, self._seed, self._most_own = programme, seed, most_own
         self._deliveries, self._clock = deliveries, clock
-        self._telling = LinkTelling(seed=seed, started_s=clock.now_s(), logger=logger)
+        self._telling = LinkTelling(seed=seed, logger=logger)
         self._ways = dict[str, Mapping[Direction, Way]]()
         self._room = Room()
         self._radios = dict[Direction, Radio]()

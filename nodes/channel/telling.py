@@ -20,9 +20,11 @@ MOST_AT_ONCE: Final = 20
 class LinkTelling:
     """Tells of links that are played."""
 
-    def __init__(self, *, seed: int, started_s: float, logger: FilteringBoundLogger) -> None:
-        """`seed`: of the channel. `started_s`: when it began; with another one all that was told is over."""
-        self._seed, self._started_s, self._logger = seed, started_s, logger
+    def __init__(self, *, seed: int, logger: FilteringBoundLogger) -> None:
+        """`seed`: of the channel."""
+        self._seed, self._logger = seed, logger
+        self._started_s: float | None = None
+        "when it began to tell; with another one all that was told before is over"
         self._paid_s = WeakKeyDictionary[PlayedLink, float]()
         "up to when each has used its EVERY_S"
         self._held = dict[PlayedLink, tuple[float, int]]()
@@ -68,6 +70,8 @@ class LinkTelling:
 
     def _log(self, played: PlayedLink, at_s: float, *, ordered: bool = False, left_out: int = 0) -> None:
         spec = played.spec
+        if self._started_s is None:
+            self._started_s = at_s
         self._logger.info(
             LINK_EVENT,
             direction=played.direction.value,

@@ -168,7 +168,7 @@ def test_an_order_is_always_told_and_what_it_replaces_no_more() -> None:
     """However much was told just before; a change that was held back goes with its schedule."""
     played = PlayedLink(parse_schedule("rate 1mbit"), direction=Direction.UPLINK)
     with structlog.testing.capture_logs() as logs:
-        telling = LinkTelling(seed=SEED, started_s=0.0, logger=get_logger("channel"))
+        telling = LinkTelling(seed=SEED, logger=get_logger("channel"))
         for _ in range(MOST_AT_ONCE + 3):
             telling.tell_change(played, 1.0)
         assert telling.due_s == pytest.approx(1.0 + EVERY_S / 2)
