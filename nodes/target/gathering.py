@@ -49,13 +49,16 @@ class Gathering:
         self._passes_s.append(seconds)
         self._since_s = None
 
-    def begins_s(self, now_s: float, *, steady: int, blocks: int, due_s: Sequence[float]) -> float:
+    def begins_s(
+        self, now_s: float, *, steady: int, blocks: int, due_s: Sequence[float], riders: int = 0
+    ) -> float:
         """When to begin, `now_s` or later: with whoever is there then.
 
         steady: sessions that are there, and always are; blocks: sessions that are there with a block; due_s:
-        when each of those should be there that are to come with one.
+        when each of those should be there that are to come with one; riders: sessions that are there, and
+        for whom nobody else is to miss a pass.
         """
-        if not steady + blocks:
+        if not steady + blocks + riders:
             self._since_s = None
             return now_s
         if self._since_s is None:

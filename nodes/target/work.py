@@ -262,15 +262,17 @@ class Work:
         self, waiting: Mapping[Hashable, Served], wanted: Sequence[Waiting], now_s: float
     ) -> float:
         """When the next pass begins: those that are about to come may be worth a wait, though not to prompts
-        alone."""
+        alone. Devices that are refused drafts ride along: for them nobody else misses a pass."""
         here = {one.key for one in wanted}
         steps = [waiting[one.key] for one in wanted if one.rows]
         blocks = sum(one.waits for one in steps)
+        riders = sum(not one.waits and self.waste.refused_s(one.name, now_s) > 0 for one in steps)
         away = [one.due_s for key, one in waiting.items() if key not in here and one.context is not None]
         return self._gathering.begins_s(
             now_s,
-            steady=len(steps) - blocks,
+            steady=len(steps) - blocks - riders,
             blocks=blocks,
+            riders=riders,
             due_s=[due_s for due_s in away if due_s is not None],
         )
 

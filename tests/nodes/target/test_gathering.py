@@ -41,6 +41,15 @@ def test_many_that_are_always_there_do_not_wait_for_one() -> None:
     assert gathering().begins_s(1.0, steady=1, blocks=14, due_s=[1.01]) == 1.01
 
 
+def test_nobody_misses_a_pass_for_a_rider() -> None:
+    """A rider alone waits for a block that is about to come, as if he were not there, and for no longer."""
+    due_s = [1.0 + 0.9 * TOLERANCE * longest_wait_s(pass_s=PASS_S, steady=0, blocks=1)]
+    assert gathering().begins_s(1.0, steady=1, blocks=0, due_s=due_s) == 1.0
+    assert gathering().begins_s(1.0, steady=0, blocks=0, riders=1, due_s=due_s) == due_s[0]
+    assert gathering().begins_s(1.0, steady=0, blocks=0, riders=1, due_s=[2.0]) == 1.0
+    assert gathering().begins_s(1.0, steady=0, blocks=0, riders=1, due_s=[]) == 1.0
+
+
 def test_nobody_is_waited_for_for_longer_than_is_worth_it_in_all() -> None:
     """Blocks that are late again and again don't add up: the wait counts from when the model could begin."""
     waiting, now_s = gathering(), 1.0
