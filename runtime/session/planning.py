@@ -60,11 +60,18 @@ class Planning:
         """The log is another one, and so long."""
         self._gammas = [(length, self.plan.gamma)]
 
-    def gamma_at(self, length: int) -> int:
-        """Of the plan that was in force when the log was so long.
+    def tells(self, length: int) -> None:
+        """A device that knows so much of a log that may be longer is told the plan in force now: a block may
+        begin there by it, also where the log has gone on from there by another.
+        """
+        told = (length, max(self.gamma_at(length), self.plan.gamma))
+        before = [one for one in self._gammas if one[0] < length]
+        self._gammas = [*before, told, *(one for one in self._gammas if one[0] > length)]
 
-        It is the most that a block may have that begins there: the Commit that told the device so much of the
-        log told it that plan.
+    def gamma_at(self, length: int) -> int:
+        """Of the plan that a device was told with so much of the log, by a Commit or an Opened.
+
+        It is the most that a block may have that begins there.
         """
         behind = bisect_right(self._gammas, length, key=lambda one: one[0])
         return self._gammas[max(0, behind - 1)][1]

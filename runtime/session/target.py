@@ -426,6 +426,7 @@ class TargetSession:
         self._end_if_complete(now_s)
 
     def _answer_open(self) -> None:
+        self._planning.tells(self.known)
         self._out.append(
             Opened(
                 device_try=self._device_try,

@@ -70,6 +70,44 @@ def test_a_block_is_left_where_the_plan_wants_none() -> None:
     assert passes(end, 6, 0.1) == ()
 
 
+def test_a_block_by_the_plan_that_an_opened_told_counts() -> None:
+    """Where the log has gone on alone by an older plan meanwhile: else its device waits for ever, as what it
+    knows of the log continues its block.
+    """
+    end = target_in(Target.WAITING, plan=ALONE)
+    end.replan(as_plan((2, 2)))
+    assert passes(end, 6, 0.1) == ()
+    end.receive(an_open(device_try=2), 0.2)
+    answer = next(one for one in end.to_send() if isinstance(one, Opened))
+    assert (answer.known, len(end.log), answer.plan.gamma) == (1, 2, 2)
+    end.receive(a_draft(a_block(1, 1, (6, 3), plan=answer.plan), incarnation=NEXT_LIFE), 0.3)
+    assert passes(end, 5, 0.3) == (3,)
+    assert not end.ignored
+
+
+def test_an_opened_that_is_told_again_tells_its_plan_too() -> None:
+    """The first was lost, and the log has gone on between the two."""
+    end = target_in(Target.WAITING, plan=ALONE)
+    end.replan(as_plan((2, 2)))
+    passes(end, 6, 0.1)
+    end.receive(an_open(), 0.2)
+    end.receive(a_draft(a_block(1, 1, (6, 3), plan=end.plan)), 0.3)
+    assert passes(end, 5, 0.3) == (3,)
+
+
+def test_what_was_told_of_a_longer_log_stands() -> None:
+    """An Opened lengthens what may begin where it is told, and shortens nothing."""
+    planning = Planning(as_plan((2, 3)), a_request(), patience_s=5.0, length=1)
+    planning.order(as_plan((2, 0)))
+    planning.turn(4)
+    planning.order(as_plan((2, 1)))
+    planning.turn(6)
+    planning.tells(5)
+    assert [planning.gamma_at(length) for length in range(1, 8)] == [3, 3, 3, 0, 1, 1, 1]
+    planning.tells(2)
+    assert [planning.gamma_at(length) for length in range(1, 8)] == [3, 3, 3, 0, 1, 1, 1]
+
+
 @pytest.mark.parametrize("length", [2, 4])
 def test_a_block_of_another_life_is_tested_whole(length: int) -> None:
     """It may have been tested whole there; the next one is held to the plan."""

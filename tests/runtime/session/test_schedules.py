@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis.strategies import DrawFn
 from tests.harness.schedules import CALM_S, QUICK, Schedule, Who, check_rest, greedy_text, play
 from tests.harness.worlds import world
@@ -86,8 +86,19 @@ def test_a_cancelled_request_ends_under_any_schedule(
         assert pair.output == text[: len(pair.output)]
 
 
+OPENED_BY_A_NEWER_PLAN = Schedule(
+    restarts=((0.0, "device"), (0.9, "device"), (2.3, "device")),
+    plans=((1, 0), (1, 2), (1, 0)),
+    timing=replace(QUICK, patience_s=0.2, reopen_after=1, parked_s=1.5),
+    ahead=1,
+    tokens=9,
+)
+"The plan that Opened tells is newer than what its device knows of the log."
+
+
 @QUIET
 @given(schedules())
+@example(OPENED_BY_A_NEWER_PLAN)
 def test_sampled_text_ends_whole_under_any_schedule(schedule: Schedule) -> None:
     """At temperature 1 no schedule raises, loses or repeats a position, or keeps the request from its end."""
     pair = play(schedule, temperature=1.0)
