@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from sys import intern
+from types import MappingProxyType
 from typing import Final
 
 from draftwire.codecs.control_fields import Json
@@ -20,6 +21,7 @@ from draftwire.codecs.limits import (
     MAX_VOCAB_SIZE,
 )
 from draftwire.nodes.observer.event_fields import MAX_DETAIL, Fields, OddEvent, clean, mapping
+from draftwire.runtime.security import Role
 from draftwire.runtime.telemetry import (
     ALIVE_EVENT,
     ANSWER_EVENT,
@@ -32,6 +34,20 @@ from draftwire.runtime.telemetry import (
 )
 
 ROLES: Final = ("device", "channel", "target", "controller")
+TOLD_BY: Final[Mapping[str, Role | None]] = MappingProxyType(
+    {
+        STEP_EVENT: Role.TARGET,
+        DECISION_EVENT: Role.CONTROLLER,
+        LINK_EVENT: Role.CHANNEL,
+        TRAFFIC_EVENT: Role.CHANNEL,
+        ASKED_EVENT: Role.DEVICE,
+        TOKENS_EVENT: Role.DEVICE,
+        ANSWER_EVENT: Role.DEVICE,
+        ALIVE_EVENT: None,
+    }
+)
+"""Which role tells an event; None: each of its own."""
+
 DIRECTIONS: Final = ("uplink", "downlink")
 ORIGINS: Final = ("accepted", "corrected", "bonus", "alone")
 
@@ -346,6 +362,7 @@ __all__ = [
     "DIRECTIONS",
     "ORIGINS",
     "ROLES",
+    "TOLD_BY",
     "Alive",
     "Asked",
     "Carried",

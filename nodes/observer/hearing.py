@@ -1,22 +1,14 @@
 """What an observer hears, read once, and handed as typed values to all who keep something of it. Pure."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from draftwire.codecs.control_fields import Json
-from draftwire.nodes.observer.heard import ROLES, OddEvent, read
+from draftwire.nodes.observer.heard import ROLES, TOLD_BY, OddEvent, read
 from draftwire.nodes.observer.metrics import Metrics
 from draftwire.nodes.observer.presence import Presence
 from draftwire.nodes.observer.state import Observation
-from draftwire.runtime.telemetry import ALIVE_EVENT, DECISION_EVENT, LINK_EVENT, STEP_EVENT, TRAFFIC_EVENT
-
-_TOLD_BY: Final = {
-    STEP_EVENT: "target",
-    DECISION_EVENT: "controller",
-    LINK_EVENT: "channel",
-    TRAFFIC_EVENT: "channel",
-}
-"""The role of who tells an event; other ones devices tell, but for those that say whose they are."""
+from draftwire.runtime.security import Role
+from draftwire.runtime.telemetry import ALIVE_EVENT
 
 
 class Hearing:
@@ -46,7 +38,8 @@ def _role_of(event: Mapping[str, Json]) -> str:
     name, said = event.get("event"), event.get("role")
     if name == ALIVE_EVENT and isinstance(said, str) and said in ROLES:
         return said
-    return _TOLD_BY.get(name, "device") if isinstance(name, str) else "device"
+    teller = TOLD_BY.get(name) if isinstance(name, str) else None
+    return (teller or Role.DEVICE).value
 
 
 __all__ = ["Hearing"]

@@ -6,7 +6,6 @@ comes is counted and costs nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -15,18 +14,9 @@ from draftwire.codecs.control import Event, Json
 from draftwire.codecs.errors import WireError
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.probes import Probe, echo_of
+from draftwire.nodes.observer.heard import TOLD_BY
 from draftwire.runtime.clock import Clock
 from draftwire.runtime.security import Role, Service, key_of
-from draftwire.runtime.telemetry import (
-    ALIVE_EVENT,
-    ANSWER_EVENT,
-    ASKED_EVENT,
-    DECISION_EVENT,
-    LINK_EVENT,
-    STEP_EVENT,
-    TOKENS_EVENT,
-    TRAFFIC_EVENT,
-)
 from draftwire.runtime.transport import Endpoint, Offence, Received, Transport
 from draftwire.runtime.transport.echoes import EchoBudgets
 from draftwire.runtime.transport.quarantine import offence_in
@@ -39,21 +29,6 @@ IMPOSTOR: Final = "impostor"
 
 UNKNOWN: Final = "unknown"
 """The cause under which events are counted that no node of this version tells; no offence."""
-
-TOLD_BY: Final[Mapping[str, Role | None]] = MappingProxyType(
-    {
-        STEP_EVENT: Role.TARGET,
-        DECISION_EVENT: Role.CONTROLLER,
-        LINK_EVENT: Role.CHANNEL,
-        TRAFFIC_EVENT: Role.CHANNEL,
-        ASKED_EVENT: Role.DEVICE,
-        TOKENS_EVENT: Role.DEVICE,
-        ANSWER_EVENT: Role.DEVICE,
-        ALIVE_EVENT: None,
-    }
-)
-"""Which role tells an event; None: each of its own."""
-
 
 class Sink(Protocol):
     """Who is told of each event."""
@@ -174,4 +149,4 @@ class ObserverNode:
             self._logger.warning("observer.refused", reason=str(cause), peer=peer, detail=detail)
 
 
-__all__ = ["IMPOSTOR", "TOLD_BY", "UNEXPECTED", "UNKNOWN", "ObserverNode", "Sink"]
+__all__ = ["IMPOSTOR", "UNEXPECTED", "UNKNOWN", "ObserverNode", "Sink"]

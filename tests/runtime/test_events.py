@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from draftwire.nodes.observer.node import TOLD_BY
+from draftwire.nodes.observer.heard import TOLD_BY
 from draftwire.runtime import telemetry
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,8 @@ from draftwire.codecs.control import Event, Json
 from draftwire.codecs.errors import Refusal
 from draftwire.codecs.frame import decode_frame, encode_frame
 from draftwire.codecs.probes import Echo, Probe
-from draftwire.nodes.observer.node import IMPOSTOR, TOLD_BY, UNEXPECTED, UNKNOWN, Sink
+from draftwire.nodes.observer.heard import TOLD_BY
+from draftwire.nodes.observer.node import IMPOSTOR, UNEXPECTED, UNKNOWN, Sink
 from draftwire.runtime.clock import LoopClock, run_virtual
 from draftwire.runtime.reporting import Reporter
 from draftwire.runtime.security import Keyring, NodeKeys, Role, Service
